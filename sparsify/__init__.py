@@ -1,0 +1,33 @@
+"""Which parts of a network can go, and what does it cost?"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_EXPORTS = {
+    "Config": "sparsify.config",
+    "Evaluation": "sparsify.evaluation",
+    "InclusionPath": "sparsify.inclusion",
+    "Run": "sparsify.runs",
+    "SLBI": "sparsify.optim.slbi",
+    "SLBIAdam": "sparsify.optim.slbi_adam",
+    "SparsifyError": "sparsify.errors",
+    "evaluate": "sparsify.evaluation",
+    "load": "sparsify.runs",
+    "load_dataset": "sparsify.data",
+    "train": "sparsify.training",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import sparsify` and `sparsify --help` do not wait for torch."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'sparsify' has no attribute '{name}'")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

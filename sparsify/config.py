@@ -1,0 +1,176 @@
+"""Config: every value that can change a result, written once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparsify.data import DATASETS, FOLDER
+from sparsify.errors import SparsifyError, unknown
+from sparsify.nets import NETS
+from sparsify.optim import OPTIMIZERS
+from sparsify.schedules import SCHEDULES
+
+# Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
+NUMERICS = 1
+
+PRECISIONS = ("exact", "fast")
+OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale")
+
+
+def _choices(names: object) -> str:
+    return ", ".join(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every value that can change the result of a training. Raises SparsifyError for what is out of range.
+
+    An option left at None takes the optimizer's default; one that the optimizer ignores is refused.
+    """
+
+    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NETS)}"})
+    data: str = dataclasses.field(
+        default="auto",
+        metadata={
+            "help": f"data set: {_choices(DATASETS)}, folder:PATH; auto is mnist, or digits where mnist is not to be had"
+        },
+    )
+    opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {_choices(OPTIMIZERS)}"})
+    epochs: int = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
+    batch_size: int = dataclasses.field(default=128, metadata={"help": "images a step"})
+    lr: float | None = dataclasses.field(default=None, metadata={"help": "learning rate α"})
+    momentum: float | None = dataclasses.field(default=None, metadata={"help": "momentum m"})
+    weight_decay: float | None = dataclasses.field(
+        default=None,
+        metadata={"help": "weight decay, through the momentum, on weights of two or more dimensions"},
+    )
+    kappa: float | None = dataclasses.field(default=None, metadata={"help": "κ of DessiLBI: W moves at α·κ"})
+    mu: float | None = dataclasses.field(
+        default=None, metadata={"help": "ν of the papers: the coupling of W and Γ has strength 1/μ"}
+    )
+    path_scale: float | None = dataclasses.field(
+        default=None, metadata={"help": "rate of the path over the learning rate, α_p/α"}
+    )
+    schedule: str = dataclasses.field(
+        default="step", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
+    )
+    seed: int = dataclasses.field(
+        default=0, metadata={"help": "seed of the initialisation and the order of images"}
+    )
+    val: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "fraction of the training images held out; the test images are then never looked at"
+        },
+    )
+    init: str | None = dataclasses.field(default=None, metadata={"help": "start from this run's weights"})
+    precision: str = dataclasses.field(
+        default="exact",
+        metadata={"help": "exact (float32, deterministic) or fast (bfloat16 where it is safe)"},
+    )
+
+    def __post_init__(self) -> None:
+        for kind, name, choices in (
+            ("network", self.model, NETS),
+            ("optimizer", self.opt, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if name not in choices:
+                raise unknown(kind, name, choices)
+        self._resolve_data()
+        self._resolve_options()
+        for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise SparsifyError(f"{_flag(name)} is {value}; it must be a whole number of at least {low}")
+        if self.seed >= 2**63:
+            raise SparsifyError(f"--seed is {self.seed}; it must be below 2^63")
+        if not 0 <= _number("val", self.val) < 1:
+            raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
+
+    def _resolve_data(self) -> None:
+        if self.data.startswith(FOLDER):
+            path = self.data.removeprefix(FOLDER)
+            if not path:
+                raise SparsifyError("--data folder: needs a path, as in folder:photos")
+            object.__setattr__(self, "data", FOLDER + str(Path(path).expanduser().resolve()))
+        elif self.data != "auto" and self.data not in DATASETS:
+            raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])
+
+    def _resolve_options(self) -> None:
+        defaults = OPTIMIZERS[self.opt].defaults
+        for name in ("lr", *OPTIONS):
+            value = getattr(self, name)
+            if value is None:
+                object.__setattr__(self, name, defaults.get(name))
+                continue
+            if name not in defaults:
+                takers = [opt for opt, spec in OPTIMIZERS.items() if name in spec.defaults]
+                raise SparsifyError(
+                    f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {_choices(takers)}"
+                )
+            object.__setattr__(self, name, _number(name, value))
+        for name in ("lr", "kappa", "mu", "path_scale"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be above 0")
+        for name in ("momentum", "weight_decay"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be at least 0")
+        if self.momentum is not None and self.momentum >= 1:
+            raise SparsifyError(f"--momentum is {self.momentum:g}; it must be below 1")
+
+    def digest(self) -> str:
+        """8 hex digits of the fields that differ from their defaults, together with NUMERICS."""
+        defaults = Config(opt=self.opt).to_dict()
+        changed = {name: value for name, value in self.to_dict().items() if value != defaults[name]}
+        text = json.dumps({"opt": self.opt, "numerics": NUMERICS, **changed}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def data_name(self) -> str:
+        """The data set's name as it stands in a run's name: `folder:/a/My Photos` is `folder-my-photos`."""
+        if not self.data.startswith(FOLDER):
+            return self.data
+        return "folder-" + sanitise(Path(self.data.removeprefix(FOLDER)).name)
+
+    @property
+    def name(self) -> str:
+        """`<net>-<data>-<opt>-s<seed>-<8 hex>`, the name of the run's folder."""
+        return f"{sanitise(self.model)}-{self.data_name}-{sanitise(self.opt)}-s{self.seed}-{self.digest()}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Every field, defaults included."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> Config:
+        """The inverse of `to_dict`; an unknown key raises SparsifyError."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                raise unknown("setting", key, names)
+        return cls(**values)
+
+
+def sanitise(text: str) -> str:
+    """Lower-case letters, digits, '.', '_' and '-' only; safe as a part of a file's name."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:40] or "unnamed"
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise SparsifyError(f"{_flag(name)} is {value}; it must be a finite number")
+    return float(value)

@@ -1,0 +1,102 @@
+"""The data sets that a Config can name, and where their files are looked for.
+
+torch is imported by the readers, not here, so that the command line can list the names without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsify.errors import SparsifyError, unknown
+
+if TYPE_CHECKING:
+    from sparsify.data.dataset import Dataset
+
+FOLDER = "folder:"
+
+
+class DataNotFoundError(SparsifyError):
+    """The files are nowhere to be found and could not be downloaded."""
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Folders: those that are searched, in order, the one that a download goes to, and the one for decoded copies."""
+
+    search: tuple[Path, ...]
+    download: Path
+    cache: Path
+
+    @classmethod
+    def of(cls, data_dir: Path | str | None = None) -> Roots:
+        """`data_dir`, $SPARSIFY_DATA, the user's cache folder; downloads go to the first if named, else the last."""
+        import platformdirs
+
+        cache = platformdirs.user_cache_path("sparsify")
+        named = [Path(data_dir)] if data_dir is not None else []
+        variable = os.environ.get("SPARSIFY_DATA")
+        search = (*named, *([Path(variable)] if variable else []), cache)
+        return cls(search, named[0] if named else cache, cache)
+
+
+def mnist(roots: Roots) -> Dataset:
+    """MNIST (LeCun et al. 1998): 60,000 and 10,000 grey images of 28×28, 10 digits."""
+    from sparsify.data.vision import mnist_like
+
+    return mnist_like("MNIST", roots)
+
+
+def fashion_mnist(roots: Roots) -> Dataset:
+    """Fashion-MNIST (Xiao et al. 2017): 60,000 and 10,000 grey images of 28×28, 10 kinds of clothing."""
+    from sparsify.data.vision import mnist_like
+
+    return mnist_like("FashionMNIST", roots)
+
+
+def cifar10(roots: Roots) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32×32, 10 classes."""
+    from sparsify.data.vision import cifar
+
+    return cifar("CIFAR10", roots)
+
+
+def digits(roots: Roots) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, resized to 28×28: embedded, no network needed."""
+    from sparsify.data.digits import embedded_digits
+
+    return embedded_digits()
+
+
+DATASETS: dict[str, Callable[[Roots], Dataset]] = {
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "digits": digits,
+}
+
+
+def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
+    """The data set `name`, decoded into uint8 tensors on the CPU; the last two are kept in memory.
+
+    Raises SparsifyError for an unknown name and for a missing, truncated or corrupt file, which it names;
+    DataNotFoundError if there are no files and the download failed.
+    """
+    if not name.startswith(FOLDER) and name not in DATASETS:
+        raise unknown("data set", name, [*DATASETS, "folder:PATH"])
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise SparsifyError(f"--data-dir {data_dir} is not a folder")
+    return _load(name, Roots.of(data_dir))
+
+
+@functools.lru_cache(maxsize=2)
+def _load(name: str, roots: Roots) -> Dataset:
+    if name.startswith(FOLDER):
+        from sparsify.data.folder import image_folder
+
+        return image_folder(Path(name.removeprefix(FOLDER)), roots)
+    return DATASETS[name](roots)

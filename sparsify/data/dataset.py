@@ -1,0 +1,94 @@
+"""A data set as uint8 tensors: decoded once, kept in memory or on the device, batches gathered by index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sparsify.errors import SparsifyError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (n, channels, height, width), uint8, and their labels (n,), int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> Split:
+        return Split(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same images on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Pixel values from 0 to 255 to float32 with mean 0 and standard deviation 1 in each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(n, channels, height, width), uint8 → float32."""
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        return images.float().sub_(mean).div_(std)
+
+    @classmethod
+    def of(cls, images: Tensor) -> Normalise:
+        """The statistics of these images; a constant channel has its standard deviation set to 1."""
+        values = torch.arange(256, dtype=torch.float64)
+        mean, std = [], []
+        for channel in range(images.shape[1]):
+            # a histogram is exact and needs no copy of the data in floats
+            share = images[:, channel].flatten().bincount(minlength=256).double() / images[:, channel].numel()
+            average = float(values @ share)
+            mean.append(average)
+            std.append(float((values - average).square() @ share) ** 0.5 or 1.0)
+        return cls(tuple(mean), tuple(std))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training split and a held-out one; `held_out` says which: "test", or "val" (then test is never read)."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    normalise: Normalise
+    held_out: str = "test"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        return tuple(self.train.images.shape[1:])
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same data on another device."""
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    def hold_out(self, fraction: float, order: Tensor) -> Dataset:
+        """A tenth of the training images, say, in the place of the test images.
+
+        `order` is a permutation of the training images; the first round(fraction·n) of it are held out. Raises
+        SparsifyError if that leaves a split empty.
+        """
+        count = round(fraction * len(self.train))
+        if not 0 < count < len(self.train):
+            raise SparsifyError(
+                f"--val {fraction:g} of {len(self.train)} training images leaves a split empty"
+            )
+        return replace(self, train=self.train[order[count:]], test=self.train[order[:count]], held_out="val")
+
+
+def make_dataset(name: str, train: Split, test: Split, classes: tuple[str, ...]) -> Dataset:
+    """A Dataset whose normalisation is that of its training images."""
+    return Dataset(name, train, test, classes, Normalise.of(train.images))

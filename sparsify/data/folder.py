@@ -1,0 +1,118 @@
+"""A folder of images, `train/<class>/*` and `test/<class>/*`: decoded once, the tensors kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from sparsify.data import Roots
+from sparsify.data.dataset import Dataset, Split, make_dataset
+from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.files import write_tensors
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def image_folder(path: Path, roots: Roots) -> Dataset:
+    """Grey if every image is, else RGB. All images must have one size.
+
+    Raises SparsifyError for a folder without classes, a class without images, classes that differ between train and
+    test, and for a file that cannot be decoded or has another size, which it names.
+    """
+    files = {part: _list(path, part) for part in ("train", "test")}
+    classes = sorted(files["train"])
+    extra = sorted(set(files["test"]) ^ set(classes))
+    if extra:
+        raise SparsifyError(f"{path}: class '{extra[0]}' is in only one of train/ and test/")
+    stamp = hashlib.sha256()
+    for part in files:
+        for label in classes:
+            for file in files[part][label]:
+                status = file.stat()
+                stamp.update(f"{file.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    cached = roots.cache / "decoded" / f"{stamp.hexdigest()[:32]}.safetensors"
+    tensors = _read_cache(cached)
+    if tensors is None:
+        tensors = _decode(files, classes)
+        try:
+            write_tensors(cached, tensors)
+        except OSError as error:
+            warnings.warn(
+                f"the decoded images could not be kept ({error.strerror}: {cached.parent}); they are decoded again next time",
+                SparsifyWarning,
+                stacklevel=2,
+            )
+    return make_dataset(
+        f"folder:{path}",
+        Split(tensors["train.images"], tensors["train.labels"]),
+        Split(tensors["test.images"], tensors["test.labels"]),
+        tuple(classes),
+    )
+
+
+def _list(path: Path, part: str) -> dict[str, list[Path]]:
+    folder = path / part
+    if not folder.is_dir():
+        raise SparsifyError(
+            f"{folder} is not a folder; --data folder:PATH reads PATH/train/<class>/* and PATH/test/<class>/*"
+        )
+    found = {
+        entry.name: sorted(file for file in entry.iterdir() if file.suffix.lower() in SUFFIXES)
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
+    if not found:
+        raise SparsifyError(f"{folder} has no classes: it must hold a folder of images for each class")
+    for label, images in found.items():
+        if not images:
+            raise SparsifyError(f"{folder / label} holds no images; known are: {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def _open(file: Path) -> Tensor:
+    try:
+        with Image.open(file) as image:
+            return pil_to_tensor(image.convert("L" if image.mode in ("L", "1") else "RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise SparsifyError(f"{file} is truncated or is no image: {error}") from error
+
+
+def _decode(files: dict[str, dict[str, list[Path]]], classes: list[str]) -> dict[str, Tensor]:
+    tensors = {}
+    with ThreadPoolExecutor() as pool:  # PIL decodes outside Python's lock
+        for part, by_class in files.items():
+            paths = [file for label in classes for file in by_class[label]]
+            labels = [index for index, label in enumerate(classes) for _ in by_class[label]]
+            images = list(pool.map(_open, paths))
+            tensors[f"{part}.images"] = (images, paths)
+            tensors[f"{part}.labels"] = torch.tensor(labels)
+    channels = max(image.shape[0] for part in files for image in tensors[f"{part}.images"][0])
+    size = tensors["train.images"][0][0].shape[1:]
+    for part in files:
+        images, paths = tensors[f"{part}.images"]
+        for image, file in zip(images, paths, strict=True):
+            if image.shape[1:] != size:
+                raise SparsifyError(
+                    f"{file} has {image.shape[1]}×{image.shape[2]} pixels, the first image {size[0]}×{size[1]}; "
+                    "all images must have one size"
+                )
+        tensors[f"{part}.images"] = torch.stack([image.expand(channels, *size) for image in images])
+    return tensors
+
+
+def _read_cache(path: Path) -> dict[str, Tensor] | None:
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError):
+        return None  # a damaged cache is written anew from the images

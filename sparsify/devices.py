@@ -1,0 +1,54 @@
+"""Where tensors live, and how exactly they are computed with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from sparsify.errors import SparsifyError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """ "auto" is CUDA, else MPS, else the CPU. Raises SparsifyError for an unknown or an absent device."""
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    available = [f"cuda:{index}" for index in range(torch.cuda.device_count())] + available
+    if name == "auto":
+        return torch.device(available[0])
+    if name not in (*available, *(["cuda"] if available[0].startswith("cuda") else [])):
+        kind = "absent" if name.split(":")[0] in ("cuda", "mps") else "unknown"
+        raise SparsifyError(f"--device {name} is {kind}; this machine has: auto, {', '.join(available)}")
+    return torch.device("cuda:0" if name == "cuda" else name)
+
+
+def describe(device: torch.device) -> str:
+    """The device in words: "cpu", or a GPU's own name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextlib.contextmanager
+def exactly(precision: str) -> Iterator[None]:
+    """Float32 without TF32 and deterministic kernels for "exact"; torch's settings are put back afterwards.
+
+    Denormals are flushed to 0 for either: the momentum of dead filters decays into them, and they are slow.
+    """
+    tf32 = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    deterministic = (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
+    exact = precision == "exact"
+    if exact:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not exact
+    torch.use_deterministic_algorithms(exact)
+    torch.backends.cudnn.benchmark = False
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.use_deterministic_algorithms(deterministic[0])
+        torch.backends.cudnn.benchmark = deterministic[1]

@@ -1,0 +1,57 @@
+"""How well a network does on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsify.data.dataset import Split
+from sparsify.devices import exactly
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy and the number of right answers among `count` images."""
+
+    loss: float
+    correct: int
+    count: int
+
+    @property
+    def accuracy(self) -> float:
+        """A fraction."""
+        return self.correct / self.count
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    normalise: Callable[[Tensor], Tensor] = Tensor.float,
+    *,
+    batch_size: int = 1000,
+    precision: str = "exact",
+) -> Evaluation:
+    """Evaluate any module that maps (n, …) inputs to (n, classes) logits; it is left in the mode that it was in.
+
+    `normalise` is applied to each batch of `split.images`; data and model must be on one device.
+    """
+    device = split.images.device
+    loss = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    training = model.training
+    model.eval()
+    try:
+        with exactly(precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast"):
+            for start in range(0, len(split), batch_size):
+                batch = split[slice(start, start + batch_size)]
+                logits = model(normalise(batch.images)).float()
+                loss += F.cross_entropy(logits, batch.labels, reduction="sum")
+                correct += (logits.argmax(1) == batch.labels).sum()
+    finally:
+        model.train(training)
+    return Evaluation(loss.item() / len(split), int(correct.item()), len(split))

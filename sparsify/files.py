@@ -1,0 +1,50 @@
+"""Files that are whole or not there: written beside, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` in one step; after a crash it holds the old content or the new, never a part.
+
+    Folders are made as needed. Raises OSError, with nothing left behind, if the disk is full or read-only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.chmod(beside, 0o644)  # mkstemp makes it 0600, which would hide a shared run from its readers
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself must survive, too
+        finally:
+            os.close(folder)
+
+
+def write_text(path: Path, content: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, content.encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """`write_bytes` of a safetensors file; tensors are written in logical (contiguous) order."""
+    from safetensors.torch import save
+
+    write_bytes(
+        path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    )

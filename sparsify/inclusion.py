@@ -1,0 +1,136 @@
+"""The inclusion path: when each grain entered supp(Γ), and ‖Γ‖ and ‖W‖ over training."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sparsify.errors import SparsifyError
+from sparsify.files import write_bytes
+from sparsify.optim.split import SplitOptimizer
+from sparsify.optim.structure import filter_norms
+
+RECORDS = 500
+
+
+def record_steps(total: int, records: int = RECORDS) -> np.ndarray:
+    """At most `records` steps from 0 to `total`, dense at the start: filters enter within the first epoch."""
+    return np.unique(np.rint(total * np.linspace(0, 1, records) ** 2).astype(np.int64))
+
+
+def path_times(rates: np.ndarray) -> np.ndarray:
+    """Path time after 0, 1, …, n steps, T = Σ α_p/μ, from the n steps' rates α_p/μ."""
+    return np.concatenate([[0.0], np.cumsum(rates)])
+
+
+@torch.no_grad()
+def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> dict[str, float]:
+    """The fraction of each layer's grains that enter by `time` if their norms r stay as they are: those with r·T ≥ λ.
+
+    A group enters when ‖∫(W − Γ) dt‖ passes λ, and before that Γ is 0.
+    """
+    threshold = optimizer.param_groups[0]["threshold"]
+    fractions = {}
+    for name, parameter in model.named_parameters():
+        penalty = optimizer.penalty(parameter)
+        if penalty:
+            norms = filter_norms(parameter) if penalty == "filter" else parameter.abs()
+            fractions[name] = (norms * time >= threshold).float().mean().item()
+    return fractions
+
+
+@dataclass(frozen=True)
+class InclusionPath:
+    """One trained run's path. `entry[p]`: step at which each grain entered, inf if never, (filters,) or weight's shape.
+
+    `gamma_norm[p]`, `weight_norm[p]`: (records, filters), or (records, 1) for the layer as a whole where the grains
+    are single weights. `steps` and `time` (T = Σ α_p/μ) are those of the records.
+    """
+
+    steps: np.ndarray
+    time: np.ndarray
+    entry: dict[str, np.ndarray]
+    gamma_norm: dict[str, np.ndarray]
+    weight_norm: dict[str, np.ndarray]
+
+    def save(self, path: Path) -> None:
+        """Write path.npz, in one step."""
+        arrays = {"steps": self.steps, "time": self.time}
+        for kind in ("entry", "gamma_norm", "weight_norm"):
+            arrays |= {f"{kind}/{name}": array for name, array in getattr(self, kind).items()}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> InclusionPath:
+        """Read path.npz. Raises SparsifyError if it is damaged."""
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in file.files}
+            kinds = {kind: {} for kind in ("entry", "gamma_norm", "weight_norm")}
+            for name, array in arrays.items():
+                if "/" in name:
+                    kind, parameter = name.split("/", 1)
+                    kinds[kind][parameter] = array
+            return cls(arrays["steps"], arrays["time"], **kinds)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise SparsifyError(
+                f"{path} is damaged: {error}; delete the folder and train it again"
+            ) from error
+
+
+class PathRecorder:
+    """Watches an optimizer of the SLBI family while it trains; everything stays on the parameters' device."""
+
+    def __init__(self, model: nn.Module, optimizer: SplitOptimizer, total_steps: int) -> None:
+        names = {id(p): name for name, p in model.named_parameters()}
+        self._optimizer = optimizer
+        self._parameters = {names[id(p)]: p for p in optimizer.structured()}
+        self._steps = record_steps(total_steps)
+        self._row = {int(step): row for row, step in enumerate(self._steps)}
+        self.tensors: dict[str, Tensor] = {}
+        for name, p in self._parameters.items():
+            filters = optimizer.penalty(p) == "filter"
+            shape = (len(p),) if filters else p.shape
+            self.tensors[f"entry/{name}"] = torch.full(shape, math.inf, device=p.device)
+            for kind in ("gamma_norm", "weight_norm"):
+                width = len(p) if filters else 1
+                self.tensors[f"{kind}/{name}"] = torch.zeros(len(self._steps), width, device=p.device)
+        self.record(0)
+
+    @torch.no_grad()
+    def record(self, step: int) -> None:
+        """Note which grains are in the support after `step` steps, and the norms if this step is one of the records."""
+        row = self._row.get(step)
+        for name, p in self._parameters.items():
+            support = self._optimizer.support(p)
+            entry = self.tensors[f"entry/{name}"]
+            # the first step wins: min(entry, step) where the grain is in the support
+            entry.copy_(torch.where(support, entry.clamp(max=step), entry))
+            if row is not None:
+                filters = self._optimizer.penalty(p) == "filter"
+                for kind, tensor in (("gamma_norm", self._optimizer.gamma(p)), ("weight_norm", p)):
+                    norms = filter_norms(tensor) if filters else torch.linalg.vector_norm(tensor)
+                    self.tensors[f"{kind}/{name}"][row] = norms
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `tensors` held when it was saved."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(tensors[name])
+
+    def path(self, times: np.ndarray) -> InclusionPath:
+        """The recorded path; `times` is the path time after every step."""
+        kinds: dict[str, dict[str, np.ndarray]] = {"entry": {}, "gamma_norm": {}, "weight_norm": {}}
+        for name, tensor in self.tensors.items():
+            kind, parameter = name.split("/", 1)
+            kinds[kind][parameter] = tensor.cpu().numpy()
+        return InclusionPath(self._steps, times[self._steps], **kinds)

@@ -1,0 +1,77 @@
+"""DessiLBI: the split linearized Bregman iteration with momentum (Fu et al. 2020, 2022)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsify.errors import SparsifyError
+from sparsify.optim.split import SplitOptimizer, _check
+
+
+class SLBI(SplitOptimizer):
+    r"""Split linearized Bregman iteration. With g the gradient, α = `lr`, κ = `kappa`, ν = `mu`, λ = `threshold`::
+
+        V  ← m·V + (1 − dampening)·g          first step: V = g
+        V  ← V + weight_decay·W               only for weights of two or more dimensions
+        W⁺ ← W − ακ·V − (α_p κ/μ)(W − Γ)      α_p = path_scale·α
+        Z⁺ ← Z + (α_p/μ)(W − Γ)               old W, old Γ
+        Γ⁺ ← κ·prox(Z⁺)                       "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂); "weight": soft threshold at λ
+
+    V = Z = Γ = 0 at the start. Parameters outside the structure take W ← W − ακ·V. `penalty` is a key of the param
+    group: "auto" (by dimension: 3-D and more filter, 2-D weight, else None), "filter", "weight" or None.
+
+    State: `momentum_buffer`, and `z` where there is structure. Γ is a function of Z: `optimizer.gamma(parameter)`.
+
+    Source: Fu et al., "DessiLBI: Exploring Structural Sparsity of Deep Networks via Differential Inclusion Paths",
+    ICML 2020, eq. (3); momentum as in the authors' code. Raises SparsifyError for values out of range.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.1,
+        *,
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        kappa: float = 1.0,
+        mu: float = 20.0,
+        path_scale: float = 1.0,
+        threshold: float = 1.0,
+        penalty: str | None = "auto",
+    ) -> None:
+        _check("momentum", momentum, strict=False)
+        _check("weight_decay", weight_decay, strict=False)
+        if not dampening <= 1:
+            raise SparsifyError(f"dampening is {dampening}; it must be at most 1")
+        options = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        split = {
+            "kappa": kappa,
+            "mu": mu,
+            "path_scale": path_scale,
+            "threshold": threshold,
+            "penalty": penalty,
+        }
+        super().__init__(params, lr, options | split)
+
+    def _descend(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        grads, buffers = [], []
+        for p in params:
+            state = self.state[p]
+            if "momentum_buffer" in state:
+                grads.append(p.grad)
+                buffers.append(state["momentum_buffer"])
+            else:
+                state["momentum_buffer"] = p.grad.clone(memory_format=torch.preserve_format)
+        if buffers:
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, grads, alpha=1 - group["dampening"])
+        if group["weight_decay"]:
+            weights = [p for p in params if p.ndim >= 2]
+            decayed = [self.state[p]["momentum_buffer"] for p in weights]
+            torch._foreach_add_(decayed, weights, alpha=group["weight_decay"])
+        velocity = [self.state[p]["momentum_buffer"] for p in params]
+        torch._foreach_add_(params, velocity, alpha=-float(group["lr"]) * group["kappa"])

@@ -1,0 +1,368 @@
+"""Training one Config into a Run that resumes bit-exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import platform
+import re
+import subprocess
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparsify.config import Config
+from sparsify.data import DataNotFoundError, load_dataset
+from sparsify.data.dataset import Dataset
+from sparsify.devices import describe, exactly, resolve_device
+from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.evaluation import Evaluation, evaluate
+from sparsify.files import write_tensors
+from sparsify.inclusion import PathRecorder, path_times, predict_entry
+from sparsify.nets import NETS
+from sparsify.optim import OPTIMIZERS
+from sparsify.optim.split import SplitOptimizer
+from sparsify.runs import Run, find_run
+from sparsify.schedules import SCHEDULES
+from sparsify.seeds import key, permutation
+
+TICK = 20  # steps between two calls of the listener
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; `row` is the row of metrics.csv when an epoch has just ended."""
+
+    run: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    row: dict[str, Any] | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+def train(
+    config: Config,
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+) -> Run:
+    """Train one Config, or go on where an interrupted training of it stopped, or return it if it is finished.
+
+    A run whose loss becomes infinite or NaN stops and has the status "diverged". Warns (SparsifyWarning) when grains
+    cannot enter the support in the run's path time, and when a run goes on elsewhere than it began. Raises
+    SparsifyError for absent devices, data and runs, and while another process trains the same run.
+    """
+    where = resolve_device(device)
+    config, dataset = _load_data(config, data_dir)
+    config, initial = _initial_weights(config, Path(runs_dir))
+    run = Run(Path(runs_dir) / config.name)
+    if run.status != "unfinished":
+        run.touch()
+        return run
+    data = (
+        dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val"))
+        if config.val
+        else dataset
+    )
+    model = build_model(config, dataset)
+    if initial is not None:
+        _load_weights(model, initial, config)
+    with run.lock():
+        if run.status == "unfinished":  # another process may have finished it while this one waited
+            with exactly(config.precision):
+                _Training(run, config, data.to(where), model.to(where), where).train(listener)
+    return run
+
+
+def build_model(config: Config, dataset: Dataset) -> nn.Module:
+    """The Config's network with the initial weights of its seed; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(config.seed, "init"))
+        return NETS[config.model](dataset.shape, len(dataset.classes))
+
+
+def _load_data(config: Config, data_dir: Path | str | None) -> tuple[Config, Dataset]:
+    if config.data != "auto":
+        return config, load_dataset(config.data, data_dir)
+    try:
+        return dataclasses.replace(config, data="mnist"), load_dataset("mnist", data_dir)
+    except DataNotFoundError as error:
+        warnings.warn(f"DIGITS INSTEAD OF MNIST: {error}", SparsifyWarning, stacklevel=3)
+        return dataclasses.replace(config, data="digits"), load_dataset("digits")
+
+
+def _initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
+    """`init` becomes <run's name>@<8 hex digits of the weights' sum>, so that the Config names what it starts from."""
+    if config.init is None:
+        return config, None
+    name, _, digest = re.fullmatch(r"(.+?)(@([0-9a-f]{8}))?", config.init).groups("")[0:3]
+    digest = digest.removeprefix("@")
+    parent = find_run(name, runs_dir)
+    weights = parent.model().state_dict()
+    found = parent.sha256("model.safetensors")[:8]
+    if digest and digest != found:
+        raise SparsifyError(
+            f"--init {config.init}: the weights of {parent.path} are {found} now; name the run alone"
+        )
+    return dataclasses.replace(config, init=f"{parent.name}@{found}"), weights
+
+
+def _load_weights(model: nn.Module, weights: dict[str, Tensor], config: Config) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SparsifyError(f"--init {config.init} does not fit {config.model} on {config.data}") from error
+
+
+class _Training:
+    """One training in progress: what a checkpoint holds, and the loop."""
+
+    def __init__(
+        self, run: Run, config: Config, data: Dataset, model: nn.Module, device: torch.device
+    ) -> None:
+        self.run, self.config, self.data, self.device = run, config, data, device
+        self.model = model.to(memory_format=torch.channels_last)
+        self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
+        self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
+        self.total = config.epochs * self.steps_per_epoch
+        factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
+        self.rates = config.lr * factors
+        self.recorder: PathRecorder | None = None
+        self.times: np.ndarray | None = None
+        if OPTIMIZERS[config.opt].selects:
+            assert isinstance(self.optimizer, SplitOptimizer)
+            self.times = path_times(self.rates * config.path_scale / config.mu)
+            self.recorder = PathRecorder(self.model, self.optimizer, self.total)
+        self.rows: list[dict[str, Any]] = []
+
+    def train(self, listener: Listener | None) -> None:
+        if not self._restore():
+            self.run.write_json("config.json", self.config.to_dict())
+            self.run.write_json("environment.json", self._environment())
+            self._predict()
+        while len(self.rows) < self.config.epochs:
+            row = self._epoch(len(self.rows) + 1, listener)
+            self.rows.append(row)
+            if not math.isfinite(row["train_loss"]):
+                self._finish("diverged")
+                return
+            if len(self.rows) < self.config.epochs:
+                self._save()
+        self._finish("finished")
+
+    def _epoch(self, epoch: int, listener: Listener | None) -> dict[str, Any]:
+        config, train = self.config, self.data.train
+        began = time.perf_counter()
+        order = permutation(len(train), config.seed, epoch, "order").to(self.device)
+        loss_sum = torch.zeros((), device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.model.train()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(key(config.seed, epoch, "dropout"))
+            for batch, index in enumerate(order.split(config.batch_size)):
+                step = (epoch - 1) * self.steps_per_epoch + batch
+                loss, hits = self._step(step, train.images[index], train.labels[index])
+                loss_sum += loss * len(index)
+                correct += hits
+                if listener is not None and (batch + 1) % TICK == 0:
+                    listener(Progress(self.run.name, epoch, config.epochs, step + 1, self.total))
+        row: dict[str, Any] = dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy"))
+        row |= {"epoch": epoch, "step": epoch * self.steps_per_epoch, "lr": float(self.rates[step])}
+        row |= {"train_loss": loss_sum.item() / len(train), "train_accuracy": correct.item() / len(train)}
+        row["seconds"] = round(time.perf_counter() - began, 3)
+        held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
+        row |= {
+            f"{self.data.held_out}_loss": held_out.loss,
+            f"{self.data.held_out}_accuracy": held_out.accuracy,
+        }
+        if listener is not None:
+            listener(Progress(self.run.name, epoch, config.epochs, row["step"], self.total, row))
+        return row
+
+    def _step(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One iteration; returns the mean loss and the number of right answers, both on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(self.rates[step])
+        inputs = self.data.normalise(images).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
+            logits = self.model(inputs)
+            loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.recorder is not None:
+            self.recorder.record(step + 1)
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _predict(self) -> None:
+        if self.times is None:
+            return
+        time_ = self.times[-1]
+        late = [name for name, part in predict_entry(self.model, self.optimizer, time_).items() if part == 0]
+        if late:
+            warnings.warn(
+                f"the path may be too short: by path time T = {time_:.3g} only grains whose norm reaches 1/T = "
+                f"{1 / time_:.3g} enter the support, and at the start none does in {', '.join(late)}; a lower --mu, "
+                "a higher --lr or more --epochs lengthen the path",
+                SparsifyWarning,
+                stacklevel=4,
+            )
+
+    def _save(self) -> None:
+        """One file with all that a bit-exact resume needs, so that it can never be half old and half new."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key_, value in self.optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{name}/{key_}"] = value
+        if self.recorder is not None:
+            tensors |= {f"path/{name}": tensor for name, tensor in self.recorder.tensors.items()}
+        write_tensors(self.run.path / "checkpoint.safetensors", tensors, {"rows": json.dumps(self.rows)})
+        self.run.write_metrics(self.rows)
+
+    def _restore(self) -> bool:
+        """Go on from the checkpoint; False if there is none."""
+        path = self.run.path / "checkpoint.safetensors"
+        if not path.exists():
+            return False
+        try:
+            with safe_open(path, "pt") as file:
+                self.rows = json.loads(file.metadata()["rows"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise SparsifyError(
+                f"{path} is damaged ({error}); delete the run's folder and train it again"
+            ) from error
+        self._warn_elsewhere()
+        parameters = dict(self.model.named_parameters())
+        self.model.load_state_dict(
+            {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+        )
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer/"):
+                parameter_name, key_ = name.removeprefix("optimizer/").rsplit("/", 1)
+                parameter = parameters[parameter_name]
+                # like the parameter, so that its memory format comes back too; counters are scalars on the CPU
+                value = (
+                    torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+                )
+                self.optimizer.state[parameter][key_] = value
+        if self.recorder is not None:
+            self.recorder.load(
+                {n.removeprefix("path/"): t for n, t in tensors.items() if n.startswith("path/")}
+            )
+        return True
+
+    def _warn_elsewhere(self) -> None:
+        before, now = self.run.environment, self._environment()
+        changed = [
+            f"{k} {before.get(k)} → {now[k]}"
+            for k in ("device", "threads", "torch")
+            if before.get(k) != now[k]
+        ]
+        if changed:
+            warnings.warn(
+                f"run {self.run.name} goes on elsewhere than it began ({', '.join(changed)}): "
+                "the result can differ in the last bits from an uninterrupted one",
+                SparsifyWarning,
+                stacklevel=5,
+            )
+
+    def _environment(self) -> dict[str, Any]:
+        packages = ("torch", "torchvision", "numpy", "safetensors")
+        return {
+            "device": describe(self.device),
+            "threads": torch.get_num_threads(),
+            "precision": self.config.precision,
+            **{package: metadata.version(package) for package in packages},
+            "sparsify": metadata.version("sparsify-study"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "git_commit": _git_commit(),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+    def _finish(self, status: str) -> None:
+        run, last = self.run, self.rows[-1]
+        held_out = self.data.held_out
+        files = ["model.safetensors"]
+        write_tensors(run.path / "model.safetensors", dict(self.model.state_dict()))
+        support: dict[str, dict[str, int]] = {}
+        if self.recorder is not None:
+            path = self.recorder.path(self.times)
+            path.save(run.path / "path.npz")
+            parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
+            write_tensors(
+                run.path / "z.safetensors", {n: self.optimizer.state[p]["z"] for n, p in parameters.items()}
+            )
+            files += ["path.npz", "z.safetensors"]
+            for name, p in parameters.items():
+                inside = self.optimizer.support(p)
+                support[name] = {"in": int(inside.sum()), "of": inside.numel()}
+        run.write_metrics(self.rows)
+        run.write_json(
+            "summary.json",
+            {
+                "status": status,
+                "held_out": held_out,
+                "accuracy": last[f"{held_out}_accuracy"],
+                "loss": _finite(last[f"{held_out}_loss"]),
+                "count": len(self.data.test),
+                "train_accuracy": last["train_accuracy"],
+                "train_loss": _finite(last["train_loss"]),
+                "epochs": len(self.rows),
+                "steps": last["step"],
+                "seconds_per_epoch": float(np.median([row["seconds"] for row in self.rows])),
+                "path_time": None if self.times is None else float(self.times[last["step"]]),
+                "support": support,
+                "parameters": sum(p.numel() for p in self.model.parameters()),
+                "shape": list(self.data.shape),
+                "classes": list(self.data.classes),
+                "sha256": {file: run.sha256(file) for file in files},
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+        )
+        (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, if it runs from a checkout."""
+    folder = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+__all__ = ["Evaluation", "Listener", "Progress", "build_model", "evaluate", "train"]
