@@ -60,14 +60,10 @@ class Config:
     schedule: str = dataclasses.field(
         default="step", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
     )
-    seed: int = dataclasses.field(
-        default=0, metadata={"help": "seed of the initialisation and the order of images"}
-    )
+    seed: int = dataclasses.field(default=0, metadata={"help": "seed of the initialisation and the order of images"})
     val: float = dataclasses.field(
         default=0.0,
-        metadata={
-            "help": "fraction of the training images held out; the test images are then never looked at"
-        },
+        metadata={"help": "fraction of the training images held out; the test images are then never looked at"},
     )
     init: str | None = dataclasses.field(default=None, metadata={"help": "start from this run's weights"})
     precision: str = dataclasses.field(

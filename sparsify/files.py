@@ -45,6 +45,4 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """`write_bytes` of a safetensors file; tensors are written in logical (contiguous) order."""
     from safetensors.torch import save
 
-    write_bytes(
-        path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    )
+    write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata))

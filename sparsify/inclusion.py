@@ -83,9 +83,7 @@ class InclusionPath:
                     kinds[kind][parameter] = array
             return cls(arrays["steps"], arrays["time"], **kinds)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise SparsifyError(
-                f"{path} is damaged: {error}; delete the folder and train it again"
-            ) from error
+            raise SparsifyError(f"{path} is damaged: {error}; delete the folder and train it again") from error
 
 
 class PathRecorder:

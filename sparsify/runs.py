@@ -142,9 +142,7 @@ class Run:
             with FileLock(self.path / ".lock", timeout=0):
                 yield
         except Timeout as error:
-            raise SparsifyError(
-                f"run {self.path} is being written by another process; wait for it to end"
-            ) from error
+            raise SparsifyError(f"run {self.path} is being written by another process; wait for it to end") from error
 
     def write_json(self, file: str, values: Mapping[str, Any]) -> None:
         """Write one of the run's JSON files, in one step."""
@@ -166,9 +164,7 @@ class Run:
         try:
             return open(self.path / file, newline="", encoding="utf-8")
         except OSError as error:
-            raise SparsifyError(
-                f"{self.path} is damaged: {file} cannot be read ({error.strerror}); {_MEND}"
-            ) from error
+            raise SparsifyError(f"{self.path} is damaged: {file} cannot be read ({error.strerror}); {_MEND}") from error
 
     def _json(self, file: str) -> dict[str, Any]:
         try:
@@ -218,9 +214,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
     if len(found) == 1:
         return found[0]
     if found:
-        raise SparsifyError(
-            f"'{name}' begins the names of {len(found)} runs: {', '.join(r.name for r in found)}"
-        )
+        raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {', '.join(r.name for r in found)}")
     if Path(name).is_dir():
         raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
     raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))

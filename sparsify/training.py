@@ -78,11 +78,7 @@ def train(
     if run.status != "unfinished":
         run.touch()
         return run
-    data = (
-        dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val"))
-        if config.val
-        else dataset
-    )
+    data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
     model = build_model(config, dataset)
     if initial is not None:
         _load_weights(model, initial, config)
@@ -120,9 +116,7 @@ def _initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, 
     weights = parent.model().state_dict()
     found = parent.sha256("model.safetensors")[:8]
     if digest and digest != found:
-        raise SparsifyError(
-            f"--init {config.init}: the weights of {parent.path} are {found} now; name the run alone"
-        )
+        raise SparsifyError(f"--init {config.init}: the weights of {parent.path} are {found} now; name the run alone")
     return dataclasses.replace(config, init=f"{parent.name}@{found}"), weights
 
 
@@ -136,9 +130,7 @@ def _load_weights(model: nn.Module, weights: dict[str, Tensor], config: Config) 
 class _Training:
     """One training in progress: what a checkpoint holds, and the loop."""
 
-    def __init__(
-        self, run: Run, config: Config, data: Dataset, model: nn.Module, device: torch.device
-    ) -> None:
+    def __init__(self, run: Run, config: Config, data: Dataset, model: nn.Module, device: torch.device) -> None:
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
@@ -249,9 +241,7 @@ class _Training:
                 self.rows = json.loads(file.metadata()["rows"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise SparsifyError(
-                f"{path} is damaged ({error}); delete the run's folder and train it again"
-            ) from error
+            raise SparsifyError(f"{path} is damaged ({error}); delete the run's folder and train it again") from error
         self._warn_elsewhere()
         parameters = dict(self.model.named_parameters())
         self.model.load_state_dict(
@@ -262,23 +252,15 @@ class _Training:
                 parameter_name, key_ = name.removeprefix("optimizer/").rsplit("/", 1)
                 parameter = parameters[parameter_name]
                 # like the parameter, so that its memory format comes back too; counters are scalars on the CPU
-                value = (
-                    torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
-                )
+                value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
                 self.optimizer.state[parameter][key_] = value
         if self.recorder is not None:
-            self.recorder.load(
-                {n.removeprefix("path/"): t for n, t in tensors.items() if n.startswith("path/")}
-            )
+            self.recorder.load({n.removeprefix("path/"): t for n, t in tensors.items() if n.startswith("path/")})
         return True
 
     def _warn_elsewhere(self) -> None:
         before, now = self.run.environment, self._environment()
-        changed = [
-            f"{k} {before.get(k)} → {now[k]}"
-            for k in ("device", "threads", "torch")
-            if before.get(k) != now[k]
-        ]
+        changed = [f"{k} {before.get(k)} → {now[k]}" for k in ("device", "threads", "torch") if before.get(k) != now[k]]
         if changed:
             warnings.warn(
                 f"run {self.run.name} goes on elsewhere than it began ({', '.join(changed)}): "
@@ -311,9 +293,7 @@ class _Training:
             path = self.recorder.path(self.times)
             path.save(run.path / "path.npz")
             parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
-            write_tensors(
-                run.path / "z.safetensors", {n: self.optimizer.state[p]["z"] for n, p in parameters.items()}
-            )
+            write_tensors(run.path / "z.safetensors", {n: self.optimizer.state[p]["z"] for n, p in parameters.items()})
             files += ["path.npz", "z.safetensors"]
             for name, p in parameters.items():
                 inside = self.optimizer.support(p)

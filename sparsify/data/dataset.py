@@ -83,9 +83,7 @@ class Dataset:
         """
         count = round(fraction * len(self.train))
         if not 0 < count < len(self.train):
-            raise SparsifyError(
-                f"--val {fraction:g} of {len(self.train)} training images leaves a split empty"
-            )
+            raise SparsifyError(f"--val {fraction:g} of {len(self.train)} training images leaves a split empty")
         return replace(self, train=self.train[order[count:]], test=self.train[order[:count]], held_out="val")
 
 

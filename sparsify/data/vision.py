@@ -54,9 +54,7 @@ def _mirror(kind: str) -> str:
     return getattr(datasets, kind).mirrors[0]
 
 
-def _read(
-    path: Path, read: Callable[[str], Tensor], shape: tuple[int, ...], md5: dict[str, str] | None
-) -> Tensor:
+def _read(path: Path, read: Callable[[str], Tensor], shape: tuple[int, ...], md5: dict[str, str] | None) -> Tensor:
     if not path.exists():
         raise SparsifyError(
             f"{path} is missing, though other files of the data set are there; {_MEND.format(path.parent)}"
@@ -68,20 +66,11 @@ def _read(
             f"{path} is truncated or corrupt ({_first_line(error)}); {_MEND.format(path.parent)}"
         ) from error
     if tuple(values.shape) != shape:
-        raise SparsifyError(
-            f"{path} holds {tuple(values.shape)} values, not {shape}; {_MEND.format(path.parent)}"
-        )
-    if (
-        md5 is not None
-        and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5[path.name]
-    ):
-        raise SparsifyError(
-            f"{path} is corrupt: its MD5 sum is not {md5[path.name]}; {_MEND.format(path.parent)}"
-        )
+        raise SparsifyError(f"{path} holds {tuple(values.shape)} values, not {shape}; {_MEND.format(path.parent)}")
+    if md5 is not None and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5[path.name]:
+        raise SparsifyError(f"{path} is corrupt: its MD5 sum is not {md5[path.name]}; {_MEND.format(path.parent)}")
     if values.ndim == 1 and int(values.max()) > 9:
-        raise SparsifyError(
-            f"{path} is corrupt: it holds label {int(values.max())}; {_MEND.format(path.parent)}"
-        )
+        raise SparsifyError(f"{path} is corrupt: it holds label {int(values.max())}; {_MEND.format(path.parent)}")
     return values
 
 

@@ -15,13 +15,9 @@ from sparsify.optim.structure import Penalty, penalty_of, shrink, shrink_factor,
 
 
 def _check(name: str, value: float, *, low: float = 0.0, strict: bool = True, infinite: bool = False) -> None:
-    bad = (
-        math.isnan(value) or value < low or (strict and value == low) or (math.isinf(value) and not infinite)
-    )
+    bad = math.isnan(value) or value < low or (strict and value == low) or (math.isinf(value) and not infinite)
     if bad:
-        raise SparsifyError(
-            f"{name} is {value}; it must be finite and {'above' if strict else 'at least'} {low:g}"
-        )
+        raise SparsifyError(f"{name} is {value}; it must be finite and {'above' if strict else 'at least'} {low:g}")
 
 
 class SplitOptimizer(Optimizer):
@@ -33,9 +29,7 @@ class SplitOptimizer(Optimizer):
     def __init__(self, params: Any, lr: float, defaults: dict[str, Any]) -> None:
         defaults = {"lr": lr, **defaults}
         if defaults["penalty"] not in ("auto", "filter", "weight", None):
-            raise SparsifyError(
-                f"unknown penalty '{defaults['penalty']}'; choose from: auto, filter, weight, None"
-            )
+            raise SparsifyError(f"unknown penalty '{defaults['penalty']}'; choose from: auto, filter, weight, None")
         _check("lr", float(lr), strict=False)
         _check("kappa", defaults["kappa"])
         _check("mu", defaults["mu"])
@@ -81,9 +75,7 @@ class SplitOptimizer(Optimizer):
                 factor = shrink_factor(state["z"], threshold)
                 residuals.append(torch.addcmul(p, state["z"], factor, value=-kappa))
             else:
-                residuals.append(
-                    p
-                )  # a place; the soft threshold of all fully connected layers comes below at once
+                residuals.append(p)  # a place; the soft threshold of all fully connected layers comes below at once
                 weights.append(p)
                 zs.append(state["z"])
         if weights:
