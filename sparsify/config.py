@@ -38,7 +38,7 @@ class Config:
     data: str = dataclasses.field(
         default="auto",
         metadata={
-            "help": f"data set: {_choices(DATASETS)}, folder:PATH; auto is mnist, or digits where mnist is not to be had"
+            "help": f"data set: {_choices(DATASETS)}, folder:PATH; auto is mnist, or digits where that is not to be had"
         },
     )
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {_choices(OPTIMIZERS)}"})

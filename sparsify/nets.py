@@ -45,4 +45,4 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
     )
 
 
-NETS: dict[str, Callable[[tuple[int, int, int], int], "nn.Module"]] = {"lenet": lenet}
+NETS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {"lenet": lenet}

@@ -1,0 +1,85 @@
+"""The prunable layers of any network, and what people call them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sparsify.errors import SparsifyError, unknown
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+GRAINS = ("auto", "filter", "neuron", "weight")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution or fully connected layer; `name` is the module's own name in its network."""
+
+    name: str
+    module: nn.Module
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether its grains are filters; else they are neurons or single weights."""
+        return isinstance(self.module, CONVOLUTIONS)
+
+    @property
+    def weight(self) -> Tensor:
+        """(outputs, inputs, …)."""
+        return self.module.weight
+
+    @property
+    def parameter(self) -> str:
+        """The weight's name in `state_dict`."""
+        return f"{self.name}.weight" if self.name else "weight"
+
+    def grain(self, grain: str = "auto") -> str:
+        """What is removed as one here. "auto": filters of a convolution, weights of a fully connected layer.
+
+        "filter" and "neuron" mean the same, whole outputs, and are named for the layer's kind.
+        """
+        if grain not in GRAINS:
+            raise unknown("grain", grain, GRAINS)
+        if grain == "auto":
+            return "filter" if self.is_convolution else "weight"
+        if grain == "weight":
+            return "weight"
+        return "filter" if self.is_convolution else "neuron"
+
+
+def prunable_layers(model: nn.Module) -> list[Layer]:
+    """Every convolution and fully connected layer, in the order in which the network lists them."""
+    kinds = (*CONVOLUTIONS, nn.Linear)
+    return [Layer(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+
+
+def layer_names(model: nn.Module) -> dict[str, Layer]:
+    """What a layer can be called: its module name, and the ordinals conv1 … and fc1 … where no module is named so."""
+    layers = prunable_layers(model)
+    names = {layer.name: layer for layer in layers}
+    counts = {"conv": 0, "fc": 0}
+    for layer in layers:
+        kind = "conv" if layer.is_convolution else "fc"
+        counts[kind] += 1
+        names.setdefault(f"{kind}{counts[kind]}", layer)
+    return names
+
+
+def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, Layer]:
+    """The layers of one set, as in "conv3,fc1", by the name asked for; each layer once.
+
+    Raises SparsifyError for an empty set and for an unknown name, with the names that there are.
+    """
+    wanted = [name.strip() for name in (asked.split(",") if isinstance(asked, str) else asked)]
+    names = layer_names(model)
+    if not names:
+        raise SparsifyError(f"{where} has no convolution and no fully connected layer")
+    found: dict[str, Layer] = {}
+    for name in wanted:
+        if name not in names:
+            raise unknown("layer", name, names, where=where)
+        if all(layer.module is not names[name].module for layer in found.values()):
+            found[name] = names[name]
+    return found

@@ -1,0 +1,54 @@
+"""Mask: which elements of a network's parameters are kept, with exact counts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from sparsify.errors import SparsifyError
+
+Mask = dict[str, Tensor]
+"""`{parameter name: bool tensor of its shape}`; True is kept, a parameter that is not named is kept whole."""
+
+
+def removed_count(ratio: float, count: int) -> int:
+    """round(ratio·n), ties to even, as in torch.nn.utils.prune."""
+    return round(ratio * count)
+
+
+def lowest(scores: Tensor, count: int) -> Tensor:
+    """Which `count` grains go: the lowest scores, ties broken by index. Bool, of the shape of `scores`."""
+    order = scores.flatten().argsort(stable=True)
+    drop = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    drop[order[:count]] = True
+    return drop.view(scores.shape)
+
+
+@torch.no_grad()
+def apply_mask(model: nn.Module, mask: Mask) -> None:
+    """Set what the mask removes to 0, for good. Raises SparsifyError if the mask does not fit the network."""
+    parameters = dict(model.named_parameters())
+    for name, keep in mask.items():
+        if name not in parameters:
+            raise SparsifyError(f"the mask names '{name}', which the network does not have")
+        if keep.shape != parameters[name].shape:
+            raise SparsifyError(f"the mask of '{name}' is {tuple(keep.shape)}, not {tuple(parameters[name].shape)}")
+    for name, keep in mask.items():
+        parameters[name].masked_fill_(~keep.to(parameters[name].device), 0)
+
+
+@contextlib.contextmanager
+def masked(model: nn.Module, mask: Mask) -> Iterator[nn.Module]:
+    """The network with the mask applied; afterwards every parameter is what it was, to the bit."""
+    parameters = dict(model.named_parameters())
+    before = {name: parameters[name].detach().clone() for name in mask if name in parameters}
+    try:
+        apply_mask(model, mask)
+        yield model
+    finally:
+        with torch.no_grad():
+            for name, values in before.items():
+                parameters[name].copy_(values)

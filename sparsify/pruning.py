@@ -1,0 +1,184 @@
+"""Pruning: a criterion's lowest grains go, in exact counts, and the sweep says what each ratio costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsify.cost import Structure
+from sparsify.criteria import CRITERIA, PathState, Scored
+from sparsify.data import load_dataset
+from sparsify.data.dataset import Split
+from sparsify.devices import resolve_device
+from sparsify.errors import SparsifyError, unknown
+from sparsify.evaluation import evaluate
+from sparsify.layers import GRAINS, Layer, find_layers
+from sparsify.mask import Mask, lowest, masked, removed_count
+from sparsify.optim.structure import penalty_of, shrink
+from sparsify.ratios import parse_ratios
+from sparsify.runs import Run
+from sparsify.seeds import generator, permutation
+from sparsify.sweep import LedgerRow, Sweep, SweepRow
+
+RATIOS = "0:0.6:0.1"
+
+Listener = Callable[[int, int], None]
+"""Called with the number of points that are done and that there are."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is pruned and measured: a network, images, and the path of an SLBI run where there is one."""
+
+    model: nn.Module
+    split: Split
+    normalise: Callable[[Tensor], Tensor] = Tensor.float
+    path: dict[str, PathState] | None = None
+    seed: int = 0
+    name: str = "the network"
+    precision: str = "exact"
+
+
+def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = None) -> Subject:
+    """A finished run and the images that it is measured on: the test split, or the held-out one if it has `val`."""
+    where = resolve_device(device)
+    run.require_finished()
+    model, config = run.model(), run.config
+    data = load_dataset(config.data, data_dir)
+    if config.val:
+        data = data.hold_out(config.val, permutation(len(data.train), config.seed, "val"))
+    return Subject(
+        model.to(where).to(memory_format=torch.channels_last),
+        data.test.to(where),
+        data.normalise,
+        _path_states(run, model),
+        config.seed,
+        run.name,
+        config.precision,
+    )
+
+
+def _path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
+    path, zs = run.inclusion_path, run.z
+    if path is None or zs is None:
+        return None
+    states = {}
+    for name, parameter in model.named_parameters():
+        if name in zs:
+            gamma = run.config.kappa * shrink(zs[name], 1.0, penalty_of(parameter, "auto"))
+            entry = torch.from_numpy(path.entry[name])
+            states[name] = PathState(*(t.to(parameter.device) for t in (entry, gamma, zs[name])))
+    return states
+
+
+@torch.no_grad()
+def score(subject: Subject, layer: Layer, *, criterion: str, grain: str = "auto", draw: int = 0) -> Tensor:
+    """The score of every grain of one layer: (outputs,), or the weight's shape where the grain is a weight."""
+    if criterion not in CRITERIA:
+        raise unknown("criterion", criterion, CRITERIA)
+    state = None if subject.path is None else subject.path.get(layer.parameter)
+    keyed = generator(subject.seed, "random", draw, layer.name)
+    return CRITERIA[criterion](Scored(layer.name, layer.weight.detach(), layer.grain(grain), keyed, state))
+
+
+def make_mask(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    layers: str | Sequence[str],
+    ratio: float,
+    criterion: str = "magnitude",
+    grain: str = "auto",
+) -> Mask:
+    """The mask of one point: round(ratio·n) grains go in each of `layers`, the lowest scores first, ties by index.
+
+    `example` is one normalised input with a batch dimension. Ratio 0 keeps everything.
+    """
+    (ratio,) = parse_ratios(ratio)
+    subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
+    found = {layer.name: layer for layer in find_layers(model, layers).values()}
+    drop = {
+        name: lowest(scores, removed_count(ratio, scores.numel()))
+        for name, scores in ((n, score(subject, la, criterion=criterion, grain=grain)) for n, la in found.items())
+    }
+    grains = {name: layer.grain(grain) for name, layer in found.items()}
+    return Structure(model, example).mask(drop, found, grains)
+
+
+def prune(
+    target: Run | Subject,
+    *,
+    layers: str | Sequence[str],
+    ratios: str | Sequence[float] = RATIOS,
+    criterion: str = "magnitude",
+    grain: str = "auto",
+    draws: int = 1,
+    device: str = "auto",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+) -> Sweep:
+    """Sweep the ratios over each set of `layers`: "conv3,fc1" is one set, ["conv3", "conv3,fc1"] are two.
+
+    `target` is a finished Run, or a Subject: any network with the images to measure it on. The network is left as it
+    was. `draws` repeats the criterion "random". Raises SparsifyError for unknown layers, criteria and grains, for
+    ratios outside 0 to 1, and for a criterion that needs a path where there is none.
+    """
+    if criterion not in CRITERIA:
+        raise unknown("criterion", criterion, CRITERIA)
+    if grain not in GRAINS:
+        raise unknown("grain", grain, GRAINS)
+    if draws < 1 or (draws > 1 and criterion != "random"):
+        reason = "it must be at least 1" if draws < 1 else f"only random has draws, {criterion} has one result"
+        raise SparsifyError(f"--draws is {draws}; {reason}")
+    points = parse_ratios(ratios)
+    subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
+    sets = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+    found = {names: find_layers(subject.model, names, subject.name) for names in sets}
+    structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
+    whole = structure.cost({}, {}, {}, {})
+    rows: list[SweepRow] = []
+    ledger: list[LedgerRow] = []
+    total = len(found) * draws * len(points)
+    for asked in found.values():
+        names = ",".join(asked)
+        chosen = {layer.name: layer for layer in asked.values()}
+        called = {layer.name: name for name, layer in asked.items()}
+        grains = {name: layer.grain(grain) for name, layer in chosen.items()}
+        for draw in range(draws):
+            scores = {n: score(subject, la, criterion=criterion, grain=grain, draw=draw) for n, la in chosen.items()}
+            for ratio in points:
+                drop = {name: lowest(s, removed_count(ratio, s.numel())) for name, s in scores.items()}
+                mask = structure.mask(drop, chosen, grains)
+                with masked(subject.model, mask) as model:
+                    outcome = evaluate(model, subject.split, subject.normalise, precision=subject.precision)
+                cost = structure.cost(mask, drop, chosen, grains)
+                rows.append(
+                    SweepRow(
+                        criterion,
+                        grain,
+                        "layer",
+                        names,
+                        ratio,
+                        draw,
+                        outcome.correct,
+                        outcome.count,
+                        outcome.accuracy,
+                        cost.params,
+                        cost.macs,
+                        whole.params / cost.params if cost.params else float("inf"),
+                        whole.macs / cost.macs if cost.macs else float("inf"),
+                    )
+                )
+                for name, goes in drop.items():
+                    ledger.append(
+                        LedgerRow(
+                            criterion, names, ratio, draw, called[name], grains[name], int(goes.sum()), goes.numel()
+                        )
+                    )
+                if listener is not None:
+                    listener(len(rows), total)
+    return Sweep(tuple(rows), tuple(ledger))

@@ -1,0 +1,116 @@
+"""Sweep: the table of (criterion, layers, ratio) against accuracy and cost, and the ledger of what was removed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparsify.errors import SparsifyError
+from sparsify.files import write_text
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One point. `accuracy` is a fraction; `params` and `macs` are what is left, `compression` and `speedup` the
+    original over that, not counting the indices that a sparse format needs."""
+
+    criterion: str
+    grain: str
+    scope: str
+    layers: str
+    ratio: float
+    draw: int
+    correct: int
+    count: int
+    accuracy: float
+    params: int
+    macs: int
+    compression: float
+    speedup: float
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What one point removed from one layer: `removed` of `total` grains."""
+
+    criterion: str
+    layers: str
+    ratio: float
+    draw: int
+    layer: str
+    grain: str
+    removed: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points of one sweep in the order in which they were asked for, and their ledger."""
+
+    rows: tuple[SweepRow, ...]
+    ledger: tuple[LedgerRow, ...]
+
+    @property
+    def id(self) -> str:
+        """8 hex digits of what was asked: criterion, grain, scope, layer sets, ratios, draws."""
+        asked = [(r.criterion, r.grain, r.scope, r.layers, r.ratio, r.draw) for r in self.rows]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+
+    @property
+    def layer_sets(self) -> list[str]:
+        """The sets of layers, in the order in which they were asked for."""
+        return list(dict.fromkeys(row.layers for row in self.rows))
+
+    @property
+    def ratios(self) -> list[float]:
+        """The ratios, ascending."""
+        return sorted({row.ratio for row in self.rows})
+
+    def accuracy(self, layers: str, ratio: float) -> float:
+        """The accuracy of one set at one ratio, the mean over the draws. Raises SparsifyError if it was not swept."""
+        found = [row.accuracy for row in self.rows if row.layers == layers and row.ratio == ratio]
+        if not found:
+            raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
+        return sum(found) / len(found)
+
+    def save(self, folder: Path) -> Path:
+        """Write `sweep-<id>-ledger.csv` and then `sweep-<id>.csv`, whose path is returned."""
+        write_text(folder / f"sweep-{self.id}-ledger.csv", _to_csv(LedgerRow, self.ledger))
+        path = folder / f"sweep-{self.id}.csv"
+        write_text(path, _to_csv(SweepRow, self.rows))
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Sweep:
+        """The inverse of `save`. Raises SparsifyError if a file is missing or damaged."""
+        ledger = path.with_name(f"{path.stem}-ledger.csv")
+        return cls(tuple(_from_csv(SweepRow, path)), tuple(_from_csv(LedgerRow, ledger)))
+
+
+def list_sweeps(*folders: Path) -> list[Sweep]:
+    """Every sweep in these folders, the newest first."""
+    paths = {path.resolve() for folder in folders for path in folder.glob("sweep-*.csv") if "-ledger" not in path.name}
+    return [Sweep.read(path) for path in sorted(paths, key=lambda path: -path.stat().st_mtime)]
+
+
+def _to_csv(kind: type, rows: tuple[SweepRow | LedgerRow, ...]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return buffer.getvalue()
+
+
+def _from_csv(kind: type, path: Path) -> list:
+    types = {"str": str, "int": int, "float": float}
+    fields = {field.name: types[field.type] for field in dataclasses.fields(kind)}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [kind(**{name: read(row[name]) for name, read in fields.items()}) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error

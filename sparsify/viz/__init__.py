@@ -1,0 +1,1 @@
+"""Figures: pure functions that return a matplotlib Figure; only `save` writes."""

@@ -1,0 +1,166 @@
+"""Heatmaps of convolution filters, one panel a run, on one colour scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sparsify.analysis import near_zero
+from sparsify.errors import SparsifyError, unknown
+from sparsify.optim.structure import filter_norms
+from sparsify.viz.style import RC, REMOVED, figure
+
+SHOW = ("auto", "slices", "norms")
+MOST_SLICES = 4096  # more than that many are too small to be seen
+
+
+@dataclass(frozen=True)
+class FilterPanel:
+    """The filters of one layer of one run; `marked` (filters,) are struck out, and `mark` says why."""
+
+    title: str
+    weight: Tensor
+    marked: Tensor | None = None
+    mark: str = ""
+
+
+def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "auto") -> Figure:
+    """Filters (outputs, inputs, height, width) side by side, sorted by their L2 norm, the largest first.
+
+    "slices": every filter's weights, signed, one tile per input channel. "norms": the L2 norm of each filter's
+    slice, one row a filter, one column an input channel. "auto" takes slices where they are large enough to be seen.
+    The colour scale is the same for all panels, and symmetric about 0 for slices. Raises SparsifyError without panels,
+    or for weights that are no filters.
+    """
+    if show not in SHOW:
+        raise unknown("way to show filters", show, SHOW)
+    if not panels:
+        raise SparsifyError("no run to draw")
+    for panel in panels:
+        if panel.weight.ndim < 3:
+            raise SparsifyError(
+                f"{layer} has no filters: its weight is {tuple(panel.weight.shape)}; take a convolution"
+            )
+    if show == "auto":
+        show = "slices" if max(p.weight.shape[0] * p.weight.shape[1] for p in panels) <= MOST_SLICES else "norms"
+    arrays = [_sorted(panel) for panel in panels]
+    with mpl.rc_context(RC):
+        return _mosaics(panels, arrays, layer) if show == "slices" else _matrices(panels, arrays, layer)
+
+
+def _sorted(panel: FilterPanel) -> tuple[np.ndarray, np.ndarray]:
+    """Filters as (outputs, inputs, height, width), the largest norm first, and which of them are marked."""
+    weight = panel.weight.detach().float().cpu()
+    weight = weight.flatten(3) if weight.ndim > 3 else weight[:, :, None]  # 1-D and 3-D convolutions as images, too
+    if panel.weight.ndim == 4:
+        weight = panel.weight.detach().float().cpu()
+    order = filter_norms(weight).argsort(descending=True, stable=True)
+    marked = torch.zeros(len(order), dtype=torch.bool) if panel.marked is None else panel.marked.cpu()
+    return weight[order].numpy(), marked[order].numpy()
+
+
+def _title(panel: FilterPanel, marked: np.ndarray) -> str:
+    small, count = near_zero(panel.weight)
+    lines = [panel.title, f"near zero: {small} of {count} filters ({small / count:.0%})"]
+    if panel.mark:
+        lines.append(f"{panel.mark}: {int(marked.sum())} of {count}")
+    return "\n".join(lines)
+
+
+def _scale(values: Sequence[np.ndarray]) -> float:
+    """The 99.8% quantile of all magnitudes: a single outlier would leave the rest white."""
+    scale = float(np.quantile(np.abs(np.concatenate([v.ravel() for v in values])), 0.998))
+    return scale if scale > 0 else 1.0
+
+
+def _mosaics(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str) -> Figure:
+    limit = _scale([filters for filters, _ in arrays])
+    tiles = [_tile(filters) for filters, _ in arrays]
+    height, width = tiles[0][0].shape
+    inches = 2.9
+    drawing = figure(inches * len(panels) + 0.9, max(inches * height / width, 1.0) + 1.25)
+    axes = drawing.subplots(1, len(panels), squeeze=False)[0]
+    colours = mpl.colormaps["RdBu_r"].with_extremes(bad="white")
+    for axis, panel, (_, marked), (image, corners, cell) in zip(axes, panels, arrays, tiles, strict=True):
+        drawn = axis.imshow(image, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
+        axis.set_title(_title(panel, marked), fontsize=8.5)
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+        frames = [
+            [(x - 0.5, y - 0.5), (x + w - 0.5, y - 0.5), (x + w - 0.5, y + h - 0.5), (x - 0.5, y + h - 0.5)]
+            for (x, y), (h, w) in ((corner, cell) for corner in corners)
+        ]
+        axis.add_collection(LineCollection([[*f, f[0]] for f in frames], colors="#909090", linewidths=0.4))
+        strokes = [[f[3], f[1]] for f, strike in zip(frames, marked, strict=True) if strike]
+        axis.add_collection(LineCollection(strokes, colors=REMOVED, linewidths=1.1))
+    label = "weight" + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "")
+    _finish(drawing, drawn, axes, panels, layer, label, "both")
+    return drawing
+
+
+def _tile(filters: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]], tuple[int, int]]:
+    """One image of all filters, the upper left corner (x, y) of each, and their (height, width) in pixels."""
+    count, channels, height, width = filters.shape
+    across = math.ceil(math.sqrt(channels))
+    down = math.ceil(channels / across)
+    cell = (down * (height + 1) - 1, across * (width + 1) - 1)
+    columns = math.ceil(math.sqrt(count * cell[0] / cell[1]))
+    rows = math.ceil(count / columns)
+    gap = 2
+    image = np.full((rows * (cell[0] + gap) + gap, columns * (cell[1] + gap) + gap), np.nan, np.float32)
+    corners = []
+    for index in range(count):
+        y, x = gap + index // columns * (cell[0] + gap), gap + index % columns * (cell[1] + gap)
+        corners.append((x, y))
+        for channel in range(channels):
+            top, left = y + channel // across * (height + 1), x + channel % across * (width + 1)
+            image[top : top + height, left : left + width] = filters[index, channel]
+    return image, corners, cell
+
+
+def _matrices(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str) -> Figure:
+    norms = [np.linalg.norm(filters.reshape(*filters.shape[:2], -1), axis=2) for filters, _ in arrays]
+    limit = _scale(norms)
+    drawing = figure(2.7 * len(panels) + 0.9, 4.6)
+    axes = drawing.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, panel, (_, marked), image in zip(axes, panels, arrays, norms, strict=True):
+        drawn = axis.imshow(image, cmap="cividis", vmin=0, vmax=limit, aspect="auto", interpolation="nearest")
+        axis.set_title(_title(panel, marked), fontsize=8.5)
+        axis.set_xlabel("input channel")
+        axis.grid(False)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+        rows = np.flatnonzero(marked)
+        bars = [[(1.015, row - 0.5), (1.015, row + 0.5)] for row in rows]
+        bar = LineCollection(
+            bars, colors=REMOVED, linewidths=4, transform=axis.get_yaxis_transform(), clip_on=False, capstyle="butt"
+        )
+        axis.add_collection(bar, autolim=False)
+    axes[0].set_ylabel("filter, by norm")
+    _finish(drawing, drawn, axes, panels, layer, "L2 norm of the filter's slice for one input channel", "max")
+    return drawing
+
+
+def _finish(
+    drawing: Figure,
+    drawn: mpl.cm.ScalarMappable,
+    axes: np.ndarray,
+    panels: Sequence[FilterPanel],
+    layer: str,
+    label: str,
+    extend: str,
+) -> None:
+    drawing.colorbar(drawn, ax=list(axes), label=label, extend=extend, fraction=0.04, pad=0.015, aspect=30)
+    marks = list(dict.fromkeys(panel.mark for panel in panels if panel.mark))
+    note = f"   (orange: {' or '.join(marks)})" if marks else ""
+    drawing.suptitle(f"Filters of {layer}, sorted by norm{note}", fontsize=10.5)
