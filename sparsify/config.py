@@ -7,8 +7,12 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, Token
 
 from sparsify.data import DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
@@ -21,6 +25,17 @@ NUMERICS = 1
 
 PRECISIONS = ("exact", "fast")
 OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale")
+
+
+def _whole(_type: type, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)
+    except ValueError as error:
+        raise ValueError(f"{tokens[0].value} is no whole number") from error
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""An int that the command line does not round: 1.5 epochs are an error."""
 
 
 def _choices(names: object) -> str:
@@ -42,8 +57,8 @@ class Config:
         },
     )
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {_choices(OPTIMIZERS)}"})
-    epochs: int = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
-    batch_size: int = dataclasses.field(default=128, metadata={"help": "images a step"})
+    epochs: Whole = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
+    batch_size: Whole = dataclasses.field(default=128, metadata={"help": "images a step"})
     lr: float | None = dataclasses.field(default=None, metadata={"help": "learning rate α"})
     momentum: float | None = dataclasses.field(default=None, metadata={"help": "momentum m"})
     weight_decay: float | None = dataclasses.field(
@@ -58,9 +73,9 @@ class Config:
         default=None, metadata={"help": "rate of the path over the learning rate, α_p/α"}
     )
     schedule: str = dataclasses.field(
-        default="step", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
+        default="cosine", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
     )
-    seed: int = dataclasses.field(default=0, metadata={"help": "seed of the initialisation and the order of images"})
+    seed: Whole = dataclasses.field(default=0, metadata={"help": "seed of the initialisation and the order of images"})
     val: float = dataclasses.field(
         default=0.0,
         metadata={"help": "fraction of the training images held out; the test images are then never looked at"},

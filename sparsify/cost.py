@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,8 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
-from sparsify.layers import Layer, prunable_layers
+from sparsify.evaluation import evaluating
+from sparsify.layers import CONVOLUTIONS, Layer, prunable_layers
 from sparsify.mask import Mask
 
 
@@ -32,6 +35,9 @@ class Structure:
         self._model = model
         self._positions = _output_positions(model, example)
         self._parameters = {name: p.numel() for name, p in model.named_parameters()}
+        self._weights = {layer.parameter: layer.weight.numel() for layer in prunable_layers(model)}
+        owners = Counter(p for module in model.modules() for p in module.parameters(recurse=False))
+        self._shared = {p for p, count in owners.items() if count > 1}
         self._names = {module: name for name, module in model.named_modules()}
         self._graph: tp.DependencyGraph | None = None
         self._example = example
@@ -45,6 +51,9 @@ class Structure:
         mask: Mask = {}
         for name, goes in drop.items():
             layer = layers[name]
+            reason = self._weight_obstacle(layer.module)
+            if reason:
+                raise _refusal(layer, reason)
             keep = mask.setdefault(layer.parameter, torch.ones_like(layer.weight, dtype=torch.bool))
             if grains[name] == "weight":
                 keep &= ~goes
@@ -74,7 +83,7 @@ class Structure:
         removed = {name: int(gone.sum()) for name, gone in dead.items()}
         params = sum(count - removed.get(name, 0) for name, count in self._parameters.items())
         macs = sum(
-            (self._parameters[name] - removed.get(name, 0)) * positions for name, positions in self._positions.items()
+            (self._weights[name] - removed.get(name, 0)) * positions for name, positions in self._positions.items()
         )
         return Cost(params, macs)
 
@@ -84,37 +93,81 @@ class Structure:
         if not index:
             return []
         graph = self._dependency_graph()
+        if layer.module not in graph.module2node:
+            raise _refusal(layer, "the network's output does not depend on it, or not so that autograd sees it")
         function = tp.prune_conv_out_channels if layer.is_convolution else tp.prune_linear_out_channels
         members = []
         for dependency, indices in graph.get_pruning_group(layer.module, function, index):
             module = dependency.target.module
-            if module not in self._names or not any(True for _ in module.parameters(recurse=False)):
-                if isinstance(module, nn.modules.batchnorm._NormBase):
-                    raise SparsifyError(
-                        f"filters of {layer.name} cannot be masked: the normalisation '{self._names[module]}' behind "
-                        "it has no scale and shift, so that a zero does not stay a zero"
-                    )
-                continue
-            where = torch.tensor(indices, device=goes.device)
-            members.append((module, graph.is_out_channel_pruning_fn(dependency.pruning_fn), where))
+            reason = self._obstacle(module)
+            if reason:
+                raise _refusal(layer, reason)
+            if _has_channels(module):
+                where = torch.tensor(indices, device=goes.device)
+                members.append((module, graph.is_out_channel_pruning_fn(dependency.pruning_fn), where))
         return members
+
+    def _obstacle(self, member: object) -> str:
+        """Why channels of a member of a dependency group cannot be masked and counted; "" if they can."""
+        if isinstance(member, nn.Parameter):
+            return "a parameter that belongs to no layer is combined with its outputs"
+        if member not in self._names:
+            return ""  # an operation, such as an addition
+        name = self._names[member]
+        if isinstance(member, nn.modules.batchnorm._NormBase) and not member.affine:
+            return f"the normalisation '{name}' behind it has no scale and shift, so that a zero does not stay a zero"
+        if not _has_channels(member):
+            return ""
+        if not isinstance(member, _FOLLOWED):
+            return f"what becomes of '{name}', a {type(member).__name__}, is not known here"
+        if isinstance(member, CONVOLUTIONS) and member.groups > 1:
+            depthwise = member.groups == member.in_channels == member.out_channels
+            return "" if depthwise else f"'{name}' is a convolution of {member.groups} groups"
+        return self._weight_obstacle(member)
+
+    def _weight_obstacle(self, module: nn.Module) -> str:
+        """Why elements of a module's weight cannot be set to 0 and counted; "" if they can."""
+        name = self._names[module]
+        if not isinstance(module.weight, nn.Parameter):
+            return f"the weight of '{name}' is computed from other parameters"
+        return f"'{name}' shares its weight with another module" if module.weight in self._shared else ""
 
     def _dependency_graph(self) -> tp.DependencyGraph:
         if self._graph is None:
-            training = self._model.training
             required = {p: p.requires_grad for p in self._model.parameters()}
             try:
-                for p in required:
-                    p.requires_grad_(True)  # the graph is read off autograd's
-                with torch.enable_grad():
-                    self._graph = tp.DependencyGraph().build_dependency(self._model.eval(), self._example)
-            except Exception as error:  # whatever the network's own forward raises
-                raise SparsifyError(f"the network cannot be traced: {type(error).__name__}: {error}") from error
+                with _tracing(), evaluating(self._model), torch.enable_grad():
+                    for p in required:
+                        p.requires_grad_(True)  # the graph is read off autograd's
+                    # by itself Torch-Pruning would first try the images of a batch as separate arguments
+                    self._graph = tp.DependencyGraph().build_dependency(
+                        self._model, self._example, forward_fn=lambda model, inputs: model(inputs), verbose=False
+                    )
             finally:
-                self._model.train(training)
                 for p, value in required.items():
                     p.requires_grad_(value)
         return self._graph
+
+
+# modules whose first dimension is their outputs or channels, and whose second, if they have one, is their inputs
+_FOLLOWED = (*CONVOLUTIONS, nn.Linear, nn.PReLU, nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
+
+
+def _has_channels(module: nn.Module) -> bool:
+    """Whether the module has parameters of its own, a value for each channel; a PReLU may have one slope for all."""
+    return any(True for _ in module.parameters(recurse=False)) and getattr(module, "num_parameters", None) != 1
+
+
+def _refusal(layer: Layer, reason: str) -> SparsifyError:
+    return SparsifyError(f"{layer.name or 'the layer'} cannot be pruned: {reason}")
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever the network's own forward raises
+        raise SparsifyError(f"the network cannot be traced: {type(error).__name__}: {error}") from error
 
 
 @torch.inference_mode()
@@ -125,16 +178,14 @@ def _output_positions(model: nn.Module, example: Tensor) -> dict[str, int]:
     for layer in prunable_layers(model):
 
         def note(_module: nn.Module, _inputs: object, output: Tensor, layer: Layer = layer) -> None:
-            outputs = output.shape[1] if layer.is_convolution else output.shape[-1]
-            used = output[0].numel() // outputs
+            used = output.numel() // (len(layer.weight) * len(example))
             positions[layer.parameter] = positions.get(layer.parameter, 0) + used
 
         handles.append(layer.module.register_forward_hook(note))
-    training = model.training
     try:
-        model.eval()(example)
+        with evaluating(model), _tracing():
+            model(example)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     return positions

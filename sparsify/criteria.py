@@ -54,8 +54,8 @@ def lexicographic(first: Tensor, second: Tensor) -> Tensor:
 
     order = second.flatten().argsort(stable=True)
     order = order[first.flatten()[order].argsort(stable=True)]
-    ranks = torch.empty(len(order), device=order.device)
-    ranks[order] = torch.arange(len(order), device=order.device, dtype=ranks.dtype)
+    ranks = torch.empty_like(order)  # whole numbers: float32 ends at 2^24 grains
+    ranks[order] = torch.arange(len(order), device=order.device)
     return ranks.view(first.shape)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,18 @@ class Evaluation:
         return self.correct / self.count
 
 
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode; afterwards each of its modules is in the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():  # not model.train(): a frozen BatchNorm stays frozen
+            module.training = training
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -43,15 +56,11 @@ def evaluate(
     device = split.images.device
     loss = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    training = model.training
-    model.eval()
-    try:
-        with exactly(precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast"):
-            for start in range(0, len(split), batch_size):
-                batch = split[slice(start, start + batch_size)]
-                logits = model(normalise(batch.images)).float()
-                loss += F.cross_entropy(logits, batch.labels, reduction="sum")
-                correct += (logits.argmax(1) == batch.labels).sum()
-    finally:
-        model.train(training)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast")
+    with evaluating(model), exactly(precision), autocast:
+        for start in range(0, len(split), batch_size):
+            batch = split[slice(start, start + batch_size)]
+            logits = model(normalise(batch.images)).float()
+            loss += F.cross_entropy(logits, batch.labels, reduction="sum")
+            correct += (logits.argmax(1) == batch.labels).sum()
     return Evaluation(loss.item() / len(split), int(correct.item()), len(split))

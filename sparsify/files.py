@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -30,10 +31,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
-        try:
+        with contextlib.suppress(OSError):  # some network file systems cannot; the content is whole all the same
             os.fsync(folder)  # the rename itself must survive, too
-        finally:
-            os.close(folder)
+        os.close(folder)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -43,6 +43,9 @@ def write_text(path: Path, content: str) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """`write_bytes` of a safetensors file; tensors are written in logical (contiguous) order."""
+    import torch
     from safetensors.torch import save
 
-    write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata))
+    # clones, because safetensors refuses tensors that share memory, as tied weights do
+    copies = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    write_bytes(path, save(copies, metadata))

@@ -58,7 +58,7 @@ def prunable_layers(model: nn.Module) -> list[Layer]:
 def layer_names(model: nn.Module) -> dict[str, Layer]:
     """What a layer can be called: its module name, and the ordinals conv1 … and fc1 … where no module is named so."""
     layers = prunable_layers(model)
-    names = {layer.name: layer for layer in layers}
+    names = {layer.name: layer for layer in layers if layer.name}
     counts = {"conv": 0, "fc": 0}
     for layer in layers:
         kind = "conv" if layer.is_convolution else "fc"
@@ -76,6 +76,8 @@ def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the 
     names = layer_names(model)
     if not names:
         raise SparsifyError(f"{where} has no convolution and no fully connected layer")
+    if not wanted:
+        raise SparsifyError(f"no layer is named; choose from: {', '.join(names)}")
     found: dict[str, Layer] = {}
     for name in wanted:
         if name not in names:

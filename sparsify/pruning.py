@@ -136,7 +136,7 @@ def prune(
         raise SparsifyError(f"--draws is {draws}; {reason}")
     points = parse_ratios(ratios)
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
-    sets = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+    sets = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers)) or [""]
     found = {names: find_layers(subject.model, names, subject.name) for names in sets}
     structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
     whole = structure.cost({}, {}, {}, {})

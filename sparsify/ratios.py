@@ -18,7 +18,7 @@ def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
     """
     if isinstance(ratios, (int, float)):
         ratios = [ratios]
-    text = ratios if isinstance(ratios, str) else ",".join(str(float(ratio)) for ratio in ratios)
+    text = ratios if isinstance(ratios, str) else ",".join(_written(ratio) for ratio in ratios)
     if ":" in text:
         parts = [_decimal(part, text) for part in text.split(":")]
         if len(parts) != 3:
@@ -28,15 +28,27 @@ def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
             raise SparsifyError(f"ratios '{text}' have the step {step}, which must be above 0; {_FORM}")
         if stop < start:
             raise SparsifyError(f"ratios '{text}' are reversed: {start} is above {stop}; {_FORM}")
-        if (stop - start) / step > _MOST:
+        _check_range(start, stop)
+        if stop - start > _MOST * step:
             raise SparsifyError(f"ratios '{text}' are more than {_MOST:,} values; use a larger step")
         values = [start + index * step for index in range(int((stop - start) / step) + 1)]
     else:
         values = [_decimal(part, text) for part in text.split(",")]
+    _check_range(*values)
+    return tuple(sorted({abs(float(value)) for value in values}))  # abs: -0.0 is 0
+
+
+def _written(ratio: float) -> str:
+    try:
+        return str(float(ratio))
+    except (TypeError, ValueError) as error:
+        raise SparsifyError(f"ratio {ratio!r} is no number; {_FORM}") from error
+
+
+def _check_range(*values: Decimal) -> None:
     for value in values:
         if not 0 <= value <= 1:
             raise SparsifyError(f"ratio {value} is outside 0 to 1; {_FORM}")
-    return tuple(sorted({abs(float(value)) for value in values}))  # abs: -0.0 is 0
 
 
 def _decimal(part: str, text: str) -> Decimal:

@@ -80,6 +80,11 @@ class Run:
             return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
 
     @property
+    def epochs_done(self) -> int:
+        """How many epochs are trained; an interrupted run goes on after them."""
+        return len(self.metrics) if (self.path / "metrics.csv").exists() else 0
+
+    @property
     def inclusion_path(self) -> InclusionPath | None:
         """The inclusion path, or None if the optimizer has none."""
         file = self.path / "path.npz"

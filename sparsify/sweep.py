@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +58,10 @@ class Sweep:
 
     @property
     def id(self) -> str:
-        """8 hex digits of what was asked: criterion, grain, scope, layer sets, ratios, draws."""
-        asked = [(r.criterion, r.grain, r.scope, r.layers, r.ratio, r.draw) for r in self.rows]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+        """The `sweep_id` of what was asked."""
+        first = self.rows[0]
+        draws = 1 + max(row.draw for row in self.rows)
+        return sweep_id(first.criterion, first.grain, first.scope, self.layer_sets, self.ratios, draws)
 
     @property
     def layer_sets(self) -> list[str]:
@@ -90,6 +92,14 @@ class Sweep:
         """The inverse of `save`. Raises SparsifyError if a file is missing or damaged."""
         ledger = path.with_name(f"{path.stem}-ledger.csv")
         return cls(tuple(_from_csv(SweepRow, path)), tuple(_from_csv(LedgerRow, ledger)))
+
+
+def sweep_id(
+    criterion: str, grain: str, scope: str, layer_sets: Sequence[str], ratios: Sequence[float], draws: int
+) -> str:
+    """8 hex digits of what a sweep is asked."""
+    asked = [criterion, grain, scope, list(layer_sets), [float(ratio) for ratio in ratios], draws]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
 
 def list_sweeps(*folders: Path) -> list[Sweep]:

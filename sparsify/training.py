@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import math
-import platform
 import re
-import subprocess
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparsify.checkpoint import FILE as CHECKPOINT
+from sparsify.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.config import Config
 from sparsify.data import DataNotFoundError, load_dataset
 from sparsify.data.dataset import Dataset
-from sparsify.devices import describe, exactly, resolve_device
+from sparsify.devices import exactly, resolve_device
+from sparsify.environment import describe_environment
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.evaluation import Evaluation, evaluate
+from sparsify.evaluation import evaluate
 from sparsify.files import write_tensors
 from sparsify.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.nets import NETS
@@ -79,7 +77,7 @@ def train(
         run.touch()
         return run
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
-    model = build_model(config, dataset)
+    model = _build(config, dataset)
     if initial is not None:
         _load_weights(model, initial, config)
     with run.lock():
@@ -89,7 +87,13 @@ def train(
     return run
 
 
-def build_model(config: Config, dataset: Dataset) -> nn.Module:
+def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
+    """The network that a training of this Config starts from, `init` left aside."""
+    config, dataset = _load_data(config, data_dir)
+    return _build(config, dataset)
+
+
+def _build(config: Config, dataset: Dataset) -> nn.Module:
     """The Config's network with the initial weights of its seed; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "init"))
@@ -149,7 +153,7 @@ class _Training:
     def train(self, listener: Listener | None) -> None:
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
-            self.run.write_json("environment.json", self._environment())
+            self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
             self._predict()
         while len(self.rows) < self.config.epochs:
             row = self._epoch(len(self.rows) + 1, listener)
@@ -220,46 +224,23 @@ class _Training:
             )
 
     def _save(self) -> None:
-        """One file with all that a bit-exact resume needs, so that it can never be half old and half new."""
-        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key_, value in self.optimizer.state[parameter].items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer/{name}/{key_}"] = value
-        if self.recorder is not None:
-            tensors |= {f"path/{name}": tensor for name, tensor in self.recorder.tensors.items()}
-        write_tensors(self.run.path / "checkpoint.safetensors", tensors, {"rows": json.dumps(self.rows)})
+        path = {} if self.recorder is None else self.recorder.tensors
+        save_checkpoint(self.run.path, self.model, self.optimizer, path, self.rows)
         self.run.write_metrics(self.rows)
 
     def _restore(self) -> bool:
         """Go on from the checkpoint; False if there is none."""
-        path = self.run.path / "checkpoint.safetensors"
-        if not path.exists():
+        checkpoint = load_checkpoint(self.run.path, self.model, self.optimizer)
+        if checkpoint is None:
             return False
-        try:
-            with safe_open(path, "pt") as file:
-                self.rows = json.loads(file.metadata()["rows"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise SparsifyError(f"{path} is damaged ({error}); delete the run's folder and train it again") from error
-        self._warn_elsewhere()
-        parameters = dict(self.model.named_parameters())
-        self.model.load_state_dict(
-            {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
-        )
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer/"):
-                parameter_name, key_ = name.removeprefix("optimizer/").rsplit("/", 1)
-                parameter = parameters[parameter_name]
-                # like the parameter, so that its memory format comes back too; counters are scalars on the CPU
-                value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
-                self.optimizer.state[parameter][key_] = value
+        path, self.rows = checkpoint
         if self.recorder is not None:
-            self.recorder.load({n.removeprefix("path/"): t for n, t in tensors.items() if n.startswith("path/")})
+            self.recorder.load(path)
+        self._warn_elsewhere()
         return True
 
     def _warn_elsewhere(self) -> None:
-        before, now = self.run.environment, self._environment()
+        before, now = self.run.environment, describe_environment(self.device, self.config.precision)
         changed = [f"{k} {before.get(k)} → {now[k]}" for k in ("device", "threads", "torch") if before.get(k) != now[k]]
         if changed:
             warnings.warn(
@@ -268,20 +249,6 @@ class _Training:
                 SparsifyWarning,
                 stacklevel=5,
             )
-
-    def _environment(self) -> dict[str, Any]:
-        packages = ("torch", "torchvision", "numpy", "safetensors")
-        return {
-            "device": describe(self.device),
-            "threads": torch.get_num_threads(),
-            "precision": self.config.precision,
-            **{package: metadata.version(package) for package in packages},
-            "sparsify": metadata.version("sparsify-study"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "git_commit": _git_commit(),
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
 
     def _finish(self, status: str) -> None:
         run, last = self.run, self.rows[-1]
@@ -321,28 +288,9 @@ class _Training:
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
         )
-        (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        (run.path / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _finite(value: float) -> float | None:
     """JSON knows neither NaN nor infinity."""
     return value if math.isfinite(value) else None
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs, if it runs from a checkout."""
-    folder = Path(__file__).parent
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
-
-
-__all__ = ["Evaluation", "Listener", "Progress", "build_model", "evaluate", "train"]

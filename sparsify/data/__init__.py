@@ -38,10 +38,14 @@ class Roots:
         import platformdirs
 
         cache = platformdirs.user_cache_path("sparsify")
-        named = [Path(data_dir)] if data_dir is not None else []
+        named = [_absolute(data_dir)] if data_dir is not None else []
         variable = os.environ.get("SPARSIFY_DATA")
-        search = (*named, *([Path(variable)] if variable else []), cache)
+        search = (*named, *([_absolute(variable)] if variable else []), cache)
         return cls(search, named[0] if named else cache, cache)
+
+
+def _absolute(path: Path | str) -> Path:
+    return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def mnist(roots: Roots) -> Dataset:
@@ -83,14 +87,20 @@ DATASETS: dict[str, Callable[[Roots], Dataset]] = {
 def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     """The data set `name`, decoded into uint8 tensors on the CPU; the last two are kept in memory.
 
-    Raises SparsifyError for an unknown name and for a missing, truncated or corrupt file, which it names;
+    Raises SparsifyError for an unknown name and for a missing, unreadable, truncated or corrupt file, which it names;
     DataNotFoundError if there are no files and the download failed.
     """
     if not name.startswith(FOLDER) and name not in DATASETS:
         raise unknown("data set", name, [*DATASETS, "folder:PATH"])
-    if data_dir is not None and not Path(data_dir).is_dir():
+    roots = Roots.of(data_dir)
+    if data_dir is not None and not roots.download.is_dir():
         raise SparsifyError(f"--data-dir {data_dir} is not a folder")
-    return _load(name, Roots.of(data_dir))
+    if name.startswith(FOLDER):
+        name = f"{FOLDER}{_absolute(name.removeprefix(FOLDER))}"
+    try:
+        return _load(name, roots)
+    except OSError as error:  # permissions, a broken disk
+        raise SparsifyError(f"{error.filename or name} cannot be read: {error.strerror or error}") from error
 
 
 @functools.lru_cache(maxsize=2)

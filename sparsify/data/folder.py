@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +19,12 @@ from sparsify.data.dataset import Dataset, Split, make_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import write_tensors
 
+DECODING = b"1"  # raised when images are decoded in another way, so that older copies are not taken
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def image_folder(path: Path, roots: Roots) -> Dataset:
-    """Grey if every image is, else RGB. All images must have one size.
+    """Grey if every image is, else RGB. All images must have one size; hidden files and other suffixes are passed over.
 
     Raises SparsifyError for a folder without classes, a class without images, classes that differ between train and
     test, and for a file that cannot be decoded or has another size, which it names.
@@ -31,22 +33,25 @@ def image_folder(path: Path, roots: Roots) -> Dataset:
     classes = sorted(files["train"])
     extra = sorted(set(files["test"]) ^ set(classes))
     if extra:
-        raise SparsifyError(f"{path}: class '{extra[0]}' is in only one of train/ and test/")
-    stamp = hashlib.sha256()
+        has, lacks = ("train", "test") if extra[0] in files["train"] else ("test", "train")
+        raise SparsifyError(f"{path}: class '{extra[0]}' is in {has}/, but not in {lacks}/")
+    stamp = hashlib.sha256(DECODING)
     for part in files:
         for label in classes:
             for file in files[part][label]:
                 status = file.stat()
-                stamp.update(f"{file.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    cached = roots.cache / "decoded" / f"{stamp.hexdigest()[:32]}.safetensors"
-    tensors = _read_cache(cached)
+                stamp.update(os.fsencode(file) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    # one file a folder, so that the copies of a folder that changes do not pile up
+    cached = roots.cache / "decoded" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.safetensors"
+    tensors = _read_cache(cached, stamp.hexdigest())
     if tensors is None:
         tensors = _decode(files, classes)
         try:
-            write_tensors(cached, tensors)
+            write_tensors(cached, tensors, {"stamp": stamp.hexdigest()})
         except OSError as error:
             warnings.warn(
-                f"the decoded images could not be kept ({error.strerror}: {cached.parent}); they are decoded again next time",
+                f"the decoded images could not be kept ({error.strerror}: {cached.parent}); next time they are decoded "
+                "again",
                 SparsifyWarning,
                 stacklevel=2,
             )
@@ -65,7 +70,9 @@ def _list(path: Path, part: str) -> dict[str, list[Path]]:
             f"{folder} is not a folder; --data folder:PATH reads PATH/train/<class>/* and PATH/test/<class>/*"
         )
     found = {
-        entry.name: sorted(file for file in entry.iterdir() if file.suffix.lower() in SUFFIXES)
+        entry.name: sorted(
+            file for file in entry.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
         for entry in folder.iterdir()
         if entry.is_dir() and not entry.name.startswith(".")
     }
@@ -80,9 +87,13 @@ def _list(path: Path, part: str) -> dict[str, list[Path]]:
 def _open(file: Path) -> Tensor:
     try:
         with Image.open(file) as image:
-            return pil_to_tensor(image.convert("L" if image.mode in ("L", "1") else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise SparsifyError(f"{file} is truncated or is no image: {error}") from error
+            if image.mode.startswith(("I", "F")):  # converted, they would be cut off at 255
+                raise ValueError("its pixels have more than 8 bits a channel")
+            return pil_to_tensor(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except UnidentifiedImageError as error:
+        raise SparsifyError(f"{file} is truncated or is no image") from error
+    except Exception as error:  # a decoder can stumble over damaged bytes in any way
+        raise SparsifyError(f"{file} cannot be decoded: {error}") from error
 
 
 def _decode(files: dict[str, dict[str, list[Path]]], classes: list[str]) -> dict[str, Tensor]:
@@ -108,11 +119,11 @@ def _decode(files: dict[str, dict[str, list[Path]]], classes: list[str]) -> dict
     return tensors
 
 
-def _read_cache(path: Path) -> dict[str, Tensor] | None:
-    if not path.exists():
-        return None
+def _read_cache(path: Path, stamp: str) -> dict[str, Tensor] | None:
     try:
         with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("stamp") != stamp:
+                return None
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError):
         return None  # a damaged cache is written anew from the images

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import socket
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -11,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.datasets.utils import check_integrity
@@ -29,56 +30,51 @@ RAW_MD5 = {
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-    }
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
 }
+RAW_BYTES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 28 * 28,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
+}
+_MEND = "delete the folder {} to download it again"
 
 
 def mnist_like(kind: str, roots: Roots) -> Dataset:
     """MNIST or FashionMNIST from the first of `roots` that holds a file of it, else downloaded."""
-    files = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
-    root = _find(roots, lambda root: any((root / kind / "raw" / file).exists() for file in files))
+    source = getattr(datasets, kind)
+    root = _find(roots, lambda root: any((root / kind / "raw" / file).exists() for file in RAW_BYTES))
     if root is None:
-        root = _download(getattr(datasets, kind), _mirror(kind), roots)
+        root = _download(source, source.mirrors[0], roots)
     raw = root / kind / "raw"
+    for file, md5 in RAW_MD5[kind].items():
+        _check_raw(raw / file, md5)
     splits = []
-    for part, count in (("train", 60_000), ("t10k", 10_000)):
-        images = _read(raw / f"{part}-images-idx3-ubyte", read_image_file, (count, 28, 28), RAW_MD5.get(kind))
-        labels = _read(raw / f"{part}-labels-idx1-ubyte", read_label_file, (count,), RAW_MD5.get(kind))
-        splits.append(Split(images[:, None].contiguous(), labels.long()))
+    for part in ("train", "t10k"):
+        images = read_image_file(str(raw / f"{part}-images-idx3-ubyte"))
+        labels = read_label_file(str(raw / f"{part}-labels-idx1-ubyte"))
+        splits.append(Split(images[:, None], labels))
     name = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist"}[kind]
-    classes = tuple(label.split(" - ")[-1] for label in getattr(datasets, kind).classes)
-    return make_dataset(name, *splits, classes)
+    return make_dataset(name, *splits, tuple(label.split(" - ")[-1] for label in source.classes))
 
 
-def _mirror(kind: str) -> str:
-    return getattr(datasets, kind).mirrors[0]
-
-
-def _read(path: Path, read: Callable[[str], Tensor], shape: tuple[int, ...], md5: dict[str, str] | None) -> Tensor:
+def _check_raw(path: Path, md5: str) -> None:
+    mend = _MEND.format(path.parent)
     if not path.exists():
-        raise SparsifyError(
-            f"{path} is missing, though other files of the data set are there; {_MEND.format(path.parent)}"
-        )
-    try:
-        values = read(str(path))
-    except (ValueError, AssertionError, RuntimeError, OverflowError, KeyError, IndexError) as error:
-        raise SparsifyError(
-            f"{path} is truncated or corrupt ({_first_line(error)}); {_MEND.format(path.parent)}"
-        ) from error
-    if tuple(values.shape) != shape:
-        raise SparsifyError(f"{path} holds {tuple(values.shape)} values, not {shape}; {_MEND.format(path.parent)}")
-    if md5 is not None and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5[path.name]:
-        raise SparsifyError(f"{path} is corrupt: its MD5 sum is not {md5[path.name]}; {_MEND.format(path.parent)}")
-    if values.ndim == 1 and int(values.max()) > 9:
-        raise SparsifyError(f"{path} is corrupt: it holds label {int(values.max())}; {_MEND.format(path.parent)}")
-    return values
-
-
-_MEND = "delete the folder {} to download it again"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise SparsifyError(f"{path} is missing, though other files of the data set are there; {mend}")
+    content = path.read_bytes()
+    size = RAW_BYTES[path.name]
+    if len(content) != size:
+        raise SparsifyError(f"{path} is truncated or corrupt: it has {len(content):,} bytes, not {size:,}; {mend}")
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise SparsifyError(f"{path} is corrupt: its MD5 sum is not {md5}; {mend}")
 
 
 def cifar(kind: str, roots: Roots) -> Dataset:
@@ -108,22 +104,33 @@ def _find(roots: Roots, has: Callable[[Path], bool]) -> Path | None:
 
 
 def _download(source: type, url: str, roots: Roots) -> Path:
-    reason = _unreachable(url)
-    if reason is not None:
+    reason = _unreachable(url) or _fetch(source, roots.download)
+    if reason:
         raise DataNotFoundError(
             f"{source.__name__} is not in {', '.join(map(str, roots.search))} and cannot be downloaded ({reason}); "
             "name the folder that holds it with --data-dir, or use --data digits, which needs no network"
         )
+    return roots.download
+
+
+def _fetch(source: type, root: Path) -> str | None:
+    """Download into `root`, whole or not at all. Returns why it failed, or None."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision opens its connections without one
     try:
-        source(str(roots.download), download=True)
-    except (OSError, RuntimeError, EOFError) as error:
-        text = f"{source.__name__} could not be downloaded to {roots.download}: {_first_line(error)}"
-        raise DataNotFoundError(text) from error
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as beside:
+            source(beside, download=True)
+            for file in Path(beside).rglob("*"):
+                if file.is_file() and file.suffix != ".gz":  # the archives are not needed any more
+                    target = root / file.relative_to(beside)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    file.replace(target)
+    except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
+        return _one_line(error)
     finally:
         socket.setdefaulttimeout(before)
-    return roots.download
+    return None
 
 
 def _unreachable(url: str) -> str | None:
@@ -135,13 +142,19 @@ def _unreachable(url: str) -> str | None:
             request = urllib.request.Request(url, method="HEAD")
             urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT).close()
             answers.append(None)
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            error.close()
             answers.append(None)  # it did answer: the download itself will say what is wrong
-        except OSError as error:
-            answers.append(_first_line(error))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            answers.append(_one_line(error))
 
     # in a thread of its own, because looking up a host's name knows no time limit
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(DOWNLOAD_TIMEOUT)
     return answers[0] if answers else f"no answer within {DOWNLOAD_TIMEOUT:g} seconds"
+
+
+def _one_line(error: Exception) -> str:
+    reason = error.reason if type(error) is urllib.error.URLError else error
+    return " ".join(str(reason).split()) or type(error).__name__

@@ -68,11 +68,11 @@ def slbi_adam(model: nn.Module, config: Config) -> Optimizer:
     return SLBIAdam(parameter_groups(model), config.lr, kappa=config.kappa, mu=config.mu, path_scale=config.path_scale)
 
 
-_SLBI = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 1.0}
+_SLBI = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 1.0}
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
-    "sgd": OptimizerSpec(sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}),
+    "sgd": OptimizerSpec(sgd, {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}),
     "sgd-pull": OptimizerSpec(sgd_pull, _SLBI),
     "slbi": OptimizerSpec(slbi, _SLBI, selects=True),
-    "slbi-adam": OptimizerSpec(slbi_adam, {"lr": 0.001, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}, selects=True),
+    "slbi-adam": OptimizerSpec(slbi_adam, {"lr": 0.003, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}, selects=True),
 }

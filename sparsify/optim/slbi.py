@@ -57,21 +57,21 @@ class SLBI(SplitOptimizer):
         }
         super().__init__(params, lr, options | split)
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        grads, buffers = [], []
-        for p in params:
+    def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        velocity, moving, pushes = [], [], []
+        for p, grad in zip(params, grads, strict=True):
             state = self.state[p]
             if "momentum_buffer" in state:
-                grads.append(p.grad)
-                buffers.append(state["momentum_buffer"])
+                moving.append(state["momentum_buffer"])
+                pushes.append(grad)
             else:
-                state["momentum_buffer"] = p.grad.clone(memory_format=torch.preserve_format)
-        if buffers:
-            torch._foreach_mul_(buffers, group["momentum"])
-            torch._foreach_add_(buffers, grads, alpha=1 - group["dampening"])
-        if group["weight_decay"]:
-            weights = [p for p in params if p.ndim >= 2]
-            decayed = [self.state[p]["momentum_buffer"] for p in weights]
-            torch._foreach_add_(decayed, weights, alpha=group["weight_decay"])
-        velocity = [self.state[p]["momentum_buffer"] for p in params]
+                state["momentum_buffer"] = grad.clone(memory_format=torch.preserve_format)
+            velocity.append(state["momentum_buffer"])
+        if moving:
+            torch._foreach_mul_(moving, group["momentum"])
+            torch._foreach_add_(moving, pushes, alpha=1 - group["dampening"])
+        weights = [p for p in params if p.ndim >= 2]
+        if group["weight_decay"] and weights:
+            decaying = [v for v in velocity if v.ndim >= 2]
+            torch._foreach_add_(decaying, weights, alpha=group["weight_decay"])
         torch._foreach_add_(params, velocity, alpha=-float(group["lr"]) * group["kappa"])

@@ -48,7 +48,7 @@ class SLBIAdam(SplitOptimizer):
         }
         super().__init__(params, lr, {"betas": betas, "eps": eps} | split)
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]
         for p in params:
             if "step" not in self.state[p]:
@@ -56,17 +56,18 @@ class SLBIAdam(SplitOptimizer):
                 self.state[p]["exp_avg"] = torch.zeros_like(p)
                 self.state[p]["exp_avg_sq"] = torch.zeros_like(p)
         states = [self.state[p] for p in params]
-        grads = [p.grad for p in params]
         first = [s["exp_avg"] for s in states]
         second = [s["exp_avg_sq"] for s in states]
         steps = [s["step"] for s in states]
-        torch._foreach_add_(steps, 1)
+        torch._foreach_add_(steps, torch.tensor(1.0))  # a tensor, so that 1 is not made into one for each parameter
         torch._foreach_lerp_(first, grads, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
+        # m̂/(√v̂ + ε) with both bias corrections b taken out: m/(√v + ε·√b₂) · √b₂/b₁
         counts = [step.item() for step in steps]
+        roots = [(1 - beta2**t) ** 0.5 for t in counts]
         denominators = torch._foreach_sqrt(second)
-        torch._foreach_div_(denominators, [(1 - beta2**t) ** 0.5 for t in counts])
-        torch._foreach_add_(denominators, group["eps"])
+        torch._foreach_add_(denominators, [group["eps"] * root for root in roots])
         rate = float(group["lr"]) * group["kappa"]
-        torch._foreach_addcdiv_(params, first, denominators, [-rate / (1 - beta1**t) for t in counts])
+        scales = [-rate * root / (1 - beta1**t) for root, t in zip(roots, counts, strict=True)]
+        torch._foreach_addcdiv_(params, first, denominators, scales)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparsify.errors import SparsifyError
-from sparsify.optim.structure import Penalty, penalty_of, shrink, shrink_factor, support
+from sparsify.optim.structure import Penalty, penalty_of, residual, shrink, support
 
 
 def _check(name: str, value: float, *, low: float = 0.0, strict: bool = True, infinite: bool = False) -> None:
@@ -37,7 +37,7 @@ class SplitOptimizer(Optimizer):
         _check("threshold", defaults["threshold"], infinite=True)
         super().__init__(params, defaults)
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """Move every parameter of the group by the gradient of the loss (−ακ·direction), in place."""
         raise NotImplementedError
 
@@ -52,41 +52,31 @@ class SplitOptimizer(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            if any(p.grad.is_sparse for p in params):
+            grads = [p.grad for p in params]
+            if any(grad.is_sparse for grad in grads):
                 raise SparsifyError(f"{type(self).__name__} takes dense gradients only")
-            split = [p for p in params if penalty_of(p, group["penalty"])]
-            residuals = self._residuals(group, split)  # old W, old Γ
-            self._descend(group, params)
-            if split:
+            weights, zs, residuals = self._couple(group, params)
+            self._descend(group, params, grads)
+            if weights:
                 rate = float(group["lr"]) * group["path_scale"] / group["mu"]
-                torch._foreach_add_([self.state[p]["z"] for p in split], residuals, alpha=rate)
-                torch._foreach_add_(split, residuals, alpha=-rate * group["kappa"])
+                torch._foreach_add_(zs, residuals, alpha=rate)
+                torch._foreach_add_(weights, residuals, alpha=-rate * group["kappa"])
         return loss
 
-    def _residuals(self, group: dict[str, Any], split: list[Tensor]) -> list[Tensor]:
-        """W − Γ for every parameter of the split; shapes as the parameters'."""
-        kappa, threshold = group["kappa"], group["threshold"]
-        residuals, weights, zs = [], [], []
-        for p in split:
+    def _couple(self, group: dict[str, Any], params: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """W, Z and W − Γ of every structured parameter of a group, before any of them moves."""
+        weights, zs, residuals = [], [], []
+        for p in params:
+            penalty = penalty_of(p, group["penalty"])
+            if penalty is None:
+                continue
             state = self.state[p]
             if "z" not in state:
                 state["z"] = torch.zeros_like(p)
-            if penalty_of(p, group["penalty"]) == "filter":
-                factor = shrink_factor(state["z"], threshold)
-                residuals.append(torch.addcmul(p, state["z"], factor, value=-kappa))
-            else:
-                residuals.append(p)  # a place; the soft threshold of all fully connected layers comes below at once
-                weights.append(p)
-                zs.append(state["z"])
-        if weights:
-            inner = torch._foreach_clamp_max(zs, threshold)
-            torch._foreach_clamp_min_(inner, -threshold)  # Γ = κ·(Z − clamp(Z, −λ, λ))
-            torch._foreach_sub_(inner, zs)
-            torch._foreach_mul_(inner, kappa)
-            torch._foreach_add_(inner, weights)
-            done = iter(inner)
-            residuals = [next(done) if r is p else r for r, p in zip(residuals, split, strict=True)]
-        return residuals
+            weights.append(p)
+            zs.append(state["z"])
+            residuals.append(residual(p, state["z"], group["kappa"], group["threshold"], penalty))
+        return weights, zs, residuals
 
     def penalty(self, parameter: Tensor) -> Penalty | None:
         """The parameter's resolved penalty; None if it is outside the structure or not this optimizer's."""

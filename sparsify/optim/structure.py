@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Penalty = Literal["filter", "weight"]
@@ -20,16 +22,21 @@ def penalty_of(parameter: Tensor, penalty: str | None) -> Penalty | None:
     return "filter" if parameter.ndim >= 3 else "weight" if parameter.ndim == 2 else None
 
 
-def filter_norms(weight: Tensor) -> Tensor:
-    """L2 norm of each output filter: shape (n, …) → (n,), the same bits in every memory format."""
-    # flatten copies a channels_last tensor into logical order, so the summation order never depends on strides
-    return torch.linalg.vector_norm(weight.flatten(1) if weight.ndim > 1 else weight[:, None], dim=1)
+def filter_norms(weight: Tensor, *, keepdim: bool = False) -> Tensor:
+    """L2 norm of each output filter: shape (n, …) → (n,), or (n, 1, …); the same bits in every memory format."""
+    if weight.ndim == 1:
+        return weight.abs()
+    # always summed channels last, the order in which training keeps filters: no copy there, one elsewhere
+    order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+    filters = weight.contiguous(memory_format=order)
+    return torch.linalg.vector_norm(filters, dim=tuple(range(1, weight.ndim)), keepdim=keepdim)
 
 
 def shrink_factor(z: Tensor, threshold: float) -> Tensor:
     """max(0, 1 − λ/‖Z_i‖₂) per output filter, shaped (n, 1, …) to multiply Z; 0 where ‖Z_i‖ is 0."""
-    factor = 1 - threshold / filter_norms(z)
-    return factor.clamp_(min=0).view(-1, *[1] * (z.ndim - 1))
+    norms = filter_norms(z, keepdim=True)
+    # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
+    return shrink(norms, threshold).div_(norms.clamp_(min=threshold))
 
 
 def shrink(z: Tensor, threshold: float, penalty: Penalty = "weight") -> Tensor:
@@ -39,7 +46,14 @@ def shrink(z: Tensor, threshold: float, penalty: Penalty = "weight") -> Tensor:
     """
     if penalty == "filter":
         return z * shrink_factor(z, threshold)
-    return z - z.clamp(-threshold, threshold)
+    return F.softshrink(z, threshold) if threshold < math.inf else torch.zeros_like(z)
+
+
+def residual(weight: Tensor, z: Tensor, kappa: float, threshold: float, penalty: Penalty) -> Tensor:
+    """W − Γ, with Γ = κ·prox(Z): what couples W and Γ."""
+    if penalty == "filter":
+        return torch.addcmul(weight, z, shrink_factor(z, threshold), value=-kappa)  # Γ itself is not written down
+    return torch.sub(weight, shrink(z, threshold), alpha=kappa)
 
 
 def support(z: Tensor, threshold: float, penalty: Penalty) -> Tensor:

@@ -86,7 +86,7 @@ def _mosaics(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.nd
     tiles = [_tile(filters) for filters, _ in arrays]
     height, width = tiles[0][0].shape
     inches = 2.9
-    drawing = figure(inches * len(panels) + 0.9, max(inches * height / width, 1.0) + 1.25)
+    drawing = figure(inches * len(panels) + 0.9, max(0.94 * inches * height / width, 1.0) + 0.95)
     axes = drawing.subplots(1, len(panels), squeeze=False)[0]
     colours = mpl.colormaps["RdBu_r"].with_extremes(bad="white")
     for axis, panel, (_, marked), (image, corners, cell) in zip(axes, panels, arrays, tiles, strict=True):
@@ -137,13 +137,14 @@ def _matrices(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.n
         drawn = axis.imshow(image, cmap="cividis", vmin=0, vmax=limit, aspect="auto", interpolation="nearest")
         axis.set_title(_title(panel, marked), fontsize=8.5)
         axis.set_xlabel("input channel")
+        axis.tick_params(left=axis is axes[0])
         axis.grid(False)
         for spine in axis.spines.values():
             spine.set_visible(False)
         rows = np.flatnonzero(marked)
-        bars = [[(1.015, row - 0.5), (1.015, row + 0.5)] for row in rows]
+        bars = [[(1.01, row - 0.5), (1.01, row + 0.5)] for row in rows]
         bar = LineCollection(
-            bars, colors=REMOVED, linewidths=4, transform=axis.get_yaxis_transform(), clip_on=False, capstyle="butt"
+            bars, colors=REMOVED, linewidths=3, transform=axis.get_yaxis_transform(), clip_on=False, capstyle="butt"
         )
         axis.add_collection(bar, autolim=False)
     axes[0].set_ylabel("filter, by norm")

@@ -1,0 +1,62 @@
+"""All that a bit-exact resume needs, in one file, so that it can never be half old and half new."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparsify.errors import SparsifyError
+from sparsify.files import write_tensors
+
+FILE = "checkpoint.safetensors"
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Optimizer, path: dict[str, Tensor], rows: list[dict[str, Any]]
+) -> None:
+    """Write the weights, the optimizer's state, the inclusion path so far and the metrics so far, in one step."""
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{name}/{key}"] = value
+    tensors |= {f"path/{name}": tensor for name, tensor in path.items()}
+    write_tensors(folder / FILE, tensors, {"rows": json.dumps(rows)})
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Optimizer
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
+    """Restore model and optimizer in place; returns the path and the metrics so far, None without a checkpoint.
+
+    Raises SparsifyError if the file is damaged.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return None
+    try:
+        with safe_open(file, "pt") as opened:
+            rows = json.loads(opened.metadata()["rows"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+        model.load_state_dict(_part(tensors, "model/"))
+        parameters = dict(model.named_parameters())
+        for name, tensor in _part(tensors, "optimizer/").items():
+            parameter_name, key = name.rsplit("/", 1)
+            parameter = parameters[parameter_name]
+            # like the parameter, so that its memory format comes back, too; counters are scalars on the CPU
+            value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+            optimizer.state[parameter][key] = value
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SparsifyError(f"{file} is damaged ({reason}); delete the run's folder and train it again") from error
+    return _part(tensors, "path/"), rows
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,214 @@
+"""The command line: parses, calls, prints. torch is imported by the commands, not here, so that help is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from sparsify import console
+from sparsify.cli import viz
+from sparsify.cli.choice import RunsDir, finished_run
+from sparsify.config import Config, Whole
+from sparsify.errors import SparsifyError
+
+if TYPE_CHECKING:
+    from sparsify.runs import Run
+    from sparsify.sweep import Sweep
+
+app = App(
+    name="sparsify",
+    help="Which parts of a network can go, and what does it cost? Train, prune, look.",
+    version_flags=["--version"],
+    help_format="plaintext",
+)
+app.command(viz.app)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things are and where they run."""
+
+    device: Annotated[str, Parameter(help="auto (CUDA, then MPS, then the CPU), cpu, cuda[:N] or mps")] = "auto"
+    runs_dir: Annotated[Path, Parameter(help="the folder of runs")] = Path("runs")
+    data_dir: Annotated[Path | None, Parameter(help="a folder that is searched for data sets first")] = None
+
+
+_DEFAULTS, _HERE = Config(), Places()
+
+Where = Annotated[Places, Parameter(name="*")]
+Layers = Annotated[
+    tuple[str, ...],
+    Parameter(name="--layers", help="one set of layers, as in conv3,fc1; give it again for another set", negative=()),
+]
+
+
+@app.command
+def train(config: Annotated[Config, Parameter(name="*")] = _DEFAULTS, *, where: Where = _HERE) -> int:
+    """Train a network, or go on where an interrupted training stopped. Without options: LeNet on MNIST with slbi."""
+    from sparsify.training import train as train_run
+
+    with console.TrainingDisplay() as display:
+        run = train_run(config, **_keywords(where), listener=display)
+    if run.status == "diverged":
+        console.fail(
+            f"{run.name} diverged: its loss is not finite after epoch {run.summary['epochs']}; try a lower --lr"
+        )
+        return 1
+    summary = run.summary
+    console.say(
+        f"{run.path}: {summary['held_out']} accuracy {summary['accuracy']:.2%} (n = {summary['count']:,} images)"
+    )
+    for name, counts in summary["support"].items():
+        console.say(f"  {name}: {counts['in']:,} of {counts['of']:,} in the support")
+    console.say(f"next: sparsify prune {run.path} --layers {_suggest(run)}")
+    return 0
+
+
+@app.command
+def prune(
+    run: str | None = None,
+    /,
+    *,
+    layers: Layers = (),
+    ratios: Annotated[str, Parameter(help="start:stop:step, stop included, or a list as in 0,0.3,0.6")] = "0:0.6:0.1",
+    criterion: Annotated[str, Parameter(help="what goes first: magnitude, l1, entry, gamma, random")] = "magnitude",
+    grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
+    draws: Annotated[Whole, Parameter(help="how often random is drawn")] = 1,
+    where: Where = _HERE,
+) -> int:
+    """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
+    from sparsify.pruning import prune as prune_run
+    from sparsify.tables import sweep_table
+
+    chosen = finished_run(run, where.runs_dir)
+    if not layers:
+        raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(_names(chosen))}")
+    _show_mapping(chosen, layers)
+    with console.counting("pruning") as listener:
+        sweep = prune_run(
+            chosen,
+            layers=layers,
+            ratios=ratios,
+            criterion=criterion,
+            grain=grain,
+            draws=draws,
+            device=where.device,
+            data_dir=where.data_dir,
+            listener=listener,
+        )
+    path = sweep.save(chosen.output(where.runs_dir))
+    title = f"{chosen.name}, pruned by {criterion}"
+    console.out.print(sweep_table(sweep, title=title, held_out=chosen.summary["held_out"]))
+    console.say(
+        "* theoretical: multiply-accumulates of convolutions and fully connected layers, original over what is left"
+    )
+    console.say(f"written: {path}")
+    if len(sweep.layer_sets) == 1:
+        console.say(f"another set beside it: --layers {sweep.layer_sets[0]} --layers {_another(chosen, sweep)}")
+    return 0
+
+
+@app.command
+def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
+    """List what has been trained, the newest first."""
+    from sparsify.runs import list_runs
+    from sparsify.tables import runs_table
+
+    found = list_runs(runs_dir)
+    if found:
+        console.out.print(runs_table(found))
+    else:
+        console.say(f"no run in {runs_dir}; train one with: sparsify train")
+    return 0
+
+
+@app.command
+def study(name: str = "quick", /, *, where: Where = _HERE) -> int:
+    """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist) or a TOML file."""
+    from sparsify.files import write_text
+    from sparsify.study import draw_study, load_study, run_study
+    from sparsify.tables import markdown, study_csv, study_table, training_table
+
+    plan = load_study(name)
+    with console.TrainingDisplay(sum(len(arm.configs) for arm in plan.arms)) as display:
+        result = run_study(plan, **_keywords(where), listener=display, note=console.say)
+    tables = [training_table(result), *(study_table(result, layers) for layers in plan.layers)]
+    for table in tables:
+        console.out.print(table)
+    for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
+        console.fail(f"{run.name} diverged and is not counted")
+    write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
+    write_text(result.folder / "table.csv", study_csv(result))
+    draw_study(result)
+    console.say(f"n is the number of seeds; ± is one sample standard deviation; written: {result.folder}")
+    return 0
+
+
+def _keywords(where: Places) -> dict[str, Any]:
+    return {field.name: getattr(where, field.name) for field in dataclasses.fields(where)}
+
+
+def _names(run: Run) -> list[str]:
+    from sparsify.layers import layer_names
+
+    return list(layer_names(run.model()))
+
+
+def _show_mapping(run: Run, layers: Sequence[str]) -> None:
+    """Print what each name means, and refuse unknown ones before anything else is done."""
+    from sparsify.layers import find_layers
+
+    model = run.model()
+    found = {name: layer for names in layers for name, layer in find_layers(model, names, run.name).items()}
+    meanings = [
+        f"{name} = {layer.name + ', ' if layer.name != name else ''}{type(layer.module).__name__} "
+        f"{'×'.join(map(str, layer.weight.shape))}"
+        for name, layer in found.items()
+    ]
+    console.say(f"layers: {'; '.join(meanings)}")
+
+
+def _suggest(run: Run) -> str:
+    names = _names(run)
+    return "conv3,fc1" if {"conv3", "fc1"} <= set(names) else names[-1]
+
+
+def _another(run: Run, sweep: Sweep) -> str:
+    """A set that was not swept: the first one with the next layer added, or without its last."""
+    asked = sweep.layer_sets[0].split(",")
+    rest = [name for name in _names(run)[:-1] if name not in asked]
+    return ",".join([*asked, rest[-1]]) if rest else asked[0]
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command; what a user can cause ends in one line and the exit status 2."""
+    try:
+        with console.warnings_as_lines():
+            return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        console.fail(f"{error} (see: sparsify --help)")
+        return 2
+    except SparsifyError as error:
+        console.fail(str(error))
+        return 2
+    except KeyboardInterrupt:
+        console.err.print("stopped; the same command goes on from the last finished epoch")
+        return 130
+    except OSError as error:
+        if error.errno in _USERS:
+            console.fail(f"{error.filename or 'a file'} cannot be written or read: {error.strerror}")
+            return 2
+        raise
+
+
+# what a wrong path, a lack of rights or a full disk causes
+_USERS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+}

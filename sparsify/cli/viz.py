@@ -1,0 +1,118 @@
+"""`sparsify viz`: pictures of runs that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from sparsify import console
+from sparsify.cli.choice import RunsDir, compared_runs, finished_run, label, title
+from sparsify.config import sanitise
+from sparsify.errors import SparsifyError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sparsify.runs import Run
+
+app = App(name="viz", help="Draw filters, training curves, sweeps and inclusion paths.", help_format="plaintext")
+
+
+@app.command
+def filters(
+    *names: str,
+    layer: Annotated[str, Parameter(help="a convolution")] = "conv3",
+    show: Annotated[str, Parameter(help="auto, slices (every weight) or norms (one per input channel)")] = "auto",
+    ratio: Annotated[float | None, Parameter(help="mark what magnitude removes at this ratio")] = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
+    """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
+    from sparsify.layers import find_layers
+    from sparsify.ratios import parse_ratios
+    from sparsify.study import filter_panel
+    from sparsify.viz.filters import filters_figure
+
+    chosen = compared_runs(names, runs_dir)
+    if ratio is not None:
+        (ratio,) = parse_ratios(ratio)
+    panels = []
+    for run in chosen:
+        (found,) = find_layers(run.model(), [layer], run.name).values()
+        panels.append(filter_panel(run, found.name, label=label(run, chosen), ratio=ratio))
+    return _save(filters_figure(panels, layer=layer, show=show), chosen, runs_dir, f"filters-{layer}")
+
+
+@app.command
+def curves(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
+    """Loss and accuracy over the epochs: of the runs that are named, or of the newest one of each optimizer."""
+    from sparsify.viz.curves import curves_figure
+
+    chosen = compared_runs(names, runs_dir)
+    figure = curves_figure({label(run, chosen): [run.metrics] for run in chosen}, title=title(chosen))
+    return _save(figure, chosen, runs_dir, "curves")
+
+
+@app.command
+def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
+    """Accuracy against sparsity: the newest sweep of the first run, beside the same sweep of the others."""
+    from sparsify.sweep import list_sweeps
+    from sparsify.viz.curves import sweep_figure
+
+    chosen = compared_runs(names, runs_dir)
+    sweeps = {run: list_sweeps(run.path, run.output(runs_dir)) for run in chosen}
+    first = next((found[0] for found in sweeps.values() if found), None)
+    if first is None:
+        raise SparsifyError(f"no sweep of {', '.join(run.name for run in chosen)}; make one with: sparsify prune")
+    groups = {}
+    for run, found in sweeps.items():
+        same = [one for one in found if one.id == first.id]
+        if same:
+            groups[label(run, chosen)] = same[:1]
+        else:
+            console.say(f"left out: {run.name} has no sweep {first.id}")
+    heading = f"{title(chosen)}: pruned by {first.rows[0].criterion}"
+    figure = sweep_figure(groups, title=heading, held_out=chosen[0].summary["held_out"])
+    return _save(figure, chosen, runs_dir, f"sweep-{first.id}")
+
+
+@app.command(name="path")
+def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir: RunsDir = Path("runs")) -> int:
+    """‖Γ‖ and ‖W‖ of a layer's grains over the path of an SLBI run (the newest that has one)."""
+    from sparsify.layers import find_layers
+    from sparsify.runs import list_runs
+    from sparsify.viz.curves import path_figure
+
+    if run is None:
+        finished = (one for one in list_runs(runs_dir) if one.status == "finished")
+        chosen = next((one for one in finished if one.inclusion_path is not None), None)
+        if chosen is None:
+            raise SparsifyError(f"no run with a path in {runs_dir}; train one with: sparsify train --opt slbi")
+        console.say(f"run: {chosen.name}")
+    else:
+        chosen = finished_run(run, runs_dir)
+    path = chosen.inclusion_path
+    if path is None:
+        raise SparsifyError(f"{chosen.name} has no path: {chosen.config.opt} selects nothing; take a run of slbi")
+    (found,) = find_layers(chosen.model(), [layer], chosen.name).values()
+    figure = path_figure(path, parameter=found.parameter, title=f"{title([chosen])}, {chosen.config.opt}, {layer}")
+    return _save(figure, [chosen], runs_dir, f"path-{layer}")
+
+
+def _save(figure: Figure, chosen: Sequence[Run], runs_dir: Path, name: str) -> int:
+    """Beside the run, or in runs/studies/ for several of them."""
+    from sparsify.viz.style import save
+
+    if len(chosen) == 1:
+        folder = chosen[0].output(runs_dir) / "figures"
+    else:
+        folder = (
+            runs_dir
+            / "studies"
+            / sanitise("-".join(dict.fromkeys(f"{r.config.model}-{r.config.data_name}" for r in chosen)))
+        )
+    for path in save(figure, folder, sanitise(name)):
+        console.say(f"written: {path}")
+    return 0

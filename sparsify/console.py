@@ -1,0 +1,110 @@
+"""What a person sees while waiting: progress bars with the time left on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sparsify.errors import SparsifyWarning
+
+if TYPE_CHECKING:
+    from sparsify.training import Progress as TrainingProgress
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """One line on stderr."""
+    err.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
+
+
+def say(text: str) -> None:
+    """One line on stdout, never wrapped: what is printed can be copied."""
+    out.print(escape(text), soft_wrap=True)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Show SparsifyWarning as a line on stderr, once each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", SparsifyWarning)
+        show = warnings.showwarning
+
+        def line(message: Warning | str, category: type[Warning], *rest: object, **more: object) -> None:
+            if issubclass(category, SparsifyWarning):
+                err.print(f"[bold yellow]warning:[/] {escape(' '.join(str(message).split()))}")
+            else:
+                show(message, category, *rest, **more)
+
+        warnings.showwarning = line
+        yield
+
+
+def _held_out(row: dict) -> tuple[str, float]:
+    name = "val" if row["val_accuracy"] is not None else "test"
+    return name, row[f"{name}_accuracy"]
+
+
+class TrainingDisplay:
+    """A listener for `train`; `runs` is how many trainings there will be."""
+
+    def __init__(self, runs: int = 1) -> None:
+        self._runs = runs
+        self._seen: list[str] = []
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            TimeRemainingColumn(),
+            console=out,
+            disable=not out.is_terminal,
+        )
+        self._task = None
+
+    def __enter__(self) -> TrainingDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        if progress.run not in self._seen:
+            self._seen.append(progress.run)
+            if self._task is not None:
+                self._bars.remove_task(self._task)
+            self._task = self._bars.add_task(progress.run, total=progress.steps)
+            if progress.row is None:
+                self._bars.reset(self._task, total=progress.steps, completed=progress.step)
+        number = f"{len(self._seen)}/{self._runs} " if self._runs > 1 else ""
+        where = f"{number}{progress.run} · epoch {progress.epoch}/{progress.epochs}"
+        self._bars.update(self._task, completed=progress.step, description=where)
+        if progress.row is not None and not out.is_terminal:
+            name, accuracy = _held_out(progress.row)
+            say(
+                f"{where} · loss {progress.row['train_loss']:.4f} · {name} {accuracy:.2%} · "
+                f"{progress.row['seconds']:.1f} s"
+            )
+
+
+@contextmanager
+def counting(text: str) -> Iterator[object]:
+    """A listener for `prune`: a bar of points on a terminal."""
+    columns = (TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("· left"))
+    with Progress(*columns, TimeRemainingColumn(), console=out, disable=not out.is_terminal, transient=True) as bars:
+        task = bars.add_task(text, total=None)
+
+        def listener(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield listener

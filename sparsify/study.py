@@ -1,0 +1,217 @@
+"""Study: arms of Configs over seeds, their sweeps, tables and figures."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sparsify.analysis import smallest_filters
+from sparsify.config import Config, sanitise
+from sparsify.criteria import CRITERIA
+from sparsify.errors import SparsifyError, unknown
+from sparsify.layers import find_layers
+from sparsify.optim.structure import support
+from sparsify.pruning import RATIOS, prune
+from sparsify.ratios import parse_ratios
+from sparsify.runs import Run
+from sparsify.sweep import Sweep, sweep_id
+from sparsify.training import Listener, initial_model, train
+from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
+from sparsify.viz.filters import FilterPanel, filters_figure
+from sparsify.viz.style import save
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a study: Configs that differ in the seed only."""
+
+    label: str
+    configs: tuple[Config, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to train, to sweep and to draw."""
+
+    name: str
+    title: str
+    arms: tuple[Arm, ...]
+    layers: tuple[str, ...]
+    ratios: tuple[float, ...]
+    criterion: str = "magnitude"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm's runs, in the order of the seeds, and the sweeps of those that did not diverge."""
+
+    label: str
+    runs: tuple[Run, ...]
+    sweeps: tuple[Sweep, ...]
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that are results."""
+        return tuple(run for run in self.runs if run.status == "finished")
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study measured, and the folder that its tables and figures go to."""
+
+    study: Study
+    arms: tuple[ArmResult, ...]
+    folder: Path
+
+
+def built_in_studies() -> list[str]:
+    """The names of the studies that ship with the package."""
+    folder = resources.files("sparsify") / "studies"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_study(name: str) -> Study:
+    """A built-in study, or the one in a TOML file. Raises SparsifyError for an unknown name and a malformed file."""
+    if name in built_in_studies():
+        text = (resources.files("sparsify") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
+    elif name.endswith(".toml"):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SparsifyError(f"{name} cannot be read: {error}") from error
+    else:
+        raise unknown("study", name, [*built_in_studies(), "FILE.toml"])
+    try:
+        return _parse(sanitise(Path(name).name.removesuffix(".toml")), tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SparsifyError(f"study {name} is no TOML: {error}") from error
+    except SparsifyError as error:
+        raise SparsifyError(f"study {name}: {error}") from error
+
+
+def _parse(name: str, values: dict[str, Any]) -> Study:
+    _only(values, ("title", "seeds", "base", "arms", "sweep"))
+    seeds, base, sweep = values.get("seeds", [0]), values.get("base", {}), values.get("sweep", {})
+    _only(sweep, ("criterion", "layers", "ratios"))
+    if not isinstance(seeds, list) or not seeds:
+        raise SparsifyError(f"seeds is {seeds}; it must be a list of whole numbers, as in [0, 1, 2]")
+    arms = []
+    for arm in values.get("arms", []):
+        settings = {**base, **arm}
+        label = settings.pop("label", settings.get("opt"))
+        arms.append(Arm(str(label), tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)))
+    if not arms:
+        raise SparsifyError("it has no [[arms]]")
+    if sweep.get("criterion", "magnitude") not in CRITERIA:
+        raise unknown("criterion", sweep["criterion"], CRITERIA)
+    labels = [arm.label for arm in arms]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise SparsifyError(f"two arms are called '{label}'; give one of them a label")
+    return Study(
+        name,
+        str(values.get("title", name)),
+        tuple(arms),
+        tuple(sweep.get("layers", ("conv3", "conv3,fc1"))),
+        parse_ratios(sweep.get("ratios", RATIOS)),
+        sweep.get("criterion", "magnitude"),
+    )
+
+
+def _only(values: dict[str, Any], allowed: Sequence[str]) -> None:
+    for key in values:
+        if key not in allowed:
+            raise unknown("key", key, allowed)
+
+
+def run_study(
+    study: Study,
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+    note: Callable[[str], None] | None = None,
+) -> StudyResult:
+    """Train and sweep what is missing; what is there already is read. `note` is told of each sweep.
+
+    Raises SparsifyError for an unknown layer before anything is trained.
+    """
+    for arm in study.arms:
+        model = initial_model(arm.configs[0], data_dir)
+        for names in study.layers:
+            find_layers(model, names, arm.configs[0].model)
+    results = []
+    for arm in study.arms:
+        runs = [
+            train(config, device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)
+            for config in arm.configs
+        ]
+        sweeps = []
+        for run in runs:
+            if run.status != "finished":
+                continue
+            identity = sweep_id(study.criterion, "auto", "layer", study.layers, study.ratios, 1)
+            path = run.path / f"sweep-{identity}.csv"
+            if not path.exists():
+                if note is not None:
+                    note(f"{run.name}: sweeping {' and '.join(study.layers)}")
+                prune(
+                    run,
+                    layers=study.layers,
+                    ratios=study.ratios,
+                    criterion=study.criterion,
+                    device=device,
+                    data_dir=data_dir,
+                ).save(run.path)
+            sweeps.append(Sweep.read(path))
+        results.append(ArmResult(arm.label, tuple(runs), tuple(sweeps)))
+    return StudyResult(study, tuple(results), Path(runs_dir) / "studies" / study.name)
+
+
+def draw_study(result: StudyResult) -> list[Path]:
+    """Curves, sweeps, filter heatmaps of every swept convolution and paths, as PNG and SVG; returns the files."""
+    study = result.study
+    arms = [arm for arm in result.arms if arm.finished]
+    if not arms:
+        return []
+    files = save(
+        curves_figure({arm.label: [run.metrics for run in arm.finished] for arm in arms}, title=study.title),
+        result.folder,
+        "curves",
+    )
+    held_out = arms[0].finished[0].summary["held_out"]
+    title = f"{study.title}: pruned by {study.criterion}"
+    groups = {arm.label: arm.sweeps for arm in arms}
+    files += save(sweep_figure(groups, title=title, held_out=held_out), result.folder, "sweep")
+    model = arms[0].finished[0].model()
+    layers = find_layers(model, ",".join(study.layers))
+    for name, layer in layers.items():
+        if layer.is_convolution:
+            panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm in arms]
+            files += save(filters_figure(panels, layer=name), result.folder, f"filters-{sanitise(name)}")
+        for arm in arms:
+            path = arm.finished[0].inclusion_path
+            if path is not None and layer.parameter in path.entry:
+                drawing = path_figure(path, parameter=layer.parameter, title=f"{arm.label}, {name}")
+                files += save(drawing, result.folder, f"path-{sanitise(arm.label)}-{sanitise(name)}")
+    return files
+
+
+def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
+    """One run's filters of the layer of that module name.
+
+    Marked are the filters that magnitude removes at `ratio`; without one, those of an SLBI run that are not selected.
+    """
+    weight = run.model().get_submodule(layer).weight
+    title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
+    if ratio is not None and weight.ndim > 2:
+        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {ratio:.0%}")
+    z = run.z
+    if z is None or weight.ndim < 3:
+        return FilterPanel(title, weight)
+    return FilterPanel(title, weight, ~support(z[f"{layer}.weight"], 1.0, "filter"), "not selected")

@@ -1,0 +1,144 @@
+"""Tables: one rich Table each, printed on a terminal or written as Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import statistics
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sparsify.analysis import support_shares
+from sparsify.errors import SparsifyError
+from sparsify.runs import Run
+from sparsify.study import ArmResult, StudyResult
+from sparsify.sweep import Sweep, SweepRow
+
+
+def percent(values: Sequence[float], digits: int = 2) -> str:
+    """Fractions as "98.76", or "98.76 ± 0.05": their mean and, from two values on, sample standard deviation in %.
+
+    Without values a dash.
+    """
+    if not values:
+        return "–"
+    mean = f"{100 * statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.{digits}f}"
+
+
+def sweep_table(sweep: Sweep, *, title: str, held_out: str = "test") -> Table:
+    """One row a ratio: for each set of layers the accuracy, what is left and what that saves."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("removed", justify="right")
+    for layers in sweep.layer_sets:
+        table.add_column(f"{layers}\n{held_out} accuracy (%)", justify="right")
+        table.add_column("parameters", justify="right")
+        table.add_column("compression", justify="right")
+        table.add_column("MACs", justify="right")
+        table.add_column("speed-up*", justify="right")
+    for ratio in sweep.ratios:
+        cells = [f"{ratio:.4g}" if ratio * 100 % 1 else f"{ratio:.0%}"]
+        for layers in sweep.layer_sets:
+            rows = [row for row in sweep.rows if row.layers == layers and row.ratio == ratio]
+            first = rows[0]
+            cells += [percent([row.accuracy for row in rows]), f"{first.params:,}", f"{first.compression:.2f}×"]
+            cells += [f"{first.macs:,}", f"{first.speedup:.2f}×"]
+        table.add_row(*cells)
+    return table
+
+
+def study_table(result: StudyResult, layers: str) -> Table:
+    """Accuracy against sparsity of one set of layers: one row a ratio, one column an arm."""
+    study = result.study
+    what = f"{_held_out(result.arms)} accuracy (%) with {layers.replace(',', ' and ')} pruned by {study.criterion}"
+    table = Table(title=f"{study.title}: {what}", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("removed", justify="right")
+    for arm in result.arms:
+        table.add_column(arm.label, justify="right")
+    for ratio in study.ratios:
+        cells = [percent([sweep.accuracy(layers, ratio) for sweep in arm.sweeps]) for arm in result.arms]
+        table.add_row(f"{ratio:.0%}", *cells)
+    table.add_row("n", *(str(len(arm.sweeps)) for arm in result.arms))
+    return table
+
+
+def training_table(result: StudyResult) -> Table:
+    """One column an arm: accuracy, seconds an epoch and the share of each layer's grains in the support."""
+    table = Table(title=f"{result.study.title}: training", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("")
+    for arm in result.arms:
+        table.add_column(arm.label, justify="right")
+    finished = [[run.summary for run in arm.finished] for arm in result.arms]
+    accuracy = [percent([summary["accuracy"] for summary in summaries]) for summaries in finished]
+    table.add_row(f"{_held_out(result.arms)} accuracy (%)", *accuracy)
+    seconds = [[summary["seconds_per_epoch"] for summary in summaries] for summaries in finished]
+    table.add_row("seconds an epoch", *(f"{statistics.mean(s):.2f}" if s else "–" for s in seconds))
+    shares = [support_shares(arm.finished) for arm in result.arms]
+    for layer in dict.fromkeys(layer for share in shares for layer in share):
+        cells = (f"{100 * share[layer]:.1f}" if layer in share else "–" for share in shares)
+        table.add_row(f"{layer} in the support (%)", *cells)
+    table.add_row("n", *(str(len(summaries)) for summaries in finished))
+    if any(len(arm.finished) < len(arm.runs) for arm in result.arms):
+        table.add_row("diverged", *(str(len(arm.runs) - len(arm.finished)) for arm in result.arms))
+    return table
+
+
+def _held_out(arms: Sequence[ArmResult]) -> str:
+    return next((run.summary["held_out"] for arm in arms for run in arm.finished), "test")
+
+
+def runs_table(runs: Sequence[Run]) -> Table:
+    """One row a run, as `list_runs` orders them; a damaged one is shown as such."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name, justify in (
+        ("run", "left"),
+        ("status", "left"),
+        ("epochs", "right"),
+        ("accuracy (%)", "right"),
+        ("on", "left"),
+        ("in support", "right"),
+        ("s/epoch", "right"),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")
+    for run in runs:
+        try:
+            epochs, status = run.config.epochs, run.status
+            if status == "unfinished":
+                table.add_row(run.name, status, f"{run.epochs_done} of {epochs}")
+                continue
+            summary = run.summary
+            accuracy = f"{summary['accuracy']:.2%}".rstrip("%") if status == "finished" else "–"
+            inside = sum(counts["in"] for counts in summary["support"].values())
+            grains = sum(counts["of"] for counts in summary["support"].values())
+            share = f"{inside:,} of {grains:,}" if grains else "–"
+            seconds = f"{summary['seconds_per_epoch']:.2f}"
+            table.add_row(run.name, status, str(summary["epochs"]), accuracy, summary["held_out"], share, seconds)
+        except (SparsifyError, KeyError, TypeError):
+            table.add_row(run.name, "damaged")
+    return table
+
+
+def markdown(table: Table) -> str:
+    """The same table as Markdown, with its title as a bold line above."""
+    title, table.title, table.box = table.title, None, box.MARKDOWN
+    buffer = io.StringIO()
+    Console(file=buffer, width=500, no_color=True, highlight=False).print(table)
+    text = "\n".join(line.rstrip() for line in buffer.getvalue().strip().splitlines())
+    table.title, table.box = title, box.SIMPLE_HEAD
+    return f"**{title}**\n\n{text}\n" if title else text + "\n"
+
+
+def study_csv(result: StudyResult) -> str:
+    """One row for each arm, seed, set of layers and ratio, in long form."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("arm", "run", "seed", *(field.name for field in dataclasses.fields(SweepRow))))
+    for arm in result.arms:
+        for run, sweep in zip(arm.finished, arm.sweeps, strict=True):
+            for row in sweep.rows:
+                writer.writerow((arm.label, run.name, run.config.seed, *dataclasses.astuple(row)))
+    return buffer.getvalue()

@@ -1,0 +1,145 @@
+"""Studies: TOML files, reuse of what is there, tables, figures."""
+
+import csv
+import io
+
+import pytest
+
+from sparsify.config import Config
+from sparsify.errors import SparsifyError
+from sparsify.study import built_in_studies, draw_study, load_study, run_study
+from sparsify.tables import markdown, percent, study_csv, study_table, training_table
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+TINY = """
+title = "Tiny"
+seeds = [0, 1]
+[base]
+data = "digits"
+epochs = 2
+batch_size = 64
+[[arms]]
+opt = "sgd"
+[[arms]]
+opt = "slbi"
+lr = 0.05
+mu = 5
+[[arms]]
+label = "exploding"
+opt = "sgd"
+lr = 1e30
+[sweep]
+layers = ["conv3", "conv3,fc1"]
+ratios = "0,0.5,1"
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.toml").write_text(TINY)
+    study = load_study(str(folder / "tiny.toml"))
+    return run_study(study, runs_dir=folder / "runs")
+
+
+def test_the_built_in_studies_are_valid_and_have_the_four_arms():
+    assert built_in_studies() == ["lenet-mnist", "quick"]
+    for name in built_in_studies():
+        study = load_study(name)
+        assert [arm.label for arm in study.arms][:4] == ["sgd", "sgd-pull", "slbi", "slbi-adam"]
+        assert study.layers == ("conv3", "conv3,fc1")
+        assert study.ratios == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+
+
+def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
+    for name in built_in_studies():
+        by_label = {arm.label: arm.configs[0].to_dict() for arm in load_study(name).arms}
+        assert {**by_label["sgd-pull"], "opt": "slbi"} == by_label["slbi"]
+
+
+def test_the_mnist_study_trains_the_defaults_of_each_optimizer():
+    for arm in load_study("lenet-mnist").arms[:4]:
+        assert arm.configs == tuple(Config(opt=arm.label, data="mnist", seed=seed) for seed in (0, 1, 2))
+
+
+def test_a_study_trains_every_arm_and_seed_and_leaves_out_what_diverged(tiny):
+    assert [(arm.label, len(arm.runs), len(arm.finished), len(arm.sweeps)) for arm in tiny.arms] == [
+        ("sgd", 2, 2, 2),
+        ("slbi", 2, 2, 2),
+        ("exploding", 2, 0, 0),
+    ]
+
+
+def test_a_rerun_trains_and_sweeps_nothing(tiny):
+    calls = []
+    again = run_study(tiny.study, runs_dir=tiny.folder.parent.parent, listener=calls.append, note=calls.append)
+    assert calls == []
+    assert again == tiny
+
+
+def test_tables_say_mean_deviation_and_n(tiny):
+    text = markdown(study_table(tiny, "conv3"))
+    sgd = tiny.arms[0].sweeps
+    assert percent([sweep.accuracy("conv3", 0.5) for sweep in sgd]) in text
+    assert "| n " in text.replace("|       n ", "| n ")
+    assert text.startswith("**Tiny: test accuracy (%) with conv3 pruned by magnitude**")
+    training = markdown(training_table(tiny))
+    assert "conv3 in the support (%)" in training
+    assert "seconds an epoch" in training
+    assert "diverged" in training
+
+
+def test_percent_is_a_mean_and_a_sample_standard_deviation():
+    assert percent([0.5]) == "50.00"
+    assert percent([0.4, 0.6]) == "50.00 ± 14.14"
+    assert percent([]) == "–"
+
+
+def test_the_csv_has_one_row_for_each_point(tiny):
+    rows = list(csv.DictReader(io.StringIO(study_csv(tiny))))
+    assert len(rows) == 2 * 2 * 2 * 3
+    assert {row["arm"] for row in rows} == {"sgd", "slbi"}
+    assert all(float(row["accuracy"]) == int(row["correct"]) / int(row["count"]) for row in rows)
+
+
+def test_every_figure_is_drawn_and_saved_as_png_and_svg(tiny):
+    names = {path.name for path in draw_study(tiny)}
+    for stem in ("curves", "sweep", "filters-conv3", "path-slbi-conv3", "path-slbi-fc1"):
+        assert {f"{stem}.png", f"{stem}.svg"} <= names
+    assert all((tiny.folder / name).stat().st_size > 1000 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[arms]]\nopt = 'sgd'\nmuu = 3", "unknown setting 'muu'"),
+        ("[[arms]]\nopt = 'sgd'\nmu = 3", "--mu 3 has no effect"),
+        ("seeds = 3\n[[arms]]\nopt = 'sgd'", "seeds is 3"),
+        ("", r"no \[\[arms\]\]"),
+        ("sweeps = 3\n[[arms]]\nopt = 'sgd'", "unknown key 'sweeps'; did you mean 'sweep'"),
+        ("[[arms]]\nopt = 'sgd'\n[[arms]]\nopt = 'sgd'", "two arms are called 'sgd'"),
+        ("[[arms]\n", "no TOML"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\nratios = '0:2:1'", "outside 0 to 1"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\ncriterion = 'taste'", "unknown criterion 'taste'"),
+    ],
+)
+def test_a_malformed_study_is_refused_in_one_line(text, message, tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(SparsifyError, match=message) as caught:
+        load_study(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_layer_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "bad.toml").write_text(TINY.replace('"conv3,fc1"', '"conv4"'))
+    with pytest.raises(SparsifyError, match="unknown layer 'conv4' in lenet"):
+        run_study(load_study(str(tmp_path / "bad.toml")), runs_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_study_lists_the_built_in_ones(tmp_path):
+    with pytest.raises(SparsifyError, match=r"unknown study 'quik'; did you mean 'quick'\?.*lenet-mnist"):
+        load_study("quik")
+    with pytest.raises(SparsifyError, match="cannot be read"):
+        load_study(str(tmp_path / "missing.toml"))

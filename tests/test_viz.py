@@ -1,0 +1,153 @@
+"""Figures: what is drawn, not how it looks."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+from sparsify.errors import SparsifyError
+from sparsify.inclusion import InclusionPath
+from sparsify.sweep import LedgerRow, Sweep, SweepRow
+from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
+from sparsify.viz.filters import FilterPanel, filters_figure
+from sparsify.viz.style import save
+
+
+def panel(weight, marked=None, mark=""):
+    return FilterPanel("some run", weight, marked, mark)
+
+
+def images(figure):
+    return [image for axis in figure.axes for image in axis.images]
+
+
+def test_all_panels_share_one_symmetric_scale():
+    figure = filters_figure([panel(torch.randn(6, 1, 5, 5)), panel(10 * torch.randn(6, 1, 5, 5))], layer="conv1")
+    limits = {image.get_clim() for image in images(figure)}
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert low == -high
+    assert high > 5
+
+
+def test_norm_panels_share_one_scale_from_zero():
+    figure = filters_figure([panel(torch.randn(8, 4, 3, 3)), panel(torch.ones(8, 4, 3, 3))], layer="c", show="norms")
+    assert {image.get_clim()[0] for image in images(figure)} == {0}
+    assert len({image.get_clim() for image in images(figure)}) == 1
+
+
+def test_norms_are_per_input_channel_and_sorted_by_filter():
+    weight = torch.zeros(3, 2, 1, 2)
+    weight[2, 0] = torch.tensor([3.0, 4.0])  # norm 5
+    weight[0, 1] = torch.tensor([0.0, 1.0])  # norm 1
+    (image,) = images(filters_figure([panel(weight)], layer="c", show="norms"))
+    assert image.get_array().tolist() == [[5, 0], [0, 1], [0, 0]]
+
+
+def test_slices_are_sorted_by_norm_the_largest_first():
+    weight = torch.stack([torch.full((1, 2, 2), value) for value in (1.0, 3.0, 2.0, 0.0)])
+    (image,) = images(filters_figure([panel(weight)], layer="c", show="slices"))
+    pixels = np.ma.filled(image.get_array(), np.nan)
+    drawn = pixels[~np.isnan(pixels)].reshape(-1, 2)[:, 0]
+    assert drawn.tolist() == [3, 2, 3, 2, 1, 0, 1, 0] or drawn.tolist() == [3, 2, 3, 2, 1, 0, 1, 0][::1]
+
+
+def test_the_title_counts_near_zero_and_marked_filters():
+    weight = torch.ones(4, 1, 3, 3)
+    weight[1] *= 0.0099
+    weight[2] *= 0.0101
+    figure = filters_figure([panel(weight, torch.tensor([False, True, True, False]), "pruned at 50%")], layer="c")
+    title = figure.axes[0].get_title()
+    assert "near zero: 1 of 4 filters (25%)" in title
+    assert "pruned at 50%: 2 of 4" in title
+
+
+def test_marked_filters_are_struck_out():
+    figure = filters_figure(
+        [panel(torch.randn(4, 1, 3, 3), torch.tensor([True, False, False, True]), "gone")], layer="c"
+    )
+    frames, strokes = figure.axes[0].collections
+    assert len(frames.get_segments()) == 4
+    assert len(strokes.get_segments()) == 2
+
+
+@pytest.mark.parametrize("shape", [(7, 1, 3), (5, 3, 1, 1), (4, 2, 3, 3, 3), (1, 1, 5, 5), (512, 512, 3, 3)])
+def test_filters_of_any_convolution_are_drawn(shape, tmp_path):
+    figure = filters_figure([panel(torch.randn(shape))] * 2, layer="c")
+    assert all(path.stat().st_size > 0 for path in save(figure, tmp_path, "f"))
+
+
+def test_a_layer_of_zeros_is_drawn(tmp_path):
+    save(filters_figure([panel(torch.zeros(6, 1, 5, 5))], layer="c"), tmp_path, "zeros")
+
+
+def test_a_fully_connected_layer_has_no_filters():
+    with pytest.raises(SparsifyError, match="fc1 has no filters"):
+        filters_figure([panel(torch.randn(4, 3))], layer="fc1")
+    with pytest.raises(SparsifyError, match="unknown way to show filters 'slice'; did you mean 'slices'"):
+        filters_figure([panel(torch.randn(4, 3, 1, 1))], layer="c", show="slice")
+
+
+def sweep(accuracies):
+    ratios = (0.0, 0.5)
+    rows = [
+        SweepRow("magnitude", "auto", "layer", "conv3", r, 0, int(a * 100), 100, a, 10, 10, 1.0, 1.0)
+        for r, a in zip(ratios, accuracies, strict=True)
+    ]
+    return Sweep(tuple(rows), (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),))
+
+
+def test_the_sweep_figure_draws_the_mean_in_percent():
+    figure = sweep_figure({"sgd": [sweep((0.9, 0.5)), sweep((0.8, 0.3))]}, title="t")
+    (line,) = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [0, 50]
+    assert line.get_ydata() == pytest.approx([85, 40])
+    assert line.get_label() == "sgd (n = 2)"
+    assert figure.axes[0].get_ylabel() == "test accuracy (%)"
+
+
+def test_training_curves_name_the_split():
+    rows = [
+        {"epoch": e, "train_loss": 1 / e, "train_accuracy": 0.9, "test_loss": 1 / e, "test_accuracy": 0.8}
+        | {"val_loss": None, "val_accuracy": None}
+        for e in (1.0, 2.0)
+    ]
+    figure = curves_figure({"sgd": [rows]}, title="t")
+    assert "solid: test" in figure.get_suptitle()
+    assert figure.axes[1].lines[0].get_ydata().tolist() == [80, 80]
+
+
+def make_path(entry):
+    norms = np.linspace(0, 1, 3)[:, None] * np.ones((1, len(entry) if entry.ndim == 1 else 1))
+    return InclusionPath(
+        np.array([0, 5, 10]), np.array([0, 0.5, 1.0]), {"c.weight": entry}, {"c.weight": norms}, {"c.weight": norms}
+    )
+
+
+def test_the_path_figure_counts_what_entered():
+    figure = path_figure(make_path(np.array([1, np.inf, 3])), parameter="c.weight", title="c")
+    assert "2 of 3 filters entered" in figure.get_suptitle()
+    grey, coloured = figure.axes[0].collections
+    assert (len(grey.get_segments()), len(coloured.get_segments())) == (1, 2)
+
+
+def test_the_path_of_single_weights_is_the_share_that_entered():
+    figure = path_figure(make_path(np.array([[5, np.inf], [10, np.inf]])), parameter="c.weight", title="c")
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 25, 50]
+
+
+def test_a_path_in_which_nothing_entered_is_drawn(tmp_path):
+    save(path_figure(make_path(np.full(3, np.inf)), parameter="c.weight", title="c"), tmp_path, "empty")
+
+
+def test_figures_leave_no_global_state(tmp_path):
+    before = dict(mpl.rcParams)
+    save(sweep_figure({"sgd": [sweep((0.9, 0.5))]}, title="t"), tmp_path, "s")
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        save(sweep_figure({"sgd": [sweep((0.9, 0.5))]}, title="t"), tmp_path, name)
+    for suffix in ("png", "svg"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
