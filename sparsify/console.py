@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sparsify.errors import SparsifyWarning
 
@@ -60,12 +60,9 @@ class TrainingDisplay:
         self._seen: list[str] = []
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeElapsedColumn(),
-            TextColumn("· left"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=14),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             console=out,
             disable=not out.is_terminal,
         )
@@ -87,7 +84,7 @@ class TrainingDisplay:
             if progress.row is None:
                 self._bars.reset(self._task, total=progress.steps, completed=progress.step)
         number = f"{len(self._seen)}/{self._runs} " if self._runs > 1 else ""
-        where = f"{number}{progress.run} · epoch {progress.epoch}/{progress.epochs}"
+        where = f"{number}{progress.run} epoch {progress.epoch}/{progress.epochs}"
         self._bars.update(self._task, completed=progress.step, description=where)
         if progress.row is not None and not out.is_terminal:
             name, accuracy = _held_out(progress.row)

@@ -37,12 +37,17 @@ def exactly(precision: str) -> Iterator[None]:
     Denormals are flushed to 0 for either: the momentum of dead filters decays into them, and they are slow.
     """
     tf32 = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-    deterministic = (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
+    deterministic = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    benchmark = torch.backends.cudnn.benchmark
     exact = precision == "exact"
     if exact:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not exact
-    torch.use_deterministic_algorithms(exact)
+    # warn_only: a network of the user's own may need a kernel that has no deterministic form
+    torch.use_deterministic_algorithms(exact, warn_only=True)
     torch.backends.cudnn.benchmark = False
     torch.set_flush_denormal(True)
     try:
@@ -50,5 +55,5 @@ def exactly(precision: str) -> Iterator[None]:
     finally:
         torch.set_flush_denormal(False)
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
-        torch.use_deterministic_algorithms(deterministic[0])
-        torch.backends.cudnn.benchmark = deterministic[1]
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        torch.backends.cudnn.benchmark = benchmark

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +79,11 @@ class InclusionPath:
                 if "/" in name:
                     kind, parameter = name.split("/", 1)
                     kinds[kind][parameter] = array
-            return cls(arrays["steps"], arrays["time"], **kinds)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            read = cls(arrays["steps"], arrays["time"], **kinds)
+            if not read.entry.keys() == read.gamma_norm.keys() == read.weight_norm.keys():
+                raise ValueError("a parameter's entry or norms are missing")
+            return read
+        except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
             raise SparsifyError(f"{path} is damaged: {error}; delete the folder and train it again") from error
 
 

@@ -121,6 +121,9 @@ def _from_csv(kind: type, path: Path) -> list:
     fields = {field.name: types[field.type] for field in dataclasses.fields(kind)}
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [kind(**{name: read(row[name]) for name, read in fields.items()}) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            rows = [kind(**{name: read(row[name]) for name, read in fields.items()}) for row in csv.DictReader(file)]
+        if not rows:
+            raise ValueError("it has no rows")
+        return rows
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error
