@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,8 +94,10 @@ class Config:
             ("schedule", self.schedule, SCHEDULES),
             ("precision", self.precision, PRECISIONS),
         ):
-            if name not in choices:
+            if not isinstance(name, str) or name not in choices:
                 raise unknown(kind, name, choices)
+        if self.init is not None and not (isinstance(self.init, str) and self.init):
+            raise SparsifyError(f"--init is {self.init!r}; it must be the folder or the name of a run")
         self._resolve_data()
         self._resolve_options()
         for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
@@ -105,13 +108,14 @@ class Config:
             raise SparsifyError(f"--seed is {self.seed}; it must be below 2^63")
         if not 0 <= _number("val", self.val) < 1:
             raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
+        object.__setattr__(self, "val", _number("val", self.val))
 
     def _resolve_data(self) -> None:
-        if self.data.startswith(FOLDER):
+        if isinstance(self.data, str) and self.data.startswith(FOLDER):
             path = self.data.removeprefix(FOLDER)
-            if not path:
-                raise SparsifyError("--data folder: needs a path, as in folder:photos")
-            object.__setattr__(self, "data", FOLDER + str(Path(path).expanduser().resolve()))
+            if not path or "\0" in path:
+                raise SparsifyError(f"--data is {self.data!r}; folder: needs a path, as in folder:photos")
+            object.__setattr__(self, "data", FOLDER + os.path.realpath(os.path.expanduser(path)))
         elif self.data != "auto" and self.data not in DATASETS:
             raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])
 
@@ -174,7 +178,7 @@ class Config:
 
 def sanitise(text: str) -> str:
     """Lower-case letters, digits, '.', '_' and '-' only; safe as a part of a file's name."""
-    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:40] or "unnamed"
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower())[:40].strip("-.") or "unnamed"
 
 
 def _flag(name: str) -> str:
@@ -182,6 +186,10 @@ def _flag(name: str) -> str:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    try:
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise SparsifyError(f"{_flag(name)} is {value}; it must be a finite number")
-    return float(value)
+    return number + 0.0  # -0.0 becomes 0.0

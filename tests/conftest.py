@@ -1,0 +1,40 @@
+"""What every test shares: no test touches the user's cache folder; real MNIST comes from $SPARSIFY_DATA."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+import torch
+from hypothesis import settings
+
+# the same examples every time; no deadline, because the first example of a test pays for the imports
+settings.register_profile("sparsify", deadline=None, derandomize=True)
+settings.load_profile("sparsify")
+
+torch.set_num_threads(1)  # the networks are tiny: threads that wait for each other cost more than they do
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty folder in the place of the user's cache folder.
+
+    Not by XDG_CACHE_HOME, which would have matplotlib look for its fonts anew; so a test that starts another process
+    with `folder:` data gives it that variable itself.
+    """
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
+        yield
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder of real MNIST; skips where there is none."""
+    root = Path(os.environ.get("SPARSIFY_DATA") or "missing")
+    if not (root / "MNIST" / "raw").is_dir():
+        pytest.skip("real MNIST is not in $SPARSIFY_DATA")
+    return root

@@ -1,0 +1,335 @@
+"""Config: what is out of range is refused in one line; equal values have one name, other values another."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, event, example, given
+from hypothesis import strategies as st
+
+from sparsify.config import NUMERICS, OPTIONS, PRECISIONS, Config, sanitise
+from sparsify.data import DATASETS
+from sparsify.errors import SparsifyError
+from sparsify.nets import NETS
+from sparsify.optim import OPTIMIZERS
+from sparsify.schedules import SCHEDULES
+
+INFINITE = [float("nan"), float("inf"), float("-inf")]
+
+
+def refused(**values: Any) -> str:
+    """The message with which these values are refused: one line."""
+    with pytest.raises(SparsifyError) as caught:
+        Config(**values)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "nearest", "choices"),
+    [
+        ("model", "lenett", "lenet", NETS),
+        ("opt", "slbi-adm", "slbi-adam", OPTIMIZERS),
+        ("data", "minst", "mnist", DATASETS),
+        ("schedule", "cosin", "cosine", SCHEDULES),
+        ("precision", "exakt", "exact", PRECISIONS),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_choices_and_the_nearest(
+    field: str, wrong: str, nearest: str, choices: Any
+) -> None:
+    message = refused(**{field: wrong})
+    assert f"'{wrong}'" in message
+    assert f"did you mean '{nearest}'?" in message
+    assert ", ".join(choices) in message
+
+
+@pytest.mark.parametrize("field", ["model", "opt", "data", "schedule", "precision"])
+@pytest.mark.parametrize("wrong", ["", "zzzzzz", "LENET"])
+def test_a_name_that_is_near_to_nothing_is_refused_with_the_choices(field: str, wrong: str) -> None:
+    message = refused(**{field: wrong})
+    assert f"'{wrong}'" in message
+    assert "choose from: " in message
+
+
+def test_a_folder_without_a_path_is_refused() -> None:
+    assert "folder:photos" in refused(data="folder:")
+
+
+# ---- numbers ----
+
+
+@pytest.mark.parametrize("field", ["lr", "kappa", "mu", "path_scale"])
+@pytest.mark.parametrize("wrong", [0, 0.0, -0.5, *INFINITE, True, "0.1"])
+def test_rates_and_strengths_must_be_above_0_and_finite(field: str, wrong: Any) -> None:
+    message = refused(**{field: wrong})
+    assert message.startswith(f"--{field.replace('_', '-')} is {f'{wrong:g}' if wrong == 0 else wrong};")
+
+
+@pytest.mark.parametrize("field", ["momentum", "weight_decay"])
+@pytest.mark.parametrize("wrong", [-0.5, *INFINITE, True, "0.1"])
+def test_momentum_and_weight_decay_must_be_at_least_0_and_finite(field: str, wrong: Any) -> None:
+    assert refused(**{field: wrong}).startswith(f"--{field.replace('_', '-')} is {wrong};")
+
+
+@pytest.mark.parametrize("wrong", [1, 1.5])
+def test_momentum_must_be_below_1(wrong: float) -> None:
+    assert refused(momentum=wrong) == f"--momentum is {wrong:g}; it must be below 1"
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch_size"])
+@pytest.mark.parametrize("wrong", [0, -1, 1.0, 2.5, True, "3", None, *INFINITE])
+def test_epochs_and_batch_size_must_be_whole_and_at_least_1(field: str, wrong: Any) -> None:
+    flag = f"--{field.replace('_', '-')}"
+    assert refused(**{field: wrong}) == f"{flag} is {wrong}; it must be a whole number of at least 1"
+
+
+@pytest.mark.parametrize("wrong", [-1, 0.0, 1.5, True, "0", None])
+def test_seed_must_be_whole_and_at_least_0(wrong: Any) -> None:
+    assert refused(seed=wrong) == f"--seed is {wrong}; it must be a whole number of at least 0"
+
+
+def test_seed_must_be_below_2_to_the_63() -> None:
+    assert Config(seed=2**63 - 1).seed == 2**63 - 1
+    assert str(2**63) in refused(seed=2**63)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1, 1.0, 2.5, *INFINITE, True, "0.1", None])
+def test_val_must_be_a_fraction_below_1(wrong: Any) -> None:
+    assert refused(val=wrong).startswith(f"--val is {wrong};")
+
+
+# ---- options that the optimizer ignores ----
+
+
+@pytest.mark.parametrize(
+    ("opt", "option"), [(opt, o) for opt, spec in OPTIMIZERS.items() for o in OPTIONS if o not in spec.defaults]
+)
+def test_an_option_that_the_optimizer_ignores_is_refused_with_those_that_take_it(opt: str, option: str) -> None:
+    message = refused(opt=opt, **{option: 0.5})
+    assert message.startswith(f"--{option.replace('_', '-')} 0.5 has no effect with --opt {opt};")
+    takers = [name for name, spec in OPTIMIZERS.items() if option in spec.defaults]
+    assert message.endswith(": " + ", ".join(takers))
+
+
+def test_sgd_has_no_mu() -> None:
+    assert refused(opt="sgd", mu=5) == (
+        "--mu 5 has no effect with --opt sgd; it is an option of: sgd-pull, slbi, slbi-adam"
+    )
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_options_left_out_are_the_optimizers_defaults_and_none_where_it_has_none(opt: str) -> None:
+    config = Config(opt=opt)
+    assert {name: getattr(config, name) for name in ("lr", *OPTIONS)} == {
+        name: OPTIMIZERS[opt].defaults.get(name) for name in ("lr", *OPTIONS)
+    }
+
+
+# ---- identity and name ----
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_an_explicit_default_is_the_same_config_with_the_same_name(opt: str) -> None:
+    implicit = Config(opt=opt)
+    for name, value in implicit.to_dict().items():
+        explicit = Config(**{"opt": opt, name: value})
+        assert explicit == implicit
+        assert explicit.name == implicit.name
+        assert hash(explicit) == hash(implicit)
+
+
+def test_a_whole_number_is_the_same_rate_as_its_float() -> None:
+    assert Config(mu=5) == Config(mu=5.0)
+    assert Config(mu=5).name == Config(mu=5.0).name
+    assert Config(val=0).name == Config(val=0.0).name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"data": 5},
+        {"data": None},
+        {"model": ["lenet"]},
+        {"lr": 10**400},
+        {"data": "folder:a\0b"},
+        {"init": 5},
+        {"init": ""},
+    ],
+    ids=["data is a number", "data is None", "a list", "too large", "null byte", "init", "empty init"],
+)
+def test_what_a_file_of_settings_can_hold_is_refused_in_one_line(values: dict[str, Any]) -> None:
+    refused(**values)
+
+
+def test_the_home_of_an_unknown_user_is_refused_or_taken_literally() -> None:
+    with contextlib.suppress(SparsifyError):
+        Config(data="folder:~no-such-user/photos")
+
+
+def test_minus_zero_is_zero() -> None:
+    assert Config(momentum=-0.0) == Config(momentum=0.0)
+    assert Config(momentum=-0.0).name == Config(momentum=0.0).name
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_the_name_is_net_data_opt_seed_and_8_hex_digits(opt: str) -> None:
+    name = Config(opt=opt, data="fashion-mnist", seed=7).name
+    assert re.fullmatch(rf"lenet-fashion-mnist-{opt}-s7-[0-9a-f]{{8}}", name)
+
+
+def test_the_digest_is_that_of_the_fields_that_differ_and_numerics() -> None:
+    # by hand, so that a name is the same in every process and a new field with a default renames no old run
+    text = json.dumps({"epochs": 3, "mu": 5.0, "numerics": NUMERICS, "opt": "slbi"})
+    assert Config(epochs=3, mu=5).digest() == hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def test_every_field_that_changes_changes_the_name() -> None:
+    other = {
+        "model": None,  # there is only one network
+        "data": "digits",
+        "opt": "sgd-pull",
+        "epochs": 21,
+        "batch_size": 127,
+        "lr": 0.2,
+        "momentum": 0.8,
+        "weight_decay": 0.1,
+        "kappa": 2.0,
+        "mu": 21.0,
+        "path_scale": 2.0,
+        "schedule": "constant",
+        "seed": 1,
+        "val": 0.1,
+        "init": "a-run",
+        "precision": "fast",
+    }
+    assert list(other) == [field.name for field in dataclasses.fields(Config)]
+    names = {Config().name, *(Config(**{name: value}).name for name, value in other.items() if value is not None)}
+    assert len(names) == len(other)
+
+
+def test_a_folders_name_is_its_last_part_and_its_path_is_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = Config(data="folder:My Photos")
+    assert config.data == f"folder:{tmp_path.resolve() / 'My Photos'}"
+    assert config.name.startswith("lenet-folder-my-photos-slbi-s0-")
+    assert config == Config(data=f"folder:{tmp_path / 'elsewhere' / '..' / 'My Photos'}")
+    other = Config(data=f"folder:{tmp_path / 'elsewhere' / 'My Photos'}")
+    assert other.data_name == config.data_name
+    assert other.name != config.name
+
+
+def test_from_dict_refuses_an_unknown_setting_with_the_nearest() -> None:
+    with pytest.raises(SparsifyError, match=r"unknown setting 'batchsize'; did you mean 'batch_size'\?"):
+        Config.from_dict({"batchsize": 3})
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().lr = 1.0
+
+
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
+OPTION_VALUES = {
+    "lr": positive,
+    "kappa": positive,
+    "mu": positive | st.integers(1, 1000),
+    "path_scale": positive,
+    "momentum": st.floats(min_value=0.0, max_value=1.0, exclude_max=True),
+    "weight_decay": st.floats(min_value=0.0, allow_infinity=False),
+}
+folder_names = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=20)
+
+
+@st.composite
+def configs(draw: st.DrawFn, *, few: bool = False) -> Config:
+    """Any Config; `few` draws from so few values that two of them are often equal."""
+    opt = draw(st.sampled_from(["sgd", "slbi-adam"] if few else list(OPTIMIZERS)))
+    values: dict[str, Any] = {"opt": opt}
+    for name, default in OPTIMIZERS[opt].defaults.items():
+        if few:
+            values[name] = draw(st.sampled_from([None, default] if name != "lr" else [None, default, 0.5]))
+        elif draw(st.booleans()):
+            values[name] = draw(OPTION_VALUES[name])
+    return Config(
+        **values,
+        data=draw(
+            st.sampled_from(["auto", "digits"])
+            if few
+            else st.sampled_from(["auto", *DATASETS]) | folder_names.map(lambda name: f"folder:{name}")
+        ),
+        epochs=draw(st.integers(1, 2 if few else 10**6)),
+        batch_size=draw(st.just(128) if few else st.integers(1, 10**6)),
+        schedule=draw(st.just("step") if few else st.sampled_from(list(SCHEDULES))),
+        seed=draw(st.integers(0, 0 if few else 2**63 - 1)),
+        val=draw(st.sampled_from([0, 0.0]) if few else st.floats(0.0, 1.0, exclude_max=True)),
+        init=draw(st.none() if few else st.none() | st.text(min_size=1, max_size=20)),
+        precision=draw(st.just("exact") if few else st.sampled_from(PRECISIONS)),
+    )
+
+
+@given(configs())
+def test_to_dict_and_from_dict_are_inverse_through_json_too(config: Config) -> None:
+    values = config.to_dict()
+    assert list(values) == [field.name for field in dataclasses.fields(Config)]
+    assert Config.from_dict(values) == config
+    read_back = Config.from_dict(json.loads(json.dumps(values)))
+    assert read_back == config
+    assert read_back.name == config.name
+
+
+@given(configs(few=True), configs(few=True))
+def test_configs_are_equal_exactly_when_their_names_are(a: Config, b: Config) -> None:
+    event(f"equal: {a == b}")
+    assert (a == b) == (a.name == b.name)
+    assert a != b or hash(a) == hash(b)
+
+
+@given(configs(), st.sampled_from(["epochs", "batch_size", "seed", "lr"]))
+def test_a_changed_field_changes_the_name(config: Config, field: str) -> None:
+    value = getattr(config, field)
+    changed = value + 1 if field != "lr" else value / 2
+    assume(changed != value and 0 < changed < 2**63)
+    assert dataclasses.replace(config, **{field: changed}).name != config.name
+
+
+@given(configs())
+def test_a_name_is_one_part_of_a_path(config: Config) -> None:
+    assert Path(config.name).name == config.name
+    assert re.fullmatch(r"[a-z0-9._-]{1,120}", config.name)
+
+
+@given(st.text())
+@example("..")
+@example("../../etc/passwd")
+@example("..\\..\\autoexec")
+@example("/")
+@example("")
+@example("a/../b")
+@example("\0")
+@example("x" * 500)
+def test_sanitise_never_leaves_a_folder(text: str) -> None:
+    safe = sanitise(text)
+    assert re.fullmatch(r"[a-z0-9._-]{1,40}", safe)
+    assert safe not in (".", "..")
+    assert not safe.startswith((".", "-"))
+    assert Path(safe).name == safe
+
+
+@given(st.text(alphabet="abc019._-", min_size=1, max_size=40))
+def test_sanitise_keeps_what_is_safe(text: str) -> None:
+    assume(text.strip("-.") == text and "--" not in text)
+    assert sanitise(text) == text

@@ -1,0 +1,156 @@
+"""write_bytes and its kin: the old content or the new, never a part, and nothing left beside it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sparsify.files import write_bytes, write_tensors, write_text
+
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_writes_the_bytes_and_makes_the_folders(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "file.bin"
+    write_bytes(file, b"\x00\xff\r\n")
+    assert file.read_bytes() == b"\x00\xff\r\n"
+
+
+def test_replaces_the_old_content_whole(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_bytes(file, b"a long old content")
+    write_bytes(file, b"new")
+    assert file.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_text_is_utf8_with_its_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "κ·Γ\n")
+    assert (tmp_path / "file").read_bytes() == b"\xce\xba\xc2\xb7\xce\x93\n"
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("call", ["fsync", "replace", "fdopen", "chmod"])
+@pytest.mark.parametrize("error", [NO_SPACE, KeyboardInterrupt()], ids=["disk full", "interrupted"])
+def test_a_failure_midway_leaves_the_old_content_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, existed: bool, error: BaseException
+) -> None:
+    file = tmp_path / "file"
+    if existed:
+        write_bytes(file, b"old")
+
+    def fail(handle: object, *_: object) -> None:
+        if call == "fdopen":
+            os.close(handle)
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_bytes(file, b"new")
+    assert os.listdir(tmp_path) == (["file"] if existed else [])
+    assert not existed or file.read_bytes() == b"old"
+
+
+def test_the_content_is_on_the_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def log_fsync(handle: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size
+        done.append(("fsync", kind))
+        fsync(handle)
+
+    def log_replace(*paths: object) -> None:
+        done.append(("replace", None))
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", log_fsync)
+    monkeypatch.setattr(os, "replace", log_replace)
+    write_bytes(tmp_path / "file", b"12345")
+    assert done == [("fsync", 5), ("replace", None), ("fsync", "folder")]
+
+
+def test_a_file_system_that_cannot_flush_folders_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def files_only(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_folder_in_the_way_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="file"):
+        write_bytes(tmp_path / "file", b"new")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_others_can_read_what_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_bytes(file, b"new")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
+def test_tensors_are_written_in_logical_order(tmp_path: Path) -> None:
+    plain = torch.arange(24.0).view(1, 2, 3, 4)
+    tensors = {
+        "channels_last": plain.contiguous(memory_format=torch.channels_last),
+        "transposed": torch.arange(6).view(2, 3).t(),
+        "expanded": torch.ones(1).expand(3),
+        "needs_grad": torch.zeros(2, requires_grad=True),
+        "scalar": torch.tensor(7),
+    }
+    write_tensors(tmp_path / "file.safetensors", tensors)
+    loaded = load_file(tmp_path / "file.safetensors")
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in loaded.items():
+        assert tensor.is_contiguous()
+        assert tensor.dtype == tensors[name].dtype
+        assert torch.equal(tensor, tensors[name].detach())
+    # contiguous() would hide a wrong order on reading: the bytes themselves are 0, 1, 2, …
+    assert plain.numpy().tobytes() in (tmp_path / "file.safetensors").read_bytes()
+
+
+def test_the_same_tensors_are_the_same_bytes_in_any_memory_format(tmp_path: Path) -> None:
+    weight = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    write_tensors(tmp_path / "a", {"w": weight})
+    write_tensors(tmp_path / "b", {"w": weight.contiguous(memory_format=torch.channels_last)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_tensors_that_share_memory_are_written(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).view(2, 3)
+    write_tensors(tmp_path / "file", {"encoder": weight, "decoder": weight})
+    loaded = load_file(tmp_path / "file")
+    assert torch.equal(loaded["encoder"], weight)
+    assert torch.equal(loaded["decoder"], weight)
+
+
+def test_tensors_that_cannot_be_written_whole_leave_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file.safetensors"
+    write_tensors(file, {"w": torch.zeros(2)})
+
+    def fail(*_: object) -> None:
+        raise NO_SPACE
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_tensors(file, {"w": torch.ones(2)})
+    assert torch.equal(load_file(file)["w"], torch.zeros(2))
+    assert os.listdir(tmp_path) == [file.name]
