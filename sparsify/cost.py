@@ -139,6 +139,7 @@ class Structure:
                 with _tracing(), evaluating(self._model), torch.enable_grad():
                     for p in required:
                         p.requires_grad_(True)  # the graph is read off autograd's
+                    self._model(self._example)  # if this fails, it does so without Torch-Pruning's hooks
                     # by itself Torch-Pruning would first try the images of a batch as separate arguments
                     self._graph = tp.DependencyGraph().build_dependency(
                         self._model, self._example, forward_fn=lambda model, inputs: model(inputs), verbose=False

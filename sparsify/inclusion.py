@@ -72,7 +72,7 @@ class InclusionPath:
     def load(cls, path: Path) -> InclusionPath:
         """Read path.npz. Raises SparsifyError if it is damaged."""
         try:
-            with np.load(path) as file:
+            with np.load(io.BytesIO(path.read_bytes())) as file:  # numpy leaves a damaged file open
                 arrays = {name: file[name] for name in file.files}
             kinds = {kind: {} for kind in ("entry", "gamma_norm", "weight_norm")}
             for name, array in arrays.items():

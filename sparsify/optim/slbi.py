@@ -70,8 +70,9 @@ class SLBI(SplitOptimizer):
         if moving:
             torch._foreach_mul_(moving, group["momentum"])
             torch._foreach_add_(moving, pushes, alpha=1 - group["dampening"])
-        weights = [p for p in params if p.ndim >= 2]
-        if group["weight_decay"] and weights:
+        if group["weight_decay"]:
+            weights = [p for p in params if p.ndim >= 2]
             decaying = [v for v in velocity if v.ndim >= 2]
-            torch._foreach_add_(decaying, weights, alpha=group["weight_decay"])
+            if weights:
+                torch._foreach_add_(decaying, weights, alpha=group["weight_decay"])
         torch._foreach_add_(params, velocity, alpha=-float(group["lr"]) * group["kappa"])
