@@ -9,13 +9,18 @@ _EXPORTS = {
     "Config": "sparsify.config",
     "Evaluation": "sparsify.evaluation",
     "InclusionPath": "sparsify.inclusion",
+    "Mask": "sparsify.mask",
     "Run": "sparsify.runs",
     "SLBI": "sparsify.optim.slbi",
     "SLBIAdam": "sparsify.optim.slbi_adam",
     "SparsifyError": "sparsify.errors",
+    "Split": "sparsify.data.dataset",
+    "Subject": "sparsify.pruning",
+    "Sweep": "sparsify.sweep",
     "evaluate": "sparsify.evaluation",
     "load": "sparsify.runs",
     "load_dataset": "sparsify.data",
+    "prune": "sparsify.pruning",
     "train": "sparsify.training",
 }
 

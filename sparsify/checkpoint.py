@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def save_checkpoint(
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{name}/{key}"] = value
     tensors |= {f"path/{name}": tensor for name, tensor in path.items()}
-    write_tensors(folder / FILE, tensors, {"rows": json.dumps(rows)})
+    write_tensors(folder / FILE, tensors, {"rows": json.dumps(rows), "sha256": _digest(tensors)})
 
 
 def load_checkpoint(
@@ -44,6 +45,8 @@ def load_checkpoint(
         with safe_open(file, "pt") as opened:
             rows = json.loads(opened.metadata()["rows"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+            if _digest(tensors) != opened.metadata()["sha256"]:
+                raise ValueError("its SHA-256 sum is not the one that was written")
         model.load_state_dict(_part(tensors, "model/"))
         parameters = dict(model.named_parameters())
         for name, tensor in _part(tensors, "optimizer/").items():
@@ -56,6 +59,15 @@ def load_checkpoint(
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SparsifyError(f"{file} is damaged ({reason}); delete the run's folder and train it again") from error
     return _part(tensors, "path/"), rows
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 sum of all values; safetensors itself would not notice a flipped bit."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

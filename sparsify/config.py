@@ -100,12 +100,12 @@ class Config:
             raise SparsifyError(f"--init is {self.init!r}; it must be the folder or the name of a run")
         self._resolve_data()
         self._resolve_options()
-        for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, low, high in (("epochs", 1, 10**6), ("batch_size", 1, 2**31 - 1), ("seed", 0, 2**63 - 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise SparsifyError(f"{_flag(name)} is {value}; it must be a whole number of at least {low}")
-        if self.seed >= 2**63:
-            raise SparsifyError(f"--seed is {self.seed}; it must be below 2^63")
+            if value > high:
+                raise SparsifyError(f"{_flag(name)} is {value}; it must be at most {high}")
         if not 0 <= _number("val", self.val) < 1:
             raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
         object.__setattr__(self, "val", _number("val", self.val))
@@ -134,12 +134,17 @@ class Config:
             object.__setattr__(self, name, _number(name, value))
         for name in ("lr", "kappa", "mu", "path_scale"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be above 0")
+            if value is not None and not 1e-30 <= value <= 1e30:
+                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be above 0, from 1e-30 to 1e30")
         for name in ("momentum", "weight_decay"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be at least 0")
+            if value is not None and not 0 <= value <= 1e30:
+                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be at least 0, and at most 1e30")
+        if self.mu is not None and not 1e-30 < self.lr * self.kappa * self.path_scale / self.mu < 1e30:
+            raise SparsifyError(
+                f"--lr {self.lr:g}, --kappa {self.kappa:g}, --path-scale {self.path_scale:g} and --mu {self.mu:g} "
+                "together move the weights by what 32-bit numbers cannot hold"
+            )
         if self.momentum is not None and self.momentum >= 1:
             raise SparsifyError(f"--momentum is {self.momentum:g}; it must be below 1")
 

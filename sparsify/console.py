@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from sparsify.errors import SparsifyWarning
 
@@ -23,6 +24,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def fail(message: str) -> None:
     """One line on stderr."""
     err.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
+
+
+def show(table: Table) -> None:
+    """A table at its own width: a cell is never cut, in a narrow terminal the lines wrap."""
+    width = max(out.width, Console(width=1000).measure(table).maximum)
+    Console(highlight=False, width=width).print(table)
 
 
 def say(text: str) -> None:
@@ -60,13 +67,19 @@ class TrainingDisplay:
         self._seen: list[str] = []
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=14),
+            BarColumn(bar_width=9),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=out,
             disable=not out.is_terminal,
         )
-        self._task = None
+        self._task: TaskID | None = None
+        self._accuracy = ""  # of the last finished epoch
+
+    @property
+    def trained(self) -> list[str]:
+        """The names of the runs that were trained while this display was shown."""
+        return self._seen
 
     def __enter__(self) -> TrainingDisplay:
         self._bars.start()
@@ -78,6 +91,7 @@ class TrainingDisplay:
     def __call__(self, progress: TrainingProgress) -> None:
         if progress.run not in self._seen:
             self._seen.append(progress.run)
+            self._accuracy = ""
             if self._task is not None:
                 self._bars.remove_task(self._task)
             self._task = self._bars.add_task(progress.run, total=progress.steps)
@@ -85,7 +99,9 @@ class TrainingDisplay:
                 self._bars.reset(self._task, total=progress.steps, completed=progress.step)
         number = f"{len(self._seen)}/{self._runs} " if self._runs > 1 else ""
         where = f"{number}{progress.run} epoch {progress.epoch}/{progress.epochs}"
-        self._bars.update(self._task, completed=progress.step, description=where)
+        if progress.row is not None:
+            self._accuracy = f" {_held_out(progress.row)[1]:.1%}"
+        self._bars.update(self._task, completed=progress.step, description=where + self._accuracy)
         if progress.row is not None and not out.is_terminal:
             name, accuracy = _held_out(progress.row)
             say(
@@ -95,13 +111,19 @@ class TrainingDisplay:
 
 
 @contextmanager
-def counting(text: str) -> Iterator[object]:
-    """A listener for `prune`: a bar of points on a terminal."""
-    columns = (TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("· left"))
-    with Progress(*columns, TimeRemainingColumn(), console=out, disable=not out.is_terminal, transient=True) as bars:
-        task = bars.add_task(text, total=None)
+def counting(text: str, begin: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
+    """A listener for `prune`: a bar of points on a terminal; `begin` is called when the first one is about to start."""
+    columns = (TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    bars = Progress(*columns, TextColumn("left"), console=out, disable=not out.is_terminal, transient=True)
+    task = bars.add_task(text, total=None)
 
-        def listener(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
+    def listener(done: int, total: int) -> None:
+        if done == 0:
+            begin()
+            bars.start()
+        bars.update(task, completed=done, total=total)
 
+    try:
         yield listener
+    finally:
+        bars.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,15 @@ class Cost:
     macs: int
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Grains of one layer that go: `drop` (True goes) is (outputs,), or the weight's shape where the grain is one."""
+
+    layer: Layer
+    grain: str
+    drop: Tensor
+
+
 class Structure:
     """A network's dependency graph (Torch-Pruning) and the sizes of its layers' outputs, traced once.
 
@@ -42,45 +51,39 @@ class Structure:
         self._graph: tp.DependencyGraph | None = None
         self._example = example
 
-    def mask(self, drop: Mapping[str, Tensor], layers: Mapping[str, Layer], grains: Mapping[str, str]) -> Mask:
-        """The mask that removes the grains `drop` (True goes) of each layer, by the layer's name.
+    def remove(self, cuts: Sequence[Cut]) -> tuple[Mask, Cost]:
+        """The mask that makes these cuts, and what is left when the removed elements and the inputs they fed are gone.
 
         A filter or neuron takes every member of its dependency group on the output side with it: weight, bias,
-        the scale and shift of the normalisation behind it, the same channel of layers that are added to it.
+        the scale and shift of the normalisation behind it, the same channel of layers that are added to it. No cut
+        gives an empty mask and the cost of the whole network. Raises SparsifyError where a mask and a physical removal
+        would not compute the same function.
         """
         mask: Mask = {}
-        for name, goes in drop.items():
-            layer = layers[name]
-            reason = self._weight_obstacle(layer.module)
-            if reason:
-                raise _refusal(layer, reason)
-            keep = mask.setdefault(layer.parameter, torch.ones_like(layer.weight, dtype=torch.bool))
-            if grains[name] == "weight":
-                keep &= ~goes
-                continue
-            for module, output_side, index in self._group(layer, goes):
-                if output_side:
-                    for parameter_name, parameter in module.named_parameters(self._names[module], recurse=False):
-                        kept = mask.setdefault(parameter_name, torch.ones_like(parameter, dtype=torch.bool))
-                        kept[index] = False
-        return mask
-
-    def cost(
-        self, mask: Mask, drop: Mapping[str, Tensor], layers: Mapping[str, Layer], grains: Mapping[str, str]
-    ) -> Cost:
-        """What is left when the masked elements, and the inputs that they fed, are gone."""
-        dead: Mask = {name: ~keep for name, keep in mask.items()}
+        unfed: Mask = {}  # elements of the layers behind whose input is gone, True is gone
         parameters = dict(self._model.named_parameters())
-        for name, goes in drop.items():
-            if grains[name] == "weight":
+        for cut in cuts:
+            reason = self._weight_obstacle(cut.layer.module)
+            if reason:
+                raise _refusal(cut.layer, reason)
+            keep = mask.setdefault(cut.layer.parameter, torch.ones_like(cut.layer.weight, dtype=torch.bool))
+            if cut.grain == "weight":
+                keep &= ~cut.drop
                 continue
-            for module, output_side, index in self._group(layers[name], goes):
-                if not output_side:
-                    parameter_name = f"{self._names[module]}.weight"
-                    weight = parameters[parameter_name]
-                    gone = dead.setdefault(parameter_name, torch.zeros_like(weight, dtype=torch.bool))
-                    gone[:, index] = True
-        removed = {name: int(gone.sum()) for name, gone in dead.items()}
+            for module, output_side, index in self._group(cut.layer, cut.drop):
+                if output_side:
+                    for name, parameter in module.named_parameters(self._names[module], recurse=False):
+                        mask.setdefault(name, torch.ones_like(parameter, dtype=torch.bool))[index] = False
+                else:
+                    name = f"{self._names[module]}.weight"
+                    unfed.setdefault(name, torch.zeros_like(parameters[name], dtype=torch.bool))[:, index] = True
+        return mask, self._cost(mask, unfed)
+
+    def _cost(self, mask: Mask, unfed: Mask) -> Cost:
+        gone = {name: ~keep for name, keep in mask.items()}
+        for name, dead in unfed.items():
+            gone[name] = gone[name] | dead if name in gone else dead
+        removed = {name: int(elements.sum()) for name, elements in gone.items()}
         params = sum(count - removed.get(name, 0) for name, count in self._parameters.items())
         macs = sum(
             (self._weights[name] - removed.get(name, 0)) * positions for name, positions in self._positions.items()

@@ -21,7 +21,7 @@ def resolve_device(name: str = "auto") -> torch.device:
         return torch.device(available[0])
     if name not in (*available, *(["cuda"] if available[0].startswith("cuda") else [])):
         kind = "absent" if name.split(":")[0] in ("cuda", "mps") else "unknown"
-        raise SparsifyError(f"--device {name} is {kind}; this machine has: auto, {', '.join(available)}")
+        raise SparsifyError(f"--device '{name}' is {kind}; this machine has: auto, {', '.join(available)}")
     return torch.device("cuda:0" if name == "cuda" else name)
 
 

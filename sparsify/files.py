@@ -26,8 +26,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.chmod(beside, 0o644)  # mkstemp makes it 0600, which would hide a shared run from its readers
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         Path(beside).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write to a full disk does not say which file it was
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)

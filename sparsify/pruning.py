@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sparsify.cost import Structure
+from sparsify.cost import Cut, Structure
 from sparsify.criteria import CRITERIA, PathState, Scored
 from sparsify.data import load_dataset
 from sparsify.data.dataset import Split
@@ -27,7 +28,7 @@ from sparsify.sweep import LedgerRow, Sweep, SweepRow
 RATIOS = "0:0.6:0.1"
 
 Listener = Callable[[int, int], None]
-"""Called with the number of points that are done and that there are."""
+"""Called with the number of points that are done and that there are, first with 0 when all input is checked."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,16 @@ def make_mask(
     """
     (ratio,) = parse_ratios(ratio)
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
-    found = {layer.name: layer for layer in find_layers(model, layers).values()}
-    drop = {
-        name: lowest(scores, removed_count(ratio, scores.numel()))
-        for name, scores in ((n, score(subject, la, criterion=criterion, grain=grain)) for n, la in found.items())
-    }
-    grains = {name: layer.grain(grain) for name, layer in found.items()}
-    return Structure(model, example).mask(drop, found, grains)
+    found = find_layers(model, layers)
+    scores = {name: score(subject, layer, criterion=criterion, grain=grain) for name, layer in found.items()}
+    return Structure(model, example).remove(_cuts(found, scores, ratio, grain))[0]
+
+
+def _cuts(layers: Mapping[str, Layer], scores: Mapping[str, Tensor], ratio: float, grain: str) -> list[Cut]:
+    return [
+        Cut(layer, layer.grain(grain), lowest(scores[name], removed_count(ratio, scores[name].numel())))
+        for name, layer in layers.items()
+    ]
 
 
 def prune(
@@ -137,48 +141,46 @@ def prune(
     points = parse_ratios(ratios)
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
     sets = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers)) or [""]
-    found = {names: find_layers(subject.model, names, subject.name) for names in sets}
+    found = {",".join(layers): layers for layers in (find_layers(subject.model, names, subject.name) for names in sets)}
+    scored = {
+        (names, draw): {n: score(subject, la, criterion=criterion, grain=grain, draw=draw) for n, la in asked.items()}
+        for names, asked in found.items()
+        for draw in range(draws)
+    }
     structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
-    whole = structure.cost({}, {}, {}, {})
+    _, whole = structure.remove([])
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
     total = len(found) * draws * len(points)
-    for asked in found.values():
-        names = ",".join(asked)
-        chosen = {layer.name: layer for layer in asked.values()}
-        called = {layer.name: name for name, layer in asked.items()}
-        grains = {name: layer.grain(grain) for name, layer in chosen.items()}
+    if listener is not None:
+        listener(0, total)
+    for names, asked in found.items():
         for draw in range(draws):
-            scores = {n: score(subject, la, criterion=criterion, grain=grain, draw=draw) for n, la in chosen.items()}
             for ratio in points:
-                drop = {name: lowest(s, removed_count(ratio, s.numel())) for name, s in scores.items()}
-                mask = structure.mask(drop, chosen, grains)
+                cuts = _cuts(asked, scored[names, draw], ratio, grain)
+                mask, cost = structure.remove(cuts)
                 with masked(subject.model, mask) as model:
                     outcome = evaluate(model, subject.split, subject.normalise, precision=subject.precision)
-                cost = structure.cost(mask, drop, chosen, grains)
                 rows.append(
                     SweepRow(
-                        criterion,
-                        grain,
-                        "layer",
-                        names,
-                        ratio,
-                        draw,
-                        outcome.correct,
-                        outcome.count,
-                        outcome.accuracy,
-                        cost.params,
-                        cost.macs,
-                        whole.params / cost.params if cost.params else float("inf"),
-                        whole.macs / cost.macs if cost.macs else float("inf"),
+                        criterion=criterion,
+                        grain=grain,
+                        scope="layer",
+                        layers=names,
+                        ratio=ratio,
+                        draw=draw,
+                        correct=outcome.correct,
+                        count=outcome.count,
+                        accuracy=outcome.accuracy,
+                        params=cost.params,
+                        macs=cost.macs,
+                        compression=whole.params / cost.params if cost.params else math.inf,
+                        speedup=whole.macs / cost.macs if cost.macs else math.inf,
                     )
                 )
-                for name, goes in drop.items():
-                    ledger.append(
-                        LedgerRow(
-                            criterion, names, ratio, draw, called[name], grains[name], int(goes.sum()), goes.numel()
-                        )
-                    )
+                for name, cut in zip(asked, cuts, strict=True):
+                    removed, count = int(cut.drop.sum()), cut.drop.numel()
+                    ledger.append(LedgerRow(criterion, names, ratio, draw, name, cut.grain, removed, count))
                 if listener is not None:
                     listener(len(rows), total)
     return Sweep(tuple(rows), tuple(ledger))

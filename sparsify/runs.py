@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import functools
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from sparsify.config import Config
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.files import write_bytes, write_text
 from sparsify.inclusion import InclusionPath
 from sparsify.nets import NETS
+from sparsify.optim import OPTIMIZERS
 
 METRICS = (
     "epoch",
@@ -48,24 +51,32 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name."""
-        return self.path.name
+        return self.path.resolve().name
 
     @property
     def status(self) -> str:
-        """ "finished", "diverged", or "unfinished"."""
+        """ "finished", "diverged", or "unfinished". Raises SparsifyError if summary.json is damaged."""
         return self.summary["status"] if (self.path / "summary.json").exists() else "unfinished"
 
     @functools.cached_property
     def config(self) -> Config:
-        """The Config that was trained."""
-        return Config.from_dict(self._json("config.json"))
+        """The Config that was trained. Raises SparsifyError if config.json is damaged."""
+        values = self._json("config.json")
+        missing = {field.name for field in dataclasses.fields(Config)} - set(values)
+        if missing:
+            raise self._damaged("config.json", f"it has no {', '.join(sorted(missing))}")
+        try:
+            return Config.from_dict(values)
+        except SparsifyError as error:
+            raise self._damaged("config.json", str(error)) from error
 
     @property
     def summary(self) -> dict[str, Any]:
         """Final metrics and status. Raises SparsifyError if it is missing or damaged."""
         summary = self._json("summary.json")
-        if summary.get("status") not in ("finished", "diverged"):
-            raise SparsifyError(f"{self.path / 'summary.json'} is damaged: it has no status; {_MEND}")
+        wrong = [name for name, fits in _SUMMARY.items() if name not in summary or not fits(summary[name])]
+        if wrong:
+            raise self._damaged("summary.json", f"its {wrong[0]} is {summary.get(wrong[0], 'missing')}")
         return summary
 
     @property
@@ -75,9 +86,17 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, float | None]]:
-        """One row an epoch; empty cells are None."""
-        with self._open("metrics.csv") as file:
-            return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        """One row an epoch; empty cells are None. Raises SparsifyError if metrics.csv is missing or damaged."""
+        try:
+            rows = list(csv.reader(self._read("metrics.csv").decode().splitlines()))
+            if tuple(rows[0]) != METRICS or len(rows) < 2:
+                raise ValueError("it has no rows, or other columns")
+            values = [[float(cell) if cell else None for cell in row] for row in rows[1:]]
+            return [dict(zip(METRICS, row, strict=True)) for row in values]
+        except (ValueError, IndexError, csv.Error) as error:
+            if isinstance(error, SparsifyError):
+                raise
+            raise self._damaged("metrics.csv", error) from error
 
     @property
     def epochs_done(self) -> int:
@@ -86,26 +105,28 @@ class Run:
 
     @property
     def inclusion_path(self) -> InclusionPath | None:
-        """The inclusion path, or None if the optimizer has none."""
-        file = self.path / "path.npz"
-        return InclusionPath.load(file) if file.exists() else None
+        """The inclusion path, or None if the optimizer has none. Raises SparsifyError if it is damaged."""
+        if not OPTIMIZERS[self.config.opt].selects:
+            return None
+        self._checked("path.npz")
+        return InclusionPath.load(self.path / "path.npz")
 
     @property
     def z(self) -> dict[str, Tensor] | None:
         """The final Z of each structured parameter, or None if the optimizer has none."""
-        return self.tensors("z.safetensors") if (self.path / "z.safetensors").exists() else None
+        return self.tensors("z.safetensors") if OPTIMIZERS[self.config.opt].selects else None
 
     def tensors(self, file: str) -> dict[str, Tensor]:
-        """The tensors of one of the run's files, on the CPU; their sum is checked against summary.json."""
-        path = self.path / file
+        """The tensors of one of the run's files, on the CPU. Raises SparsifyError if it is missing or damaged."""
         try:
-            content = path.read_bytes()
-            tensors = load_tensors(content)
-        except (OSError, SafetensorError) as error:
-            raise SparsifyError(f"{path} is damaged or missing ({error}); {_MEND}") from error
-        if self.summary["sha256"].get(file) != hashlib.sha256(content).hexdigest():
-            raise SparsifyError(f"{path} is damaged: its SHA-256 sum is not the one in summary.json; {_MEND}")
-        return tensors
+            return load_tensors(self._checked(file))
+        except SafetensorError as error:
+            raise self._damaged(file, error) from error
+
+    def verify(self) -> None:
+        """Check the files of a finished run against their sums. Raises SparsifyError if one is damaged."""
+        for file in self.summary["sha256"]:
+            self._checked(file)
 
     def model(self) -> nn.Module:
         """The trained network, on the CPU, in evaluation mode. Raises SparsifyError unless the run is finished."""
@@ -115,9 +136,7 @@ class Run:
         try:
             model.load_state_dict(self.tensors("model.safetensors"))
         except RuntimeError as error:
-            raise SparsifyError(
-                f"{self.path / 'model.safetensors'} does not fit {self.config.model}; {_MEND}"
-            ) from error
+            raise self._damaged("model.safetensors", f"it does not fit {self.config.model}") from error
         return model.eval()
 
     def require_finished(self) -> None:
@@ -136,7 +155,7 @@ class Run:
 
     def touch(self) -> None:
         """Make this the newest run: it was asked for again."""
-        with contextlib.suppress(PermissionError):  # someone else's run is read all the same
+        with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is read all the same
             os.utime(self.path / "summary.json")
 
     @contextlib.contextmanager
@@ -165,26 +184,67 @@ class Run:
         """The SHA-256 sum of one of the run's files, in hex digits."""
         return hashlib.sha256((self.path / file).read_bytes()).hexdigest()
 
-    def _open(self, file: str) -> io.TextIOBase:
+    def _damaged(self, file: str, reason: object) -> SparsifyError:
+        return SparsifyError(f"{self.path / file} is damaged: {reason}; delete the folder and train it again")
+
+    def _read(self, file: str) -> bytes:
         try:
-            return open(self.path / file, newline="", encoding="utf-8")
+            return (self.path / file).read_bytes()
         except OSError as error:
-            raise SparsifyError(f"{self.path} is damaged: {file} cannot be read ({error.strerror}); {_MEND}") from error
+            raise self._damaged(file, error.strerror) from error
+
+    def _checked(self, file: str) -> bytes:
+        """The content of a file whose SHA-256 sum is in summary.json."""
+        content = self._read(file)
+        if hashlib.sha256(content).hexdigest() != self.summary["sha256"].get(file):
+            raise self._damaged(file, "its SHA-256 sum is not the one in summary.json")
+        return content
 
     def _json(self, file: str) -> dict[str, Any]:
+        content = self._read(file)
         try:
-            with self._open(file) as stream:
-                values = json.load(stream)
+            values = json.loads(content)
         except ValueError as error:
-            if isinstance(error, SparsifyError):
-                raise
-            raise SparsifyError(f"{self.path / file} is damaged: {error}; {_MEND}") from error
+            raise self._damaged(file, error) from error
         if not isinstance(values, dict):
-            raise SparsifyError(f"{self.path / file} is damaged: it holds no object; {_MEND}")
+            raise self._damaged(file, "it holds no object")
         return values
 
 
-_MEND = "delete the folder and train it again"
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_support(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(counts, dict) and _is_number(counts.get("in")) and _is_number(counts.get("of"))
+        for counts in value.values()
+    )
+
+
+# what summary.json must hold to be believed
+_SUMMARY: dict[str, Callable[[Any], bool]] = {
+    "status": lambda value: value in ("finished", "diverged"),
+    "held_out": lambda value: value in ("test", "val"),
+    "accuracy": _is_number,
+    "count": _is_number,
+    "epochs": _is_number,
+    "steps": _is_number,
+    "seconds_per_epoch": _is_number,
+    "support": _is_support,
+    "shape": lambda value: isinstance(value, list) and len(value) == 3 and all(isinstance(n, int) for n in value),
+    "classes": lambda value: isinstance(value, list) and bool(value),
+    "sha256": lambda value: isinstance(value, dict) and "model.safetensors" in value,
+}
+
+
+def _believed(run: Run) -> bool:
+    """Whether a run is a result; a damaged one is none, and is warned about."""
+    try:
+        return run.status == "finished" and bool(run.config)
+    except SparsifyError as error:
+        warnings.warn(f"left out: {error}", SparsifyWarning, stacklevel=3)
+        return False
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -198,11 +258,15 @@ def list_runs(runs_dir: Path) -> list[Run]:
     return [Run(path) for path in sorted(folders, key=age)]
 
 
+def finished_runs(runs_dir: Path) -> list[Run]:
+    """The runs that are results, the newest first. A damaged one is left out with a SparsifyWarning."""
+    return [run for run in list_runs(runs_dir) if _believed(run)]
+
+
 def newest_run(runs_dir: Path) -> Run:
     """The finished run that was trained, or asked for again, last. Raises SparsifyError if there is none."""
-    for run in list_runs(runs_dir):
-        if run.status == "finished":
-            return run
+    for run in finished_runs(runs_dir):
+        return run
     raise SparsifyError(f"no finished run in {runs_dir}; train one with: sparsify train")
 
 
@@ -212,7 +276,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
     Raises SparsifyError if there is none, or more than one.
     """
     for path in (Path(name), Path(runs_dir) / name):
-        if (path / "config.json").exists():
+        if name and (path / "config.json").exists():
             return Run(path)
     runs = list_runs(runs_dir)
     found = [run for run in runs if name and run.name.startswith(name)]
@@ -220,7 +284,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
         return found[0]
     if found:
         raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {', '.join(r.name for r in found)}")
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
     raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))
 

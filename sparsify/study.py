@@ -96,11 +96,16 @@ def load_study(name: str) -> Study:
 def _parse(name: str, values: dict[str, Any]) -> Study:
     _only(values, ("title", "seeds", "base", "arms", "sweep"))
     seeds, base, sweep = values.get("seeds", [0]), values.get("base", {}), values.get("sweep", {})
+    for key, table in (("base", base), ("sweep", sweep)):
+        if not isinstance(table, dict):
+            raise SparsifyError(f"{key} is {table}; it must be a table, as in [{key}]")
+    if not all(isinstance(arm, dict) for arm in _list(values.get("arms", []))):
+        raise SparsifyError("arms must be tables, as in [[arms]]")
     _only(sweep, ("criterion", "layers", "ratios"))
     if not isinstance(seeds, list) or not seeds:
         raise SparsifyError(f"seeds is {seeds}; it must be a list of whole numbers, as in [0, 1, 2]")
     arms = []
-    for arm in values.get("arms", []):
+    for arm in _list(values.get("arms", [])):
         settings = {**base, **arm}
         label = settings.pop("label", settings.get("opt"))
         arms.append(Arm(str(label), tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)))
@@ -116,10 +121,15 @@ def _parse(name: str, values: dict[str, Any]) -> Study:
         name,
         str(values.get("title", name)),
         tuple(arms),
-        tuple(sweep.get("layers", ("conv3", "conv3,fc1"))),
+        tuple(str(layers) for layers in _list(sweep.get("layers", ["conv3", "conv3,fc1"]))),
         parse_ratios(sweep.get("ratios", RATIOS)),
         sweep.get("criterion", "magnitude"),
     )
+
+
+def _list(value: Any) -> list[Any]:
+    """A list as it is, and one thing as a list of one."""
+    return value if isinstance(value, list) else [value]
 
 
 def _only(values: dict[str, Any], allowed: Sequence[str]) -> None:

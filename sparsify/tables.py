@@ -30,25 +30,20 @@ def percent(values: Sequence[float], digits: int = 2) -> str:
     return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.{digits}f}"
 
 
-def sweep_table(sweep: Sweep, *, title: str, held_out: str = "test") -> Table:
-    """One row a ratio: for each set of layers the accuracy, what is left and what that saves."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("removed", justify="right")
+def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Table]:
+    """One table a set of layers, one row a ratio: the accuracy, what is left and what that saves."""
+    tables = []
     for layers in sweep.layer_sets:
-        table.add_column(f"{layers}\n{held_out} accuracy (%)", justify="right")
-        table.add_column("parameters", justify="right")
-        table.add_column("compression", justify="right")
-        table.add_column("MACs", justify="right")
-        table.add_column("speed-up*", justify="right")
-    for ratio in sweep.ratios:
-        cells = [f"{ratio:.4g}" if ratio * 100 % 1 else f"{ratio:.0%}"]
-        for layers in sweep.layer_sets:
+        table = Table(title=f"{title}: {layers}", box=box.SIMPLE_HEAD, title_justify="left")
+        for name in ("removed", f"{held_out} accuracy (%)", "parameters", "compression", "MACs", "speed-up*"):
+            table.add_column(name, justify="right")
+        for ratio in sweep.ratios:
             rows = [row for row in sweep.rows if row.layers == layers and row.ratio == ratio]
             first = rows[0]
-            cells += [percent([row.accuracy for row in rows]), f"{first.params:,}", f"{first.compression:.2f}×"]
-            cells += [f"{first.macs:,}", f"{first.speedup:.2f}×"]
-        table.add_row(*cells)
-    return table
+            cells = [percent([row.accuracy for row in rows]), f"{first.params:,}", f"{first.compression:.2f}×"]
+            table.add_row(f"{100 * ratio:.10g}%", *cells, f"{first.macs:,}", f"{first.speedup:.2f}×")
+        tables.append(table)
+    return tables
 
 
 def study_table(result: StudyResult, layers: str) -> Table:
@@ -61,7 +56,7 @@ def study_table(result: StudyResult, layers: str) -> Table:
         table.add_column(arm.label, justify="right")
     for ratio in study.ratios:
         cells = [percent([sweep.accuracy(layers, ratio) for sweep in arm.sweeps]) for arm in result.arms]
-        table.add_row(f"{ratio:.0%}", *cells)
+        table.add_row(f"{100 * ratio:.10g}%", *cells)
     table.add_row("n", *(str(len(arm.sweeps)) for arm in result.arms))
     return table
 
@@ -93,31 +88,25 @@ def _held_out(arms: Sequence[ArmResult]) -> str:
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """One row a run, as `list_runs` orders them; a damaged one is shown as such."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name, justify in (
-        ("run", "left"),
-        ("status", "left"),
-        ("epochs", "right"),
-        ("accuracy (%)", "right"),
-        ("on", "left"),
-        ("in support", "right"),
-        ("s/epoch", "right"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("run", "status"):
+        table.add_column(name)
+    for name in ("epochs", "accuracy (%)", "in support"):
+        table.add_column(name, justify="right")
     for run in runs:
         try:
-            epochs, status = run.config.epochs, run.status
-            if status == "unfinished":
-                table.add_row(run.name, status, f"{run.epochs_done} of {epochs}")
+            epochs = run.config.epochs
+            if run.status == "unfinished":
+                table.add_row(run.name, run.status, f"{run.epochs_done} of {epochs}")
                 continue
             summary = run.summary
-            accuracy = f"{summary['accuracy']:.2%}".rstrip("%") if status == "finished" else "–"
+            split = "" if summary["held_out"] == "test" else f" ({summary['held_out']})"
+            accuracy = percent([summary["accuracy"]]) + split if summary["status"] == "finished" else "–"
             inside = sum(counts["in"] for counts in summary["support"].values())
             grains = sum(counts["of"] for counts in summary["support"].values())
-            share = f"{inside:,} of {grains:,}" if grains else "–"
-            seconds = f"{summary['seconds_per_epoch']:.2f}"
-            table.add_row(run.name, status, str(summary["epochs"]), accuracy, summary["held_out"], share, seconds)
-        except (SparsifyError, KeyError, TypeError):
+            support = f"{inside:,} of {grains:,}" if grains else "–"
+            table.add_row(run.name, summary["status"], str(summary["epochs"]), accuracy, support)
+        except SparsifyError:
             table.add_row(run.name, "damaged")
     return table
 

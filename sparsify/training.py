@@ -74,6 +74,7 @@ def train(
     config, initial = _initial_weights(config, Path(runs_dir))
     run = Run(Path(runs_dir) / config.name)
     if run.status != "unfinished":
+        run.verify()
         run.touch()
         return run
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
@@ -158,7 +159,7 @@ class _Training:
         while len(self.rows) < self.config.epochs:
             row = self._epoch(len(self.rows) + 1, listener)
             self.rows.append(row)
-            if not math.isfinite(row["train_loss"]):
+            if not (math.isfinite(row["train_loss"]) and math.isfinite(row[f"{self.data.held_out}_loss"])):
                 self._finish("diverged")
                 return
             if len(self.rows) < self.config.epochs:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import sparsify
 
@@ -104,7 +105,8 @@ def test_help_imports_neither_torch_nor_matplotlib():
 
 def test_every_export_exists():
     for name in sparsify.__all__:
-        assert getattr(sparsify, name).__name__ == name
+        assert name == "Mask" or getattr(sparsify, name).__name__ == name
+    assert sparsify.Mask == dict[str, torch.Tensor]
     assert set(sparsify.__all__) <= set(dir(sparsify))
     with pytest.raises(AttributeError, match="nothing"):
         _ = sparsify.nothing

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 app = App(
     name="sparsify",
     help="Which parts of a network can go, and what does it cost? Train, prune, look.",
-    version_flags=["--version"],
+    version=lambda: metadata.version("sparsify-study"),
+    suppress_keyboard_interrupt=False,
     help_format="plaintext",
 )
 app.command(viz.app)
@@ -59,6 +60,8 @@ def train(config: Annotated[Config, Parameter(name="*")] = _DEFAULTS, *, where: 
             f"{run.name} diverged: its loss is not finite after epoch {run.summary['epochs']}; try a lower --lr"
         )
         return 1
+    if not display.trained:
+        console.say("already trained: nothing is left to do")
     summary = run.summary
     console.say(
         f"{run.path}: {summary['held_out']} accuracy {summary['accuracy']:.2%} (n = {summary['count']:,} images)"
@@ -83,13 +86,12 @@ def prune(
 ) -> int:
     """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
     from sparsify.pruning import prune as prune_run
-    from sparsify.tables import sweep_table
+    from sparsify.tables import sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
     if not layers:
         raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(_names(chosen))}")
-    _show_mapping(chosen, layers)
-    with console.counting("pruning") as listener:
+    with console.counting("pruning", lambda: _announce(chosen, layers, newest=run is None)) as listener:
         sweep = prune_run(
             chosen,
             layers=layers,
@@ -102,11 +104,9 @@ def prune(
             listener=listener,
         )
     path = sweep.save(chosen.output(where.runs_dir))
-    title = f"{chosen.name}, pruned by {criterion}"
-    console.out.print(sweep_table(sweep, title=title, held_out=chosen.summary["held_out"]))
-    console.say(
-        "* theoretical: multiply-accumulates of convolutions and fully connected layers, original over what is left"
-    )
+    for table in sweep_tables(sweep, title=f"{chosen.name} by {criterion}", held_out=chosen.summary["held_out"]):
+        console.show(table)
+    console.say("* theoretical: multiply-accumulates of convolutions and fully connected layers, before ÷ after")
     console.say(f"written: {path}")
     if len(sweep.layer_sets) == 1:
         console.say(f"another set beside it: --layers {sweep.layer_sets[0]} --layers {_another(chosen, sweep)}")
@@ -121,7 +121,7 @@ def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
 
     found = list_runs(runs_dir)
     if found:
-        console.out.print(runs_table(found))
+        console.show(runs_table(found))
     else:
         console.say(f"no run in {runs_dir}; train one with: sparsify train")
     return 0
@@ -139,7 +139,7 @@ def study(name: str = "quick", /, *, where: Where = _HERE) -> int:
         result = run_study(plan, **_keywords(where), listener=display, note=console.say)
     tables = [training_table(result), *(study_table(result, layers) for layers in plan.layers)]
     for table in tables:
-        console.out.print(table)
+        console.show(table)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")
     write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
@@ -159,8 +159,8 @@ def _names(run: Run) -> list[str]:
     return list(layer_names(run.model()))
 
 
-def _show_mapping(run: Run, layers: Sequence[str]) -> None:
-    """Print what each name means, and refuse unknown ones before anything else is done."""
+def _announce(run: Run, layers: Sequence[str], *, newest: bool) -> None:
+    """Print which run is pruned, and what each name of a layer means."""
     from sparsify.layers import find_layers
 
     model = run.model()
@@ -170,6 +170,7 @@ def _show_mapping(run: Run, layers: Sequence[str]) -> None:
         f"{'×'.join(map(str, layer.weight.shape))}"
         for name, layer in found.items()
     ]
+    console.say(f"run: {run.name}{' (the newest)' if newest else ''}")
     console.say(f"layers: {'; '.join(meanings)}")
 
 
@@ -197,18 +198,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         console.fail(str(error))
         return 2
     except KeyboardInterrupt:
-        console.err.print("stopped; the same command goes on from the last finished epoch")
+        console.err.print("stopped; the same command goes on from here: epochs and sweeps that are finished are kept")
         return 130
-    except OSError as error:
-        if error.errno in _USERS:
-            console.fail(f"{error.filename or 'a file'} cannot be written or read: {error.strerror}")
-            return 2
-        raise
-
-
-# what a wrong path, a lack of rights or a full disk causes
-_USERS = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
-}
+    except OSError as error:  # a wrong path, a lack of rights, a full disk
+        console.fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
+        return 2

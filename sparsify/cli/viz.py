@@ -12,6 +12,7 @@ from sparsify import console
 from sparsify.cli.choice import RunsDir, compared_runs, finished_run, label, title
 from sparsify.config import sanitise
 from sparsify.errors import SparsifyError
+from sparsify.optim import OPTIMIZERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,15 +83,14 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
 def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir: RunsDir = Path("runs")) -> int:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of an SLBI run (the newest that has one)."""
     from sparsify.layers import find_layers
-    from sparsify.runs import list_runs
+    from sparsify.runs import finished_runs
     from sparsify.viz.curves import path_figure
 
     if run is None:
-        finished = (one for one in list_runs(runs_dir) if one.status == "finished")
-        chosen = next((one for one in finished if one.inclusion_path is not None), None)
+        chosen = next((one for one in finished_runs(runs_dir) if OPTIMIZERS[one.config.opt].selects), None)
         if chosen is None:
             raise SparsifyError(f"no run with a path in {runs_dir}; train one with: sparsify train --opt slbi")
-        console.say(f"run: {chosen.name}")
+        console.say(f"run: {chosen.name} (the newest)")
     else:
         chosen = finished_run(run, runs_dir)
     path = chosen.inclusion_path

@@ -1,0 +1,213 @@
+"""Criteria: a literal example of each, and the masks of torch.nn.utils.prune as an oracle."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.utils.prune as torch_prune
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from sparsify.criteria import CRITERIA, PathState, Scored, lexicographic
+from sparsify.data.dataset import Split
+from sparsify.errors import SparsifyError
+from sparsify.layers import Layer
+from sparsify.mask import lowest, removed_count
+from sparsify.pruning import Subject, score
+from sparsify.seeds import generator
+
+INF = math.inf
+RATIOS = [0, 0.1, 0.25, 0.5, 0.9, 1]
+
+
+def scored(weight: object, grain: str, **path: object) -> Scored:
+    weight = torch.as_tensor(weight, dtype=torch.float32)
+    state = None
+    if path:
+        given = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in path.items()}
+        state = PathState(**({name: torch.zeros_like(weight) for name in ("entry", "gamma", "z")} | given))
+    return Scored("conv1", weight, grain, generator(0), state)
+
+
+def filters(*rows: list[float]) -> Tensor:
+    """(n, 1, 1, k)"""
+    return torch.tensor(rows)[:, None, None]
+
+
+def scores(criterion: str, *args: object, **path: object) -> list:
+    return CRITERIA[criterion](scored(*args, **path)).tolist()
+
+
+def test_magnitude_is_the_l2_norm_of_a_filter_or_neuron_and_the_size_of_a_weight():
+    assert scores("magnitude", filters([3, -4], [0, 1]), "filter") == [5, 1]
+    assert scores("magnitude", [[3, -4], [0, 1]], "neuron") == [5, 1]
+    assert scores("magnitude", [[3, -4], [0, 1]], "weight") == [[3, 4], [0, 1]]
+    assert scores("magnitude", filters([3, -4], [0, 1]), "weight") == [[[[3, 4]]], [[[0, 1]]]]
+
+
+def test_l1_is_the_l1_norm_of_a_filter_or_neuron_and_the_size_of_a_weight():
+    assert scores("l1", filters([3, -4], [0, 1]), "filter") == [7, 1]
+    assert scores("l1", [[3, -4], [0, 1]], "neuron") == [7, 1]
+    assert scores("l1", [[3, -4], [0, 1]], "weight") == [[3, 4], [0, 1]]
+
+
+def test_magnitude_and_l1_can_differ():
+    """‖(3, 3)‖₁ = 6 > 5 = ‖(0, 5)‖₁, and √18 < 5."""
+    assert scores("l1", filters([3, 3], [0, 5]), "filter") == [6, 5]
+    magnitude = scores("magnitude", filters([3, 3], [0, 5]), "filter")
+    assert magnitude[0] < magnitude[1]
+
+
+def test_entry_keeps_what_entered_first_and_among_equals_the_largest():
+    """What never entered goes first, then what entered at 10, then of the two that entered at 3 the smaller norm."""
+    weight = filters([9, 0], [0, 2], [1, 0], [0, 5])
+    assert scores("entry", weight, "filter", entry=[INF, 3, 3, 10]) == [0, 3, 2, 1]
+
+
+def test_entry_breaks_the_ties_of_what_never_entered_by_norm():
+    assert scores("entry", filters([2, 0], [1, 0], [3, 0]), "filter", entry=[INF, INF, INF]) == [1, 0, 2]
+
+
+def test_entry_of_single_weights():
+    weight, entry = [[5, 1], [2, 9]], [[INF, 7], [7, INF]]
+    assert scores("entry", weight, "weight", entry=entry) == [[0, 2], [3, 1]]
+
+
+def test_a_neuron_enters_with_its_first_weight():
+    entry = [[INF, 7], [5, INF], [INF, INF]]
+    assert scores("entry", [[1, 1], [1, 1], [9, 9]], "neuron", entry=entry) == [1, 2, 0]
+
+
+def test_a_single_weight_of_a_convolution_enters_with_its_filter():
+    assert scores("entry", filters([5, 1], [2, 9]), "weight", entry=[4, INF]) == [[[[3, 2]]], [[[0, 1]]]]
+
+
+def test_gamma_orders_by_gamma_and_then_by_z():
+    """The first two filters are outside the support; the first's Z is nearer to entering."""
+    weight = filters([9, 9], [9, 9], [1, 1], [1, 2])
+    gamma, z = filters([0, 0], [0, 0], [2, 0], [0, 0.5]), filters([0.5, 0], [0.2, 0], [3, 0], [0, 1.5])
+    assert scores("gamma", weight, "filter", gamma=gamma, z=z) == [1, 0, 3, 2]
+
+
+def test_gamma_of_single_weights_and_neurons():
+    """The second neuron's Z is the larger, but nothing of it is in the support."""
+    gamma, z = [[0, -0.2], [0, 0]], [[-0.5, -1.2], [0.95, 0.9]]
+    assert scores("gamma", torch.ones(2, 2), "weight", gamma=gamma, z=z) == [[0, 3], [2, 1]]
+    assert scores("gamma", torch.ones(2, 2), "neuron", gamma=gamma, z=z) == [1, 0]
+
+
+@pytest.mark.parametrize("criterion", ["entry", "gamma"])
+def test_what_needs_a_path_says_so_and_names_the_others(criterion):
+    with pytest.raises(SparsifyError) as caught:
+        CRITERIA[criterion](scored(filters([1, 2]), "filter"))
+    assert str(caught.value) == (
+        f"criterion '{criterion}' needs the path of a run trained with slbi or slbi-adam, and this one has none for "
+        f"conv1; choose from: {', '.join(name for name in CRITERIA if name not in ('entry', 'gamma'))}"
+    )
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "l1", "random"])
+def test_what_needs_no_path_works_without_one(criterion):
+    assert CRITERIA[criterion](scored(filters([1, 2], [3, 4]), "filter")).shape == (2,)
+
+
+def test_lexicographic_ranks_with_ties_by_index():
+    """In order: (0, 2), (0, 5), (1, 5), (1, 5)."""
+    assert lexicographic(torch.tensor([1.0, 0, 1, 0]), torch.tensor([5.0, 5, 5, 2])).tolist() == [2, 1, 3, 0]
+
+
+@given(st.lists(st.tuples(st.sampled_from([-INF, -7, -3, 0, 2]), st.integers(0, 3)), min_size=1, max_size=40))
+def test_lexicographic_is_pythons_order_of_tuples(pairs):
+    ranks = lexicographic(*torch.tensor(pairs, dtype=torch.float32).T)
+    expected = sorted(range(len(pairs)), key=lambda index: (*pairs[index], index))
+    assert ranks.argsort().tolist() == expected
+
+
+def test_lexicographic_ranks_are_exact_for_any_number_of_grains():
+    """VGG's first fully connected layer has 10⁸ weights; float32 counts to 2²⁴ only."""
+    assert lexicographic(torch.zeros(3), torch.zeros(3)).dtype == torch.int64
+
+
+def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("criterion", ["magnitude", "l1"])
+def test_single_weights_go_as_in_torchs_l1_unstructured(criterion, seed, ratio):
+    layer = nn.Linear(7, 9)
+    layer.weight.data = drawn((9, 7), seed)
+    found = lowest(CRITERIA[criterion](scored(layer.weight.detach(), "weight")), removed_count(ratio, 63))
+    torch_prune.l1_unstructured(layer, "weight", amount=float(ratio))
+    assert torch.equal(found, layer.weight_mask == 0)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("criterion", "order"), [("magnitude", 2), ("l1", 1)])
+@pytest.mark.parametrize("shape", [(11, 3, 5, 5), (11, 8)], ids=["filters", "neurons"])
+def test_filters_and_neurons_go_as_in_torchs_ln_structured(criterion, order, seed, ratio, shape):
+    module = nn.Module()
+    module.weight = nn.Parameter(drawn(shape, seed))
+    grain = "filter" if len(shape) == 4 else "neuron"
+    found = lowest(CRITERIA[criterion](scored(module.weight.detach(), grain)), removed_count(ratio, 11))
+    torch_prune.ln_structured(module, "weight", amount=float(ratio), n=order, dim=0)
+    assert torch.equal(found, (module.weight_mask == 0).flatten(1).all(1))
+    assert torch.equal(~found, (module.weight_mask == 1).flatten(1).all(1))
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "l1"])
+def test_the_memory_format_of_a_weight_does_not_change_a_bit_of_its_scores(criterion):
+    weight = drawn((16, 24, 5, 5), 0)
+    plain = CRITERIA[criterion](scored(weight, "filter"))
+    assert torch.equal(CRITERIA[criterion](scored(weight.to(memory_format=torch.channels_last), "filter")), plain)
+
+
+class TestRandom:
+    """`random` through `score`, which keys it."""
+
+    model = nn.ModuleDict({"a": nn.Conv2d(2, 12, 3), "b": nn.Conv2d(2, 12, 3), "c": nn.Linear(4, 12)})
+
+    def draw(self, name: str = "a", seed: int = 0, draw: int = 0, grain: str = "auto") -> Tensor:
+        subject = Subject(self.model, Split(torch.zeros(1), torch.zeros(1)), seed=seed)
+        return score(subject, Layer(name, self.model[name]), criterion="random", grain=grain, draw=draw)
+
+    def test_repeats_for_the_same_seed_draw_and_layer(self):
+        assert torch.equal(self.draw(), self.draw())
+
+    def test_differs_by_draw_layer_and_seed(self):
+        orders = [self.draw(), self.draw(draw=1), self.draw(name="b"), self.draw(seed=1)]
+        assert len({tuple(order.argsort().tolist()) for order in orders}) == 4
+
+    def test_has_a_score_for_every_grain(self):
+        assert self.draw().shape == (12,)
+        assert self.draw(grain="weight").shape == (12, 2, 3, 3)
+        assert self.draw("c").shape == (12, 4)
+        assert self.draw("c", grain="neuron").shape == (12,)
+        assert len(set(self.draw(grain="weight").flatten().tolist())) == 216
+
+    def test_neither_reads_nor_moves_the_global_generator(self):
+        torch.manual_seed(1)
+        first = self.draw()
+        after = torch.rand(3)
+        torch.manual_seed(1)
+        assert torch.equal(torch.rand(3), after)
+        torch.manual_seed(2)
+        assert torch.equal(self.draw(), first)
+
+    def test_removes_every_grain_about_equally_often(self):
+        """400 draws of 6 among 12: each goes 200 ± 10 times; five standard deviations are 50."""
+        removed = sum(lowest(self.draw(draw=draw), 6).long() for draw in range(400))
+        assert removed.sum() == 400 * 6
+        assert 150 < removed.min() <= removed.max() < 250
+
+    @pytest.mark.parametrize("ratio", RATIOS)
+    def test_removes_as_many_as_torchs_random_structured(self, ratio):
+        layer = nn.Conv2d(2, 12, 3)
+        torch_prune.random_structured(layer, "weight", amount=float(ratio), dim=0)
+        expected = int((layer.weight_mask == 0).flatten(1).all(1).sum())
+        assert int(lowest(self.draw(), removed_count(ratio, 12)).sum()) == expected
