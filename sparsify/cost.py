@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import evaluating
 from sparsify.layers import CONVOLUTIONS, Layer, prunable_layers
-from sparsify.mask import Mask
+from sparsify.mask import Mask, masked
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,15 @@ class Structure:
         self._names = {module: name for name, module in model.named_modules()}
         self._graph: tp.DependencyGraph | None = None
         self._example = example
+        self._checked: set[str] = set()  # layers whose input is known to be 0 where it should be, or was warned about
 
     def remove(self, cuts: Sequence[Cut]) -> tuple[Mask, Cost]:
         """The mask that makes these cuts, and what is left when the removed elements and the inputs they fed are gone.
 
         A filter or neuron takes every member of its dependency group on the output side with it: weight, bias,
         the scale and shift of the normalisation behind it, the same channel of layers that are added to it. No cut
-        gives an empty mask and the cost of the whole network. Raises SparsifyError where a mask and a physical removal
-        would not compute the same function.
+        gives an empty mask and the cost of the whole network. Raises SparsifyError where the group cannot be followed;
+        warns (SparsifyWarning) where a mask and a physical removal would not compute the same function.
         """
         mask: Mask = {}
         unfed: Mask = {}  # elements of the layers behind whose input is gone, True is gone
@@ -72,12 +74,56 @@ class Structure:
                 continue
             for module, output_side, index in self._group(cut.layer, cut.drop):
                 if output_side:
+                    self._warn_of_norm(module)
                     for name, parameter in module.named_parameters(self._names[module], recurse=False):
                         mask.setdefault(name, torch.ones_like(parameter, dtype=torch.bool))[index] = False
                 else:
                     name = f"{self._names[module]}.weight"
                     unfed.setdefault(name, torch.zeros_like(parameters[name], dtype=torch.bool))[:, index] = True
+        self._warn_of_leaks(mask, unfed)
         return mask, self._cost(mask, unfed)
+
+    def _warn_of_norm(self, module: nn.Module) -> None:
+        across = isinstance(module, nn.LayerNorm) or (
+            isinstance(module, nn.GroupNorm) and module.num_groups < module.num_channels
+        )
+        if across and self._names[module] not in self._checked:
+            self._checked.add(self._names[module])
+            self._warn(f"'{self._names[module]}' normalises across channels, those that are masked among them")
+
+    def _warn_of_leaks(self, mask: Mask, unfed: Mask) -> None:
+        """Say so, once a layer, where a masked filter is still felt: its removal would differ from its mask."""
+        leaking: set[str] = set()
+        handles = []
+        for name, dead in unfed.items():
+            layer = name.removesuffix(".weight")
+            if layer in self._checked or not dead.any():
+                continue
+            self._checked.add(layer)
+            module = self._model.get_submodule(layer)
+            channel = -1 if isinstance(module, nn.Linear) else 1
+            gone = dead.transpose(0, 1).flatten(1).all(1)
+
+            def look(_module: nn.Module, inputs: tuple[Tensor], layer: str = layer, channel: int = channel,
+                     gone: Tensor = gone) -> None:  # fmt: skip
+                if inputs[0].movedim(channel, -1)[..., gone].any():
+                    leaking.add(layer)
+
+            handles.append(module.register_forward_pre_hook(look))
+        if not handles:
+            return
+        try:
+            with masked(self._model, mask), evaluating(self._model), torch.inference_mode():
+                self._model(self._example)
+        finally:
+            for handle in handles:
+                handle.remove()
+        for layer in sorted(leaking):
+            self._warn(f"what is masked still reaches '{layer}': an activation with f(0) ≠ 0 stands before it")
+
+    def _warn(self, reason: str) -> None:
+        text = f"{reason}; accuracy is that of the mask, and a physical removal would compute another function"
+        warnings.warn(text, SparsifyWarning, stacklevel=4)
 
     def _cost(self, mask: Mask, unfed: Mask) -> Cost:
         gone = {name: ~keep for name, keep in mask.items()}

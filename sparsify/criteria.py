@@ -34,9 +34,11 @@ class Scored:
 
     def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
         """The L`order` norm of each grain of `tensor`: (outputs,), or |tensor| where the grain is a single weight."""
+        from sparsify.optim.structure import filter_norms
+
         if self.grain == "weight":
             return tensor.abs()
-        return tensor.flatten(1).norm(order, dim=1)
+        return filter_norms(tensor) if order == 2 else tensor.flatten(1).norm(order, dim=1)
 
     def require_path(self, criterion: str) -> PathState:
         """The path. Raises SparsifyError if there is none."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import torch
+import torch.utils.deterministic
 
 from sparsify.errors import SparsifyError
 
@@ -49,11 +50,19 @@ def exactly(precision: str) -> Iterator[None]:
     # warn_only: a network of the user's own may need a kernel that has no deterministic form
     torch.use_deterministic_algorithms(exact, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    flushed, filled = _flushes_denormals(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushed)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.backends.cudnn.benchmark = benchmark
+
+
+def _flushes_denormals() -> bool:
+    """What `torch.set_flush_denormal` was last set to, which torch itself does not tell."""
+    return bool(torch.tensor(1e-39) * 1 == 0)

@@ -93,12 +93,16 @@ class PathRecorder:
     def __init__(self, model: nn.Module, optimizer: SplitOptimizer, total_steps: int) -> None:
         names = {id(p): name for name, p in model.named_parameters()}
         self._optimizer = optimizer
-        self._parameters = {names[id(p)]: p for p in optimizer.structured()}
+        self._watched = [
+            (names[id(p)], p, optimizer.penalty(p) == "filter", group["threshold"])
+            for group in optimizer.param_groups
+            for p in group["params"]
+            if optimizer.penalty(p)
+        ]
         self._steps = record_steps(total_steps)
         self._row = {int(step): row for row, step in enumerate(self._steps)}
         self.tensors: dict[str, Tensor] = {}
-        for name, p in self._parameters.items():
-            filters = optimizer.penalty(p) == "filter"
+        for name, p, filters, _ in self._watched:
             shape = (len(p),) if filters else p.shape
             self.tensors[f"entry/{name}"] = torch.full(shape, math.inf, device=p.device)
             for kind in ("gamma_norm", "weight_norm"):
@@ -109,27 +113,31 @@ class PathRecorder:
     @torch.no_grad()
     def record(self, step: int) -> None:
         """Note which grains are in the support after `step` steps, and the norms if this step is one of the records."""
+        for name, p, filters, threshold in self._watched:
+            z = self._optimizer.state[p].get("z")
+            if z is not None:
+                entry = self.tensors[f"entry/{name}"]
+                size = filter_norms(z) if filters else z.abs()
+                entry.masked_fill_((size > threshold) & (entry > step), step)  # what entered before stays
         row = self._row.get(step)
-        for name, p in self._parameters.items():
-            support = self._optimizer.support(p)
-            entry = self.tensors[f"entry/{name}"]
-            # the first step wins: min(entry, step) where the grain is in the support
-            entry.copy_(torch.where(support, entry.clamp(max=step), entry))
-            if row is not None:
-                filters = self._optimizer.penalty(p) == "filter"
-                for kind, tensor in (("gamma_norm", self._optimizer.gamma(p)), ("weight_norm", p)):
-                    norms = filter_norms(tensor) if filters else torch.linalg.vector_norm(tensor)
-                    self.tensors[f"{kind}/{name}"][row] = norms
+        if row is None:
+            return
+        for name, p, filters, _ in self._watched:
+            for kind, tensor in (("gamma_norm", self._optimizer.gamma(p)), ("weight_norm", p)):
+                norms = filter_norms(tensor) if filters else torch.linalg.vector_norm(tensor)
+                self.tensors[f"{kind}/{name}"][row] = norms
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` held when it was saved."""
         for name, tensor in self.tensors.items():
             tensor.copy_(tensors[name])
 
-    def path(self, times: np.ndarray) -> InclusionPath:
-        """The recorded path; `times` is the path time after every step."""
+    def path(self, times: np.ndarray, steps: float = math.inf) -> InclusionPath:
+        """The path of the first `steps` steps (a diverged run has fewer); `times` is the path time after every step."""
+        reached = self._steps[self._steps <= steps]
         kinds: dict[str, dict[str, np.ndarray]] = {"entry": {}, "gamma_norm": {}, "weight_norm": {}}
         for name, tensor in self.tensors.items():
             kind, parameter = name.split("/", 1)
-            kinds[kind][parameter] = tensor.cpu().numpy()
-        return InclusionPath(self._steps, times[self._steps], **kinds)
+            array = tensor.cpu().numpy()
+            kinds[kind][parameter] = array if kind == "entry" else array[: len(reached)]
+        return InclusionPath(reached, times[reached], **kinds)

@@ -24,6 +24,8 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """
     from torch import nn
 
+    from sparsify.modules import FullConv2d
+
     channels, height, width = shape
     if (height, width) not in ((28, 28), (32, 32)):
         raise SparsifyError(f"lenet takes images of 28×28 or 32×32 pixels; these have {height}×{width}")
@@ -35,7 +37,7 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
             conv2=nn.Conv2d(6, 16, 5),
             pool2=nn.MaxPool2d(2),
             relu2=nn.ReLU(),
-            conv3=nn.Conv2d(16, 120, 5),
+            conv3=FullConv2d(16, 120, 5),
             relu3=nn.ReLU(),
             flatten=nn.Flatten(1),
             fc1=nn.Linear(120, 84),

@@ -258,7 +258,7 @@ class _Training:
         write_tensors(run.path / "model.safetensors", dict(self.model.state_dict()))
         support: dict[str, dict[str, int]] = {}
         if self.recorder is not None:
-            path = self.recorder.path(self.times)
+            path = self.recorder.path(self.times, last["step"])
             path.save(run.path / "path.npz")
             parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
             write_tensors(run.path / "z.safetensors", {n: self.optimizer.state[p]["z"] for n, p in parameters.items()})

@@ -13,7 +13,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from sparsify.cost import Cost, Cut, Structure
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.layers import layer_names
 from sparsify.mask import Mask, masked
 from sparsify.nets import lenet
@@ -551,3 +551,31 @@ def test_a_refusal_leaves_the_network_as_it_was():
     model = REFUSED["batchnorm-without-affine"][0]().train()
     with untouched(model), pytest.raises(SparsifyError, match="no scale and shift"):
         remove(model, images(2), {"conv1": [0]})
+
+
+# what is masked must not be felt -------------------------------------------------------------------------------------
+
+
+def after(activation: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 6, 3), activation, nn.Flatten(1), nn.Linear(6 * 36, 4))
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.Sigmoid(), nn.Softplus(), nn.GroupNorm(1, 6)], ids=["sigmoid", "softplus", "norm"]
+)
+def test_a_masked_filter_that_still_sends_something_on_is_warned_about_once(activation):
+    model = after(activation)
+    layer = layer_names(model)["conv1"]
+    structure = Structure(model, images(1))
+    cut = Cut(layer, "filter", torch.arange(6) == 2)
+    with pytest.warns(SparsifyWarning, match=r"what is masked still reaches '3'|'1' normalises across channels"):
+        structure.remove([cut])
+    structure.remove([cut])  # warnings are errors
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.GELU(), nn.Tanh(), nn.GroupNorm(6, 6)], ids=lambda module: type(module).__name__
+)
+def test_a_masked_filter_that_sends_nothing_on_is_not_warned_about(activation):
+    model = after(activation)
+    Structure(model, images(1)).remove([Cut(layer_names(model)["conv1"], "filter", torch.arange(6) < 3)])

@@ -22,7 +22,7 @@ LAYERS = [
     {"training", "pruning", "analysis"},
     {"runs", "criteria", "inclusion", "cost", "sweep", "evaluation", "checkpoint", "environment"},
     {"config"},
-    {"mask", "layers", "nets", "data", "optim", "schedules", "seeds", "devices", "ratios"},
+    {"mask", "layers", "nets", "modules", "data", "optim", "schedules", "seeds", "devices", "ratios"},
     {"files"},
     {"errors"},
     {"__init__"},

@@ -15,6 +15,7 @@ import torch
 
 from sparsify import Config, load, train
 from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.modules import FullConv2d
 from sparsify.runs import Run, find_run, list_runs, newest_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -259,6 +260,18 @@ def test_fast_precision_learns_too(tmp_path):
     run = train(Config(opt="sgd", precision="fast", data="digits", epochs=6, batch_size=32), runs_dir=tmp_path)
     assert run.summary["accuracy"] > 0.8
     assert run.config.precision == "fast"
+
+
+def test_a_full_convolution_is_the_same_as_an_ordinary_one():
+    layer = FullConv2d(3, 5, 4).double()
+    inputs = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    outputs, gradients = [], []
+    for training in (True, False):
+        outputs.append(layer.train(training)(inputs))
+        gradients.append(torch.autograd.grad(outputs[-1].square().sum(), [inputs, *layer.parameters()]))
+    assert outputs[0].shape == (2, 5, 1, 1)
+    torch.testing.assert_close(outputs[0], outputs[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -45,8 +45,8 @@ class SLBI(SplitOptimizer):
     ) -> None:
         _check("momentum", momentum, strict=False)
         _check("weight_decay", weight_decay, strict=False)
-        if not dampening <= 1:
-            raise SparsifyError(f"dampening is {dampening}; it must be at most 1")
+        if not (momentum < 1 and 0 <= dampening <= 1):
+            raise SparsifyError(f"momentum is {momentum} and dampening {dampening}; they must lie in [0, 1) and [0, 1]")
         options = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         split = {
             "kappa": kappa,

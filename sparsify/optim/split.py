@@ -27,15 +27,18 @@ class SplitOptimizer(Optimizer):
     """
 
     def __init__(self, params: Any, lr: float, defaults: dict[str, Any]) -> None:
-        defaults = {"lr": lr, **defaults}
-        if defaults["penalty"] not in ("auto", "filter", "weight", None):
-            raise SparsifyError(f"unknown penalty '{defaults['penalty']}'; choose from: auto, filter, weight, None")
-        _check("lr", float(lr), strict=False)
-        _check("kappa", defaults["kappa"])
-        _check("mu", defaults["mu"])
-        _check("path_scale", defaults["path_scale"])
-        _check("threshold", defaults["threshold"], infinite=True)
-        super().__init__(params, defaults)
+        super().__init__(params, {"lr": lr, **defaults})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch.optim's; raises SparsifyError for an option of the group that is out of range."""
+        options = {**self.defaults, **param_group}
+        if options["penalty"] not in ("auto", "filter", "weight", None):
+            raise SparsifyError(f"unknown penalty '{options['penalty']}'; choose from: auto, filter, weight, None")
+        _check("lr", float(options["lr"]), strict=False)
+        for name in ("kappa", "mu", "path_scale"):
+            _check(name, options[name])
+        _check("threshold", options["threshold"], infinite=True)
+        super().add_param_group(param_group)
 
     def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """Move every parameter of the group by the gradient of the loss (−ακ·direction), in place."""

@@ -1,0 +1,60 @@
+"""Devices and exactness: settings of torch that come and go, also when they are nested."""
+
+import pytest
+import torch
+
+from sparsify.devices import describe, exactly, resolve_device
+from sparsify.errors import SparsifyError
+
+
+def flushes() -> bool:
+    return bool(torch.tensor(1e-39) * 1 == 0)
+
+
+def settings() -> tuple:
+    return (
+        flushes(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+def test_torchs_settings_are_put_back():
+    before = settings()
+    for precision in ("exact", "fast"):
+        with exactly(precision):
+            assert flushes()
+            assert torch.backends.cudnn.allow_tf32 == (precision == "fast")
+            assert torch.are_deterministic_algorithms_enabled() == (precision == "exact")
+        assert settings() == before
+
+
+def test_an_evaluation_inside_a_training_leaves_the_trainings_settings():
+    with exactly("exact"):
+        inside = settings()
+        with exactly("fast"):
+            assert settings() != inside
+        assert settings() == inside
+        assert flushes()
+
+
+def test_settings_are_put_back_after_an_error():
+    before = settings()
+    with pytest.raises(ZeroDivisionError), exactly("exact"):
+        1 / 0  # noqa: B018 - it is the error that counts
+    assert settings() == before
+
+
+def test_auto_is_a_device_that_is_there():
+    assert resolve_device("auto").type in ("cuda", "mps", "cpu")
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert describe(torch.device("cpu")) == "cpu"
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "", "cpu:x", "CPU"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
+    with pytest.raises(SparsifyError, match=rf"--device '{name}' is (unknown|absent).*auto.*cpu"):
+        resolve_device(name)
