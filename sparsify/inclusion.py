@@ -94,7 +94,7 @@ class PathRecorder:
         names = {id(p): name for name, p in model.named_parameters()}
         self._optimizer = optimizer
         self._watched = [
-            (names[id(p)], p, optimizer.penalty(p) == "filter", group["threshold"])
+            (names[id(p)], p, optimizer.penalty(p) == "filter", group)
             for group in optimizer.param_groups
             for p in group["params"]
             if optimizer.penalty(p)
@@ -113,19 +113,19 @@ class PathRecorder:
     @torch.no_grad()
     def record(self, step: int) -> None:
         """Note which grains are in the support after `step` steps, and the norms if this step is one of the records."""
-        for name, p, filters, threshold in self._watched:
+        row = self._row.get(step)
+        for name, p, filters, group in self._watched:
             z = self._optimizer.state[p].get("z")
             if z is not None:
-                entry = self.tensors[f"entry/{name}"]
                 size = filter_norms(z) if filters else z.abs()
-                entry.masked_fill_((size > threshold) & (entry > step), step)  # what entered before stays
-        row = self._row.get(step)
-        if row is None:
-            return
-        for name, p, filters, _ in self._watched:
-            for kind, tensor in (("gamma_norm", self._optimizer.gamma(p)), ("weight_norm", p)):
-                norms = filter_norms(tensor) if filters else torch.linalg.vector_norm(tensor)
-                self.tensors[f"{kind}/{name}"][row] = norms
+                entry = self.tensors[f"entry/{name}"]
+                entry.masked_fill_((size > group["threshold"]) & (entry > step), step)  # what entered before stays
+                if row is not None:
+                    gamma = group["kappa"] * (size - group["threshold"]).clamp_(min=0)  # the norm of each grain of Γ
+                    self.tensors[f"gamma_norm/{name}"][row] = gamma if filters else torch.linalg.vector_norm(gamma)
+            if row is not None:
+                norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
+                self.tensors[f"weight_norm/{name}"][row] = norms
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` held when it was saved."""

@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
 from sparsify.errors import SparsifyError
-from sparsify.optim.groups import parameter_groups
+from sparsify.optim.groups import decay_groups, parameter_groups
 from sparsify.optim.slbi import SLBI
 from sparsify.optim.slbi_adam import SLBIAdam
 from sparsify.optim.split import SplitOptimizer
@@ -250,10 +250,20 @@ def test_normalisation_layers_stay_outside_the_structure() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.LayerNorm([2, 2]), nn.Linear(2, 2))
     optimizer = SLBI(parameter_groups(model, weight_decay=0.1))
     assert [optimizer.penalty(p) for p in model.parameters()] == ["filter", *[None] * 5, "weight", None]
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert [decays[id(p)] for p in model.parameters()] == [0.1, *[0.0] * 5, 0.1, 0.0]
+    before = [p.detach().clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    moved = [not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)]
+    assert moved == [True, *[False] * 5, True, False]  # by the weight decay and the coupling
     with pytest.raises(SparsifyError, match="not part of the optimizer's structure"):
         optimizer.gamma(model[1].weight)
+
+
+def test_sgd_decays_what_slbi_decays() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.LayerNorm([2, 2]), nn.Linear(2, 2))
+    decays = {id(p): group["weight_decay"] for group in decay_groups(model, 0.1) for p in group["params"]}
+    assert [decays[id(p)] for p in model.parameters()] == [0.1, *[0.0] * 5, 0.1, 0.0]
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_the_sweep_figure_draws_the_mean_in_percent():
     assert line.get_xdata().tolist() == [0, 50]
     assert line.get_ydata() == pytest.approx([85, 40])
     assert line.get_label() == "sgd (n = 2)"
-    assert figure.axes[0].get_ylabel() == "test accuracy (%)"
+    assert figure.axes[0].get_ylabel() == "test accuracy (%), log scale of the error"
 
 
 def test_training_curves_name_the_split():

@@ -29,10 +29,9 @@ def sgd(model: nn.Module, config: Config) -> Optimizer:
     """torch's SGD; weight decay acts on weights of two or more dimensions only, as in SLBI."""
     from torch.optim import SGD
 
-    from sparsify.optim.groups import parameter_groups
+    from sparsify.optim.groups import decay_groups
 
-    groups = parameter_groups(model, weight_decay=config.weight_decay)
-    return SGD([{k: v for k, v in g.items() if k != "penalty"} for g in groups], config.lr, config.momentum)
+    return SGD(decay_groups(model, config.weight_decay), config.lr, config.momentum)
 
 
 def sgd_pull(model: nn.Module, config: Config) -> Optimizer:

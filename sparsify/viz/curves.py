@@ -60,7 +60,7 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
         right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
         for axis in (left, right):
             axis.xaxis.get_major_locator().set_params(integer=True)
-        right.legend(loc="lower right", fontsize=8)
+        left.legend(loc="upper right", fontsize=8)
         drawing.suptitle(f"{title}   (solid: {held_out}, dashed: training)", fontsize=10.5)
         return drawing
 
@@ -80,10 +80,24 @@ def sweep_figure(groups: Mapping[str, Sequence[Sweep]], *, title: str, held_out:
             where = layers.replace(",", " and ")
             axis.set(xlabel=f"removed from {where} each (%)" if "," in layers else f"removed from {where} (%)")
             axis.set_title(layers.replace(",", " + "))
-        axes[0].set_ylabel(f"{held_out} accuracy (%)")
+            _error_scale(axis)
+        axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error")
         axes[0].legend(fontsize=8, loc="lower left")
         drawing.suptitle(title, fontsize=10.5)
         return drawing
+
+
+def _error_scale(axis: Axes) -> None:
+    """Accuracy on a logarithmic scale of the error, so that 99.1 and 98.7 differ to the eye as 91 and 87 do."""
+    shift = 100.05  # 100% itself is finite
+    low, high = axis.dataLim.intervaly
+    axis.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(shift - a, 0.01)), lambda v: shift - 10**-v))
+    ticks = [0, 20, 40, 60, 80, 90, 95, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100]
+    bottom = max((tick for tick in ticks if tick <= low), default=0)
+    top = min((tick for tick in ticks if tick >= high), default=100)
+    axis.set_ylim(bottom, top)
+    axis.set_yticks([t for t in ticks if bottom <= t <= top], [f"{t:g}" for t in ticks if bottom <= t <= top])
+    axis.minorticks_off()
 
 
 def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -86,8 +87,7 @@ def _mosaics(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.nd
     tiles = [_tile(filters) for filters, _ in arrays]
     height, width = tiles[0][0].shape
     inches = 2.9
-    drawing = figure(inches * len(panels) + 0.9, max(0.94 * inches * height / width, 1.0) + 0.95)
-    axes = drawing.subplots(1, len(panels), squeeze=False)[0]
+    drawing, axes = _grid(len(panels), inches, max(0.94 * inches * height / width, 1.0) + 0.8)
     colours = mpl.colormaps["RdBu_r"].with_extremes(bad="white")
     for axis, panel, (_, marked), (image, corners, cell) in zip(axes, panels, arrays, tiles, strict=True):
         drawn = axis.imshow(image, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
@@ -128,16 +128,26 @@ def _tile(filters: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]], tuple
     return image, corners, cell
 
 
+def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Axes for `count` panels of a size in inches: up to four side by side, more in rows of three."""
+    columns = count if count <= 4 else 3
+    rows = math.ceil(count / columns)
+    drawing = figure(width * columns + 0.9, height * rows + 0.5)
+    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return drawing, axes[:count]
+
+
 def _matrices(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str) -> Figure:
     norms = [np.linalg.norm(filters.reshape(*filters.shape[:2], -1), axis=2) for filters, _ in arrays]
     limit = _scale(norms)
-    drawing = figure(2.7 * len(panels) + 0.9, 4.6)
-    axes = drawing.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    drawing, axes = _grid(len(panels), 2.7, 4.1)
     for axis, panel, (_, marked), image in zip(axes, panels, arrays, norms, strict=True):
         drawn = axis.imshow(image, cmap="cividis", vmin=0, vmax=limit, aspect="auto", interpolation="nearest")
         axis.set_title(_title(panel, marked), fontsize=8.5)
         axis.set_xlabel("input channel")
-        axis.tick_params(left=axis is axes[0])
+        axis.set_ylabel("filter, by norm" if axis is axes[0] else "")
         axis.grid(False)
         for spine in axis.spines.values():
             spine.set_visible(False)
@@ -147,7 +157,6 @@ def _matrices(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.n
             bars, colors=REMOVED, linewidths=3, transform=axis.get_yaxis_transform(), clip_on=False, capstyle="butt"
         )
         axis.add_collection(bar, autolim=False)
-    axes[0].set_ylabel("filter, by norm")
     _finish(drawing, drawn, axes, panels, layer, "L2 norm of the filter's slice for one input channel", "max")
     return drawing
 
@@ -155,13 +164,13 @@ def _matrices(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.n
 def _finish(
     drawing: Figure,
     drawn: mpl.cm.ScalarMappable,
-    axes: np.ndarray,
+    axes: list[Axes],
     panels: Sequence[FilterPanel],
     layer: str,
     label: str,
     extend: str,
 ) -> None:
-    drawing.colorbar(drawn, ax=list(axes), label=label, extend=extend, fraction=0.04, pad=0.015, aspect=30)
+    drawing.colorbar(drawn, ax=axes, label=label, extend=extend, fraction=0.04, pad=0.015, aspect=30)
     marks = list(dict.fromkeys(panel.mark for panel in panels if panel.mark))
     note = f"   (orange: {' or '.join(marks)})" if marks else ""
     drawing.suptitle(f"Filters of {layer}, sorted by norm{note}", fontsize=10.5)
