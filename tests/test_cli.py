@@ -526,7 +526,7 @@ def test_a_sweep_of_one_set_prints_the_mapping_and_a_hint(runs, sparsify, tmp_pa
     assert answer.err == ""
     lines = answer.out.splitlines()
     assert lines[0] == f"run: {folder.name} (the newest)"
-    assert lines[1] == "layers: conv3 = Conv2d 120×16×5×5; fc1 = Linear 84×120"
+    assert lines[1] == "layers: conv3 = convolution 120×16×5×5; fc1 = fully connected 84×120"
     assert "--layers conv3,fc1 --layers " in lines[-1]
     rows = sweep_rows(folder)
     assert [float(row["ratio"]) for row in rows] == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]

@@ -166,7 +166,7 @@ def _announce(run: Run, layers: Sequence[str], *, newest: bool) -> None:
     model = run.model()
     found = {name: layer for names in layers for name, layer in find_layers(model, names, run.name).items()}
     meanings = [
-        f"{name} = {layer.name + ', ' if layer.name != name else ''}{type(layer.module).__name__} "
+        f"{name} = {layer.name + ', ' if layer.name != name else ''}{'convolution' if layer.is_convolution else 'fully connected'} "
         f"{'×'.join(map(str, layer.weight.shape))}"
         for name, layer in found.items()
     ]

@@ -52,10 +52,10 @@ class SplitOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
+            present = [(p, grad) for p, grad in ((p, p.grad) for p in group["params"]) if grad is not None]
+            if not present:
                 continue
-            grads = [p.grad for p in params]
+            params, grads = map(list, zip(*present, strict=True))
             if any(grad.is_sparse for grad in grads):
                 raise SparsifyError(f"{type(self).__name__} takes dense gradients only")
             weights, zs, residuals = self._couple(group, params)

@@ -60,9 +60,8 @@ def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "au
 def _sorted(panel: FilterPanel) -> tuple[np.ndarray, np.ndarray]:
     """Filters as (outputs, inputs, height, width), the largest norm first, and which of them are marked."""
     weight = panel.weight.detach().float().cpu()
-    weight = weight.flatten(3) if weight.ndim > 3 else weight[:, :, None]  # 1-D and 3-D convolutions as images, too
-    if panel.weight.ndim == 4:
-        weight = panel.weight.detach().float().cpu()
+    if weight.ndim != 4:  # 1-D and 3-D convolutions are drawn as images, too
+        weight = weight[:, :, None] if weight.ndim == 3 else weight.flatten(3)
     order = filter_norms(weight).argsort(descending=True, stable=True)
     marked = torch.zeros(len(order), dtype=torch.bool) if panel.marked is None else panel.marked.cpu()
     return weight[order].numpy(), marked[order].numpy()
