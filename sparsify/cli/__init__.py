@@ -165,11 +165,11 @@ def _announce(run: Run, layers: Sequence[str], *, newest: bool) -> None:
 
     model = run.model()
     found = {name: layer for names in layers for name, layer in find_layers(model, names, run.name).items()}
-    meanings = [
-        f"{name} = {layer.name + ', ' if layer.name != name else ''}{'convolution' if layer.is_convolution else 'fully connected'} "
-        f"{'×'.join(map(str, layer.weight.shape))}"
-        for name, layer in found.items()
-    ]
+    meanings = []
+    for name, layer in found.items():
+        own = f"{layer.name}, " if layer.name != name else ""
+        kind = "convolution" if layer.is_convolution else "fully connected"
+        meanings.append(f"{name} = {own}{kind} {'×'.join(map(str, layer.weight.shape))}")
     console.say(f"run: {run.name}{' (the newest)' if newest else ''}")
     console.say(f"layers: {'; '.join(meanings)}")
 
