@@ -71,7 +71,6 @@ class TrainingDisplay:
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=out,
-            disable=not out.is_terminal,
         )
         self._task: TaskID | None = None
         self._accuracy = ""  # of the last finished epoch
@@ -82,11 +81,13 @@ class TrainingDisplay:
         return self._seen
 
     def __enter__(self) -> TrainingDisplay:
-        self._bars.start()
+        if out.is_terminal:
+            self._bars.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._bars.stop()
+        if out.is_terminal:
+            self._bars.stop()
 
     def __call__(self, progress: TrainingProgress) -> None:
         if progress.run not in self._seen:
@@ -114,16 +115,18 @@ class TrainingDisplay:
 def counting(text: str, begin: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
     """A listener for `prune`: a bar of points on a terminal; `begin` is called when the first one is about to start."""
     columns = (TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    bars = Progress(*columns, TextColumn("left"), console=out, disable=not out.is_terminal, transient=True)
+    bars = Progress(*columns, TextColumn("left"), console=out, transient=True)
     task = bars.add_task(text, total=None)
 
     def listener(done: int, total: int) -> None:
         if done == 0:
             begin()
-            bars.start()
+            if out.is_terminal:
+                bars.start()
         bars.update(task, completed=done, total=total)
 
     try:
         yield listener
     finally:
-        bars.stop()
+        if out.is_terminal:
+            bars.stop()

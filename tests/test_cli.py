@@ -44,12 +44,13 @@ Disk = dict[str, tuple[str, int] | None]
 
 
 def disk(folder: Path) -> Disk:
-    """Every path below `folder`; of files the sum of the content and the time of the last change."""
+    """Every path below `folder`; of files the sum of the content and the time of the last change, but of locks."""
     found: Disk = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_file():
-            found[name] = (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+            changed = 0 if path.name == ".lock" else path.stat().st_mtime_ns  # taking a lock may touch its file
+            found[name] = (hashlib.sha256(path.read_bytes()).hexdigest(), changed)
         else:
             found[name] = None
     return found

@@ -516,6 +516,7 @@ def compiled_equals_eager(optimizer: type[SplitOptimizer], backend: str) -> None
 
 
 @BOTH
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")
 def test_a_traced_step_equals_the_eager_one(optimizer: type[SplitOptimizer]) -> None:
     compiled_equals_eager(optimizer, "aot_eager")
 
