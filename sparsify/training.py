@@ -70,13 +70,14 @@ def train(
     SparsifyError for absent devices, data and runs, and while another process trains the same run.
     """
     where = resolve_device(device)
-    config, dataset = _load_data(config, data_dir)
+    config = _named_data(config, data_dir)
     config, initial = _initial_weights(config, Path(runs_dir))
     run = Run(Path(runs_dir) / config.name)
     if run.status != "unfinished":
         run.verify()
         run.touch()
         return run
+    dataset = load_dataset(config.data, data_dir)
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
     model = _build(config, dataset)
     if initial is not None:
@@ -90,8 +91,8 @@ def train(
 
 def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
     """The network that a training of this Config starts from, `init` left aside."""
-    config, dataset = _load_data(config, data_dir)
-    return _build(config, dataset)
+    config = _named_data(config, data_dir)
+    return _build(config, load_dataset(config.data, data_dir))
 
 
 def _build(config: Config, dataset: Dataset) -> nn.Module:
@@ -101,22 +102,23 @@ def _build(config: Config, dataset: Dataset) -> nn.Module:
         return NETS[config.model](dataset.shape, len(dataset.classes))
 
 
-def _load_data(config: Config, data_dir: Path | str | None) -> tuple[Config, Dataset]:
+def _named_data(config: Config, data_dir: Path | str | None) -> Config:
+    """ "auto" becomes mnist, or digits, with a warning, where that is not to be had."""
     if config.data != "auto":
-        return config, load_dataset(config.data, data_dir)
+        return config
     try:
-        return dataclasses.replace(config, data="mnist"), load_dataset("mnist", data_dir)
+        load_dataset("mnist", data_dir)
+        return dataclasses.replace(config, data="mnist")
     except DataNotFoundError as error:
         warnings.warn(f"DIGITS INSTEAD OF MNIST: {error}", SparsifyWarning, stacklevel=3)
-        return dataclasses.replace(config, data="digits"), load_dataset("digits")
+        return dataclasses.replace(config, data="digits")
 
 
 def _initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
     """`init` becomes <run's name>@<8 hex digits of the weights' sum>, so that the Config names what it starts from."""
     if config.init is None:
         return config, None
-    name, _, digest = re.fullmatch(r"(.+?)(@([0-9a-f]{8}))?", config.init).groups("")[0:3]
-    digest = digest.removeprefix("@")
+    name, digest = re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", config.init, re.DOTALL).groups()
     parent = find_run(name, runs_dir)
     weights = parent.model().state_dict()
     found = parent.sha256("model.safetensors")[:8]
