@@ -39,6 +39,12 @@ Whole = Annotated[int, Parameter(converter=_whole)]
 """An int that the command line does not round: 1.5 epochs are an error."""
 
 
+def _option(name: str, text: str) -> dict[str, str]:
+    """The help of an option, with its default for each optimizer that takes it."""
+    defaults = (f"{opt} {spec.defaults[name]:g}" for opt, spec in OPTIMIZERS.items() if name in spec.defaults)
+    return {"help": f"{text} [default: {', '.join(defaults)}]"}
+
+
 def _choices(names: object) -> str:
     return ", ".join(names)
 
@@ -60,18 +66,19 @@ class Config:
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {_choices(OPTIMIZERS)}"})
     epochs: Whole = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
     batch_size: Whole = dataclasses.field(default=128, metadata={"help": "images a step"})
-    lr: float | None = dataclasses.field(default=None, metadata={"help": "learning rate α"})
-    momentum: float | None = dataclasses.field(default=None, metadata={"help": "momentum m"})
+    lr: float | None = dataclasses.field(default=None, metadata=_option("lr", "learning rate α"))
+    momentum: float | None = dataclasses.field(default=None, metadata=_option("momentum", "momentum m"))
     weight_decay: float | None = dataclasses.field(
         default=None,
-        metadata={"help": "weight decay, through the momentum, on weights of two or more dimensions"},
+        metadata=_option("weight_decay", "weight decay, through the momentum, on weights of two or more dimensions"),
     )
-    kappa: float | None = dataclasses.field(default=None, metadata={"help": "κ of DessiLBI: W moves at α·κ"})
+    kappa: float | None = dataclasses.field(default=None, metadata=_option("kappa", "κ of DessiLBI: W moves at α·κ"))
     mu: float | None = dataclasses.field(
-        default=None, metadata={"help": "ν of the papers: the coupling of W and Γ has strength 1/μ"}
+        default=None,
+        metadata=_option("mu", "ν of the papers: the coupling of W and Γ has strength 1/μ"),
     )
     path_scale: float | None = dataclasses.field(
-        default=None, metadata={"help": "rate of the path over the learning rate, α_p/α"}
+        default=None, metadata=_option("path_scale", "rate of the path over the learning rate, α_p/α")
     )
     schedule: str = dataclasses.field(
         default="cosine", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from sparsify.training import Progress as TrainingProgress
 
 out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+def _line(kind: str, message: str) -> None:
+    """One line on stderr; a terminal wraps it between words."""
+    err.print(f"{kind} {escape(' '.join(message.split()))}", soft_wrap=not err.is_terminal)
 
 
 def fail(message: str) -> None:
     """One line on stderr."""
-    err.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
+    _line("[bold red]error:[/]", message)
 
 
 def show(table: Table) -> None:
@@ -46,7 +51,7 @@ def warnings_as_lines() -> Iterator[None]:
 
         def line(message: Warning | str, category: type[Warning], *rest: object, **more: object) -> None:
             if issubclass(category, SparsifyWarning):
-                err.print(f"[bold yellow]warning:[/] {escape(' '.join(str(message).split()))}")
+                _line("[bold yellow]warning:[/]", str(message))
             else:
                 show(message, category, *rest, **more)
 

@@ -91,7 +91,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("run", "status"):
         table.add_column(name)
-    for name in ("epochs", "accuracy (%)", "in support"):
+    for name in ("epochs", "accuracy", "in support"):
         table.add_column(name, justify="right")
     for run in runs:
         try:
@@ -101,10 +101,10 @@ def runs_table(runs: Sequence[Run]) -> Table:
                 continue
             summary = run.summary
             split = "" if summary["held_out"] == "test" else f" ({summary['held_out']})"
-            accuracy = percent([summary["accuracy"]]) + split if summary["status"] == "finished" else "–"
+            accuracy = percent([summary["accuracy"]]) + "%" + split if summary["status"] == "finished" else "–"
             inside = sum(counts["in"] for counts in summary["support"].values())
             grains = sum(counts["of"] for counts in summary["support"].values())
-            support = f"{inside:,} of {grains:,}" if grains else "–"
+            support = f"{inside / grains:.2%}" if grains else "–"
             table.add_row(run.name, summary["status"], str(summary["epochs"]), accuracy, support)
         except SparsifyError:
             table.add_row(run.name, "damaged")

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from sparsify.checkpoint import FILE as CHECKPOINT
 from sparsify.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.config import Config
-from sparsify.data import DataNotFoundError, load_dataset
+from sparsify.data import FOLDER, DataNotFoundError, load_dataset
 from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, resolve_device
 from sparsify.environment import describe_environment
@@ -75,6 +75,11 @@ def train(
     run = Run(Path(runs_dir) / config.name)
     if run.status != "unfinished":
         run.verify()
+        images = run.summary.get("images_sha256")
+        if images is not None and images != load_dataset(config.data).sha256():
+            raise SparsifyError(
+                f"the images of {config.data} are not those that {run.path} was trained on; delete it to train anew"
+            )
         run.touch()
         return run
     dataset = load_dataset(config.data, data_dir)
@@ -85,7 +90,8 @@ def train(
     with run.lock():
         if run.status == "unfinished":  # another process may have finished it while this one waited
             with exactly(config.precision):
-                _Training(run, config, data.to(where), model.to(where), where).train(listener)
+                images = dataset.sha256() if config.data.startswith(FOLDER) else None
+                _Training(run, config, data.to(where), model.to(where), where, images).train(listener)
     return run
 
 
@@ -137,7 +143,16 @@ def _load_weights(model: nn.Module, weights: dict[str, Tensor], config: Config) 
 class _Training:
     """One training in progress: what a checkpoint holds, and the loop."""
 
-    def __init__(self, run: Run, config: Config, data: Dataset, model: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        data: Dataset,
+        model: nn.Module,
+        device: torch.device,
+        images_sha256: str | None = None,
+    ) -> None:
+        self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
@@ -287,6 +302,7 @@ class _Training:
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
+                "images_sha256": self.images_sha256,
                 "sha256": {file: run.sha256(file) for file in files},
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },

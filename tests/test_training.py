@@ -12,8 +12,10 @@ import warnings
 
 import pytest
 import torch
+from PIL import Image
 
 from sparsify import Config, load, train
+from sparsify import data as data_module
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.modules import FullConv2d
 from sparsify.runs import Run, find_run, list_runs, newest_run
@@ -282,3 +284,19 @@ def test_cuda_resumes_to_the_bit(tmp_path):
         train(config, device="cuda", runs_dir=tmp_path / "parts", listener=stop_after(40))
     parts = train(config, device="cuda", runs_dir=tmp_path / "parts")
     assert files(parts) == files(whole)
+
+
+def test_a_folder_whose_images_changed_is_not_taken_for_the_one_that_was_trained_on(tmp_path):
+    for part in ("train", "test"):
+        for label in ("a", "b"):
+            (tmp_path / "images" / part / label).mkdir(parents=True)
+            for index in range(3):
+                image = torch.randint(0, 256, (28, 28), dtype=torch.uint8).numpy()
+                Image.fromarray(image).save(tmp_path / "images" / part / label / f"{index}.png")
+    config = Config(opt="sgd", data=f"folder:{tmp_path / 'images'}", epochs=1)
+    run = train(config, runs_dir=tmp_path / "runs")
+    assert train(config, runs_dir=tmp_path / "runs").path == run.path
+    (tmp_path / "images" / "train" / "a" / "0.png").unlink()
+    data_module._load.cache_clear()  # as in another process
+    with pytest.raises(SparsifyError, match="are not those that"):
+        train(config, runs_dir=tmp_path / "runs")

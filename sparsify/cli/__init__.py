@@ -67,7 +67,7 @@ def train(config: Annotated[Config, Parameter(name="*")] = _DEFAULTS, *, where: 
         f"{run.path}: {summary['held_out']} accuracy {summary['accuracy']:.2%} (n = {summary['count']:,} images)"
     )
     for name, counts in summary["support"].items():
-        console.say(f"  {name}: {counts['in']:,} of {counts['of']:,} in the support")
+        console.say(f"  {name.removesuffix('.weight')}: {counts['in']:,} of {counts['of']:,} in the support")
     console.say(f"next: sparsify prune {run.path} --layers {_suggest(run)}")
     return 0
 
@@ -198,7 +198,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
         console.fail(str(error))
         return 2
     except KeyboardInterrupt:
-        console.err.print("stopped; the same command goes on from here: epochs and sweeps that are finished are kept")
+        console.err.print(
+            "stopped; the same command goes on from here: finished epochs and sweeps are kept", soft_wrap=True
+        )
         return 130
     except OSError as error:  # a wrong path, a lack of rights, a full disk
         console.fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}")

@@ -43,7 +43,12 @@ def filters(
     for run in chosen:
         (found,) = find_layers(run.model(), [layer], run.name).values()
         panels.append(filter_panel(run, found.name, label=label(run, chosen), ratio=ratio))
-    return _save(filters_figure(panels, layer=layer, show=show), chosen, runs_dir, f"filters-{layer}")
+    return _save(
+        filters_figure(panels, layer=layer, show=show),
+        chosen,
+        runs_dir,
+        f"filters-{layer}" + (f"-{ratio:g}" if ratio is not None else ""),
+    )
 
 
 @app.command
@@ -111,7 +116,7 @@ def _save(figure: Figure, chosen: Sequence[Run], runs_dir: Path, name: str) -> i
         folder = (
             runs_dir
             / "studies"
-            / sanitise("-".join(dict.fromkeys(f"{r.config.model}-{r.config.data_name}" for r in chosen)))
+            / sanitise("viz-" + "-".join(dict.fromkeys(f"{r.config.model}-{r.config.data_name}" for r in chosen)))
         )
     for path in save(figure, folder, sanitise(name)):
         console.say(f"written: {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -74,6 +75,14 @@ class Dataset:
     def to(self, device: torch.device | str) -> Dataset:
         """The same data on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    def sha256(self) -> str:
+        """The SHA-256 sum of all images and labels, in hex digits."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            for tensor in (split.images, split.labels):
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def hold_out(self, fraction: float, order: Tensor) -> Dataset:
         """A tenth of the training images, say, in the place of the test images.

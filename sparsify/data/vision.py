@@ -108,7 +108,7 @@ def _download(source: type, url: str, roots: Roots) -> Path:
     if reason:
         raise DataNotFoundError(
             f"{source.__name__} is not in {', '.join(map(str, roots.search))} and cannot be downloaded ({reason}); "
-            "name the folder that holds it with --data-dir, or use --data digits, which needs no network"
+            "name the folder that holds it with --data-dir or $SPARSIFY_DATA; the data set digits needs no network"
         )
     return roots.download
 

@@ -11,23 +11,28 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sparsify.errors import SparsifyError
 from sparsify.inclusion import InclusionPath
+from sparsify.optim import OPTIMIZERS
 from sparsify.sweep import Sweep
 from sparsify.viz.style import COLOURS, GREY, MARKERS, RC, figure
 
 Rows = Sequence[Mapping[str, float | None]]
 
 
-def _looks(index: int) -> dict[str, object]:
+def _looks(label: str, index: int) -> dict[str, object]:
+    """Colour and marker: an optimizer has the same ones in every figure, other labels one that comes after."""
+    names = list(OPTIMIZERS)
+    index = names.index(label) if label in names else max(index, len(names))
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 3.5}
 
 
 def _band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, index: int) -> None:
     """The mean of the rows of `values` and, from two rows on, a band of one sample standard deviation."""
     mean = values.mean(0)
-    looks = _looks(index)
+    looks = _looks(label, index)
     axis.plot(x, mean, label=f"{label} (n = {len(values)})", linewidth=1.4, **looks)
     if len(values) > 1:
         deviation = values.std(0, ddof=1)
@@ -52,14 +57,14 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
                 test = factor * np.array([[row[f"{held_out}_{what}"] for row in rows[:length]] for rows in runs])
                 training = factor * np.array([[row[f"train_{what}"] for row in rows[:length]] for rows in runs])
                 _band(axis, epochs, test, label, index)
-                axis.plot(epochs, training.mean(0), color=_looks(index)["color"], linewidth=0.9, linestyle="--")
+                axis.plot(epochs, training.mean(0), color=_looks(label, index)["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
         last = [100 * rows[-1][f"{held_out}_accuracy"] for runs in groups.values() for rows in runs]
         low = min(last)
         right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
         for axis in (left, right):
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.legend(loc="upper right", fontsize=8)
         drawing.suptitle(f"{title}   (solid: {held_out}, dashed: training)", fontsize=10.5)
         return drawing
@@ -136,7 +141,7 @@ def _filter_paths(
         axis.autoscale()
         axis.set(xlabel="path time T = Σ α/μ", ylabel=f"{name} of each filter", ylim=(0, None))
     axes[0].set_title("Γ: exactly 0 until the filter enters")
-    axes[1].set_title("W: what never enters (grey) is pulled to 0")
+    axes[1].set_title("W: what never entered is grey")
     drawing.colorbar(ScalarMappable(scale, colours), ax=list(axes), label="entered at path time", pad=0.015)
 
 

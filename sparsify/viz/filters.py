@@ -131,7 +131,7 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Axes for `count` panels of a size in inches: up to four side by side, more in rows of three."""
     columns = count if count <= 4 else 3
     rows = math.ceil(count / columns)
-    drawing = figure(width * columns + 0.9, height * rows + 0.5)
+    drawing = figure(max(width * columns + 0.9, 5.2), height * rows + 0.5)  # the title needs some width
     axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[count:]:
         unused.set_axis_off()
