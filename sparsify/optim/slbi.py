@@ -58,21 +58,20 @@ class SLBI(SplitOptimizer):
         super().__init__(params, lr, options | split)
 
     def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        velocity, moving, pushes = [], [], []
-        for p, grad in zip(params, grads, strict=True):
-            state = self.state[p]
-            if "momentum_buffer" in state:
-                moving.append(state["momentum_buffer"])
-                pushes.append(grad)
-            else:
-                state["momentum_buffer"] = grad.clone(memory_format=torch.preserve_format)
-            velocity.append(state["momentum_buffer"])
-        if moving:
-            torch._foreach_mul_(moving, group["momentum"])
-            torch._foreach_add_(moving, pushes, alpha=1 - group["dampening"])
+        states = [self.state[p] for p in params]
+        if group["dampening"]:
+            kept = 1 - group["dampening"]
+            grads = [kept * g if "momentum_buffer" in s else g for s, g in zip(states, grads, strict=True)]
+        for state, p in zip(states, params, strict=True):
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(p)
+        # a new V, in one pass where m·V and + g in place would be two
+        velocity = torch._foreach_add(grads, [s["momentum_buffer"] for s in states], alpha=group["momentum"])
+        for state, v in zip(states, velocity, strict=True):
+            state["momentum_buffer"] = v
         if group["weight_decay"]:
             weights = [p for p in params if p.ndim >= 2]
-            decaying = [v for v in velocity if v.ndim >= 2]
             if weights:
+                decaying = [v for v in velocity if v.ndim >= 2]
                 torch._foreach_add_(decaying, weights, alpha=group["weight_decay"])
         torch._foreach_add_(params, velocity, alpha=-float(group["lr"]) * group["kappa"])

@@ -6,9 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from sparsify.errors import SparsifyError
 from sparsify.optim.split import SplitOptimizer, _check
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """`tensor` with the strides of `parameter`: itself, or a copy. torch's fused kernel walks both in memory's order."""
+    return tensor if tensor.stride() == parameter.stride() else torch.empty_like(parameter).copy_(tensor)
 
 
 class SLBIAdam(SplitOptimizer):
@@ -48,26 +54,39 @@ class SLBIAdam(SplitOptimizer):
         }
         super().__init__(params, lr, {"betas": betas, "eps": eps} | split)
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As SLBI's; raises SparsifyError for a parameter with gaps in memory too."""
+        super().add_param_group(param_group)
+        for p in self.param_groups[-1]["params"]:
+            if torch.empty_like(p).stride() != p.stride():
+                raise SparsifyError(
+                    f"a parameter of shape {tuple(p.shape)} has gaps in memory (strides {p.stride()}); "
+                    "make it contiguous before SLBIAdam takes it"
+                )
+
     def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        beta1, beta2 = group["betas"]
-        for p in params:
-            if "step" not in self.state[p]:
-                self.state[p]["step"] = torch.tensor(0.0)  # on the CPU: it is read at every step
-                self.state[p]["exp_avg"] = torch.zeros_like(p)
-                self.state[p]["exp_avg_sq"] = torch.zeros_like(p)
         states = [self.state[p] for p in params]
-        first = [s["exp_avg"] for s in states]
-        second = [s["exp_avg_sq"] for s in states]
-        steps = [s["step"] for s in states]
-        torch._foreach_add_(steps, torch.tensor(1.0))  # a tensor, so that 1 is not made into one for each parameter
-        torch._foreach_lerp_(first, grads, 1 - beta1)
-        torch._foreach_mul_(second, beta2)
-        torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
-        # m̂/(√v̂ + ε) with both bias corrections b taken out: m/(√v + ε·√b₂) · √b₂/b₁
-        counts = [step.item() for step in steps]
-        roots = [(1 - beta2**t) ** 0.5 for t in counts]
-        denominators = torch._foreach_sqrt(second)
-        torch._foreach_add_(denominators, [group["eps"] * root for root in roots])
-        rate = float(group["lr"]) * group["kappa"]
-        scales = [-rate * root / (1 - beta1**t) for root, t in zip(roots, counts, strict=True)]
-        torch._foreach_addcdiv_(params, first, denominators, scales)
+        for p, state in zip(params, states, strict=True):
+            if "step" not in state:
+                state["step"] = torch.zeros((), device=p.device)
+                state["exp_avg"] = torch.zeros_like(p)
+                state["exp_avg_sq"] = torch.zeros_like(p)
+            for moment in ("exp_avg", "exp_avg_sq"):
+                state[moment] = _laid_out_as(p, state[moment])
+        beta1, beta2 = group["betas"]
+        adam(
+            params,
+            [_laid_out_as(p, grad) for p, grad in zip(params, grads, strict=True)],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=float(group["lr"]) * group["kappa"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
