@@ -31,7 +31,7 @@ from torchvision import datasets, transforms
 from sparsify.config import Config
 from sparsify.data import load_dataset
 from sparsify.data.dataset import Dataset
-from sparsify.devices import exactly, resolve_device
+from sparsify.devices import exactly, keep_freed_memory, resolve_device
 from sparsify.environment import describe_environment
 from sparsify.optim.groups import parameter_groups
 from sparsify.optim.slbi import SLBI
@@ -225,6 +225,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = resolve_device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # of use to both arms: they share this process
     console = Console(width=110)
     now = datetime.datetime.now(datetime.UTC)
     environment = describe_environment(device, "exact")

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class StackedConv2d(nn.Conv2d):
+    """A convolution that also takes s images stacked in the channels: (n, s·channels, h, w) → (n, s·filters, h′, w′).
+
+    It is then a grouped convolution, with the same filters for each of them.
+    """
+
+    def forward(self, inputs: Tensor, stacked: int = 1) -> Tensor:
+        """`stacked` is s."""
+        if stacked == 1:
+            return super().forward(inputs)
+        weight, bias = self.weight.repeat(stacked, 1, 1, 1), None if self.bias is None else self.bias.repeat(stacked)
+        return F.conv2d(inputs, weight, bias, self.stride, self.padding, self.dilation, stacked * self.groups)
 
 
 class FullConv2d(nn.Conv2d):
@@ -19,3 +36,30 @@ class FullConv2d(nn.Conv2d):
             return super().forward(inputs)
         rows, filters = (tensor.permute(0, 2, 3, 1).flatten(1) for tensor in (inputs, self.weight))
         return F.linear(rows, filters, self.bias)[:, :, None, None]
+
+
+class StackingSequential(nn.Sequential):
+    """A Sequential whose modules before the one named `until` see `STACK` images at a time, stacked in the channels.
+
+    The same function: a CPU computes few channels as slowly as many. It does so while it trains on a CPU batches that
+    `STACK` divides; otherwise, and in evaluation mode, it is an ordinary Sequential. Those modules, and no others, are
+    StackedConv2d or work on each channel alone (pooling, ReLU).
+    """
+
+    STACK = 4
+
+    def __init__(self, modules: OrderedDict[str, nn.Module], *, until: str) -> None:
+        super().__init__(modules)
+        self.until = until
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, height, width), as an ordinary Sequential."""
+        if not self.training or images.device.type != "cpu" or len(images) % self.STACK:
+            return super().forward(images)
+        activations = images.unflatten(0, (-1, self.STACK)).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        for name, module in self._modules.items():
+            if name == self.until:
+                activations = activations.unflatten(1, (self.STACK, -1)).flatten(0, 1)
+            takes = (activations, self.STACK) if isinstance(module, StackedConv2d) else (activations,)
+            activations = module(*takes)
+        return activations

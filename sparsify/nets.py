@@ -24,17 +24,17 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """
     from torch import nn
 
-    from sparsify.modules import FullConv2d
+    from sparsify.modules import FullConv2d, StackedConv2d, StackingSequential
 
     channels, height, width = shape
     if (height, width) not in ((28, 28), (32, 32)):
         raise SparsifyError(f"lenet takes images of 28×28 or 32×32 pixels; these have {height}×{width}")
-    return nn.Sequential(
+    return StackingSequential(
         OrderedDict(
-            conv1=nn.Conv2d(channels, 6, 5, padding=(32 - height) // 2),
+            conv1=StackedConv2d(channels, 6, 5, padding=(32 - height) // 2),
             pool1=nn.MaxPool2d(2),
             relu1=nn.ReLU(),
-            conv2=nn.Conv2d(6, 16, 5),
+            conv2=StackedConv2d(6, 16, 5),
             pool2=nn.MaxPool2d(2),
             relu2=nn.ReLU(),
             conv3=FullConv2d(16, 120, 5),
@@ -43,7 +43,8 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
             fc1=nn.Linear(120, 84),
             relu4=nn.ReLU(),
             fc2=nn.Linear(84, classes),
-        )
+        ),
+        until="conv3",
     )
 
 

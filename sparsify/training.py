@@ -24,7 +24,7 @@ from sparsify.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.config import Config
 from sparsify.data import FOLDER, DataNotFoundError, load_dataset
 from sparsify.data.dataset import Dataset
-from sparsify.devices import exactly, resolve_device
+from sparsify.devices import exactly, keep_freed_memory, resolve_device
 from sparsify.environment import describe_environment
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import evaluate
@@ -87,6 +87,8 @@ def train(
     model = _build(config, dataset)
     if initial is not None:
         _load_weights(model, initial, config)
+    if where.type == "cpu":
+        keep_freed_memory()
     with run.lock():
         if run.status == "unfinished":  # another process may have finished it while this one waited
             with exactly(config.precision):

@@ -1,5 +1,9 @@
 """Devices and exactness: settings of torch that come and go, also when they are nested."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -58,3 +62,26 @@ def test_auto_is_a_device_that_is_there():
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
     with pytest.raises(SparsifyError, match=rf"--device '{name}' is (unknown|absent).*auto.*cpu"):
         resolve_device(name)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_kept() -> None:
+    """In a process of its own: it lasts."""
+    program = """
+import resource
+import torch
+from sparsify.devices import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        [torch.zeros(2**20) for _ in range(10)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_freed_memory()
+faults()  # the first time, memory is taken
+print(faults())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    pages = 20 * 10 * 2**20 * 4 / 4096
+    assert int(done.stdout) < 0.01 * pages

@@ -13,7 +13,7 @@ from sparsify.optim.split import SplitOptimizer, _check
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """`tensor` with the strides of `parameter`: itself, or a copy. torch's fused kernel walks both in memory's order."""
+    """`tensor` with the strides of `parameter`: itself, or a copy. torch's fused kernel goes by memory's order."""
     return tensor if tensor.stride() == parameter.stride() else torch.empty_like(parameter).copy_(tensor)
 
 
