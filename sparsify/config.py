@@ -15,7 +15,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
-from sparsify.data import DATASETS, FOLDER
+from sparsify.data import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
@@ -83,6 +83,9 @@ class Config:
     schedule: str = dataclasses.field(
         default="cosine", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
     )
+    augment: str = dataclasses.field(
+        default="none", metadata={"help": f"what is done to the training images at random: {_choices(AUGMENTATIONS)}"}
+    )
     seed: Whole = dataclasses.field(default=0, metadata={"help": "seed of the initialisation and the order of images"})
     val: float = dataclasses.field(
         default=0.0,
@@ -99,6 +102,7 @@ class Config:
             ("network", self.model, NETS),
             ("optimizer", self.opt, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
+            ("augmentation", self.augment, AUGMENTATIONS),
             ("precision", self.precision, PRECISIONS),
         ):
             if not isinstance(name, str) or name not in choices:

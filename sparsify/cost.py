@@ -83,6 +83,14 @@ class Structure:
         self._warn_of_leaks(mask, unfed)
         return mask, self._cost(mask, unfed)
 
+    def scale(self, layer: Layer) -> Tensor | None:
+        """γ of the normalisation of each output of a layer, (outputs,); None if there is none."""
+        outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
+        for module, output_side, index in self._group(layer, outputs):
+            if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
+                return module.weight.detach()[index]
+        return None
+
     def _warn_of_norm(self, module: nn.Module) -> None:
         across = isinstance(module, nn.LayerNorm) or (
             isinstance(module, nn.GroupNorm) and module.num_groups < module.num_channels

@@ -31,6 +31,7 @@ class Scored:
     grain: str
     generator: torch.Generator
     path: PathState | None = None
+    scale: Callable[[], Tensor | None] = lambda: None  # of the normalisation behind the layer, (outputs,)
 
     def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
         """The L`order` norm of each grain of `tensor`: (outputs,), or |tensor| where the grain is a single weight."""
@@ -90,6 +91,23 @@ def gamma(layer: Scored) -> Tensor:
     return lexicographic(layer.norms(path.gamma), layer.norms(path.z))
 
 
+def bn_scale(layer: Scored) -> Tensor:
+    """|γ_i| of the BatchNorm behind a filter or neuron (Liu et al. 2017); |w| of a weight, which has none of its own.
+
+    Raises SparsifyError where there is no normalisation with a scale behind the layer.
+    """
+    if layer.grain == "weight":
+        return layer.weight.abs()
+    scale = layer.scale()
+    if scale is None:
+        others = ", ".join(name for name in CRITERIA if name != "bn-scale")
+        raise SparsifyError(
+            f"criterion 'bn-scale' needs a normalisation with a scale behind {layer.name}, and there is none; "
+            f"choose from: {others}"
+        )
+    return scale.abs()
+
+
 def random(layer: Scored) -> Tensor:
     """A random order, keyed by (seed, draw, layer)."""
     import torch
@@ -104,4 +122,5 @@ CRITERIA: dict[str, Callable[[Scored], Tensor]] = {
     "entry": entry,
     "gamma": gamma,
     "random": random,
+    "bn-scale": bn_scale,
 }

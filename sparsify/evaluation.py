@@ -40,6 +40,44 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The BatchNorm layers that keep running statistics."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return [m for m in model.modules() if isinstance(m, kind) and m.track_running_stats]
+
+
+@contextlib.contextmanager
+def recalibrated(
+    model: nn.Module,
+    images: Tensor,
+    normalise: Callable[[Tensor], Tensor] = Tensor.float,
+    *,
+    batch_size: int = 500,
+    precision: str = "exact",
+) -> Iterator[nn.Module]:
+    """The network with the statistics of its BatchNorm layers re-estimated on `images`: the mean over the batches.
+
+    Afterwards they are what they were.
+    """
+    norms = batch_norms(model)
+    kept = [({name: b.clone() for name, b in norm.named_buffers()}, norm.momentum) for norm in norms]
+    autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "fast")
+    try:
+        with evaluating(model), exactly(precision), autocast, torch.no_grad():
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a cumulative mean
+                norm.training = True
+            for batch in images.split(batch_size):
+                model(normalise(batch))
+        yield model
+    finally:
+        for norm, (buffers, momentum) in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+            for name, buffer in norm.named_buffers():
+                buffer.copy_(buffers[name])
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sparsify.data import load_dataset
 from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, unknown
-from sparsify.evaluation import evaluate
+from sparsify.evaluation import batch_norms, evaluate, recalibrated
 from sparsify.layers import GRAINS, Layer, find_layers
 from sparsify.mask import Mask, lowest, masked, removed_count
 from sparsify.optim.structure import penalty_of, shrink
@@ -26,6 +27,7 @@ from sparsify.seeds import generator, permutation
 from sparsify.sweep import LedgerRow, Sweep, SweepRow
 
 RATIOS = "0:0.6:0.1"
+RECALIBRATION_IMAGES = 5000
 
 Listener = Callable[[int, int], None]
 """Called with the number of points that are done and that there are, first with 0 when all input is checked."""
@@ -33,12 +35,16 @@ Listener = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """What is pruned and measured: a network, images, and the path of an SLBI run where there is one."""
+    """What is pruned and measured: a network, images, and the path of an SLBI run where there is one.
+
+    `training_images` are those that BatchNorm's statistics are re-estimated on.
+    """
 
     model: nn.Module
     split: Split
     normalise: Callable[[Tensor], Tensor] = Tensor.float
     path: dict[str, PathState] | None = None
+    training_images: Tensor | None = None
     seed: int = 0
     name: str = "the network"
     precision: str = "exact"
@@ -52,11 +58,13 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
     data = load_dataset(config.data, data_dir)
     if config.val:
         data = data.hold_out(config.val, permutation(len(data.train), config.seed, "val"))
+    chosen = permutation(len(data.train), config.seed, "recalibration")[:RECALIBRATION_IMAGES]
     return Subject(
         model.to(where).to(memory_format=torch.channels_last),
         data.test.to(where),
         data.normalise,
         _path_states(run, model),
+        data.train.images[chosen].to(where),
         config.seed,
         run.name,
         config.precision,
@@ -77,13 +85,16 @@ def _path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
 
 
 @torch.no_grad()
-def score(subject: Subject, layer: Layer, *, criterion: str, grain: str = "auto", draw: int = 0) -> Tensor:
+def score(
+    subject: Subject, layer: Layer, structure: Structure, *, criterion: str, grain: str = "auto", draw: int = 0
+) -> Tensor:
     """The score of every grain of one layer: (outputs,), or the weight's shape where the grain is a weight."""
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
     state = None if subject.path is None else subject.path.get(layer.parameter)
     keyed = generator(subject.seed, "random", draw, layer.name)
-    return CRITERIA[criterion](Scored(layer.name, layer.weight.detach(), layer.grain(grain), keyed, state))
+    weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
+    return CRITERIA[criterion](Scored(layer.name, weight, layer.grain(grain), keyed, state, scale))
 
 
 def make_mask(
@@ -102,8 +113,9 @@ def make_mask(
     (ratio,) = parse_ratios(ratio)
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
     found = find_layers(model, layers)
-    scores = {name: score(subject, layer, criterion=criterion, grain=grain) for name, layer in found.items()}
-    return Structure(model, example).remove(_cuts(found, scores, ratio, grain))[0]
+    structure = Structure(model, example)
+    scores = {n: score(subject, layer, structure, criterion=criterion, grain=grain) for n, layer in found.items()}
+    return structure.remove(_cuts(found, scores, ratio, grain))[0]
 
 
 def _cuts(layers: Mapping[str, Layer], scores: Mapping[str, Tensor], ratio: float, grain: str) -> list[Cut]:
@@ -121,6 +133,7 @@ def prune(
     criterion: str = "magnitude",
     grain: str = "auto",
     draws: int = 1,
+    recalibrate_bn: bool = False,
     device: str = "auto",
     data_dir: Path | str | None = None,
     listener: Listener | None = None,
@@ -128,7 +141,8 @@ def prune(
     """Sweep the ratios over each set of `layers`: "conv3,fc1" is one set, ["conv3", "conv3,fc1"] are two.
 
     `target` is a finished Run, or a Subject: any network with the images to measure it on. The network is left as it
-    was. `draws` repeats the criterion "random". Raises SparsifyError for unknown layers, criteria and grains, for
+    was. `draws` repeats the criterion "random". `recalibrate_bn` also measures each point with BatchNorm's statistics
+    re-estimated on 5,000 training images. Raises SparsifyError for unknown layers, criteria and grains, for
     ratios outside 0 to 1, and for a criterion that needs a path where there is none.
     """
     if criterion not in CRITERIA:
@@ -142,16 +156,23 @@ def prune(
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
     sets = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers)) or [""]
     found = {",".join(layers): layers for layers in (find_layers(subject.model, names, subject.name) for names in sets)}
+    if recalibrate_bn and not batch_norms(subject.model):
+        raise SparsifyError(f"--recalibrate-bn: {subject.name} has no BatchNorm with statistics to re-estimate")
+    if recalibrate_bn and subject.training_images is None:
+        raise SparsifyError(f"--recalibrate-bn: {subject.name} comes without training_images")
+    structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
+    rank = functools.partial(score, subject, structure=structure, criterion=criterion, grain=grain)
     scored = {
-        (names, draw): {n: score(subject, la, criterion=criterion, grain=grain, draw=draw) for n, la in asked.items()}
+        (names, draw): {name: rank(layer, draw=draw) for name, layer in asked.items()}
         for names, asked in found.items()
         for draw in range(draws)
     }
-    structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
     _, whole = structure.remove([])
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
     total = len(found) * draws * len(points)
+    how = {"normalise": subject.normalise, "precision": subject.precision}
+    measure, recalibrate = functools.partial(evaluate, **how), functools.partial(recalibrated, **how)
     if listener is not None:
         listener(0, total)
     for names, asked in found.items():
@@ -160,7 +181,11 @@ def prune(
                 cuts = _cuts(asked, scored[names, draw], ratio, grain)
                 mask, cost = structure.remove(cuts)
                 with masked(subject.model, mask) as model:
-                    outcome = evaluate(model, subject.split, subject.normalise, precision=subject.precision)
+                    outcome = measure(model, subject.split)
+                    again = None
+                    if recalibrate_bn:
+                        with recalibrate(model, subject.training_images):
+                            again = measure(model, subject.split).accuracy
                 rows.append(
                     SweepRow(
                         criterion=criterion,
@@ -176,6 +201,7 @@ def prune(
                         macs=cost.macs,
                         compression=whole.params / cost.params if cost.params else math.inf,
                         speedup=whole.macs / cost.macs if cost.macs else math.inf,
+                        recalibrated_accuracy=again,
                     )
                 )
                 for name, cut in zip(asked, cuts, strict=True):

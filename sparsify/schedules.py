@@ -26,9 +26,15 @@ def linear(progress: float) -> float:
     return 1 - progress
 
 
+def one_cycle(progress: float) -> float:
+    """1/25 to 1 linearly in the first fifth, then (1 + cos) / 2 down to 0 (Smith & Topin 2018; momentum stays)."""
+    return 0.04 + 4.8 * progress if progress < 0.2 else cosine((progress - 0.2) / 0.8)
+
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": constant,
     "step": step,
     "cosine": cosine,
     "linear": linear,
+    "one-cycle": one_cycle,
 }

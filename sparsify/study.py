@@ -13,6 +13,7 @@ from sparsify.analysis import smallest_filters
 from sparsify.config import Config, sanitise
 from sparsify.criteria import CRITERIA
 from sparsify.errors import SparsifyError, unknown
+from sparsify.evaluation import batch_norms
 from sparsify.layers import find_layers
 from sparsify.optim.structure import support
 from sparsify.pruning import RATIOS, prune
@@ -43,6 +44,7 @@ class Study:
     layers: tuple[str, ...]
     ratios: tuple[float, ...]
     criterion: str = "magnitude"
+    recalibrate_bn: bool = False  # for networks that have BatchNorm
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,11 @@ def built_in_studies() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
-def load_study(name: str) -> Study:
-    """A built-in study, or the one in a TOML file. Raises SparsifyError for an unknown name and a malformed file."""
+def load_study(name: str, settings: Sequence[str] = ()) -> Study:
+    """A built-in study, or the one in a TOML file. Raises SparsifyError for an unknown name and a malformed file.
+
+    `settings` such as "epochs=5" change one field of every arm's Config, or "seeds=[0,1]" the study's seeds.
+    """
     if name in built_in_studies():
         text = (resources.files("sparsify") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
     elif name.endswith(".toml"):
@@ -85,28 +90,44 @@ def load_study(name: str) -> Study:
             raise SparsifyError(f"{name} cannot be read: {error}") from error
     else:
         raise unknown("study", name, [*built_in_studies(), "FILE.toml"])
+    changed = _settings(settings)
     try:
-        return _parse(sanitise(Path(name).name.removesuffix(".toml")), tomllib.loads(text))
+        return _parse(sanitise(Path(name).name.removesuffix(".toml")), tomllib.loads(text), changed)
     except tomllib.TOMLDecodeError as error:
         raise SparsifyError(f"study {name} is no TOML: {error}") from error
     except SparsifyError as error:
         raise SparsifyError(f"study {name}: {error}") from error
 
 
-def _parse(name: str, values: dict[str, Any]) -> Study:
+def _settings(settings: Sequence[str]) -> dict[str, Any]:
+    """ "epochs=5" as {"epochs": 5}: the value is TOML's, or else a string that needs no quotes."""
+    changed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals):
+            raise SparsifyError(f"--set {setting} is no setting; write KEY=VALUE, as in epochs=5")
+        try:
+            changed[key.strip().replace("-", "_")] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changed[key.strip().replace("-", "_")] = value
+    return changed
+
+
+def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     _only(values, ("title", "seeds", "base", "arms", "sweep"))
-    seeds, base, sweep = values.get("seeds", [0]), values.get("base", {}), values.get("sweep", {})
+    seeds = changed.get("seeds", values.get("seeds", [0]))
+    base, sweep = values.get("base", {}), values.get("sweep", {})
     for key, table in (("base", base), ("sweep", sweep)):
         if not isinstance(table, dict):
             raise SparsifyError(f"{key} is {table}; it must be a table, as in [{key}]")
     if not all(isinstance(arm, dict) for arm in _list(values.get("arms", []))):
         raise SparsifyError("arms must be tables, as in [[arms]]")
-    _only(sweep, ("criterion", "layers", "ratios"))
+    _only(sweep, ("criterion", "layers", "ratios", "recalibrate_bn"))
     if not isinstance(seeds, list) or not seeds:
         raise SparsifyError(f"seeds is {seeds}; it must be a list of whole numbers, as in [0, 1, 2]")
     arms = []
     for arm in _list(values.get("arms", [])):
-        settings = {**base, **arm}
+        settings = {**base, **arm, **{key: value for key, value in changed.items() if key != "seeds"}}
         label = settings.pop("label", settings.get("opt"))
         arms.append(Arm(str(label), tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)))
     if not arms:
@@ -117,13 +138,19 @@ def _parse(name: str, values: dict[str, Any]) -> Study:
     for label in labels:
         if labels.count(label) > 1:
             raise SparsifyError(f"two arms are called '{label}'; give one of them a label")
+    title = str(values.get("title", name))
+    if changed:  # a study of its own, so that it does not overwrite the one it comes from
+        shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
+        title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
+        name += "".join(f"-{sanitise(f'{key}-{value}')}" for key, value in shown.items())
     return Study(
         name,
-        str(values.get("title", name)),
+        title,
         tuple(arms),
         tuple(str(layers) for layers in _list(sweep.get("layers", ["conv3", "conv3,fc1"]))),
         parse_ratios(sweep.get("ratios", RATIOS)),
         sweep.get("criterion", "magnitude"),
+        bool(sweep.get("recalibrate_bn", False)),
     )
 
 
@@ -165,7 +192,9 @@ def run_study(
         for run in runs:
             if run.status != "finished":
                 continue
-            identity = sweep_id(study.criterion, "auto", "layer", study.layers, study.ratios, 1)
+            recalibrate_bn = study.recalibrate_bn and bool(batch_norms(run.model()))
+            asked = (study.criterion, "auto", "layer", study.layers, study.ratios)
+            identity = sweep_id(*asked, 1, recalibrate_bn=recalibrate_bn)
             path = run.path / f"sweep-{identity}.csv"
             if not path.exists():
                 if note is not None:
@@ -175,6 +204,7 @@ def run_study(
                     layers=study.layers,
                     ratios=study.ratios,
                     criterion=study.criterion,
+                    recalibrate_bn=recalibrate_bn,
                     device=device,
                     data_dir=data_dir,
                 ).save(run.path)

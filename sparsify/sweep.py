@@ -33,6 +33,7 @@ class SweepRow:
     macs: int
     compression: float
     speedup: float
+    recalibrated_accuracy: float | None = None  # with BatchNorm's statistics re-estimated, where that was asked for
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Sweep:
     def id(self) -> str:
         """The `sweep_id` of what was asked."""
         first = self.rows[0]
-        draws = 1 + max(row.draw for row in self.rows)
-        return sweep_id(first.criterion, first.grain, first.scope, self.layer_sets, self.ratios, draws)
+        draws, recalibrated = 1 + max(row.draw for row in self.rows), first.recalibrated_accuracy is not None
+        asked = (first.criterion, first.grain, first.scope, self.layer_sets, self.ratios)
+        return sweep_id(*asked, draws, recalibrate_bn=recalibrated)
 
     @property
     def layer_sets(self) -> list[str]:
@@ -73,10 +75,16 @@ class Sweep:
         """The ratios, ascending."""
         return sorted({row.ratio for row in self.rows})
 
-    def accuracy(self, layers: str, ratio: float) -> float:
+    @property
+    def recalibrated(self) -> bool:
+        """Whether each point was measured again with BatchNorm's statistics re-estimated."""
+        return self.rows[0].recalibrated_accuracy is not None
+
+    def accuracy(self, layers: str, ratio: float, *, recalibrated: bool = False) -> float:
         """The accuracy of one set at one ratio, the mean over the draws. Raises SparsifyError if it was not swept."""
-        found = [row.accuracy for row in self.rows if row.layers == layers and row.ratio == ratio]
-        if not found:
+        rows = [row for row in self.rows if row.layers == layers and row.ratio == ratio]
+        found = [row.recalibrated_accuracy if recalibrated else row.accuracy for row in rows]
+        if not found or None in found:
             raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
         return sum(found) / len(found)
 
@@ -95,10 +103,18 @@ class Sweep:
 
 
 def sweep_id(
-    criterion: str, grain: str, scope: str, layer_sets: Sequence[str], ratios: Sequence[float], draws: int
+    criterion: str,
+    grain: str,
+    scope: str,
+    layer_sets: Sequence[str],
+    ratios: Sequence[float],
+    draws: int,
+    *,
+    recalibrate_bn: bool = False,
 ) -> str:
     """8 hex digits of what a sweep is asked."""
     asked = [criterion, grain, scope, list(layer_sets), [float(ratio) for ratio in ratios], draws]
+    asked += ["recalibrate-bn"] * recalibrate_bn
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
 
@@ -117,7 +133,7 @@ def _to_csv(kind: type, rows: tuple[SweepRow | LedgerRow, ...]) -> str:
 
 
 def _from_csv(kind: type, path: Path) -> list:
-    types = {"str": str, "int": int, "float": float}
+    types = {"str": str, "int": int, "float": float, "float | None": lambda text: None if text == "" else float(text)}
     fields = {field.name: types[field.type] for field in dataclasses.fields(kind)}
     try:
         with open(path, newline="", encoding="utf-8") as file:

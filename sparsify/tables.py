@@ -35,29 +35,46 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
     tables = []
     for layers in sweep.layer_sets:
         table = Table(title=f"{title}: {layers}", box=box.SIMPLE_HEAD, title_justify="left")
-        for name in ("removed", f"{held_out} accuracy (%)", "parameters", "compression", "MACs", "speed-up*"):
+        again = ["BatchNorm recalibrated (%)"] if sweep.recalibrated else []
+        columns = ("removed", f"{held_out} accuracy (%)", *again, "parameters", "compression", "MACs", "speed-up*")
+        for name in columns:
             table.add_column(name, justify="right")
         for ratio in sweep.ratios:
             rows = [row for row in sweep.rows if row.layers == layers and row.ratio == ratio]
             first = rows[0]
-            cells = [percent([row.accuracy for row in rows]), f"{first.params:,}", f"{first.compression:.2f}×"]
-            table.add_row(f"{100 * ratio:.10g}%", *cells, f"{first.macs:,}", f"{first.speedup:.2f}×")
+            cells = [percent([row.accuracy for row in rows])]
+            if again:
+                cells.append(percent([row.recalibrated_accuracy for row in rows]))
+            cells += [f"{first.params:,}", f"{first.compression:.2f}×", f"{first.macs:,}", f"{first.speedup:.2f}×"]
+            table.add_row(f"{100 * ratio:.10g}%", *cells)
         tables.append(table)
     return tables
 
 
-def study_table(result: StudyResult, layers: str) -> Table:
+def study_tables(result: StudyResult) -> list[Table]:
+    """Training, then accuracy against sparsity: a table a set of layers, another where BatchNorm is recalibrated."""
+    tables = [training_table(result)]
+    for layers in result.study.layers:
+        tables.append(study_table(result, layers))
+        if any(sweep.recalibrated for arm in result.arms for sweep in arm.sweeps):
+            tables.append(study_table(result, layers, recalibrated=True))
+    return tables
+
+
+def study_table(result: StudyResult, layers: str, *, recalibrated: bool = False) -> Table:
     """Accuracy against sparsity of one set of layers: one row a ratio, one column an arm."""
     study = result.study
     what = f"{_held_out(result.arms)} accuracy (%) with {layers.replace(',', ' and ')} pruned by {study.criterion}"
+    what += ", BatchNorm recalibrated on training images" * recalibrated
     table = Table(title=f"{study.title}: {what}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("removed", justify="right")
     for arm in result.arms:
         table.add_column(arm.label, justify="right")
+    measured = [[sweep for sweep in arm.sweeps if sweep.recalibrated or not recalibrated] for arm in result.arms]
     for ratio in study.ratios:
-        cells = [percent([sweep.accuracy(layers, ratio) for sweep in arm.sweeps]) for arm in result.arms]
+        cells = [percent([s.accuracy(layers, ratio, recalibrated=recalibrated) for s in arm]) for arm in measured]
         table.add_row(f"{100 * ratio:.10g}%", *cells)
-    table.add_row("n", *(str(len(arm.sweeps)) for arm in result.arms))
+    table.add_row("n", *(str(len(arm)) for arm in measured))
     return table
 
 

@@ -22,7 +22,8 @@ from torch.optim import Optimizer
 from sparsify.checkpoint import FILE as CHECKPOINT
 from sparsify.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.config import Config
-from sparsify.data import FOLDER, DataNotFoundError, load_dataset
+from sparsify.data import AUGMENTATIONS, FOLDER, DataNotFoundError, load_dataset
+from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
 from sparsify.environment import describe_environment
@@ -189,14 +190,17 @@ class _Training:
         config, train = self.config, self.data.train
         began = time.perf_counter()
         order = permutation(len(train), config.seed, epoch, "order").to(self.device)
+        draws = draw(len(train), config.seed, epoch).to(self.device)
+        augment = AUGMENTATIONS[config.augment]
         loss_sum = torch.zeros((), device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.model.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(key(config.seed, epoch, "dropout"))
-            for batch, index in enumerate(order.split(config.batch_size)):
+            batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
+            for batch, (index, drawn) in enumerate(batches):
                 step = (epoch - 1) * self.steps_per_epoch + batch
-                loss, hits = self._step(step, train.images[index], train.labels[index])
+                loss, hits = self._step(step, augment(train.images[index], drawn), train.labels[index])
                 loss_sum += loss * len(index)
                 correct += hits
                 if listener is not None and (batch + 1) % TICK == 0:

@@ -184,7 +184,7 @@ def test_every_field_of_config_reaches_the_run(runs, sparsify):
     values = {
         **{"model": "lenet", "data": "digits", "opt": "sgd-pull", "epochs": 1, "batch_size": 512, "lr": 0.01},
         **{"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5, "val": 0.25},
-        **{"schedule": "linear", "seed": 4, "init": parent, "precision": "fast"},
+        **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
     }
     assert set(values) == {field.name for field in dataclasses.fields(Config)}
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())

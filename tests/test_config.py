@@ -208,7 +208,7 @@ def test_the_digest_is_that_of_the_fields_that_differ_and_numerics() -> None:
 
 def test_every_field_that_changes_changes_the_name() -> None:
     other = {
-        "model": None,  # there is only one network
+        "model": "vgg-a",
         "data": "digits",
         "opt": "sgd-pull",
         "epochs": 21,
@@ -220,14 +220,15 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "mu": 21.0,
         "path_scale": 2.0,
         "schedule": "constant",
+        "augment": "crop-flip",
         "seed": 1,
         "val": 0.1,
         "init": "a-run",
         "precision": "fast",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config)]
-    names = {Config().name, *(Config(**{name: value}).name for name, value in other.items() if value is not None)}
-    assert len(names) == len(other)
+    names = {Config().name, *(Config(**{name: value}).name for name, value in other.items())}
+    assert len(names) == 1 + len(other)
 
 
 def test_a_folders_name_is_its_last_part_and_its_path_is_absolute(

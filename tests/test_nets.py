@@ -9,8 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 
-from sparsify.nets import lenet
+from sparsify.errors import SparsifyError
+from sparsify.layers import find_layers
+from sparsify.mask import masked
+from sparsify.nets import NETS, lenet
+from sparsify.pruning import make_mask
 
 
 def textbook_lenet(channels: int, padding: int) -> nn.Module:
@@ -64,9 +69,59 @@ def test_hooks_of_stacked_convolutions_run() -> None:
     masked = copy.deepcopy(model)
     with torch.no_grad():
         masked.conv2.weight[3] = 0
-    nn.utils.prune.custom_from_mask(model.conv2, "weight", (masked.conv2.weight != 0).float())
+    prune.custom_from_mask(model.conv2, "weight", (masked.conv2.weight != 0).float())
     images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.conv2.weight_orig.mul_(2)
         masked.conv2.weight.mul_(2)
     assert torch.equal(model(images), masked(images))
+
+
+PARAMETERS = {  # for 32×32 colour images and 10 classes
+    "vgg-a": 9_750_922,  # 1,792 + 73,856 + 295,168 + 590,080 + 1,180,160 + 3 · 2,359,808, 2 · 262,656, 5,130
+    "vgg-a-bn": 9_750_922 + 2 * 2752,
+    "vgg-a-light": 611_434,
+    "vgg-a-dropout": 9_750_922,
+    "vgg16-bn": 15_253_578,
+    "resnet18": 11_173_962,
+    "resnet20": 272_474,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_the_networks_for_small_images(name: str) -> None:
+    model = NETS[name]((3, 32, 32), 10)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name.startswith("vgg")])
+def test_vgg_refuses_other_sizes(name: str) -> None:
+    with pytest.raises(SparsifyError, match=r"VGG takes images of 32×32 pixels; these have 28×28"):
+        NETS[name]((1, 28, 28), 10)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_conv3_and_fc1_of_every_network_are_pruned_as_if_they_were_gone(name: str) -> None:
+    """conv3 and fc1 exist, and what the mask leaves depends on nothing that was masked."""
+    torch.manual_seed(0)
+    model = NETS[name]((3, 32, 32), 10).eval()
+    layers = find_layers(model, "conv3,fc1")
+    images = torch.rand(2, 3, 32, 32)
+    mask = make_mask(model, images[:1], layers="conv3,fc1", ratio=0.6)
+    conv3 = layers["conv3"]
+    gone = ~mask[conv3.parameter].flatten(1).any(1)
+    assert gone.sum() == round(0.6 * len(gone))
+    felt = []
+    with masked(model, mask), torch.inference_mode():
+        before = model(images)
+        for p, keep in ((p, mask[n]) for n, p in model.named_parameters() if n in mask):
+            felt.append(bool(p[~keep].any()))
+        assert not any(felt)
+        handle = conv3.module.register_forward_hook(
+            lambda _m, _i, output: output.index_fill(1, gone.nonzero()[:, 0], 9.0)
+        )
+        after = model(images)
+        handle.remove()
+    if any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
+        assert torch.equal(before, after)  # the scale behind the filter is 0 too

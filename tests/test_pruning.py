@@ -442,6 +442,7 @@ def test_what_is_saved_is_read(sweep, tmp_path):
 def test_the_columns_are_those_of_the_design(sweep, tmp_path):
     path = sweep.save(tmp_path)
     header = "criterion,grain,scope,layers,ratio,draw,correct,count,accuracy,params,macs,compression,speedup"
+    header += ",recalibrated_accuracy"
     assert path.read_text().splitlines()[0] == header
     ledger = tmp_path / f"sweep-{sweep.id}-ledger.csv"
     assert ledger.read_text().splitlines()[0] == "criterion,layers,ratio,draw,layer,grain,removed,total"

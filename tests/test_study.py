@@ -1,6 +1,7 @@
 """Studies: TOML files, reuse of what is there, tables, figures."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -43,7 +44,8 @@ def tiny(tmp_path_factory):
 
 
 def test_the_built_in_studies_are_valid_and_have_the_four_arms():
-    assert built_in_studies() == ["lenet-mnist", "quick"]
+    vgg = ["vgg-cifar10", "vgg-cifar10-published", "vgg-cifar10-short"]
+    assert built_in_studies() == ["lenet-mnist", "quick", *vgg]
     for name in built_in_studies():
         study = load_study(name)
         assert [arm.label for arm in study.arms][:4] == ["sgd", "sgd-pull", "slbi", "slbi-adam"]
@@ -55,6 +57,13 @@ def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
     for name in built_in_studies():
         by_label = {arm.label: arm.configs[0].to_dict() for arm in load_study(name).arms}
         assert {**by_label["sgd-pull"], "opt": "slbi"} == by_label["slbi"]
+
+
+def test_the_short_vgg_study_has_a_path_of_the_same_length_in_half_the_epochs():
+    for long, short in zip(load_study("vgg-cifar10").arms, load_study("vgg-cifar10-short").arms, strict=True):
+        one, other = long.configs[0], short.configs[0]
+        mu = None if one.mu is None else one.mu / 2
+        assert dataclasses.replace(one, epochs=one.epochs // 2, mu=mu) == other
 
 
 def test_the_mnist_study_trains_the_defaults_of_each_optimizer():
@@ -143,3 +152,39 @@ def test_an_unknown_study_lists_the_built_in_ones(tmp_path):
         load_study("quik")
     with pytest.raises(SparsifyError, match="cannot be read"):
         load_study(str(tmp_path / "missing.toml"))
+
+
+def test_settings_change_every_arm_and_make_a_study_of_its_own(tmp_path):
+    plain = load_study("quick")
+    changed = load_study("quick", ["epochs=2", "seeds=[3, 4]", "schedule=linear"])
+    assert changed.name == "quick-epochs-2-seeds-3-4-schedule-linear"
+    assert changed.title == plain.title + " (epochs 2, seeds [3, 4], schedule linear)"
+    for arm, original in zip(changed.arms, plain.arms, strict=True):
+        assert [config.seed for config in arm.configs] == [3, 4]
+        for config in arm.configs:
+            assert config == dataclasses.replace(original.configs[0], epochs=2, seed=config.seed, schedule="linear")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("epochs", "--set epochs is no setting; write KEY=VALUE, as in epochs=5"),
+        ("=5", "--set =5 is no setting; write KEY=VALUE, as in epochs=5"),
+        ("epoch=5", "study quick: unknown setting 'epoch'; did you mean 'epochs'?"),
+        ("epochs=0", "study quick: --epochs is 0; it must be a whole number of at least 1"),
+        ("epochs=two", "study quick: --epochs is two; it must be a whole number of at least 1"),
+        ("mu=3", "study quick: --mu 3 has no effect with --opt sgd"),
+        ("seeds=3", "study quick: seeds is 3; it must be a list of whole numbers"),
+        ("opt=slbi", "study quick: two arms are called 'slbi'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(setting, message):
+    with pytest.raises(SparsifyError) as caught:
+        load_study("quick", [setting])
+    assert str(caught.value).startswith(message)
+
+
+def test_a_folder_of_images_has_its_name_in_the_title(tmp_path):
+    study = load_study("vgg-cifar10-short", [f"data=folder:{tmp_path}/copy"])
+    assert study.title == "VGG-A on CIFAR-10, 10 epochs (data folder-copy)"
+    assert study.name == "vgg-cifar10-short-data-folder-copy"

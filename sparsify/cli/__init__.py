@@ -79,9 +79,14 @@ def prune(
     *,
     layers: Layers = (),
     ratios: Annotated[str, Parameter(help="start:stop:step, stop included, or a list as in 0,0.3,0.6")] = "0:0.6:0.1",
-    criterion: Annotated[str, Parameter(help="what goes first: magnitude, l1, entry, gamma, random")] = "magnitude",
+    criterion: Annotated[str, Parameter(help="what goes first: magnitude, l1, entry, gamma, random, bn-scale")] = (
+        "magnitude"
+    ),
     grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
     draws: Annotated[Whole, Parameter(help="how often random is drawn")] = 1,
+    recalibrate_bn: Annotated[
+        bool, Parameter(help="also with BatchNorm's statistics re-estimated on training images", negative=())
+    ] = False,
     where: Where = _HERE,
 ) -> int:
     """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
@@ -99,6 +104,7 @@ def prune(
             criterion=criterion,
             grain=grain,
             draws=draws,
+            recalibrate_bn=recalibrate_bn,
             device=where.device,
             data_dir=where.data_dir,
             listener=listener,
@@ -128,16 +134,25 @@ def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
 
 
 @app.command
-def study(name: str = "quick", /, *, where: Where = _HERE) -> int:
-    """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist) or a TOML file."""
+def study(
+    name: str = "quick",
+    /,
+    *,
+    settings: Annotated[
+        tuple[str, ...],
+        Parameter(name="--set", help="change one value for all arms, as in epochs=5; can be given again", negative=()),
+    ] = (),
+    where: Where = _HERE,
+) -> int:
+    """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
     from sparsify.files import write_text
     from sparsify.study import draw_study, load_study, run_study
-    from sparsify.tables import markdown, study_csv, study_table, training_table
+    from sparsify.tables import markdown, study_csv, study_tables
 
-    plan = load_study(name)
+    plan = load_study(name, settings)
     with console.TrainingDisplay(sum(len(arm.configs) for arm in plan.arms)) as display:
         result = run_study(plan, **_keywords(where), listener=display, note=console.say)
-    tables = [training_table(result), *(study_table(result, layers) for layers in plan.layers)]
+    tables = study_tables(result)
     for table in tables:
         console.show(table)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):

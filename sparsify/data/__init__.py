@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from sparsify.errors import SparsifyError, unknown
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sparsify.data.dataset import Dataset
 
 FOLDER = "folder:"
@@ -82,6 +84,22 @@ DATASETS: dict[str, Callable[[Roots], Dataset]] = {
     "cifar10": cifar10,
     "digits": digits,
 }
+
+
+def as_they_are(images: Tensor, draws: Tensor) -> Tensor:
+    """No augmentation."""
+    return images
+
+
+def crop_flip(images: Tensor, draws: Tensor) -> Tensor:
+    """Padding by 4 pixels, a random crop, half of the images mirrored."""
+    from sparsify.data.augmentation import crop_and_flip
+
+    return crop_and_flip(images, draws)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"none": as_they_are, "crop-flip": crop_flip}
+"""Functions of uint8 images and of what `augmentation.draw` drew for them."""
 
 
 def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:

@@ -13,11 +13,31 @@ from torch.optim import Optimizer
 from sparsify.errors import SparsifyError
 from sparsify.optim.structure import Penalty, penalty_of, residual, shrink, support
 
+CACHED = 2**18
+"""Numbers of one tensor that a CPU's cache should hold together with what a step needs beside them."""
+
 
 def _check(name: str, value: float, *, low: float = 0.0, strict: bool = True, infinite: bool = False) -> None:
     bad = math.isnan(value) or value < low or (strict and value == low) or (math.isinf(value) and not infinite)
     if bad:
         raise SparsifyError(f"{name} is {value}; it must be finite and {'above' if strict else 'at least'} {low:g}")
+
+
+def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
+    """All at once on a device, whose kernels want many; on a CPU as many at a time as its cache holds, at least one.
+
+    A step reads each tensor several times.
+    """
+    batch: list[Tensor] = []
+    size = 0
+    for p in params:
+        if batch and size + p.numel() > CACHED and p.device.type == "cpu":
+            yield batch
+            batch, size = [], 0
+        batch.append(p)
+        size += p.numel()
+    if batch:
+        yield batch
 
 
 class SplitOptimizer(Optimizer):
@@ -52,18 +72,16 @@ class SplitOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            present = [(p, grad) for p, grad in ((p, p.grad) for p in group["params"]) if grad is not None]
-            if not present:
-                continue
-            params, grads = map(list, zip(*present, strict=True))
-            if any(grad.is_sparse for grad in grads):
+            present = [p for p in group["params"] if p.grad is not None]
+            if any(p.grad.is_sparse for p in present):
                 raise SparsifyError(f"{type(self).__name__} takes dense gradients only")
-            weights, zs, residuals = self._couple(group, params)
-            self._descend(group, params, grads)
-            if weights:
-                rate = float(group["lr"]) * group["path_scale"] / group["mu"]
-                torch._foreach_add_(zs, residuals, alpha=rate)
-                torch._foreach_add_(weights, residuals, alpha=-rate * group["kappa"])
+            rate = float(group["lr"]) * group["path_scale"] / group["mu"]
+            for params in _batches(present):
+                weights, zs, residuals = self._couple(group, params)
+                self._descend(group, params, [p.grad for p in params])
+                if weights:
+                    torch._foreach_add_(zs, residuals, alpha=rate)
+                    torch._foreach_add_(weights, residuals, alpha=-rate * group["kappa"])
         return loss
 
     def _couple(self, group: dict[str, Any], params: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

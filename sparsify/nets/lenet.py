@@ -1,19 +1,13 @@
-"""The networks that a Config can name: functions of (image shape, number of classes).
-
-Layers are named conv1, conv2, …, fc1, … in the order of the forward pass. torch is imported by the builders, not
-here, so that the command line can list the names without it.
-"""
+"""LeNet-5 (LeCun et al. 1998) with ReLU and max pooling."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from torch import nn
 
 from sparsify.errors import SparsifyError
-
-if TYPE_CHECKING:
-    from torch import nn
+from sparsify.modules import FullConv2d, StackedConv2d, StackingSequential
 
 
 def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -22,10 +16,6 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
     28×28 images are padded by 2, as in LeCun et al. 1998; 32×32 images are not. Other sizes raise SparsifyError.
     Pooling stands before ReLU: the same function (both are monotone) on a quarter of the numbers.
     """
-    from torch import nn
-
-    from sparsify.modules import FullConv2d, StackedConv2d, StackingSequential
-
     channels, height, width = shape
     if (height, width) not in ((28, 28), (32, 32)):
         raise SparsifyError(f"lenet takes images of 28×28 or 32×32 pixels; these have {height}×{width}")
@@ -46,6 +36,3 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
         ),
         until="conv3",
     )
-
-
-NETS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {"lenet": lenet}
