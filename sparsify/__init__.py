@@ -22,6 +22,7 @@ _EXPORTS = {
     "load_dataset": "sparsify.data",
     "prune": "sparsify.pruning",
     "train": "sparsify.training",
+    "train_all": "sparsify.parallel",
 }
 
 __all__ = list(_EXPORTS)

@@ -192,6 +192,17 @@ class Config:
         return cls(**values)
 
 
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """ "32" is 0 to 31, "3,5" are these two. Raises SparsifyError for anything else, and for a seed named twice."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise SparsifyError(f"--seeds '{text}' is malformed; write how many, as in 32, or a list, as in 3,5")
+    seeds = tuple(range(int(parts[0]))) if len(parts) == 1 else tuple(int(part) for part in parts)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise SparsifyError(f"--seeds '{text}' {'are none' if not seeds else 'names a seed twice'}")
+    return seeds
+
+
 def sanitise(text: str) -> str:
     """Lower-case letters, digits, '.', '_' and '-' only; safe as a part of a file's name."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower())[:40].strip("-.") or "unnamed"

@@ -77,8 +77,8 @@ class TrainingDisplay:
             TextColumn("left"),
             console=out,
         )
-        self._task: TaskID | None = None
-        self._accuracy = ""  # of the last finished epoch
+        self._tasks: dict[str, TaskID] = {}  # of the trainings that are under way
+        self._accuracy: dict[str, str] = {}  # of each one's last finished epoch
 
     @property
     def trained(self) -> list[str]:
@@ -95,19 +95,21 @@ class TrainingDisplay:
             self._bars.stop()
 
     def __call__(self, progress: TrainingProgress) -> None:
-        if progress.run not in self._seen:
-            self._seen.append(progress.run)
-            self._accuracy = ""
-            if self._task is not None:
-                self._bars.remove_task(self._task)
-            self._task = self._bars.add_task(progress.run, total=progress.steps)
-            if progress.row is None:
-                self._bars.reset(self._task, total=progress.steps, completed=progress.step)
-        number = f"{len(self._seen)}/{self._runs} " if self._runs > 1 else ""
-        where = f"{number}{progress.run} epoch {progress.epoch}/{progress.epochs}"
+        run = progress.run
+        if run not in self._seen:
+            self._seen.append(run)
+        if run not in self._tasks:
+            self._tasks[run] = self._bars.add_task(run, total=progress.steps)
+            if progress.row is None:  # a resumed training: what was done before says nothing of the time left
+                self._bars.reset(self._tasks[run], total=progress.steps, completed=progress.step)
+        number = f"{self._seen.index(run) + 1}/{self._runs} " if self._runs > 1 else ""
+        where = f"{number}{run} epoch {progress.epoch}/{progress.epochs}"
         if progress.row is not None:
-            self._accuracy = f" {_held_out(progress.row)[1]:.1%}"
-        self._bars.update(self._task, completed=progress.step, description=where + self._accuracy)
+            self._accuracy[run] = f" {_held_out(progress.row)[1]:.1%}"
+        text = where + self._accuracy.get(run, "")
+        self._bars.update(self._tasks[run], completed=progress.step, description=text)
+        if progress.step == progress.steps and progress.row is not None:
+            self._bars.remove_task(self._tasks.pop(run))
         if progress.row is not None and not out.is_terminal:
             name, accuracy = _held_out(progress.row)
             say(

@@ -103,6 +103,17 @@ def _held_out(arms: Sequence[ArmResult]) -> str:
     return next((run.summary["held_out"] for arm in arms for run in arm.finished), "test")
 
 
+def seeds_line(runs: Sequence[Run]) -> str:
+    """The accuracy of runs that differ in the seed only: mean ± sample standard deviation, and n."""
+    finished = [run for run in runs if run.status == "finished"]
+    if not finished:
+        return "no seed has a result"
+    first = finished[0]
+    accuracy = percent([run.summary["accuracy"] for run in finished])
+    what = f"{first.config.model} on {first.config.data_name} with {first.config.opt}"
+    return f"{what}: {first.summary['held_out']} accuracy {accuracy} % (n = {len(finished)} seeds)"
+
+
 def runs_table(runs: Sequence[Run]) -> Table:
     """One row a run, as `list_runs` orders them; a damaged one is shown as such."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

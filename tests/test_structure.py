@@ -19,6 +19,7 @@ LAYERS = [
     {"tables"},
     {"study"},
     {"viz"},
+    {"parallel"},
     {"training", "pruning", "analysis"},
     {"runs", "criteria", "inclusion", "cost", "sweep", "evaluation", "checkpoint", "environment"},
     {"config"},

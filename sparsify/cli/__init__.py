@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 from sparsify import console
 from sparsify.cli import viz
 from sparsify.cli.choice import RunsDir, finished_run
-from sparsify.config import Config, Whole
+from sparsify.config import Config, Whole, parse_seeds
 from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
@@ -49,10 +49,19 @@ Layers = Annotated[
 
 
 @app.command
-def train(config: Annotated[Config, Parameter(name="*")] = _DEFAULTS, *, where: Where = _HERE) -> int:
+def train(
+    config: Annotated[Config, Parameter(name="*")] = _DEFAULTS,
+    *,
+    seeds: Annotated[
+        str | None, Parameter(help="train several seeds at once: 32 is 0 to 31; 3,5 are these two (not with --seed)")
+    ] = None,
+    where: Where = _HERE,
+) -> int:
     """Train a network, or go on where an interrupted training stopped. Without options: LeNet on MNIST with slbi."""
     from sparsify.training import train as train_run
 
+    if seeds is not None:
+        return _train_seeds(config, seeds, where)
     with console.TrainingDisplay() as display:
         run = train_run(config, **_keywords(where), listener=display)
     if run.status == "diverged":
@@ -70,6 +79,22 @@ def train(config: Annotated[Config, Parameter(name="*")] = _DEFAULTS, *, where: 
         console.say(f"  {name.removesuffix('.weight')}: {counts['in']:,} of {counts['of']:,} in the support")
     console.say(f"next: sparsify prune {run.path} --layers {_suggest(run)}")
     return 0
+
+
+def _train_seeds(config: Config, seeds: str, where: Places) -> int:
+    from sparsify.parallel import train_all
+    from sparsify.tables import seeds_line
+
+    if config.seed != _DEFAULTS.seed:
+        raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
+    configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
+    with console.TrainingDisplay(len(configs)) as display:
+        runs = train_all(configs, **_keywords(where), listener=display)
+    diverged = [run for run in runs if run.status == "diverged"]
+    for run in diverged:
+        console.fail(f"{run.name} diverged and is not counted; try a lower --lr")
+    console.say(seeds_line(runs))
+    return 1 if diverged else 0
 
 
 @app.command
