@@ -72,6 +72,13 @@ def table(title: str, rows: list[dict[str, Any]]) -> Table:
     return result
 
 
+def peak(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
+    """Operations a second of a product of two square matrices, the best of ten: what the hardware can do at most."""
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    arm = Arm("product", lambda steps: [one @ other for _ in range(steps)])
+    return 2 * size**3 / take_turns([arm], 10, 1, device)["product"].min()
+
+
 def save(path: Path, content: dict[str, Any]) -> None:
     """JSON, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -75,14 +75,18 @@ class SplitOptimizer(Optimizer):
             present = [p for p in group["params"] if p.grad is not None]
             if any(p.grad.is_sparse for p in present):
                 raise SparsifyError(f"{type(self).__name__} takes dense gradients only")
-            rate = float(group["lr"]) * group["path_scale"] / group["mu"]
             for params in _batches(present):
-                weights, zs, residuals = self._couple(group, params)
-                self._descend(group, params, [p.grad for p in params])
-                if weights:
-                    torch._foreach_add_(zs, residuals, alpha=rate)
-                    torch._foreach_add_(weights, residuals, alpha=-rate * group["kappa"])
+                self._move(group, params)
         return loss
+
+    def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """One iteration of some parameters of a group, all of which have a gradient."""
+        weights, zs, residuals = self._couple(group, params)
+        self._descend(group, params, [p.grad for p in params])
+        if weights:
+            rate = float(group["lr"]) * group["path_scale"] / group["mu"]
+            torch._foreach_add_(zs, residuals, alpha=rate)
+            torch._foreach_add_(weights, residuals, alpha=-rate * group["kappa"])
 
     def _couple(self, group: dict[str, Any], params: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """W, Z and W − Γ of every structured parameter of a group, before any of them moves."""

@@ -1,0 +1,208 @@
+"""The training loops that are compared: each trains its own copy of one network, some steps at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from sparsify.config import Config
+from sparsify.data import AUGMENTATIONS, load_dataset
+from sparsify.data.augmentation import draw
+from sparsify.data.dataset import Dataset
+from sparsify.devices import exactly, keep_freed_memory
+from sparsify.optim.groups import parameter_groups
+from sparsify.runs import Run
+from sparsify.seeds import permutation
+from sparsify.training import _Training, initial_model
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from reference import ReferenceSLBI
+
+
+def order_of(dataset: Dataset, config: Config) -> Tensor:
+    """The order in which every loop sees the images: that of the first epoch, again and again."""
+    return permutation(len(dataset.train), config.seed, 1, "order")
+
+
+def textbook(model: nn.Module) -> nn.Module:
+    """The same network of torch's own modules, contiguous, ReLU before pooling, with the same weights."""
+    modules: list[nn.Module] = []
+    for module in model.children():
+        if isinstance(module, nn.Conv2d):
+            plain = nn.Conv2d(
+                module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding
+            )
+            plain.load_state_dict(module.state_dict())
+            module = plain
+        if isinstance(module, nn.ReLU) and isinstance(modules[-1], nn.MaxPool2d):
+            modules.insert(-1, nn.ReLU(module.inplace))
+        else:
+            modules.append(module)
+    return nn.Sequential(*modules).to(memory_format=torch.contiguous_format)
+
+
+class _Images(torch.utils.data.Dataset):
+    """Images as torchvision's data sets hold them: each is made a PIL image and then transformed."""
+
+    def __init__(self, dataset: Dataset, config: Config) -> None:
+        self.images = dataset.train.images.permute(0, 2, 3, 1).squeeze(-1).contiguous().numpy()
+        self.labels = dataset.train.labels.tolist()
+        augmented = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+        mean, std = ([value / 255 for value in values] for values in (dataset.normalise.mean, dataset.normalise.std))
+        chosen = augmented if config.augment == "crop-flip" else []
+        self.transform = transforms.Compose([*chosen, transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+class LoaderLoop:
+    """The usual loop: a DataLoader that transforms image by image, and an optimizer; "slbi" is the plain reference."""
+
+    def __init__(self, config: Config, data_dir: str | None, device: torch.device) -> None:
+        dataset = load_dataset(config.data, data_dir)
+        order = order_of(dataset, config).tolist()
+        self.loader = DataLoader(_Images(dataset, config), config.batch_size, sampler=order, num_workers=0)
+        self.batches: Iterator = iter(self.loader)
+        self.model = textbook(initial_model(config, data_dir)).to(device)
+        self.optimizer = _plain_optimizer(self.model, config)
+        self.device = device
+
+    def run(self, steps: int) -> None:
+        """Go on for `steps` steps."""
+        for _ in range(steps):
+            batch = next(self.batches, None)
+            if batch is None:
+                self.batches = iter(self.loader)
+                batch = next(self.batches)
+            _step(self.model, self.optimizer, *(tensor.to(self.device) for tensor in batch))
+
+
+class ResidentLoop:
+    """Images on the device, batches by index, torch's fused SGD; otherwise the textbook's network."""
+
+    def __init__(self, config: Config, data_dir: str | None, device: torch.device) -> None:
+        dataset = load_dataset(config.data, data_dir)
+        self.batches = _Batches(dataset, config, device)
+        self.model = textbook(initial_model(config, data_dir)).to(device)
+        self.optimizer = SGD(self.model.parameters(), config.lr, config.momentum, fused=True)
+
+    def run(self, steps: int) -> None:
+        """Go on for `steps` steps."""
+        for _ in range(steps):
+            images, labels = self.batches.next()
+            _step(self.model, self.optimizer, self.batches.data.normalise(images), labels)
+
+
+class ShippedLoop:
+    """What `sparsify train` does at each step: batches gathered on the device, the path recorded."""
+
+    def __init__(self, config: Config, data_dir: str | None, device: torch.device) -> None:
+        dataset = load_dataset(config.data, data_dir)
+        self.batches = _Batches(dataset, config, device)
+        self._folder = tempfile.TemporaryDirectory()
+        model = initial_model(config, data_dir).to(device)
+        self.training = _Training(Run(Path(self._folder.name)), config, self.batches.data, model, device)
+        self.model, self.precision = self.training.model, config.precision
+        self.step = 0
+
+    def run(self, steps: int) -> None:
+        """Go on for `steps` steps."""
+        with exactly(self.precision):
+            for _ in range(steps):
+                self.training._step(self.step, *self.batches.next())
+                self.step += 1
+
+
+class _Batches:
+    """Batches of uint8 images and labels on the device, epoch after epoch in one order."""
+
+    def __init__(self, dataset: Dataset, config: Config, device: torch.device) -> None:
+        self.data = dataset.to(device)
+        self.augment, self.draws = AUGMENTATIONS[config.augment], draw(len(dataset.train), 0, 1).to(device)
+        self.order = order_of(dataset, config).to(device).split(config.batch_size)
+        self.position = 0
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        index = self.order[self.position % len(self.order)]
+        self.position += 1
+        images = self.augment(self.data.train.images[index], self.draws[index])
+        return images, self.data.train.labels[index]
+
+
+class SeveralLoops:
+    """Shipped loops of several seeds at once, as `sparsify train --seeds`: a process with one thread for each."""
+
+    def __init__(self, config: Config, data_dir: str | None, processes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipes: list[Connection] = []
+        for _ in range(processes):
+            here, there = context.Pipe()
+            context.Process(target=_serve, args=(there, config, data_dir), daemon=True).start()
+            self.pipes.append(here)
+        for pipe in self.pipes:
+            pipe.recv()
+
+    def run(self, steps: int) -> None:
+        """`steps` steps in all: each process does its share."""
+        for pipe in self.pipes:
+            pipe.send(steps // len(self.pipes))
+        for pipe in self.pipes:
+            pipe.recv()
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        """Of each process's network."""
+        for pipe in self.pipes:
+            pipe.send(None)
+        return [pipe.recv() for pipe in self.pipes]
+
+
+def _serve(pipe: Connection, config: Config, data_dir: str | None) -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    loop = ShippedLoop(config, data_dir, torch.device("cpu"))
+    pipe.send("ready")
+    with contextlib.suppress(EOFError):  # the benchmark has ended
+        while True:
+            steps = pipe.recv()
+            if steps is None:
+                pipe.send({name: tensor.clone() for name, tensor in loop.model.state_dict().items()})
+            else:
+                loop.run(steps)
+                pipe.send("done")
+
+
+def _plain_optimizer(model: nn.Module, config: Config) -> Optimizer:
+    if config.opt == "sgd":
+        return SGD(model.parameters(), config.lr, config.momentum)
+    return ReferenceSLBI(
+        parameter_groups(model, weight_decay=config.weight_decay),
+        config.lr,
+        momentum=config.momentum,
+        kappa=config.kappa,
+        mu=config.mu,
+        path_scale=config.path_scale,
+    )
+
+
+def _step(model: nn.Module, optimizer: Optimizer, images: Tensor, labels: Tensor) -> None:
+    loss = F.cross_entropy(model(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

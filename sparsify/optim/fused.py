@@ -1,0 +1,110 @@
+"""SLBI's step in one pass over the memory, as Triton kernels for a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sparsify.errors import SparsifyError
+from sparsify.optim.slbi import SLBI
+from sparsify.optim.structure import penalty_of
+
+BLOCK = 1024
+
+
+class FusedSLBI(SLBI):
+    """SLBI whose structured parameters are read and written once a step: W, g, V and Z in, W, V and Z out.
+
+    These are 7 numbers a weight, where torch's fused SGD with momentum moves 5. The same update and the same state as
+    SLBI's, to rounding; what has no structure goes SLBI's way. Its parameters must lie on a GPU, without gaps.
+    """
+
+    def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        rest = []
+        for p in params:
+            penalty = penalty_of(p, group["penalty"])
+            if penalty is None:
+                rest.append(p)
+                continue
+            self._launch(group, p, _filters if penalty == "filter" else _weights)
+        if rest:
+            super()._move(group, rest)
+
+    def _launch(self, group: dict[str, Any], p: Tensor, kernel: triton.JITFunction) -> None:
+        state = self.state[p]
+        first = "momentum_buffer" not in state
+        if first:
+            state["momentum_buffer"] = torch.zeros_like(p)
+        if "z" not in state:
+            state["z"] = torch.zeros_like(p)
+        tensors = (p, p.grad, state["momentum_buffer"], state["z"])
+        if len({tensor.stride() for tensor in tensors}) > 1 or torch.empty_like(p).stride() != p.stride():
+            raise SparsifyError(
+                f"a parameter of shape {tuple(p.shape)}, its gradient and its state must lie alike in memory, without "
+                "gaps; SLBI itself takes them as they are"
+            )
+        rate = float(group["lr"])
+        size = p.numel() // len(p) if kernel is _filters else p.numel()
+        programs = len(p) if kernel is _filters else triton.cdiv(size, BLOCK)
+        kernel[(programs,)](
+            *tensors,
+            size,
+            group["weight_decay"] if p.ndim >= 2 else 0.0,
+            group["momentum"],
+            1.0 if first else 1.0 - group["dampening"],
+            rate * group["kappa"],
+            rate * group["path_scale"] / group["mu"],
+            group["kappa"],
+            group["threshold"],
+            BLOCK,
+        )
+
+
+@triton.jit
+def _update(w_ptr, g_ptr, v_ptr, z_ptr, at, inside, z, gamma, decay, momentum, kept, rate, path_rate, kappa):
+    w = tl.load(w_ptr + at, inside)
+    v = momentum * tl.load(v_ptr + at, inside) + kept * tl.load(g_ptr + at, inside) + decay * w
+    apart = w - gamma
+    tl.store(v_ptr + at, v, inside)
+    tl.store(w_ptr + at, w - rate * v - path_rate * kappa * apart, inside)
+    tl.store(z_ptr + at, z + path_rate * apart, inside)
+
+
+@triton.jit
+def _filters(
+    w_ptr, g_ptr, v_ptr, z_ptr, size, decay, momentum, kept, rate, path_rate, kappa, threshold, block: tl.constexpr
+):  # fmt: skip
+    # One program a filter: first ‖Z_i‖, then the update, for which Z_i is still in the cache.
+    begin = tl.program_id(0).to(tl.int64) * size
+    squares = tl.zeros((block,), z_ptr.dtype.element_ty)
+    for start in range(0, size, block):
+        at = start + tl.arange(0, block)
+        z = tl.load(z_ptr + begin + at, at < size, 0.0)
+        squares += z * z
+    norm = tl.sqrt(tl.sum(squares))
+    factor = kappa * tl.maximum(norm - threshold, 0.0) / tl.maximum(norm, threshold)
+    for start in range(0, size, block):
+        at = start + tl.arange(0, block)
+        inside = at < size
+        at += begin
+        z = tl.load(z_ptr + at, inside)
+        _update(
+            w_ptr, g_ptr, v_ptr, z_ptr, at, inside, z, factor * z, decay, momentum, kept, rate, path_rate, kappa
+        )  # fmt: skip
+
+
+@triton.jit
+def _weights(
+    w_ptr, g_ptr, v_ptr, z_ptr, size, decay, momentum, kept, rate, path_rate, kappa, threshold, block: tl.constexpr
+):  # fmt: skip
+    # One program a block of single weights.
+    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    inside = at < size
+    z = tl.load(z_ptr + at, inside)
+    left = tl.maximum(tl.abs(z) - threshold, 0.0)
+    gamma = kappa * tl.where(z > 0, left, -left)
+    _update(w_ptr, g_ptr, v_ptr, z_ptr, at, inside, z, gamma, decay, momentum, kept, rate, path_rate, kappa)
