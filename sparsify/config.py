@@ -24,6 +24,9 @@ from sparsify.schedules import SCHEDULES
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
+ADDED = ("augment",)
+"""Fields that runs trained before lack; they had the default."""
+
 PRECISIONS = ("exact", "fast")
 OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale")
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from sparsify.config import Config
+from sparsify.config import ADDED, Config
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.files import write_bytes, write_text
 from sparsify.inclusion import InclusionPath
@@ -62,7 +62,7 @@ class Run:
     def config(self) -> Config:
         """The Config that was trained. Raises SparsifyError if config.json is damaged."""
         values = self._json("config.json")
-        missing = {field.name for field in dataclasses.fields(Config)} - set(values)
+        missing = {field.name for field in dataclasses.fields(Config)} - set(values) - set(ADDED)
         if missing:
             raise self._damaged("config.json", f"it has no {', '.join(sorted(missing))}")
         try:
