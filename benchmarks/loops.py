@@ -26,7 +26,8 @@ from sparsify.devices import exactly, keep_freed_memory
 from sparsify.optim.groups import parameter_groups
 from sparsify.runs import Run
 from sparsify.seeds import permutation
-from sparsify.training import _Training, initial_model
+from sparsify.starting import initial_model
+from sparsify.training import _Training
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference import ReferenceSLBI

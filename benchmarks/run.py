@@ -35,7 +35,7 @@ from sparsify.environment import describe_environment
 from sparsify.nets import NETS
 from sparsify.optim.slbi import SLBI
 from sparsify.optim.slbi_adam import SLBIAdam
-from sparsify.training import initial_model
+from sparsify.starting import initial_model
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))

@@ -24,7 +24,7 @@ from sparsify.schedules import SCHEDULES
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-ADDED = ("augment",)
+ADDED = ("augment", "mask")
 """Fields that runs trained before lack; they had the default."""
 
 PRECISIONS = ("exact", "fast")
@@ -95,6 +95,9 @@ class Config:
         metadata={"help": "fraction of the training images held out; the test images are then never looked at"},
     )
     init: str | None = dataclasses.field(default=None, metadata={"help": "start from this run's weights"})
+    mask: str | None = dataclasses.field(
+        default=None, metadata={"help": "train under this mask, a file of `ticket`: what it removes stays 0"}
+    )
     precision: str = dataclasses.field(
         default="exact",
         metadata={"help": "exact (float32, deterministic) or fast (bfloat16 where it is safe)"},
@@ -112,6 +115,8 @@ class Config:
                 raise unknown(kind, name, choices)
         if self.init is not None and not (isinstance(self.init, str) and self.init):
             raise SparsifyError(f"--init is {self.init!r}; it must be the folder or the name of a run")
+        if self.mask is not None and not (isinstance(self.mask, str) and self.mask):
+            raise SparsifyError(f"--mask is {self.mask!r}; it must be the file of a mask")
         self._resolve_data()
         self._resolve_options()
         for name, low, high in (("epochs", 1, 10**6), ("batch_size", 1, 2**31 - 1), ("seed", 0, 2**63 - 1)):

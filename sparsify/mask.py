@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
+from sparsify.files import write_tensors
 
 Mask = dict[str, Tensor]
 """`{parameter name: bool tensor of its shape}`; True is kept, a parameter that is not named is kept whole."""
@@ -25,6 +29,23 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     drop = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     drop[order[:count]] = True
     return drop.view(scores.shape)
+
+
+def save_mask(path: Path, mask: Mask) -> Path:
+    """Write a mask as safetensors, in one step, and return the path."""
+    write_tensors(path, mask)
+    return path
+
+
+def load_mask(path: Path) -> Mask:
+    """The inverse of `save_mask`. Raises SparsifyError if the file is missing, damaged or no mask."""
+    try:
+        mask = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SparsifyError(f"the mask {path} is missing or damaged: {error}") from error
+    if not mask or any(keep.dtype != torch.bool for keep in mask.values()):
+        raise SparsifyError(f"{path} is no mask: it must hold tensors of bool")
+    return mask
 
 
 @torch.no_grad()

@@ -19,8 +19,9 @@ from sparsify.optim.structure import support
 from sparsify.pruning import RATIOS, prune
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
+from sparsify.starting import initial_model
 from sparsify.sweep import Sweep, sweep_id
-from sparsify.training import Listener, initial_model, train
+from sparsify.training import Listener, train
 from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
 from sparsify.viz.style import save

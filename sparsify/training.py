@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import math
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -22,7 +20,7 @@ from torch.optim import Optimizer
 from sparsify.checkpoint import FILE as CHECKPOINT
 from sparsify.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.config import Config
-from sparsify.data import AUGMENTATIONS, FOLDER, DataNotFoundError, load_dataset
+from sparsify.data import AUGMENTATIONS, FOLDER, load_dataset
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
@@ -31,12 +29,13 @@ from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import evaluate
 from sparsify.files import write_tensors
 from sparsify.inclusion import PathRecorder, path_times, predict_entry
-from sparsify.nets import NETS
+from sparsify.mask import Mask, apply_mask
 from sparsify.optim import OPTIMIZERS
 from sparsify.optim.split import SplitOptimizer
-from sparsify.runs import Run, find_run
+from sparsify.runs import Run
 from sparsify.schedules import SCHEDULES
 from sparsify.seeds import key, permutation
+from sparsify.starting import build, initial_weights, load_weights, mask_of, named_data
 
 TICK = 20  # steps between two calls of the listener
 
@@ -71,8 +70,9 @@ def train(
     SparsifyError for absent devices, data and runs, and while another process trains the same run.
     """
     where = resolve_device(device)
-    config = _named_data(config, data_dir)
-    config, initial = _initial_weights(config, Path(runs_dir))
+    config = named_data(config, data_dir)
+    config, initial = initial_weights(config, Path(runs_dir))
+    config, mask = mask_of(config, Path(runs_dir))
     run = Run(Path(runs_dir) / config.name)
     if run.status != "unfinished":
         run.verify()
@@ -85,62 +85,19 @@ def train(
         return run
     dataset = load_dataset(config.data, data_dir)
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
-    model = _build(config, dataset)
+    model = build(config, dataset)
     if initial is not None:
-        _load_weights(model, initial, config)
+        load_weights(model, initial, config)
+    if mask is not None:
+        apply_mask(model, mask)
     if where.type == "cpu":
         keep_freed_memory()
     with run.lock():
         if run.status == "unfinished":  # another process may have finished it while this one waited
             with exactly(config.precision):
                 images = dataset.sha256() if config.data.startswith(FOLDER) else None
-                _Training(run, config, data.to(where), model.to(where), where, images).train(listener)
+                _Training(run, config, data.to(where), model.to(where), where, images, mask).train(listener)
     return run
-
-
-def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
-    """The network that a training of this Config starts from, `init` left aside."""
-    config = _named_data(config, data_dir)
-    return _build(config, load_dataset(config.data, data_dir))
-
-
-def _build(config: Config, dataset: Dataset) -> nn.Module:
-    """The Config's network with the initial weights of its seed; torch's own generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(config.seed, "init"))
-        return NETS[config.model](dataset.shape, len(dataset.classes))
-
-
-def _named_data(config: Config, data_dir: Path | str | None) -> Config:
-    """ "auto" becomes mnist, or digits, with a warning, where that is not to be had."""
-    if config.data != "auto":
-        return config
-    try:
-        load_dataset("mnist", data_dir)
-        return dataclasses.replace(config, data="mnist")
-    except DataNotFoundError as error:
-        warnings.warn(f"DIGITS INSTEAD OF MNIST: {error}", SparsifyWarning, stacklevel=3)
-        return dataclasses.replace(config, data="digits")
-
-
-def _initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
-    """`init` becomes <run's name>@<8 hex digits of the weights' sum>, so that the Config names what it starts from."""
-    if config.init is None:
-        return config, None
-    name, digest = re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", config.init, re.DOTALL).groups()
-    parent = find_run(name, runs_dir)
-    weights = parent.model().state_dict()
-    found = parent.sha256("model.safetensors")[:8]
-    if digest and digest != found:
-        raise SparsifyError(f"--init {config.init}: the weights of {parent.path} are {found} now; name the run alone")
-    return dataclasses.replace(config, init=f"{parent.name}@{found}"), weights
-
-
-def _load_weights(model: nn.Module, weights: dict[str, Tensor], config: Config) -> None:
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise SparsifyError(f"--init {config.init} does not fit {config.model} on {config.data}") from error
 
 
 class _Training:
@@ -154,11 +111,15 @@ class _Training:
         model: nn.Module,
         device: torch.device,
         images_sha256: str | None = None,
+        mask: Mask | None = None,
     ) -> None:
         self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
+        if mask is not None:
+            on_device = {name: keep.to(device) for name, keep in mask.items()}
+            self.optimizer.register_step_post_hook(lambda *_: apply_mask(self.model, on_device))
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])

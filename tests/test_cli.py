@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -22,10 +23,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from sparsify import console
 from sparsify.cli import main
 from sparsify.config import OPTIONS, Config
+from sparsify.mask import save_mask
 from sparsify.optim import OPTIMIZERS
 
 QUICK = "--data digits --epochs 1 --device cpu"
@@ -185,6 +188,7 @@ def test_every_field_of_config_reaches_the_run(runs, sparsify):
         **{"model": "lenet", "data": "digits", "opt": "sgd-pull", "epochs": 1, "batch_size": 512, "lr": 0.01},
         **{"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5, "val": 0.25},
         **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
+        "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
     }
     assert set(values) == {field.name for field in dataclasses.fields(Config)}
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
@@ -192,6 +196,8 @@ def test_every_field_of_config_reaches_the_run(runs, sparsify):
     (folder,) = runs.glob("lenet-digits-sgd-pull-s4-*")
     found = json.loads((folder / "config.json").read_text())
     assert found.pop("init").startswith(values.pop("init"))
+    assert re.fullmatch(r"runs/a\.safetensors@[0-9a-f]{8}", found.pop("mask"))
+    values.pop("mask")
     assert found == values
 
 

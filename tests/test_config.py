@@ -224,6 +224,7 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "seed": 1,
         "val": 0.1,
         "init": "a-run",
+        "mask": "a-mask",
         "precision": "fast",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config)]

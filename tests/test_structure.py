@@ -20,7 +20,7 @@ LAYERS = [
     {"study"},
     {"viz"},
     {"parallel"},
-    {"training", "pruning", "analysis"},
+    {"training", "starting", "pruning", "analysis"},
     {"runs", "criteria", "inclusion", "cost", "sweep", "evaluation", "checkpoint", "environment"},
     {"config"},
     {"mask", "layers", "nets", "modules", "data", "optim", "schedules", "seeds", "devices", "ratios"},

@@ -1,6 +1,7 @@
 """Training: resume to the bit, divergence, initial weights, the predictor's warning, validation."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -17,8 +18,11 @@ from PIL import Image
 from sparsify import Config, load, train
 from sparsify import data as data_module
 from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.files import write_tensors
+from sparsify.mask import save_mask
 from sparsify.modules import FullConv2d
 from sparsify.runs import Run, find_run, list_runs, newest_run
+from sparsify.training import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}
@@ -323,3 +327,49 @@ def test_fast_is_as_accurate_as_exact_and_keeps_weights_and_z_in_float32(tmp_pat
     assert min(means) > 0.93
     assert abs(means[0] - means[1]) < 0.015
     assert not torch.equal(*weights)
+
+
+def test_what_a_mask_removes_stays_exactly_zero_also_after_a_resume(tmp_path):
+    mask = {"conv3.weight": torch.ones(120, 16, 5, 5, dtype=torch.bool), "fc1.weight": torch.rand(84, 120) > 0.5}
+    mask["conv3.weight"][::3] = False
+    path = save_mask(tmp_path / "masks" / "half.safetensors", mask)
+    config = Config(opt="slbi-adam", mask=str(path), **SHORT)
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(config, runs_dir=tmp_path, listener=stop)
+    run = train(config, runs_dir=tmp_path)
+    weights = run.tensors("model.safetensors")
+    for name, keep in mask.items():
+        assert not weights[name][~keep].any()
+        assert weights[name][keep].all()
+    assert run.config.mask == f"masks/half.safetensors@{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    assert train(run.config, runs_dir=tmp_path).path == run.path
+    assert files(run) == files(train(config, runs_dir=tmp_path / "elsewhere"))
+    save_mask(path, {**mask, "fc2.bias": torch.zeros(10, dtype=torch.bool)})
+    with pytest.raises(SparsifyError, match=r"the sum of .*half.safetensors is [0-9a-f]{8} now; name the file alone"):
+        train(run.config, runs_dir=tmp_path)
+
+
+def test_masks_that_do_not_fit_are_refused(tmp_path):
+    def refused(mask: str) -> str:
+        with pytest.raises(SparsifyError) as caught:
+            train(Config(opt="sgd", mask=mask, **SHORT), runs_dir=tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+        return str(caught.value)
+
+    assert "is missing or damaged" in refused(str(tmp_path / "nowhere.safetensors"))
+    (tmp_path / "noise.safetensors").write_bytes(b"noise")
+    assert "is missing or damaged" in refused(str(tmp_path / "noise.safetensors"))
+    write_tensors(tmp_path / "floats.safetensors", {"conv1.weight": torch.zeros(6, 1, 5, 5)})
+    assert "is no mask: it must hold tensors of bool" in refused(str(tmp_path / "floats.safetensors"))
+    save_mask(tmp_path / "other.safetensors", {"conv9.weight": torch.zeros(2, dtype=torch.bool)})
+    assert "the mask names 'conv9.weight', which the network does not have" in refused(
+        str(tmp_path / "other.safetensors")
+    )

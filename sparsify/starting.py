@@ -1,0 +1,80 @@
+"""What a training starts from: the data, the network with its initial weights, and the mask."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsify.config import Config
+from sparsify.data import DataNotFoundError, load_dataset
+from sparsify.data.dataset import Dataset
+from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.mask import Mask, load_mask
+from sparsify.nets import NETS
+from sparsify.runs import find_run
+from sparsify.seeds import key
+
+
+def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
+    """The network that a training of this Config starts from, `init` left aside."""
+    config = named_data(config, data_dir)
+    return build(config, load_dataset(config.data, data_dir))
+
+
+def build(config: Config, dataset: Dataset) -> nn.Module:
+    """The Config's network with the initial weights of its seed; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(config.seed, "init"))
+        return NETS[config.model](dataset.shape, len(dataset.classes))
+
+
+def named_data(config: Config, data_dir: Path | str | None) -> Config:
+    """ "auto" becomes mnist, or digits, with a warning, where that is not to be had."""
+    if config.data != "auto":
+        return config
+    try:
+        load_dataset("mnist", data_dir)
+        return dataclasses.replace(config, data="mnist")
+    except DataNotFoundError as error:
+        warnings.warn(f"DIGITS INSTEAD OF MNIST: {error}", SparsifyWarning, stacklevel=3)
+        return dataclasses.replace(config, data="digits")
+
+
+def initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
+    """`init` becomes <run's name>@<8 hex digits of the weights' sum>, so that the Config names what it starts from."""
+    if config.init is None:
+        return config, None
+    name, digest = re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", config.init, re.DOTALL).groups()
+    parent = find_run(name, runs_dir)
+    weights = parent.model().state_dict()
+    found = parent.sha256("model.safetensors")[:8]
+    if digest and digest != found:
+        raise SparsifyError(f"--init {config.init}: the weights of {parent.path} are {found} now; name the run alone")
+    return dataclasses.replace(config, init=f"{parent.name}@{found}"), weights
+
+
+def mask_of(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
+    """`mask` becomes <folder>/<file>@<8 hex digits of its sum>, so that the Config names what it trains under."""
+    if config.mask is None:
+        return config, None
+    name, digest = re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", config.mask, re.DOTALL).groups()
+    path = next((path for path in (Path(name), runs_dir / name) if path.is_file()), Path(name))
+    mask = load_mask(path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    if digest and digest != found:
+        raise SparsifyError(f"--mask {config.mask}: the sum of {path} is {found} now; name the file alone")
+    where = path.resolve()
+    return dataclasses.replace(config, mask=f"{where.parent.name}/{where.name}@{found}"), mask
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], config: Config) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SparsifyError(f"--init {config.init} does not fit {config.model} on {config.data}") from error
