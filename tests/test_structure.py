@@ -21,7 +21,7 @@ LAYERS = [
     {"viz"},
     {"parallel"},
     {"training", "starting", "pruning", "analysis"},
-    {"runs", "criteria", "inclusion", "cost", "sweep", "evaluation", "checkpoint", "environment"},
+    {"runs", "criteria", "inclusion", "cost", "sweep", "evaluation", "latency", "checkpoint", "environment"},
     {"config"},
     {"mask", "layers", "nets", "modules", "data", "optim", "schedules", "seeds", "devices", "ratios"},
     {"files"},
