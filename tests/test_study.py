@@ -60,7 +60,8 @@ def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
 
 
 def test_the_short_vgg_study_has_a_path_of_the_same_length_in_half_the_epochs():
-    for long, short in zip(load_study("vgg-cifar10").arms, load_study("vgg-cifar10-short").arms, strict=True):
+    whole, half = load_study("vgg-cifar10").arms[:4], load_study("vgg-cifar10-short").arms
+    for long, short in zip(whole, half, strict=True):
         one, other = long.configs[0], short.configs[0]
         mu = None if one.mu is None else one.mu / 2
         assert dataclasses.replace(one, epochs=one.epochs // 2, mu=mu) == other
