@@ -20,7 +20,7 @@ LAYERS = [
     {"study"},
     {"viz"},
     {"parallel"},
-    {"training", "starting", "pruning", "analysis"},
+    {"training", "starting", "finetuning", "pruning", "analysis"},
     {"runs", "criteria", "inclusion", "cost", "sweep", "evaluation", "latency", "checkpoint", "environment"},
     {"config"},
     {"mask", "layers", "nets", "modules", "data", "optim", "schedules", "seeds", "devices", "ratios"},
