@@ -21,6 +21,7 @@ _EXPORTS = {
     "load": "sparsify.runs",
     "load_dataset": "sparsify.data",
     "prune": "sparsify.pruning",
+    "shrink": "sparsify.shrinking",
     "train": "sparsify.training",
     "train_all": "sparsify.parallel",
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch_pruning as tp
@@ -33,6 +34,20 @@ class Cut:
     layer: Layer
     grain: str
     drop: Tensor
+
+
+class Member(NamedTuple):
+    """What removing outputs of a layer takes from one module: its outputs (channels of a normalisation), or its inputs.
+
+    `index[i]` goes because output `root[i]` of the layer does, None where that is not known. `cut` is Torch-Pruning's
+    function that removes indices from the module, or from another one of its shape.
+    """
+
+    module: nn.Module
+    output_side: bool
+    index: Tensor
+    root: list[int | None]
+    cut: Callable[[nn.Module, Sequence[int]], nn.Module]
 
 
 class Structure:
@@ -72,7 +87,7 @@ class Structure:
             if cut.grain == "weight":
                 keep &= ~cut.drop
                 continue
-            for module, output_side, index in self._group(cut.layer, cut.drop):
+            for module, output_side, index, *_ in self.group(cut.layer, cut.drop):
                 if output_side:
                     self._warn_of_norm(module)
                     for name, parameter in module.named_parameters(self._names[module], recurse=False):
@@ -86,7 +101,7 @@ class Structure:
     def scale(self, layer: Layer) -> Tensor | None:
         """γ of the normalisation of each output of a layer, (outputs,); None if there is none."""
         outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
-        for module, output_side, index in self._group(layer, outputs):
+        for module, output_side, index, *_ in self.group(layer, outputs):
             if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
                 return module.weight.detach()[index]
         return None
@@ -144,8 +159,11 @@ class Structure:
         )
         return Cost(params, macs)
 
-    def _group(self, layer: Layer, goes: Tensor) -> list[tuple[nn.Module, bool, Tensor]]:
-        """(module, whether its outputs go, indices) for each member of the dependency group that has parameters."""
+    def group(self, layer: Layer, goes: Tensor) -> list[Member]:
+        """The members with parameters of the dependency group of these outputs (True goes), one for each side.
+
+        Raises SparsifyError where the group cannot be followed, masked and counted.
+        """
         index = goes.nonzero().flatten().tolist()
         if not index:
             return []
@@ -154,14 +172,14 @@ class Structure:
             raise _refusal(layer, "the network's output does not depend on it, or not so that autograd sees it")
         function = tp.prune_conv_out_channels if layer.is_convolution else tp.prune_linear_out_channels
         members = []
-        for dependency, indices in graph.get_pruning_group(layer.module, function, index):
-            module = dependency.target.module
+        for item in graph.get_pruning_group(layer.module, function, index):
+            module, function = item.dep.target.module, item.dep.pruning_fn
             reason = self._obstacle(module)
             if reason:
                 raise _refusal(layer, reason)
             if _has_channels(module):
-                where = torch.tensor(indices, device=goes.device)
-                members.append((module, graph.is_out_channel_pruning_fn(dependency.pruning_fn), where))
+                where, side = torch.tensor(item.idxs, device=goes.device), graph.is_out_channel_pruning_fn(function)
+                members.append(Member(module, side, where, item.root_idxs, function))
         return members
 
     def _obstacle(self, member: object) -> str:

@@ -110,12 +110,26 @@ def make_mask(
 
     `example` is one normalised input with a batch dimension. Ratio 0 keeps everything.
     """
-    (ratio,) = parse_ratios(ratio)
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
-    found = find_layers(model, layers)
-    structure = Structure(model, example)
+    cuts = cuts_of(subject, example, layers=layers, ratio=ratio, criterion=criterion, grain=grain)
+    return Structure(model, example).remove(cuts)[0]
+
+
+def cuts_of(
+    subject: Subject,
+    example: Tensor,
+    *,
+    layers: str | Sequence[str],
+    ratio: float,
+    criterion: str = "magnitude",
+    grain: str = "auto",
+) -> list[Cut]:
+    """What one point removes from each of `layers`; as for `make_mask`, with the subject's path and seed."""
+    (ratio,) = parse_ratios(ratio)
+    found = find_layers(subject.model, layers, subject.name)
+    structure = Structure(subject.model, example)
     scores = {n: score(subject, layer, structure, criterion=criterion, grain=grain) for n, layer in found.items()}
-    return structure.remove(_cuts(found, scores, ratio, grain))[0]
+    return _cuts(found, scores, ratio, grain)
 
 
 def _cuts(layers: Mapping[str, Layer], scores: Mapping[str, Tensor], ratio: float, grain: str) -> list[Cut]:

@@ -27,6 +27,7 @@ from sparsify.files import write_bytes, write_text
 from sparsify.inclusion import InclusionPath
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
+from sparsify.shrunk import is_shrunk, load_shrunk
 
 METRICS = (
     "epoch",
@@ -290,5 +291,10 @@ def find_run(name: str, runs_dir: Path) -> Run:
 
 
 def load(run: Run | Path | str, runs_dir: Path | str = "runs") -> nn.Module:
-    """The trained network of a run, given as a Run, a folder or the beginning of a name."""
-    return (run if isinstance(run, Run) else find_run(str(run), Path(runs_dir))).model()
+    """The trained network of a run, given as a Run, a folder or the beginning of a name; or a shrunk one, by folder."""
+    if isinstance(run, Run):
+        return run.model()
+    for folder in (Path(run), Path(runs_dir) / run):
+        if is_shrunk(folder):
+            return load_shrunk(folder)
+    return find_run(str(run), Path(runs_dir)).model()

@@ -32,7 +32,7 @@ from sparsify.mask import save_mask
 from sparsify.optim import OPTIMIZERS
 
 QUICK = "--data digits --epochs 1 --device cpu"
-COMMANDS = ("train", "prune", "runs", "study", "viz", "viz filters", "viz curves", "viz sweep", "viz path")
+COMMANDS = ("train", "prune", "export", "runs", "study", "viz", "viz filters", "viz curves", "viz sweep", "viz path")
 FLAGS = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(Config)]
 
 

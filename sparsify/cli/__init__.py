@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from sparsify import console
 from sparsify.cli import viz
 from sparsify.cli.choice import RunsDir, finished_run
+from sparsify.cli.shrink import export, shrink_run, the_point
 from sparsify.config import Config, Whole, parse_seeds
 from sparsify.errors import SparsifyError
 
@@ -28,6 +30,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
+app.command(export)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,18 +115,29 @@ def prune(
     recalibrate_bn: Annotated[
         bool, Parameter(help="also with BatchNorm's statistics re-estimated on training images", negative=())
     ] = False,
+    shrink: Annotated[
+        bool, Parameter(help="also save the network without what one ratio removes, checked", negative=())
+    ] = False,
     where: Where = _HERE,
 ) -> int:
     """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
     from sparsify.pruning import prune as prune_run
+    from sparsify.pruning import subject_of
     from sparsify.tables import sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
     if not layers:
         raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(_names(chosen))}")
-    with console.counting("pruning", lambda: _announce(chosen, layers, newest=run is None)) as listener:
+    target, announce = chosen, functools.partial(_announce, chosen, layers, newest=run is None)
+    if shrink:
+        ratio = the_point(layers, ratios, draws)
+        target = subject_of(chosen, device=where.device, data_dir=where.data_dir)
+        announce()
+        how = {"layers": layers[0], "ratio": ratio, "criterion": criterion, "grain": grain}
+        shrunk, network = shrink_run(chosen, target, **how)  # before the sweep: if it is refused nothing is done
+    with console.counting("pruning", (lambda: None) if shrink else announce) as listener:
         sweep = prune_run(
-            chosen,
+            target,
             layers=layers,
             ratios=ratios,
             criterion=criterion,
@@ -139,6 +153,10 @@ def prune(
         console.show(table)
     console.say("* theoretical: multiply-accumulates of convolutions and fully connected layers, before ÷ after")
     console.say(f"written: {path}")
+    if shrink:
+        folder = shrunk.save(path.with_name(f"shrunk-{sweep.id}"), network)
+        console.say(f"written: {folder}; sparsify.load() reads it, sparsify export {folder} --onnx hands it on")
+        return 0
     if len(sweep.layer_sets) == 1:
         console.say(f"another set beside it: --layers {sweep.layer_sets[0]} --layers {_another(chosen, sweep)}")
     return 0

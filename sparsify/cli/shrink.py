@@ -1,0 +1,113 @@
+"""What `prune --shrink` says and does, and `export`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from sparsify import console
+from sparsify.cli.choice import RunsDir, finished_run
+from sparsify.errors import SparsifyError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparsify.pruning import Subject
+    from sparsify.runs import Run
+    from sparsify.shrunk import Shrunk
+
+IMAGES = 64
+"""How many images the masked and the shrunk network are compared on."""
+
+
+def the_point(layers: Sequence[str], ratios: str, draws: int) -> float:
+    """The one ratio above 0. Raises SparsifyError unless there are one of it, one set of layers and one draw."""
+    from sparsify.ratios import parse_ratios
+
+    above = [ratio for ratio in parse_ratios(ratios) if ratio > 0]
+    if len(above) != 1:
+        listed = ", ".join(f"{ratio:g}" for ratio in above) or "none"
+        raise SparsifyError(f"--shrink needs one ratio above 0, as in --ratios 0.6; these are: {listed}")
+    if len(dict.fromkeys(layers)) != 1:
+        raise SparsifyError(f"--shrink needs one set of layers; these are {len(layers)}: {'; '.join(layers)}")
+    if draws != 1:
+        raise SparsifyError(f"--shrink needs one draw; --draws is {draws}")
+    return above[0]
+
+
+def shrink_run(
+    run: Run, subject: Subject, *, layers: str, ratio: float, criterion: str, grain: str
+) -> tuple[Shrunk, nn.Module]:
+    """One point of a run, removed for real and checked; says what goes before it does. Raises SparsifyError."""
+    from sparsify.pruning import cuts_of
+    from sparsify.shrinking import agreement, plan_removal, remaining_zeros, remove_outputs, require_agreement
+    from sparsify.shrunk import Shrunk
+
+    model, images = subject.model, subject.normalise(subject.split.images[:IMAGES])
+    cuts = cuts_of(subject, images[:1], layers=layers, ratio=ratio, criterion=criterion, grain=grain)
+    removal = plan_removal(model, cuts, images)
+    for group in removal.coupled:
+        loses = (f"{name} ({len(removal.outputs[name])} of {len(model.get_submodule(name).weight)})" for name in group)
+        console.say(f"coupled, so their channels go together: {', '.join(loses)}")
+    small = remove_outputs(model, removal.outputs, images, mask=removal.mask)
+    difference = agreement(model, removal.mask, small, images)
+    require_agreement(difference)
+    before, after = (sum(p.numel() for p in network.parameters()) for network in (model, small))
+    console.say(f"shrunk: {before:,} → {after:,} parameters")
+    for name, (zeros, total) in remaining_zeros(model, removal, images).items():
+        console.say(f"  {name}: {zeros:,} of {total:,} stay as zeros, because they are not removed as whole outputs")
+    console.say(
+        f"checked on {len(images)} images: masked and shrunk logits differ by no more than {difference:.1e} of the "
+        f"largest"
+    )
+    summary = run.summary
+    facts = Shrunk(
+        model=run.config.model,
+        shape=tuple(summary["shape"]),
+        classes=tuple(summary["classes"]),
+        removed=removal.outputs,
+        run=run.name,
+        layers=layers,
+        ratio=ratio,
+        criterion=criterion,
+        grain=grain,
+        params_before=before,
+        params_after=after,
+        difference=difference,
+    )
+    return facts, small
+
+
+def export(
+    folder: str | None = None,
+    /,
+    *,
+    onnx: Annotated[bool, Parameter(help="write model.onnx, checked against onnxruntime", negative=())] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
+    """Write a run (the newest unless one is named), or a shrunk network's folder, in a form for other software."""
+    import torch
+
+    from sparsify.export import INPUT, OUTPUT, to_onnx
+    from sparsify.files import write_bytes
+    from sparsify.seeds import generator
+    from sparsify.shrunk import Shrunk, is_shrunk, load_shrunk
+
+    if not onnx:
+        raise SparsifyError("export needs a format; there is one: --onnx")
+    if folder is not None and is_shrunk(Path(folder)):
+        network, shape, place = load_shrunk(Path(folder)), Shrunk.read(Path(folder)).shape, Path(folder)
+    else:
+        run = finished_run(folder, runs_dir)
+        network, shape, place = run.model(), tuple(run.summary["shape"]), run.output(runs_dir)
+    inputs = torch.randn(8, *shape, generator=generator(0, "export"))
+    content, difference = to_onnx(network, inputs)
+    write_bytes(place / "model.onnx", content)
+    console.say(
+        f"checked with onnxruntime: its logits differ from torch's by no more than {difference:.1e} of the largest"
+    )
+    console.say(f"written: {place / 'model.onnx'}; {INPUT} (n, {', '.join(map(str, shape))}), normalised → {OUTPUT}")
+    return 0
