@@ -17,7 +17,8 @@ from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError
 from sparsify.layers import Layer
 from sparsify.mask import lowest, removed_count
-from sparsify.pruning import Subject, score
+from sparsify.pruning import Subject
+from sparsify.scoring import score
 from sparsify.seeds import generator
 
 INF = math.inf
@@ -40,6 +41,12 @@ def filters(*rows: list[float]) -> Tensor:
 
 def scores(criterion: str, *args: object, **path: object) -> list:
     return CRITERIA[criterion](scored(*args, **path)).tolist()
+
+
+def ranks(criterion: str, *args: object, **path: object) -> list:
+    """Which grain goes first (0), second, …; ties by index."""
+    found = CRITERIA[criterion](scored(*args, **path))
+    return found.flatten().argsort(stable=True).argsort().view(found.shape).tolist()
 
 
 def test_magnitude_is_the_l2_norm_of_a_filter_or_neuron_and_the_size_of_a_weight():
@@ -65,39 +72,39 @@ def test_magnitude_and_l1_can_differ():
 def test_entry_keeps_what_entered_first_and_among_equals_the_largest():
     """What never entered goes first, then what entered at 10, then of the two that entered at 3 the smaller norm."""
     weight = filters([9, 0], [0, 2], [1, 0], [0, 5])
-    assert scores("entry", weight, "filter", entry=[INF, 3, 3, 10]) == [0, 3, 2, 1]
+    assert ranks("entry", weight, "filter", entry=[INF, 3, 3, 10]) == [0, 3, 2, 1]
 
 
 def test_entry_breaks_the_ties_of_what_never_entered_by_norm():
-    assert scores("entry", filters([2, 0], [1, 0], [3, 0]), "filter", entry=[INF, INF, INF]) == [1, 0, 2]
+    assert ranks("entry", filters([2, 0], [1, 0], [3, 0]), "filter", entry=[INF, INF, INF]) == [1, 0, 2]
 
 
 def test_entry_of_single_weights():
     weight, entry = [[5, 1], [2, 9]], [[INF, 7], [7, INF]]
-    assert scores("entry", weight, "weight", entry=entry) == [[0, 2], [3, 1]]
+    assert ranks("entry", weight, "weight", entry=entry) == [[0, 2], [3, 1]]
 
 
 def test_a_neuron_enters_with_its_first_weight():
     entry = [[INF, 7], [5, INF], [INF, INF]]
-    assert scores("entry", [[1, 1], [1, 1], [9, 9]], "neuron", entry=entry) == [1, 2, 0]
+    assert ranks("entry", [[1, 1], [1, 1], [9, 9]], "neuron", entry=entry) == [1, 2, 0]
 
 
 def test_a_single_weight_of_a_convolution_enters_with_its_filter():
-    assert scores("entry", filters([5, 1], [2, 9]), "weight", entry=[4, INF]) == [[[[3, 2]]], [[[0, 1]]]]
+    assert ranks("entry", filters([5, 1], [2, 9]), "weight", entry=[4, INF]) == [[[[3, 2]]], [[[0, 1]]]]
 
 
 def test_gamma_orders_by_gamma_and_then_by_z():
     """The first two filters are outside the support; the first's Z is nearer to entering."""
     weight = filters([9, 9], [9, 9], [1, 1], [1, 2])
     gamma, z = filters([0, 0], [0, 0], [2, 0], [0, 0.5]), filters([0.5, 0], [0.2, 0], [3, 0], [0, 1.5])
-    assert scores("gamma", weight, "filter", gamma=gamma, z=z) == [1, 0, 3, 2]
+    assert ranks("gamma", weight, "filter", gamma=gamma, z=z) == [1, 0, 3, 2]
 
 
 def test_gamma_of_single_weights_and_neurons():
     """The second neuron's Z is the larger, but nothing of it is in the support."""
     gamma, z = [[0, -0.2], [0, 0]], [[-0.5, -1.2], [0.95, 0.9]]
-    assert scores("gamma", torch.ones(2, 2), "weight", gamma=gamma, z=z) == [[0, 3], [2, 1]]
-    assert scores("gamma", torch.ones(2, 2), "neuron", gamma=gamma, z=z) == [1, 0]
+    assert ranks("gamma", torch.ones(2, 2), "weight", gamma=gamma, z=z) == [[0, 3], [2, 1]]
+    assert ranks("gamma", torch.ones(2, 2), "neuron", gamma=gamma, z=z) == [1, 0]
 
 
 @pytest.mark.parametrize("criterion", ["entry", "gamma"])
@@ -115,21 +122,28 @@ def test_what_needs_no_path_works_without_one(criterion):
     assert CRITERIA[criterion](scored(filters([1, 2], [3, 4]), "filter")).shape == (2,)
 
 
-def test_lexicographic_ranks_with_ties_by_index():
-    """In order: (0, 2), (0, 5), (1, 5), (1, 5)."""
-    assert lexicographic(torch.tensor([1.0, 0, 1, 0]), torch.tensor([5.0, 5, 5, 2])).tolist() == [2, 1, 3, 0]
+def test_lexicographic_orders_by_the_first_and_then_by_the_second():
+    """In order: (0, 2), (0, 5), and twice (1, 5)."""
+    found = lexicographic(torch.tensor([1.0, 0, 1, 0]), torch.tensor([5.0, 5, 5, 2]))
+    assert found.argsort(stable=True).tolist() == [3, 1, 0, 2]
+    assert found[0] == found[2]
 
 
-@given(st.lists(st.tuples(st.sampled_from([-INF, -7, -3, 0, 2]), st.integers(0, 3)), min_size=1, max_size=40))
+FLOATS = st.one_of(
+    st.sampled_from([-INF, INF, -0.0, 0.0, 1e-45, -1e-45, 3e38, 16777217.0]), st.integers(-3, 3), st.floats(width=32)
+).filter(lambda value: value == value)
+
+
+@given(st.lists(st.tuples(FLOATS, FLOATS), min_size=1, max_size=40))
 def test_lexicographic_is_pythons_order_of_tuples(pairs):
-    ranks = lexicographic(*torch.tensor(pairs, dtype=torch.float32).T)
-    expected = sorted(range(len(pairs)), key=lambda index: (*pairs[index], index))
-    assert ranks.argsort().tolist() == expected
-
-
-def test_lexicographic_ranks_are_exact_for_any_number_of_grains():
-    """VGG's first fully connected layer has 10⁸ weights; float32 counts to 2²⁴ only."""
-    assert lexicographic(torch.zeros(3), torch.zeros(3)).dtype == torch.int64
+    """Of any float32, and with equal numbers for equal pairs, so that grains of several layers compare."""
+    first, second = torch.tensor(pairs, dtype=torch.float32).T
+    numbers = lexicographic(first, second).tolist()
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert sorted(range(len(pairs)), key=lambda i: (pairs[i], i)) == sorted(
+        range(len(pairs)), key=lambda i: (numbers[i], i)
+    )
+    assert [[a == b for a in pairs] for b in pairs] == [[a == b for a in numbers] for b in numbers]
 
 
 def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
