@@ -89,6 +89,12 @@ def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the 
     return found
 
 
+def find_sets(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, dict[str, Layer]]:
+    """Sets of layers as `find_layers` finds them, each once, by their names with commas: one text is one set."""
+    sets = [asked] if isinstance(asked, str) else list(asked) or [""]
+    return {",".join(found): found for found in (find_layers(model, names, where) for names in sets)}
+
+
 def _matches(pattern: str, names: dict[str, Layer], where: str) -> list[str]:
     """What "all" or a glob stands for: a name a layer, the module's own before an ordinal, in the network's order."""
     if pattern != "all" and not set(pattern) & set("*?["):

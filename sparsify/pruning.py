@@ -19,7 +19,7 @@ from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.evaluation import batch_norms, evaluate, recalibrated
-from sparsify.layers import GRAINS, Layer, find_layers
+from sparsify.layers import GRAINS, Layer, find_layers, find_sets
 from sparsify.mask import Mask, masked
 from sparsify.optim.structure import penalty_of, shrink
 from sparsify.ratios import parse_ratios
@@ -110,7 +110,7 @@ def make_mask(
     (ratio,) = parse_ratios(ratio)
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
     found = find_layers(model, layers)
-    _check_scope(scope, [found], grain)
+    check_scope(scope, [found], grain)
     structure = Structure(model, example)
     selection = Selection(criterion, scorer(subject, structure, grain)(found, criterion), scope, reverse)
     return structure.remove(_cuts(found, selection, ratio, grain))[0]
@@ -121,7 +121,8 @@ def _cuts(layers: Mapping[str, Layer], selection: Selection, ratio: float, grain
     return [Cut(layer, layer.grain(grain), drops[name]) for name, layer in layers.items()]
 
 
-def _check_scope(scope: str, sets: Iterable[Mapping[str, Layer]], grain: str) -> None:
+def check_scope(scope: str, sets: Iterable[Mapping[str, Layer]], grain: str) -> None:
+    """Raise SparsifyError for an unknown scope; warn where "global" compares grains of different kinds."""
     if scope not in SCOPES:
         raise unknown("scope", scope, SCOPES)
     for layers in sets if scope == "global" else ():
@@ -175,9 +176,8 @@ def prune(
     draws = _check_draws(draws, criterion, controls)
     points = parse_ratios(ratios)
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
-    sets = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers)) or [""]
-    found = {",".join(layers): layers for layers in (find_layers(subject.model, names, subject.name) for names in sets)}
-    _check_scope(scope, found.values(), grain)
+    found = find_sets(subject.model, layers, subject.name)
+    check_scope(scope, found.values(), grain)
     if recalibrate_bn and not batch_norms(subject.model):
         raise SparsifyError(f"--recalibrate-bn: {subject.name} has no BatchNorm with statistics to re-estimate")
     if recalibrate_bn and subject.training_images is None:

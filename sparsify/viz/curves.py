@@ -70,8 +70,14 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
         return drawing
 
 
+_CONTROL_STYLES = ("--", ":")  # of "random" and of the opposite order
+
+
 def sweep_figure(groups: Mapping[str, Sequence[Sweep]], *, title: str, held_out: str = "test") -> Figure:
-    """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps)."""
+    """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps).
+
+    Controls are thin and dashed or dotted, in the colour of what they control: the mean over sweeps and draws.
+    """
     if not groups:
         raise SparsifyError("no sweep to draw")
     first = next(iter(groups.values()))[0]
@@ -82,9 +88,14 @@ def sweep_figure(groups: Mapping[str, Sequence[Sweep]], *, title: str, held_out:
             for index, (label, sweeps) in enumerate(groups.items()):
                 values = 100 * np.array([[s.accuracy(layers, ratio) for ratio in first.ratios] for s in sweeps])
                 _band(axis, 100 * np.array(first.ratios), values, label, index)
-            where = layers.replace(",", " and ")
-            axis.set(xlabel=f"removed from {where} each (%)" if "," in layers else f"removed from {where} (%)")
-            axis.set_title(layers.replace(",", " + "))
+                for style, control in zip(_CONTROL_STYLES, first.controls, strict=False):
+                    means = [[s.accuracy(layers, ratio, criterion=control) for ratio in first.ratios] for s in sweeps]
+                    looks = {"color": _looks(label, index)["color"], "linestyle": style, "linewidth": 0.9}
+                    percents = 100 * np.array(first.ratios), 100 * np.mean(means, 0)
+                    axis.plot(*percents, label=f"{label}, {control}", **looks)
+            names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
+            how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
+            axis.set(xlabel=f"removed from {' and '.join(names)}{how} (%)", title=" + ".join(names))
             _error_scale(axis)
         axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error")
         axes[0].legend(fontsize=8, loc="lower left")
