@@ -95,9 +95,9 @@ class Sweep:
         wanted = (layers, ratio, criterion or self.criterion)
         return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
 
-    def accuracy(self, layers: str, ratio: float, *, recalibrated: bool = False, criterion: str | None = None) -> float:
-        """The mean accuracy of `points`. Raises SparsifyError if that was not swept."""
-        rows = self.points(layers, ratio, criterion)
+    def accuracy(self, layers: str, ratio: float, *, recalibrated: bool = False) -> float:
+        """The accuracy of one set at one ratio, the mean over the draws. Raises SparsifyError if it was not swept."""
+        rows = self.points(layers, ratio)
         found = [row.recalibrated_accuracy if recalibrated else row.accuracy for row in rows]
         if not found or None in found:
             raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")

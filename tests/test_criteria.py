@@ -1,13 +1,16 @@
-"""Criteria: a literal example of each, and the masks of torch.nn.utils.prune as an oracle."""
+"""Criteria: a literal example of each; torch.nn.utils.prune and Torch-Pruning as oracles."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torch.nn.utils.prune as torch_prune
+import torch_pruning as tp
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -25,13 +28,14 @@ INF = math.inf
 RATIOS = [0, 0.1, 0.25, 0.5, 0.9, 1]
 
 
-def scored(weight: object, grain: str, **path: object) -> Scored:
+def scored(weight: object, grain: str, *, gradient: object = None, **path: object) -> Scored:
     weight = torch.as_tensor(weight, dtype=torch.float32)
     state = None
     if path:
         given = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in path.items()}
         state = PathState(**({name: torch.zeros_like(weight) for name in ("entry", "gamma", "z")} | given))
-    return Scored("conv1", weight, grain, generator(0), state)
+    gradient = gradient if gradient is None else torch.as_tensor(gradient, dtype=torch.float32)
+    return Scored("conv1", weight, grain, generator(0), state, gradient=lambda: gradient)
 
 
 def filters(*rows: list[float]) -> Tensor:
@@ -107,6 +111,105 @@ def test_gamma_of_single_weights_and_neurons():
     assert ranks("gamma", torch.ones(2, 2), "neuron", gamma=gamma, z=z) == [1, 0]
 
 
+def test_taylor_is_the_first_order_change_of_the_loss():
+    """3·1 − 4·2 = −5 and 0·7 + 1·0.5; single weights |3·1|, |−4·2|, |0·7|, |1·0.5|."""
+    weight, gradient = [[3, -4], [0, 1]], [[1, 2], [7, 0.5]]
+    assert scores("taylor", weight, "neuron", gradient=gradient) == [5, 0.5]
+    assert scores("taylor", filters(*map(list, weight)), "filter", gradient=filters(*gradient)) == [5, 0.5]
+    assert scores("taylor", weight, "weight", gradient=gradient) == [[3, 8], [0, 0.5]]
+
+
+def test_taylor_does_not_vanish_with_small_weights():
+    """(g·w)² of 1e-24 and 2e-24 would be 0 in float32."""
+    assert ranks("taylor", [[2e-12, 1e-12]], "weight", gradient=[[1e-12, 1e-12]]) == [[1, 0]]
+
+
+def test_taylor_without_gradients_is_refused():
+    with pytest.raises(SparsifyError) as caught:
+        CRITERIA["taylor"](scored(filters([1, 2]), "filter"))
+    assert str(caught.value) == (
+        "criterion 'taylor' needs gradients on training images with labels, and there are none for conv1; choose from: "
+        + ", ".join(name for name in CRITERIA if name != "taylor")
+    )
+
+
+def test_fpgm_is_the_sum_of_the_distances_to_the_others():
+    """Of (0, 0), (3, 4), (0, 8): 5 + 8, 5 + 5, 8 + 5; of 4, −1, 0, 4: 5 + 4 + 0, 5 + 1 + 5, 4 + 1 + 4, 0 + 5 + 4."""
+    assert scores("fpgm", filters([0, 0], [3, 4], [0, 8]), "filter") == [13, 10, 13]
+    assert scores("fpgm", [[0, 0], [3, 4], [0, 8]], "neuron") == [13, 10, 13]
+    assert scores("fpgm", [[4, -1], [0, 4]], "weight") == [[9, 11], [9, 9]]
+
+
+def test_fpgm_of_equal_filters_is_exactly_equal():
+    """More than 25 of them: torch.cdist would take matrix products."""
+    weight = drawn((1, 3, 3, 3), 0).expand(40, 3, 3, 3)
+    assert scores("fpgm", weight, "filter") == [0.0] * 40
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=40))
+def test_fpgm_of_single_weights_is_the_sum_over_all_pairs(values):
+    weight = torch.tensor([values])
+    expected = (weight.double().T - weight.double()).abs().sum(0, keepdim=True)
+    torch.testing.assert_close(CRITERIA["fpgm"](scored(weight, "weight")), expected)
+
+
+def test_lamp_divides_by_the_squares_that_are_not_smaller():
+    """1/(1 + 4 + 4 + 16), 4/(4 + 4 + 16), 4/(4 + 16), 16/16: of two equal ones the first goes first."""
+    expected = torch.tensor([[4 / 24, 1.0], [1 / 25, 4 / 20]], dtype=torch.float64)
+    torch.testing.assert_close(CRITERIA["lamp"](scored([[2, -4], [1, -2]], "weight")), expected)
+    found = CRITERIA["lamp"](scored([[3, 4], [0, 1], [0, 0]], "neuron"))
+    torch.testing.assert_close(found, torch.tensor([1, 1 / 26, 0], dtype=torch.float64))
+    assert scores("lamp", [[0, 0]], "weight") == [[0, 0]]
+
+
+@given(st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=40))
+def test_lamp_orders_a_layer_as_magnitude_does(values):
+    """Down to the smallest numbers, whose squares are 0 in float32."""
+    assert ranks("lamp", [values], "weight") == ranks("magnitude", [values], "weight")
+
+
+class TestTorchPruning:
+    """Its importances of the outputs of one layer, as they are: the first member of the group, nothing normalised."""
+
+    @staticmethod
+    def trained() -> nn.Sequential:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(2, 30, 3), nn.BatchNorm2d(30), nn.ReLU(), nn.Conv2d(30, 2, 3), nn.Flatten(1), nn.Linear(2, 3)
+        )
+        nn.init.normal_(model[1].weight)
+        F.cross_entropy(model.eval()(torch.rand(4, 2, 5, 5)), torch.tensor([0, 1, 2, 0])).backward()
+        return model
+
+    def both(self, criterion: str, importance: tp.importance.Importance, model: nn.Module) -> tuple[Tensor, Tensor]:
+        graph = tp.DependencyGraph().build_dependency(model, torch.rand(1, 2, 5, 5))
+        group = graph.get_pruning_group(model[0], tp.prune_conv_out_channels, list(range(30)))
+        known = scored(model[0].weight.detach(), "filter", gradient=model[0].weight.grad)
+        known = dataclasses.replace(known, scale=lambda: model[1].weight.detach())
+        return CRITERIA[criterion](known), importance(group)
+
+    @pytest.mark.parametrize(
+        ("criterion", "importance"),
+        [
+            ("l1", tp.importance.MagnitudeImportance(p=1, group_reduction="first", normalizer=None)),
+            ("taylor", tp.importance.TaylorImportance(group_reduction="first", normalizer=None, multivariable=True)),
+            ("lamp", tp.importance.LAMPImportance(group_reduction="first")),
+            ("bn-scale", tp.importance.BNScaleImportance(normalizer=None)),
+        ],
+    )
+    def test_has_the_same(self, criterion, importance):
+        found, expected = self.both(criterion, importance, self.trained())
+        torch.testing.assert_close(found.float(), expected.float(), rtol=1e-4, atol=1e-9)
+        assert torch.equal(found.argsort(), expected.argsort())
+
+    def test_has_the_same_fpgm_of_weights_that_are_not_negative(self):
+        """Of others it takes the distances of |W|."""
+        model = self.trained()
+        model[0].weight.data.abs_()
+        importance = tp.importance.FPGMImportance(p=1, group_reduction="first", normalizer=None)
+        torch.testing.assert_close(*self.both("fpgm", importance, model), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("criterion", ["entry", "gamma"])
 def test_what_needs_a_path_says_so_and_names_the_others(criterion):
     with pytest.raises(SparsifyError) as caught:
@@ -117,7 +220,7 @@ def test_what_needs_a_path_says_so_and_names_the_others(criterion):
     )
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "l1", "random"])
+@pytest.mark.parametrize("criterion", ["magnitude", "l1", "random", "fpgm", "lamp"])
 def test_what_needs_no_path_works_without_one(criterion):
     assert CRITERIA[criterion](scored(filters([1, 2], [3, 4]), "filter")).shape == (2,)
 
@@ -175,7 +278,7 @@ def test_filters_and_neurons_go_as_in_torchs_ln_structured(criterion, order, see
     assert torch.equal(~found, (module.weight_mask == 1).flatten(1).all(1))
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "l1"])
+@pytest.mark.parametrize("criterion", ["magnitude", "l1", "fpgm", "lamp"])
 def test_the_memory_format_of_a_weight_does_not_change_a_bit_of_its_scores(criterion):
     weight = drawn((16, 24, 5, 5), 0)
     plain = CRITERIA[criterion](scored(weight, "filter"))
