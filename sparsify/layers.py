@@ -68,6 +68,14 @@ def layer_names(model: nn.Module) -> dict[str, Layer]:
     return names
 
 
+def find_layer(model: nn.Module, name: str, where: str = "the network") -> Layer:
+    """The layer of that name. Raises SparsifyError for an unknown one, with the names that there are."""
+    names = layer_names(model)
+    if name not in names:
+        raise unknown("layer", name, names, where=where)
+    return names[name]
+
+
 def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, Layer]:
     """The layers of one set, as in "conv3,fc1", by the name asked for; each layer once.
 

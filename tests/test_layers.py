@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from sparsify.errors import SparsifyError
-from sparsify.layers import GRAINS, Layer, find_layers, find_sets, layer_names, prunable_layers
+from sparsify.layers import GRAINS, Layer, find_layer, find_layers, find_sets, layer_names, prunable_layers
 from sparsify.nets import lenet
 
 
@@ -171,6 +171,13 @@ def test_a_glob_without_a_match_lists_the_names(asked):
 def test_all_of_a_network_that_is_one_layer_is_nothing():
     with pytest.raises(SparsifyError, match="'all' matches no layer in the network; the output layer, fc1, is taken"):
         find_layers(nn.Linear(2, 2), "all")
+
+
+def test_one_layer_is_found_by_its_name_only():
+    assert find_layer(LENET, "fc2").name == "fc2"
+    for name in ("conv*", "all", "conv3,fc1", ""):
+        with pytest.raises(SparsifyError, match=r"unknown layer '.*' in lenet"):
+            find_layer(LENET, name, "lenet")
 
 
 def test_sets_are_known_by_what_they_stand_for():
