@@ -122,9 +122,6 @@ def test_a_layer_knows_its_weight_and_its_name_in_the_state_dict():
         assert layer.weight is dict(model.named_parameters())[layer.parameter]
 
 
-LENET = lenet((1, 28, 28), 10)
-
-
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -139,7 +136,7 @@ LENET = lenet((1, 28, 28), 10)
     ],
 )
 def test_all_and_globs_leave_out_the_output_layer_unless_it_is_named(asked, expected):
-    assert list(find_layers(LENET, asked)) == expected
+    assert list(find_layers(lenet((1, 28, 28), 10), asked)) == expected
 
 
 def test_a_glob_takes_modules_own_names_before_ordinals_in_the_networks_order():
@@ -161,7 +158,7 @@ def test_a_module_that_is_called_all_is_meant():
 @pytest.mark.parametrize("asked", ["vonv*", "fc2*", "conv3,fc[2]", "Conv*"])
 def test_a_glob_without_a_match_lists_the_names(asked):
     with pytest.raises(SparsifyError) as caught:
-        find_layers(LENET, asked, "lenet")
+        find_layers(lenet((1, 28, 28), 10), asked, "lenet")
     assert str(caught.value) == (
         f"'{asked.split(',')[-1]}' matches no layer in lenet; the output layer, fc2, is taken only by its name; "
         "choose from: conv1, conv2, conv3, fc1, fc2"
@@ -174,17 +171,17 @@ def test_all_of_a_network_that_is_one_layer_is_nothing():
 
 
 def test_one_layer_is_found_by_its_name_only():
-    assert find_layer(LENET, "fc2").name == "fc2"
+    assert find_layer(lenet((1, 28, 28), 10), "fc2").name == "fc2"
     for name in ("conv*", "all", "conv3,fc1", ""):
         with pytest.raises(SparsifyError, match=r"unknown layer '.*' in lenet"):
-            find_layer(LENET, name, "lenet")
+            find_layer(lenet((1, 28, 28), 10), name, "lenet")
 
 
 def test_sets_are_known_by_what_they_stand_for():
-    assert list(find_sets(LENET, "conv3,fc1")) == ["conv3,fc1"]
-    assert list(find_sets(LENET, ["conv*", "conv1, conv2,conv3", "all"])) == [
+    assert list(find_sets(lenet((1, 28, 28), 10), "conv3,fc1")) == ["conv3,fc1"]
+    assert list(find_sets(lenet((1, 28, 28), 10), ["conv*", "conv1, conv2,conv3", "all"])) == [
         "conv1,conv2,conv3",
         "conv1,conv2,conv3,fc1",
     ]
     with pytest.raises(SparsifyError, match="unknown layer ''"):
-        find_sets(LENET, [])
+        find_sets(lenet((1, 28, 28), 10), [])
