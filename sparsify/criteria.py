@@ -32,6 +32,7 @@ class Scored:
     generator: torch.Generator
     path: PathState | None = None
     scale: Callable[[], Tensor | None] = lambda: None  # of the normalisation behind the layer, (outputs,)
+    gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
 
     def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
         """The L`order` norm of each grain of `tensor`: (outputs,), or |tensor| where the grain is a single weight."""
@@ -44,22 +45,36 @@ class Scored:
     def require_path(self, criterion: str) -> PathState:
         """The path. Raises SparsifyError if there is none."""
         if self.path is None:
-            raise SparsifyError(
-                f"criterion '{criterion}' needs the path of a run trained with slbi or slbi-adam, and this one has "
-                f"none for {self.name}; choose from: {', '.join(c for c in CRITERIA if c not in ('entry', 'gamma'))}"
-            )
+            needs = "the path of a run trained with slbi or slbi-adam, and this one has none for"
+            raise _refusal(criterion, f"{needs} {self.name}", without=("entry", "gamma"))
         return self.path
 
 
+def _refusal(criterion: str, needs: str, *, without: tuple[str, ...] = ()) -> SparsifyError:
+    """What a criterion needs and does not find; `without` are others that would fail for the same reason."""
+    others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
+    return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}")
+
+
 def lexicographic(first: Tensor, second: Tensor) -> Tensor:
-    """Ranks (0 is lowest) by `first`, then by `second`, then by index; of their shape."""
+    """One int64 for two float32 of a grain: ordered by `first`, then by `second`, and equal where both are.
+
+    Whole numbers, because neither float32 nor float64 holds two float32; not ranks, which only order a single layer.
+    """
+    return (_ordered_bits(first) << 32) + _ordered_bits(second)
+
+
+def _ordered_bits(values: Tensor) -> Tensor:
+    """The bits of each float32 as an int64 between −2^31 and 2^31 that is ordered as the values are."""
     import torch
 
-    order = second.flatten().argsort(stable=True)
-    order = order[first.flatten()[order].argsort(stable=True)]
-    ranks = torch.empty_like(order)  # whole numbers: float32 ends at 2^24 grains
-    ranks[order] = torch.arange(len(order), device=order.device)
-    return ranks.view(first.shape)
+    bits = (values.float() + 0.0).view(torch.int32).long()  # −0 becomes 0
+    return torch.where(bits < 0, -(2**31) - bits, bits)  # the bits of negative numbers grow with their size
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float64, where the device has it: in float32 squares of weights near 0 vanish and long sums lose digits."""
+    return values.double() if values.device.type != "mps" else values.float()
 
 
 def magnitude(layer: Scored) -> Tensor:
@@ -100,12 +115,55 @@ def bn_scale(layer: Scored) -> Tensor:
         return layer.weight.abs()
     scale = layer.scale()
     if scale is None:
-        others = ", ".join(name for name in CRITERIA if name != "bn-scale")
-        raise SparsifyError(
-            f"criterion 'bn-scale' needs a normalisation with a scale behind {layer.name}, and there is none; "
-            f"choose from: {others}"
-        )
+        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none")
     return scale.abs()
+
+
+def taylor(layer: Scored) -> Tensor:
+    """|Σ g·w| over a filter or neuron, |g·w| of a weight: how much, to first order, its removal changes the loss.
+
+    g is the gradient of the mean cross-entropy on training images. The square root of the group contribution
+    (Σ g·w)² of Molchanov et al. (2019): the same order within and across layers, but it does not vanish in
+    float32. Raises SparsifyError where there is no gradient.
+    """
+    gradient = layer.gradient()
+    if gradient is None:
+        raise _refusal("taylor", f"gradients on training images with labels, and there are none for {layer.name}")
+    change = layer.weight * gradient
+    return change.abs() if layer.grain == "weight" else change.flatten(1).sum(1).abs()
+
+
+def fpgm(layer: Scored) -> Tensor:
+    """Σ_j ‖W_i − W_j‖₂ over the layer's other grains (He et al. 2019): what is nearest to their median goes first."""
+    import torch
+
+    if layer.grain != "weight":
+        rows = layer.weight.flatten(1)
+        # not by matrix products, by which equal filters are not exactly 0 apart
+        return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+    # Σ_j |w_i − w_j| without n² distances: the k-th smallest exceeds k weights, itself among them, and n − k exceed it
+    values, order = _wide(layer.weight.flatten()).sort(stable=True)
+    above, total = values.cumsum(0), values.sum()
+    rank = torch.arange(1, len(values) + 1, device=values.device)
+    distances = torch.empty_like(values)
+    distances[order] = (2 * rank - len(values)) * values + total - 2 * above
+    return distances.view(layer.weight.shape)
+
+
+def lamp(layer: Scored) -> Tensor:
+    """‖W_i‖² / Σ ‖W_j‖² over the layer's grains j that do not go before i; w² in their place (Lee et al. 2021).
+
+    Within a layer the order is that of `magnitude`. The largest grain of every layer has the score 1, so that with
+    scope "global" a layer loses its last grain only when all others of the set are gone.
+    """
+    import torch
+
+    norms = layer.norms(layer.weight)
+    squares, order = _wide(norms.flatten()).square().sort(stable=True)
+    not_smaller = squares.flip(0).cumsum(0).flip(0)
+    scores = torch.empty_like(squares)
+    scores[order] = squares / not_smaller.clamp_min(torch.finfo(squares.dtype).tiny)  # 0 in a layer of zeros
+    return scores.view(norms.shape)
 
 
 def random(layer: Scored) -> Tensor:
@@ -123,4 +181,7 @@ CRITERIA: dict[str, Callable[[Scored], Tensor]] = {
     "gamma": gamma,
     "random": random,
     "bn-scale": bn_scale,
+    "taylor": taylor,
+    "fpgm": fpgm,
+    "lamp": lamp,
 }

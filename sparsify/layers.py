@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,10 +68,20 @@ def layer_names(model: nn.Module) -> dict[str, Layer]:
     return names
 
 
+def find_layer(model: nn.Module, name: str, where: str = "the network") -> Layer:
+    """The layer of that name. Raises SparsifyError for an unknown one, with the names that there are."""
+    names = layer_names(model)
+    if name not in names:
+        raise unknown("layer", name, names, where=where)
+    return names[name]
+
+
 def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, Layer]:
     """The layers of one set, as in "conv3,fc1", by the name asked for; each layer once.
 
-    Raises SparsifyError for an empty set and for an unknown name, with the names that there are.
+    "all" is every layer, and a glob such as "conv*" every layer that is called so, in the network's order. Neither
+    takes the output layer, the one that the network lists last: it has to be named. Raises SparsifyError for an empty
+    set, an unknown name and a glob without a match, with the names that there are.
     """
     wanted = [name.strip() for name in (asked.split(",") if isinstance(asked, str) else asked)]
     names = layer_names(model)
@@ -80,8 +91,30 @@ def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the 
         raise SparsifyError(f"no layer is named; choose from: {', '.join(names)}")
     found: dict[str, Layer] = {}
     for name in wanted:
-        if name not in names:
-            raise unknown("layer", name, names, where=where)
-        if all(layer.module is not names[name].module for layer in found.values()):
-            found[name] = names[name]
+        for one in [name] if name in names else _matches(name, names, where):
+            if all(layer.module is not names[one].module for layer in found.values()):
+                found[one] = names[one]
     return found
+
+
+def find_sets(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, dict[str, Layer]]:
+    """Sets of layers as `find_layers` finds them, each once, by their names with commas: one text is one set."""
+    sets = [asked] if isinstance(asked, str) else list(asked) or [""]
+    return {",".join(found): found for found in (find_layers(model, names, where) for names in sets)}
+
+
+def _matches(pattern: str, names: dict[str, Layer], where: str) -> list[str]:
+    """What "all" or a glob stands for: a name a layer, the module's own before an ordinal, in the network's order."""
+    if pattern != "all" and not set(pattern) & set("*?["):
+        raise unknown("layer", pattern, names, where=where)
+    called: dict[str, list[str]] = {}
+    for name, layer in names.items():
+        called.setdefault(layer.name, []).append(name)
+    *inner, output = called.values()
+    glob = "*" if pattern == "all" else pattern
+    chosen = [fits[0] for calls in inner if (fits := [name for name in calls if fnmatch.fnmatchcase(name, glob)])]
+    if not chosen:
+        known = ", ".join(names)
+        only = f"; the output layer, {output[0]}, is taken only by its name"
+        raise SparsifyError(f"'{pattern}' matches no layer in {where}{only}; choose from: {known}")
+    return chosen

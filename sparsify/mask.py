@@ -23,9 +23,12 @@ def removed_count(ratio: float, count: int) -> int:
     return round(ratio * count)
 
 
-def lowest(scores: Tensor, count: int) -> Tensor:
-    """Which `count` grains go: the lowest scores, ties broken by index. Bool, of the shape of `scores`."""
-    order = scores.flatten().argsort(stable=True)
+def lowest(scores: Tensor, count: int, *, reverse: bool = False) -> Tensor:
+    """Which `count` grains go: the lowest scores, or with `reverse` the highest; ties broken by index.
+
+    Bool, of the shape of `scores`.
+    """
+    order = scores.flatten().argsort(stable=True, descending=reverse)
     drop = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     drop[order[:count]] = True
     return drop.view(scores.shape)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,22 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from sparsify.cost import Cut, Structure
-from sparsify.criteria import CRITERIA, PathState, Scored
+from sparsify.criteria import CRITERIA, PathState
 from sparsify.data import load_dataset
 from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.evaluation import batch_norms, evaluate, recalibrated
-from sparsify.layers import GRAINS, Layer, find_layers
-from sparsify.mask import Mask, lowest, masked, removed_count
+from sparsify.layers import GRAINS, Layer, find_layers, find_sets
+from sparsify.mask import Mask, masked
 from sparsify.optim.structure import penalty_of, shrink
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
-from sparsify.seeds import generator, permutation
+from sparsify.scoring import scorer, selections
+from sparsify.seeds import permutation
+from sparsify.selection import SCOPES, Selection
 from sparsify.sweep import LedgerRow, Sweep, SweepRow
 
 RATIOS = "0:0.6:0.1"
 RECALIBRATION_IMAGES = 5000
+CONTROL_DRAWS = 5
 
 Listener = Callable[[int, int], None]
 """Called with the number of points that are done and that there are, first with 0 when all input is checked."""
@@ -37,7 +41,8 @@ Listener = Callable[[int, int], None]
 class Subject:
     """What is pruned and measured: a network, images, and the path of an SLBI run where there is one.
 
-    `training_images` are those that BatchNorm's statistics are re-estimated on.
+    `training_images` are those that BatchNorm's statistics are re-estimated on and, with `training_labels`, that
+    the gradients of the criterion "taylor" come from.
     """
 
     model: nn.Module
@@ -48,6 +53,7 @@ class Subject:
     seed: int = 0
     name: str = "the network"
     precision: str = "exact"
+    training_labels: Tensor | None = None
 
 
 def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = None) -> Subject:
@@ -68,6 +74,7 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
         config.seed,
         run.name,
         config.precision,
+        data.train.labels[chosen].to(where),
     )
 
 
@@ -84,19 +91,6 @@ def _path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
     return states
 
 
-@torch.no_grad()
-def score(
-    subject: Subject, layer: Layer, structure: Structure, *, criterion: str, grain: str = "auto", draw: int = 0
-) -> Tensor:
-    """The score of every grain of one layer: (outputs,), or the weight's shape where the grain is a weight."""
-    if criterion not in CRITERIA:
-        raise unknown("criterion", criterion, CRITERIA)
-    state = None if subject.path is None else subject.path.get(layer.parameter)
-    keyed = generator(subject.seed, "random", draw, layer.name)
-    weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
-    return CRITERIA[criterion](Scored(layer.name, weight, layer.grain(grain), keyed, state, scale))
-
-
 def make_mask(
     model: nn.Module,
     example: Tensor,
@@ -105,14 +99,17 @@ def make_mask(
     ratio: float,
     criterion: str = "magnitude",
     grain: str = "auto",
+    scope: str = "layer",
+    reverse: bool = False,
 ) -> Mask:
     """The mask of one point: round(ratio·n) grains go in each of `layers`, the lowest scores first, ties by index.
 
-    `example` is one normalised input with a batch dimension. Ratio 0 keeps everything.
+    `example` is one normalised input with a batch dimension. Ratio 0 keeps everything. `scope` and `reverse` are those
+    of `Selection`.
     """
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
-    cuts = cuts_of(subject, example, layers=layers, ratio=ratio, criterion=criterion, grain=grain)
-    return Structure(model, example).remove(cuts)[0]
+    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse}
+    return Structure(model, example).remove(cuts_of(subject, example, **how))[0]
 
 
 def cuts_of(
@@ -123,20 +120,44 @@ def cuts_of(
     ratio: float,
     criterion: str = "magnitude",
     grain: str = "auto",
+    scope: str = "layer",
+    reverse: bool = False,
 ) -> list[Cut]:
     """What one point removes from each of `layers`; as for `make_mask`, with the subject's path and seed."""
     (ratio,) = parse_ratios(ratio)
     found = find_layers(subject.model, layers, subject.name)
+    check_scope(scope, [found], grain)
     structure = Structure(subject.model, example)
-    scores = {n: score(subject, layer, structure, criterion=criterion, grain=grain) for n, layer in found.items()}
-    return _cuts(found, scores, ratio, grain)
+    selection = Selection(criterion, scorer(subject, structure, grain)(found, criterion), scope, reverse)
+    return _cuts(found, selection, ratio, grain)
 
 
-def _cuts(layers: Mapping[str, Layer], scores: Mapping[str, Tensor], ratio: float, grain: str) -> list[Cut]:
-    return [
-        Cut(layer, layer.grain(grain), lowest(scores[name], removed_count(ratio, scores[name].numel())))
-        for name, layer in layers.items()
-    ]
+def _cuts(layers: Mapping[str, Layer], selection: Selection, ratio: float, grain: str) -> list[Cut]:
+    drops = selection.drops(ratio)
+    return [Cut(layer, layer.grain(grain), drops[name]) for name, layer in layers.items()]
+
+
+def check_scope(scope: str, sets: Iterable[Mapping[str, Layer]], grain: str) -> None:
+    """Raise SparsifyError for an unknown scope; warn where "global" compares grains of different kinds."""
+    if scope not in SCOPES:
+        raise unknown("scope", scope, SCOPES)
+    for layers in sets if scope == "global" else ():
+        kinds = {"weight" if layer.grain(grain) == "weight" else "output" for layer in layers.values()}
+        if len(kinds) > 1:
+            reason = f"--scope global compares whole filters of {','.join(layers)} with single weights"
+            warnings.warn(f"{reason}; --grain neuron or weight makes them alike", SparsifyWarning, stacklevel=3)
+
+
+def _check_draws(draws: int | None, criterion: str, controls: bool) -> int:
+    """How often random is drawn."""
+    if controls and criterion == "random":
+        raise SparsifyError("--controls with random: it is a control itself; take another criterion, or --draws")
+    if draws is None:
+        return CONTROL_DRAWS if controls else 1
+    if draws < 1 or (draws > 1 and criterion != "random" and not controls):
+        reason = "it must be at least 1" if draws < 1 else f"only random has draws, {criterion} has one result"
+        raise SparsifyError(f"--draws is {draws}; {reason}")
+    return draws
 
 
 def prune(
@@ -146,7 +167,10 @@ def prune(
     ratios: str | Sequence[float] = RATIOS,
     criterion: str = "magnitude",
     grain: str = "auto",
-    draws: int = 1,
+    scope: str = "layer",
+    reverse: bool = False,
+    controls: bool = False,
+    draws: int | None = None,
     recalibrate_bn: bool = False,
     device: str = "auto",
     data_dir: Path | str | None = None,
@@ -155,44 +179,41 @@ def prune(
     """Sweep the ratios over each set of `layers`: "conv3,fc1" is one set, ["conv3", "conv3,fc1"] are two.
 
     `target` is a finished Run, or a Subject: any network with the images to measure it on. The network is left as it
-    was. `draws` repeats the criterion "random". `recalibrate_bn` also measures each point with BatchNorm's statistics
-    re-estimated on 5,000 training images. Raises SparsifyError for unknown layers, criteria and grains, for
-    ratios outside 0 to 1, and for a criterion that needs a path where there is none.
+    was. `scope` and `reverse` are those of `Selection`. `controls` adds to each set, with as many grains of each layer,
+    "random" and the reversed order of the criterion. `draws` repeats "random": once, or five times as a control.
+    `recalibrate_bn` also measures each point with BatchNorm's statistics re-estimated on 5,000 training images. Raises
+    SparsifyError for unknown layers, criteria, grains and scopes, for ratios outside 0 to 1, and for a criterion that
+    needs a path, gradients or a normalisation where there is none.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
     if grain not in GRAINS:
         raise unknown("grain", grain, GRAINS)
-    if draws < 1 or (draws > 1 and criterion != "random"):
-        reason = "it must be at least 1" if draws < 1 else f"only random has draws, {criterion} has one result"
-        raise SparsifyError(f"--draws is {draws}; {reason}")
+    draws = _check_draws(draws, criterion, controls)
     points = parse_ratios(ratios)
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
-    sets = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers)) or [""]
-    found = {",".join(layers): layers for layers in (find_layers(subject.model, names, subject.name) for names in sets)}
+    found = find_sets(subject.model, layers, subject.name)
+    check_scope(scope, found.values(), grain)
     if recalibrate_bn and not batch_norms(subject.model):
         raise SparsifyError(f"--recalibrate-bn: {subject.name} has no BatchNorm with statistics to re-estimate")
     if recalibrate_bn and subject.training_images is None:
         raise SparsifyError(f"--recalibrate-bn: {subject.name} comes without training_images")
     structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
-    rank = functools.partial(score, subject, structure=structure, criterion=criterion, grain=grain)
-    scored = {
-        (names, draw): {name: rank(layer, draw=draw) for name, layer in asked.items()}
-        for names, asked in found.items()
-        for draw in range(draws)
-    }
+    scores = scorer(subject, structure, grain)
+    tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
+    orders = {names: selections(scores, asked, criterion, **tried) for names, asked in found.items()}
     _, whole = structure.remove([])
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
-    total = len(found) * draws * len(points)
+    total = sum(map(len, orders.values())) * len(points)
     how = {"normalise": subject.normalise, "precision": subject.precision}
     measure, recalibrate = functools.partial(evaluate, **how), functools.partial(recalibrated, **how)
     if listener is not None:
         listener(0, total)
     for names, asked in found.items():
-        for draw in range(draws):
+        for selection in orders[names]:
             for ratio in points:
-                cuts = _cuts(asked, scored[names, draw], ratio, grain)
+                cuts = _cuts(asked, selection, ratio, grain)
                 mask, cost = structure.remove(cuts)
                 with masked(subject.model, mask) as model:
                     outcome = measure(model, subject.split)
@@ -202,12 +223,12 @@ def prune(
                             again = measure(model, subject.split).accuracy
                 rows.append(
                     SweepRow(
-                        criterion=criterion,
+                        criterion=selection.name,
                         grain=grain,
-                        scope="layer",
+                        scope=scope,
                         layers=names,
                         ratio=ratio,
-                        draw=draw,
+                        draw=selection.draw,
                         correct=outcome.correct,
                         count=outcome.count,
                         accuracy=outcome.accuracy,
@@ -220,7 +241,8 @@ def prune(
                 )
                 for name, cut in zip(asked, cuts, strict=True):
                     removed, count = int(cut.drop.sum()), cut.drop.numel()
-                    ledger.append(LedgerRow(criterion, names, ratio, draw, name, cut.grain, removed, count))
+                    point = (selection.name, names, ratio, selection.draw)
+                    ledger.append(LedgerRow(*point, name, cut.grain, removed, count))
                 if listener is not None:
                     listener(len(rows), total)
     return Sweep(tuple(rows), tuple(ledger))

@@ -40,6 +40,8 @@ class Shrunk:
     ratio: float
     criterion: str
     grain: str
+    scope: str
+    reverse: bool
     params_before: int
     params_after: int
     difference: float
@@ -128,6 +130,8 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "ratio": _is_number,
     "criterion": _is_text,
     "grain": _is_text,
+    "scope": _is_text,
+    "reverse": lambda value: isinstance(value, bool),
     "params_before": _is_count,
     "params_after": _is_count,
     "difference": _is_number,

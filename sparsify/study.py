@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sparsify.config import Config, sanitise
 from sparsify.criteria import CRITERIA
 from sparsify.errors import SparsifyError, unknown
 from sparsify.evaluation import batch_norms
-from sparsify.layers import find_layers
+from sparsify.layers import find_layers, find_sets
 from sparsify.optim.structure import support
 from sparsify.pruning import RATIOS, prune
 from sparsify.ratios import parse_ratios
@@ -177,12 +177,18 @@ def run_study(
 ) -> StudyResult:
     """Train and sweep what is missing; what is there already is read. `note` is told of each sweep.
 
-    Raises SparsifyError for an unknown layer before anything is trained.
+    Raises SparsifyError for an unknown layer, and for a glob that stands for other layers in another arm, before
+    anything is trained.
     """
+    sets: dict[tuple[str, ...], str] = {}
     for arm in study.arms:
         model = initial_model(arm.configs[0], data_dir)
-        for names in study.layers:
-            find_layers(model, names, arm.configs[0].model)
+        sets[tuple(find_sets(model, study.layers, arm.configs[0].model))] = arm.label
+    if len(sets) > 1:
+        meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
+        raise SparsifyError(f"layers '{' '.join(study.layers)}' differ from arm to arm ({meanings}); name them singly")
+    (layers,) = sets
+    study = replace(study, layers=layers)  # by the names that the sweeps have
     results = []
     for arm in study.arms:
         runs = [

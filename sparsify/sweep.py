@@ -61,9 +61,19 @@ class Sweep:
     def id(self) -> str:
         """The `sweep_id` of what was asked."""
         first = self.rows[0]
-        draws, recalibrated = 1 + max(row.draw for row in self.rows), first.recalibrated_accuracy is not None
+        draws = 1 + max(row.draw for row in self.rows)
         asked = (first.criterion, first.grain, first.scope, self.layer_sets, self.ratios)
-        return sweep_id(*asked, draws, recalibrate_bn=recalibrated)
+        return sweep_id(*asked, draws, recalibrate_bn=self.recalibrated, controls=bool(self.controls))
+
+    @property
+    def criterion(self) -> str:
+        """The criterion that was asked for, "-reversed" behind it if its order was."""
+        return self.rows[0].criterion
+
+    @property
+    def controls(self) -> list[str]:
+        """The criteria that were added as controls: "random" and the reversed one, or none."""
+        return [name for name in dict.fromkeys(row.criterion for row in self.rows) if name != self.criterion]
 
     @property
     def layer_sets(self) -> list[str]:
@@ -80,9 +90,14 @@ class Sweep:
         """Whether each point was measured again with BatchNorm's statistics re-estimated."""
         return self.rows[0].recalibrated_accuracy is not None
 
+    def points(self, layers: str, ratio: float, criterion: str | None = None) -> list[SweepRow]:
+        """The rows of one set at one ratio, one a draw: of the criterion that was asked for, or of a control."""
+        wanted = (layers, ratio, criterion or self.criterion)
+        return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
+
     def accuracy(self, layers: str, ratio: float, *, recalibrated: bool = False) -> float:
         """The accuracy of one set at one ratio, the mean over the draws. Raises SparsifyError if it was not swept."""
-        rows = [row for row in self.rows if row.layers == layers and row.ratio == ratio]
+        rows = self.points(layers, ratio)
         found = [row.recalibrated_accuracy if recalibrated else row.accuracy for row in rows]
         if not found or None in found:
             raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
@@ -111,10 +126,11 @@ def sweep_id(
     draws: int,
     *,
     recalibrate_bn: bool = False,
+    controls: bool = False,
 ) -> str:
     """8 hex digits of what a sweep is asked."""
     asked = [criterion, grain, scope, list(layer_sets), [float(ratio) for ratio in ratios], draws]
-    asked += ["recalibrate-bn"] * recalibrate_bn
+    asked += ["recalibrate-bn"] * recalibrate_bn + ["controls"] * controls
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sparsify.agreement import Agreement
 from sparsify.analysis import support_shares
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
@@ -31,22 +33,51 @@ def percent(values: Sequence[float], digits: int = 2) -> str:
 
 
 def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Table]:
-    """One table a set of layers, one row a ratio: the accuracy, what is left and what that saves."""
+    """One table a set of layers, one row a ratio: the accuracy, its controls', what is left and what that saves."""
     tables = []
     for layers in sweep.layer_sets:
         table = Table(title=f"{title}: {layers}", box=box.SIMPLE_HEAD, title_justify="left")
         again = ["BatchNorm recalibrated (%)"] if sweep.recalibrated else []
-        columns = ("removed", f"{held_out} accuracy (%)", *again, "parameters", "compression", "MACs", "speed-up*")
+        drawn = {name: len(sweep.points(layers, sweep.ratios[0], name)) for name in sweep.controls}
+        controls = [f"{name} (%, n = {n})" if n > 1 else f"{name} (%)" for name, n in drawn.items()]
+        columns = (
+            "removed",
+            f"{held_out} accuracy (%)",
+            *controls,
+            *again,
+            "parameters",
+            "compression",
+            "MACs",
+            "speed-up*",
+        )
         for name in columns:
             table.add_column(name, justify="right")
         for ratio in sweep.ratios:
-            rows = [row for row in sweep.rows if row.layers == layers and row.ratio == ratio]
+            rows = sweep.points(layers, ratio)
             first = rows[0]
-            cells = [percent([row.accuracy for row in rows])]
+            kinds = [rows, *(sweep.points(layers, ratio, name) for name in sweep.controls)]
+            cells = [percent([row.accuracy for row in kind]) for kind in kinds]
             if again:
                 cells.append(percent([row.recalibrated_accuracy for row in rows]))
             cells += [f"{first.params:,}", f"{first.compression:.2f}×", f"{first.macs:,}", f"{first.speedup:.2f}×"]
             table.add_row(f"{100 * ratio:.10g}%", *cells)
+        tables.append(table)
+    return tables
+
+
+def agreement_tables(agreements: Sequence[Agreement], *, title: str) -> list[Table]:
+    """One table for each layer or set that was compared, one row a pair of criteria."""
+    tables = []
+    for layers in dict.fromkeys(one.layers for one in agreements):
+        rows = [one for one in agreements if one.layers == layers]
+        heading = f"{title}: agreement on {layers} ({rows[0].grains:,} grains)"
+        table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left")
+        table.add_column("criteria")
+        for name in ("Kendall's τ", *(f"Jaccard {100 * ratio:.10g}%" for ratio in rows[0].overlaps)):
+            table.add_column(name, justify="right")
+        for one in rows:
+            numbers = (one.tau, *one.overlaps.values())
+            table.add_row(f"{one.first}, {one.second}", *("–" if math.isnan(n) else f"{n:.3f}" for n in numbers))
         tables.append(table)
     return tables
 

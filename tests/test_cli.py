@@ -14,6 +14,7 @@ import resource
 import shlex
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -392,6 +393,15 @@ PRUNE = {
     "no draws": ("--layers conv3 --criterion random --draws 0", "--draws", "0"),
     "draws of what is not random": ("--layers conv3 --draws 3", "--draws", "3", "magnitude"),
     "half a draw": ("--layers conv3 --criterion random --draws 1.5", "--draws", "1.5"),
+    "scope": ("--layers conv3 --scope layers", "'layers'", "global"),
+    "a glob without a match": ("--layers 'vonv*'", "'vonv*'", "conv1"),
+    "a glob that only the output layer fits": ("--layers 'fc2*'", "'fc2*'", "output layer, fc2"),
+    "controls of random": ("--layers conv3 --criterion random --controls", "--controls", "random"),
+    "no draws of a control": ("--layers conv3 --controls --draws 0", "--draws", "0"),
+    "one criterion to compare": ("--layers conv3 --compare-criteria l1", "'l1'", "magnitude", "fpgm"),
+    "an unknown criterion to compare": ("--layers conv3 --compare-criteria l1,fpg", "'fpg'", "'fpgm'"),
+    "controls of a comparison": ("--layers conv3 --compare-criteria l1,fpgm --controls", "--controls"),
+    "a criterion and a comparison": ("--layers conv3 --compare-criteria l1,fpgm --criterion lamp", "--criterion"),
     "unknown device": ("--layers conv3 --device tpu", "tpu", "cpu"),
     "absent device": ("--layers conv3 --device cuda:99", "cuda:99", "cpu"),
     "data-dir that is not there": ("--layers conv3 --data-dir nowhere", "nowhere"),
@@ -576,10 +586,45 @@ def test_a_ratio_of_1_is_measured(grain, runs, sparsify):
     assert int(rows[1]["params"]) < int(rows[0]["params"])
 
 
-@pytest.mark.parametrize("criterion", ["l1", "entry", "gamma", "random --draws 2"])
+@pytest.mark.parametrize("criterion", ["l1", "entry", "gamma", "random --draws 2", "taylor", "fpgm", "lamp"])
 def test_every_criterion_prunes_a_run_with_a_path(criterion, runs, sparsify):
     assert sparsify(f"prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.5 --criterion {criterion}").code == 0
     assert {row["criterion"] for row in sweep_rows(run_of(runs, "slbi"))} == {criterion.split()[0]}
+
+
+def test_controls_are_columns_of_the_table_and_lines_of_the_figure(runs, sparsify):
+    line = "prune lenet-digits-sgd-s0 --layers 'conv*' --scope global --ratios 0,0.5 --controls --draws 3"
+    answer = sparsify(line)
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "by magnitude, its layers together: conv1,conv2,conv3" in answer.out
+    assert "random (%, n = 3)" in answer.out
+    assert "magnitude-reversed (%)" in answer.out
+    rows = sweep_rows(run_of(runs, "sgd"))
+    assert [row["criterion"] for row in rows[::2]] == ["magnitude", *["random"] * 3, "magnitude-reversed"]
+    assert {row["scope"] for row in rows} == {"global"}
+    drawn = [float(row["accuracy"]) for row in rows if row["criterion"] == "random" and row["ratio"] == "0.5"]
+    assert f"{100 * statistics.mean(drawn):.2f} ± {100 * statistics.stdev(drawn):.2f}" in answer.out
+    assert sparsify("viz sweep lenet-digits-sgd-s0").code == 0
+
+
+def test_the_reverse_has_a_name_of_its_own(runs, sparsify):
+    answer = sparsify("prune --layers conv3 --ratios 0.5 --reverse")
+    assert answer.code == 0
+    assert "by magnitude-reversed: conv3" in answer.out
+    assert [row["criterion"] for row in sweep_rows(run_of(runs, "sgd"))] == ["magnitude-reversed"]
+
+
+def test_criteria_are_compared_and_nothing_is_swept(runs, sparsify, tmp_path):
+    before = disk(tmp_path)
+    answer = sparsify("prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.3 --compare-criteria magnitude,l1,entry")
+    assert answer.code == 0
+    text = " ".join(answer.out.split())  # a title is as wide as its table
+    assert "agreement on conv3 (120 grains)" in text
+    assert "agreement on fc1 (10,080 grains)" in text
+    assert "magnitude, l1 " in answer.out
+    assert "Kendall's τ" in answer.out
+    assert disk(tmp_path) == before
 
 
 def test_a_run_outside_of_runs_dir_is_swept_and_drawn_into_runs_dir(runs, sparsify, tmp_path):

@@ -1,13 +1,16 @@
-"""Criteria: a literal example of each, and the masks of torch.nn.utils.prune as an oracle."""
+"""Criteria: a literal example of each; torch.nn.utils.prune and Torch-Pruning as oracles."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torch.nn.utils.prune as torch_prune
+import torch_pruning as tp
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -17,20 +20,22 @@ from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError
 from sparsify.layers import Layer
 from sparsify.mask import lowest, removed_count
-from sparsify.pruning import Subject, score
+from sparsify.pruning import Subject
+from sparsify.scoring import score
 from sparsify.seeds import generator
 
 INF = math.inf
 RATIOS = [0, 0.1, 0.25, 0.5, 0.9, 1]
 
 
-def scored(weight: object, grain: str, **path: object) -> Scored:
+def scored(weight: object, grain: str, *, gradient: object = None, **path: object) -> Scored:
     weight = torch.as_tensor(weight, dtype=torch.float32)
     state = None
     if path:
         given = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in path.items()}
         state = PathState(**({name: torch.zeros_like(weight) for name in ("entry", "gamma", "z")} | given))
-    return Scored("conv1", weight, grain, generator(0), state)
+    gradient = gradient if gradient is None else torch.as_tensor(gradient, dtype=torch.float32)
+    return Scored("conv1", weight, grain, generator(0), state, gradient=lambda: gradient)
 
 
 def filters(*rows: list[float]) -> Tensor:
@@ -40,6 +45,12 @@ def filters(*rows: list[float]) -> Tensor:
 
 def scores(criterion: str, *args: object, **path: object) -> list:
     return CRITERIA[criterion](scored(*args, **path)).tolist()
+
+
+def ranks(criterion: str, *args: object, **path: object) -> list:
+    """Which grain goes first (0), second, …; ties by index."""
+    found = CRITERIA[criterion](scored(*args, **path))
+    return found.flatten().argsort(stable=True).argsort().view(found.shape).tolist()
 
 
 def test_magnitude_is_the_l2_norm_of_a_filter_or_neuron_and_the_size_of_a_weight():
@@ -65,39 +76,138 @@ def test_magnitude_and_l1_can_differ():
 def test_entry_keeps_what_entered_first_and_among_equals_the_largest():
     """What never entered goes first, then what entered at 10, then of the two that entered at 3 the smaller norm."""
     weight = filters([9, 0], [0, 2], [1, 0], [0, 5])
-    assert scores("entry", weight, "filter", entry=[INF, 3, 3, 10]) == [0, 3, 2, 1]
+    assert ranks("entry", weight, "filter", entry=[INF, 3, 3, 10]) == [0, 3, 2, 1]
 
 
 def test_entry_breaks_the_ties_of_what_never_entered_by_norm():
-    assert scores("entry", filters([2, 0], [1, 0], [3, 0]), "filter", entry=[INF, INF, INF]) == [1, 0, 2]
+    assert ranks("entry", filters([2, 0], [1, 0], [3, 0]), "filter", entry=[INF, INF, INF]) == [1, 0, 2]
 
 
 def test_entry_of_single_weights():
     weight, entry = [[5, 1], [2, 9]], [[INF, 7], [7, INF]]
-    assert scores("entry", weight, "weight", entry=entry) == [[0, 2], [3, 1]]
+    assert ranks("entry", weight, "weight", entry=entry) == [[0, 2], [3, 1]]
 
 
 def test_a_neuron_enters_with_its_first_weight():
     entry = [[INF, 7], [5, INF], [INF, INF]]
-    assert scores("entry", [[1, 1], [1, 1], [9, 9]], "neuron", entry=entry) == [1, 2, 0]
+    assert ranks("entry", [[1, 1], [1, 1], [9, 9]], "neuron", entry=entry) == [1, 2, 0]
 
 
 def test_a_single_weight_of_a_convolution_enters_with_its_filter():
-    assert scores("entry", filters([5, 1], [2, 9]), "weight", entry=[4, INF]) == [[[[3, 2]]], [[[0, 1]]]]
+    assert ranks("entry", filters([5, 1], [2, 9]), "weight", entry=[4, INF]) == [[[[3, 2]]], [[[0, 1]]]]
 
 
 def test_gamma_orders_by_gamma_and_then_by_z():
     """The first two filters are outside the support; the first's Z is nearer to entering."""
     weight = filters([9, 9], [9, 9], [1, 1], [1, 2])
     gamma, z = filters([0, 0], [0, 0], [2, 0], [0, 0.5]), filters([0.5, 0], [0.2, 0], [3, 0], [0, 1.5])
-    assert scores("gamma", weight, "filter", gamma=gamma, z=z) == [1, 0, 3, 2]
+    assert ranks("gamma", weight, "filter", gamma=gamma, z=z) == [1, 0, 3, 2]
 
 
 def test_gamma_of_single_weights_and_neurons():
     """The second neuron's Z is the larger, but nothing of it is in the support."""
     gamma, z = [[0, -0.2], [0, 0]], [[-0.5, -1.2], [0.95, 0.9]]
-    assert scores("gamma", torch.ones(2, 2), "weight", gamma=gamma, z=z) == [[0, 3], [2, 1]]
-    assert scores("gamma", torch.ones(2, 2), "neuron", gamma=gamma, z=z) == [1, 0]
+    assert ranks("gamma", torch.ones(2, 2), "weight", gamma=gamma, z=z) == [[0, 3], [2, 1]]
+    assert ranks("gamma", torch.ones(2, 2), "neuron", gamma=gamma, z=z) == [1, 0]
+
+
+def test_taylor_is_the_first_order_change_of_the_loss():
+    """3·1 − 4·2 = −5 and 0·7 + 1·0.5; single weights |3·1|, |−4·2|, |0·7|, |1·0.5|."""
+    weight, gradient = [[3, -4], [0, 1]], [[1, 2], [7, 0.5]]
+    assert scores("taylor", weight, "neuron", gradient=gradient) == [5, 0.5]
+    assert scores("taylor", filters(*map(list, weight)), "filter", gradient=filters(*gradient)) == [5, 0.5]
+    assert scores("taylor", weight, "weight", gradient=gradient) == [[3, 8], [0, 0.5]]
+
+
+def test_taylor_does_not_vanish_with_small_weights():
+    """(g·w)² of 1e-24 and 2e-24 would be 0 in float32."""
+    assert ranks("taylor", [[2e-12, 1e-12]], "weight", gradient=[[1e-12, 1e-12]]) == [[1, 0]]
+
+
+def test_taylor_without_gradients_is_refused():
+    with pytest.raises(SparsifyError) as caught:
+        CRITERIA["taylor"](scored(filters([1, 2]), "filter"))
+    assert str(caught.value) == (
+        "criterion 'taylor' needs gradients on training images with labels, and there are none for conv1; choose from: "
+        + ", ".join(name for name in CRITERIA if name != "taylor")
+    )
+
+
+def test_fpgm_is_the_sum_of_the_distances_to_the_others():
+    """Of (0, 0), (3, 4), (0, 8): 5 + 8, 5 + 5, 8 + 5; of 4, −1, 0, 4: 5 + 4 + 0, 5 + 1 + 5, 4 + 1 + 4, 0 + 5 + 4."""
+    assert scores("fpgm", filters([0, 0], [3, 4], [0, 8]), "filter") == [13, 10, 13]
+    assert scores("fpgm", [[0, 0], [3, 4], [0, 8]], "neuron") == [13, 10, 13]
+    assert scores("fpgm", [[4, -1], [0, 4]], "weight") == [[9, 11], [9, 9]]
+
+
+def test_fpgm_of_equal_filters_is_exactly_equal():
+    """More than 25 of them: torch.cdist would take matrix products."""
+    weight = drawn((1, 3, 3, 3), 0).expand(40, 3, 3, 3)
+    assert scores("fpgm", weight, "filter") == [0.0] * 40
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=40))
+def test_fpgm_of_single_weights_is_the_sum_over_all_pairs(values):
+    weight = torch.tensor([values])
+    expected = (weight.double().T - weight.double()).abs().sum(0, keepdim=True)
+    torch.testing.assert_close(CRITERIA["fpgm"](scored(weight, "weight")), expected)
+
+
+def test_lamp_divides_by_the_squares_that_are_not_smaller():
+    """1/(1 + 4 + 4 + 16), 4/(4 + 4 + 16), 4/(4 + 16), 16/16: of two equal ones the first goes first."""
+    expected = torch.tensor([[4 / 24, 1.0], [1 / 25, 4 / 20]], dtype=torch.float64)
+    torch.testing.assert_close(CRITERIA["lamp"](scored([[2, -4], [1, -2]], "weight")), expected)
+    found = CRITERIA["lamp"](scored([[3, 4], [0, 1], [0, 0]], "neuron"))
+    torch.testing.assert_close(found, torch.tensor([1, 1 / 26, 0], dtype=torch.float64))
+    assert scores("lamp", [[0, 0]], "weight") == [[0, 0]]
+
+
+@given(st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=40))
+def test_lamp_orders_a_layer_as_magnitude_does(values):
+    """Down to the smallest numbers, whose squares are 0 in float32."""
+    assert ranks("lamp", [values], "weight") == ranks("magnitude", [values], "weight")
+
+
+class TestTorchPruning:
+    """Its importances of the outputs of one layer, as they are: the first member of the group, nothing normalised."""
+
+    @staticmethod
+    def trained() -> nn.Sequential:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(2, 30, 3), nn.BatchNorm2d(30), nn.ReLU(), nn.Conv2d(30, 2, 3), nn.Flatten(1), nn.Linear(2, 3)
+        )
+        nn.init.normal_(model[1].weight)
+        F.cross_entropy(model.eval()(torch.rand(4, 2, 5, 5)), torch.tensor([0, 1, 2, 0])).backward()
+        return model
+
+    def both(self, criterion: str, importance: tp.importance.Importance, model: nn.Module) -> tuple[Tensor, Tensor]:
+        graph = tp.DependencyGraph().build_dependency(model, torch.rand(1, 2, 5, 5))
+        group = graph.get_pruning_group(model[0], tp.prune_conv_out_channels, list(range(30)))
+        known = scored(model[0].weight.detach(), "filter", gradient=model[0].weight.grad)
+        known = dataclasses.replace(known, scale=lambda: model[1].weight.detach())
+        return CRITERIA[criterion](known), importance(group)
+
+    @pytest.mark.parametrize(
+        ("criterion", "importance"),
+        [
+            ("l1", tp.importance.MagnitudeImportance(p=1, group_reduction="first", normalizer=None)),
+            ("taylor", tp.importance.TaylorImportance(group_reduction="first", normalizer=None, multivariable=True)),
+            ("lamp", tp.importance.LAMPImportance(group_reduction="first")),
+            ("bn-scale", tp.importance.BNScaleImportance(normalizer=None)),
+        ],
+    )
+    def test_has_the_same(self, criterion, importance):
+        found, expected = self.both(criterion, importance, self.trained())
+        torch.testing.assert_close(found.float(), expected.float(), rtol=1e-4, atol=1e-9)
+        assert torch.equal(found.argsort(), expected.argsort())
+
+    def test_has_the_same_fpgm_of_weights_that_are_not_negative(self):
+        """Of others it takes the distances of |W|."""
+        model = self.trained()
+        model[0].weight.data.abs_()
+        importance = tp.importance.FPGMImportance(p=1, group_reduction="first", normalizer=None)
+        torch.testing.assert_close(*self.both("fpgm", importance, model), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("criterion", ["entry", "gamma"])
@@ -110,26 +220,33 @@ def test_what_needs_a_path_says_so_and_names_the_others(criterion):
     )
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "l1", "random"])
+@pytest.mark.parametrize("criterion", ["magnitude", "l1", "random", "fpgm", "lamp"])
 def test_what_needs_no_path_works_without_one(criterion):
     assert CRITERIA[criterion](scored(filters([1, 2], [3, 4]), "filter")).shape == (2,)
 
 
-def test_lexicographic_ranks_with_ties_by_index():
-    """In order: (0, 2), (0, 5), (1, 5), (1, 5)."""
-    assert lexicographic(torch.tensor([1.0, 0, 1, 0]), torch.tensor([5.0, 5, 5, 2])).tolist() == [2, 1, 3, 0]
+def test_lexicographic_orders_by_the_first_and_then_by_the_second():
+    """In order: (0, 2), (0, 5), and twice (1, 5)."""
+    found = lexicographic(torch.tensor([1.0, 0, 1, 0]), torch.tensor([5.0, 5, 5, 2]))
+    assert found.argsort(stable=True).tolist() == [3, 1, 0, 2]
+    assert found[0] == found[2]
 
 
-@given(st.lists(st.tuples(st.sampled_from([-INF, -7, -3, 0, 2]), st.integers(0, 3)), min_size=1, max_size=40))
+FLOATS = st.one_of(
+    st.sampled_from([-INF, INF, -0.0, 0.0, 1e-45, -1e-45, 3e38, 16777217.0]), st.integers(-3, 3), st.floats(width=32)
+).filter(lambda value: value == value)
+
+
+@given(st.lists(st.tuples(FLOATS, FLOATS), min_size=1, max_size=40))
 def test_lexicographic_is_pythons_order_of_tuples(pairs):
-    ranks = lexicographic(*torch.tensor(pairs, dtype=torch.float32).T)
-    expected = sorted(range(len(pairs)), key=lambda index: (*pairs[index], index))
-    assert ranks.argsort().tolist() == expected
-
-
-def test_lexicographic_ranks_are_exact_for_any_number_of_grains():
-    """VGG's first fully connected layer has 10⁸ weights; float32 counts to 2²⁴ only."""
-    assert lexicographic(torch.zeros(3), torch.zeros(3)).dtype == torch.int64
+    """Of any float32, and with equal numbers for equal pairs, so that grains of several layers compare."""
+    first, second = torch.tensor(pairs, dtype=torch.float32).T
+    numbers = lexicographic(first, second).tolist()
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert sorted(range(len(pairs)), key=lambda i: (pairs[i], i)) == sorted(
+        range(len(pairs)), key=lambda i: (numbers[i], i)
+    )
+    assert [[a == b for a in pairs] for b in pairs] == [[a == b for a in numbers] for b in numbers]
 
 
 def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
@@ -161,7 +278,7 @@ def test_filters_and_neurons_go_as_in_torchs_ln_structured(criterion, order, see
     assert torch.equal(~found, (module.weight_mask == 1).flatten(1).all(1))
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "l1"])
+@pytest.mark.parametrize("criterion", ["magnitude", "l1", "fpgm", "lamp"])
 def test_the_memory_format_of_a_weight_does_not_change_a_bit_of_its_scores(criterion):
     weight = drawn((16, 24, 5, 5), 0)
     plain = CRITERIA[criterion](scored(weight, "filter"))

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from sparsify.errors import SparsifyError
-from sparsify.layers import GRAINS, Layer, find_layers, layer_names, prunable_layers
+from sparsify.layers import GRAINS, Layer, find_layer, find_layers, find_sets, layer_names, prunable_layers
 from sparsify.nets import lenet
 
 
@@ -120,3 +120,68 @@ def test_a_layer_knows_its_weight_and_its_name_in_the_state_dict():
     model = misleading()
     for layer in prunable_layers(model):
         assert layer.weight is dict(model.named_parameters())[layer.parameter]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("all", ["conv1", "conv2", "conv3", "fc1"]),
+        ("conv*", ["conv1", "conv2", "conv3"]),
+        ("fc*", ["fc1"]),
+        ("*[13]", ["conv1", "conv3", "fc1"]),
+        ("conv?,fc1", ["conv1", "conv2", "conv3", "fc1"]),
+        ("fc1,conv*", ["fc1", "conv1", "conv2", "conv3"]),
+        ("conv2,conv*", ["conv2", "conv1", "conv3"]),
+        ("all,fc2", ["conv1", "conv2", "conv3", "fc1", "fc2"]),
+    ],
+)
+def test_all_and_globs_leave_out_the_output_layer_unless_it_is_named(asked, expected):
+    assert list(find_layers(lenet((1, 28, 28), 10), asked)) == expected
+
+
+def test_a_glob_takes_modules_own_names_before_ordinals_in_the_networks_order():
+    found = find_layers(misleading(), "conv*")
+    assert {name: layer.name for name, layer in found.items()} == {
+        "conv2": "block.fc1",
+        "conv3": "block.conv1",
+        "conv1": "conv1",
+    }
+    assert list(find_layers(misleading(), "block.*,all")) == ["block.fc1", "block.conv1", "stem", "conv1", "head"]
+
+
+def test_a_module_that_is_called_all_is_meant():
+    model = nn.ModuleDict({"all": nn.Linear(1, 1), "other": nn.Linear(1, 1), "last": nn.Linear(1, 1)})
+    assert list(find_layers(model, "all")) == ["all"]
+    assert list(find_layers(model, "a*")) == ["all"]
+
+
+@pytest.mark.parametrize("asked", ["vonv*", "fc2*", "conv3,fc[2]", "Conv*"])
+def test_a_glob_without_a_match_lists_the_names(asked):
+    with pytest.raises(SparsifyError) as caught:
+        find_layers(lenet((1, 28, 28), 10), asked, "lenet")
+    assert str(caught.value) == (
+        f"'{asked.split(',')[-1]}' matches no layer in lenet; the output layer, fc2, is taken only by its name; "
+        "choose from: conv1, conv2, conv3, fc1, fc2"
+    )
+
+
+def test_all_of_a_network_that_is_one_layer_is_nothing():
+    with pytest.raises(SparsifyError, match="'all' matches no layer in the network; the output layer, fc1, is taken"):
+        find_layers(nn.Linear(2, 2), "all")
+
+
+def test_one_layer_is_found_by_its_name_only():
+    assert find_layer(lenet((1, 28, 28), 10), "fc2").name == "fc2"
+    for name in ("conv*", "all", "conv3,fc1", ""):
+        with pytest.raises(SparsifyError, match=r"unknown layer '.*' in lenet"):
+            find_layer(lenet((1, 28, 28), 10), name, "lenet")
+
+
+def test_sets_are_known_by_what_they_stand_for():
+    assert list(find_sets(lenet((1, 28, 28), 10), "conv3,fc1")) == ["conv3,fc1"]
+    assert list(find_sets(lenet((1, 28, 28), 10), ["conv*", "conv1, conv2,conv3", "all"])) == [
+        "conv1,conv2,conv3",
+        "conv1,conv2,conv3,fc1",
+    ]
+    with pytest.raises(SparsifyError, match="unknown layer ''"):
+        find_sets(lenet((1, 28, 28), 10), [])

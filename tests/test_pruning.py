@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sparsify import Config, evaluate, load_dataset, train
 from sparsify.criteria import PathState
 from sparsify.data.dataset import Split
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import Evaluation
 from sparsify.mask import apply_mask
 from sparsify.pruning import Subject, make_mask, prune, subject_of
@@ -243,6 +243,125 @@ def test_more_draws_begin_with_the_same_ones():
     assert many.rows[:4] == few.rows
 
 
+# scope, order and controls -------------------------------------------------------------------------------------------
+
+
+def test_global_counts_are_those_of_a_loop_by_hand():
+    """5 + 4 filters and neurons of two layers, by one sorted list of their norms."""
+    given = subject()
+    sweep = prune(given, layers="conv2,fc1", ratios="0:1:0.25", grain="neuron", scope="global")
+    layers = {name: given.model.get_submodule(name) for name in ("conv2", "fc1")}
+    norms = [(row.norm().item(), name, i) for name, m in layers.items() for i, row in enumerate(m.weight.detach())]
+    for row in sweep.rows:
+        model, gone = copy.deepcopy(given.model), {"conv2": 0, "fc1": 0}
+        for _, name, index in sorted(norms, key=lambda grain: grain[0])[: round(row.ratio * 11)]:
+            gone[name] += 1
+            with torch.no_grad():
+                model.get_submodule(name).weight[index] = 0
+                model.get_submodule(name).bias[index] = 0
+        assert row.correct == evaluate(model, given.split, normalise).correct
+        assert row.scope == "global"
+        assert {e.layer: e.removed for e in sweep.ledger if e.ratio == row.ratio} == gone
+    assert len({e.removed / e.total for e in sweep.ledger if e.ratio == 0.5}) == 2
+
+
+def test_a_layer_may_lose_everything_globally():
+    given = subject()
+    with torch.no_grad():
+        given.model.conv1.weight.mul_(1e-3)
+    (row,) = prune(given, layers="conv1,conv2", ratios=[0.4], scope="global").rows
+    (alone,) = prune(given, layers="conv1", ratios=[1]).rows
+    assert (row.correct, row.params, row.macs) == (alone.correct, alone.params, alone.macs)
+
+
+def test_reversed_the_largest_go():
+    given = subject()
+    model = copy.deepcopy(given.model)
+    with torch.no_grad():
+        largest = model.conv2.weight.flatten(1).norm(dim=1).argmax()
+        model.conv2.weight[largest] = model.conv2.bias[largest] = 0
+    (row,) = prune(given, layers="conv2", ratios=[1 / 6], reverse=True).rows
+    assert row.criterion == "magnitude-reversed"
+    assert row.correct == evaluate(model, given.split, normalise).correct
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_controls_are_rows_of_the_same_sweep_with_identical_counts(scope, tmp_path):
+    options = {"layers": ["conv2,fc1", "conv1"], "ratios": "0.3,0.5", "grain": "neuron", "scope": scope}
+    plain = prune(subject(), **options)
+    sweep = prune(subject(), controls=True, **options)
+    kinds = [("magnitude", 0), *(("random", draw) for draw in range(5)), ("magnitude-reversed", 0)]
+    assert [(row.layers, row.criterion, row.draw, row.ratio) for row in sweep.rows] == [
+        (layers, *kind, ratio) for layers in ("conv2,fc1", "conv1") for kind in kinds for ratio in (0.3, 0.5)
+    ]
+    assert [row for row in sweep.rows if row.criterion == "magnitude"] == list(plain.rows)
+    counts = {(e.layers, e.ratio, e.layer): e.removed for e in plain.ledger}
+    assert len(sweep.ledger) == 7 * len(plain.ledger)
+    assert all(e.removed == counts[e.layers, e.ratio, e.layer] for e in sweep.ledger)
+    assert sweep.controls == ["random", "magnitude-reversed"]
+    assert plain.controls == []
+    assert sweep.accuracy("conv1", 0.5) == plain.accuracy("conv1", 0.5)
+    assert [row.draw for row in sweep.points("conv1", 0.5, "random")] == [0, 1, 2, 3, 4]
+    assert Sweep.read(sweep.save(tmp_path)) == sweep
+    assert sweep.id == sweep_id("magnitude", "neuron", scope, plain.layer_sets, [0.3, 0.5], 5, controls=True)
+    assert len({sweep.id, plain.id, prune(subject(), controls=True, draws=2, **options).id}) == 3
+
+
+def test_controls_are_what_the_same_criteria_are_by_themselves():
+    options = {"layers": "conv2,fc1", "ratios": "0.25,0.75"}
+    rows = prune(subject(), controls=True, draws=2, **options).rows
+    alone = [
+        *prune(subject(), **options).rows,
+        *prune(subject(), criterion="random", draws=2, **options).rows,
+        *prune(subject(), reverse=True, **options).rows,
+    ]
+    assert list(rows) == alone
+
+
+def test_the_controls_of_a_reversed_order_are_random_and_the_order_itself():
+    sweep = prune(subject(), layers="fc1", ratios="0.5", reverse=True, controls=True, draws=1)
+    assert [row.criterion for row in sweep.rows] == ["magnitude-reversed", "random", "magnitude"]
+    assert (sweep.criterion, sweep.controls) == ("magnitude-reversed", ["random", "magnitude"])
+
+
+def test_filters_and_single_weights_together_are_compared_with_a_warning():
+    with pytest.warns(SparsifyWarning, match="--scope global compares whole filters of conv2,fc1 with single weights"):
+        (row,) = prune(subject(), layers="conv2,fc1", ratios=[0.5], scope="global").rows
+    assert row.params < 423
+
+
+# gradients -----------------------------------------------------------------------------------------------------------
+
+
+def test_taylor_takes_the_gradients_of_training_images_once():
+    """(g·w)² of each filter by torch's own backward pass; the labels of the test images could be anything."""
+    given, seen = subject(), []
+
+    def noting(images: Tensor) -> Tensor:
+        seen.append(images)
+        return normalise(images)
+
+    training = torch.randint(0, 256, (50, 1, 6, 6), dtype=torch.uint8), torch.arange(50) % 6
+    given = dataclasses.replace(given, normalise=noting, training_images=training[0], training_labels=training[1])
+    model = copy.deepcopy(given.model)
+    F.cross_entropy(model(normalise(training[0])), training[1]).backward()
+    change = (model.conv2.weight * model.conv2.weight.grad).flatten(1).sum(1).square()
+    with torch.no_grad():
+        for index in change.argsort()[:3]:
+            model.conv2.weight[index] = model.conv2.bias[index] = 0
+    sweep = prune(given, layers=["conv2", "conv1,fc1"], ratios="0.5", criterion="taylor")
+    assert sweep.rows[0].correct == evaluate(model, given.split, normalise).correct
+    assert [len(images) for images in seen] == [1, 50, 200, 200]
+
+
+def test_other_criteria_need_no_gradients(monkeypatch):
+    monkeypatch.setattr("sparsify.scoring.loss_gradients", None)
+    given = dataclasses.replace(
+        subject(), training_images=torch.zeros(2, 1, 6, 6), training_labels=torch.zeros(2, dtype=torch.long)
+    )
+    prune(given, layers="conv2", ratios="0.5", criterion="fpgm")
+
+
 # nothing is left behind ----------------------------------------------------------------------------------------------
 
 
@@ -321,6 +440,12 @@ def test_the_listener_hears_of_every_point():
         ({"ratios": []}, "is no number"),
         ({"draws": 0, "criterion": "random"}, "--draws is 0; it must be at least 1"),
         ({"draws": 2}, "--draws is 2; only random has draws, magnitude has one result"),
+        ({"draws": 0, "controls": True}, "--draws is 0; it must be at least 1"),
+        ({"criterion": "random", "controls": True}, "--controls with random: it is a control itself"),
+        ({"scope": "globl"}, "unknown scope 'globl'; did you mean 'global'? choose from: layer, global"),
+        ({"layers": "vonv*"}, "'vonv*' matches no layer in mine"),
+        ({"criterion": "taylor"}, "criterion 'taylor' needs gradients on training images with labels"),
+        ({"criterion": "bn-scale"}, "criterion 'bn-scale' needs a normalisation with a scale behind conv1"),
         ({"criterion": "entry"}, "criterion 'entry' needs the path of a run"),
         ({"criterion": "gamma"}, "criterion 'gamma' needs the path of a run"),
     ],
@@ -366,6 +491,19 @@ def test_make_mask_is_the_mask_of_a_sweeps_point():
         model = copy.deepcopy(given.model)
         apply_mask(model, make_mask(model, normalise(given.split.images[:1]), layers="conv2,fc1", ratio=row.ratio))
         assert evaluate(model, given.split, normalise).correct == row.correct
+
+
+def test_make_mask_knows_scope_and_order():
+    model = Tiny()
+    with torch.no_grad():
+        model.conv1.weight.mul_(1e-3)
+    options = {"layers": "conv1,conv2", "ratio": 0.4}
+    mask = make_mask(model, torch.zeros(1, 1, 6, 6), scope="global", **options)
+    assert not mask["conv1.weight"].any()
+    assert mask["conv2.weight"].all()
+    mask = make_mask(model, torch.zeros(1, 1, 6, 6), scope="global", reverse=True, **options)
+    assert mask["conv1.weight"].all()
+    assert int((~mask["conv2.bias"]).sum()) == 4
 
 
 def test_make_mask_removes_exact_counts():
@@ -543,7 +681,7 @@ def files(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(run.path).iterdir()}
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "entry", "gamma", "random"])
+@pytest.mark.parametrize("criterion", ["magnitude", "entry", "gamma", "random", "taylor", "fpgm", "lamp"])
 def test_a_run_is_swept_from_its_own_accuracy_on(run, criterion):
     before = files(run)
     sweep = prune(run, layers="conv3,fc1", ratios="0:1:0.5", criterion=criterion, device="cpu")
@@ -586,7 +724,7 @@ def test_a_run_with_validation_images_is_measured_on_those(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("criterion", ["magnitude", "entry", "gamma", "random"])
+@pytest.mark.parametrize("criterion", ["magnitude", "entry", "gamma", "random", "fpgm", "lamp"])
 def test_a_sweep_on_cuda_is_that_of_the_cpu(run, criterion):
     options = {"layers": ["conv2,fc1", "conv3"], "ratios": "0:1:0.25", "criterion": criterion, "grain": "neuron"}
     here, there = prune(run, device="cpu", **options), prune(run, device="cuda", **options)

@@ -394,7 +394,7 @@ def saved(folder: Path, net: str = "resnet20") -> tuple[nn.Module, Shrunk]:
     cuts = cuts_for(net, model)
     small, outputs = shrink(model, cuts, inputs), plan_removal(model, cuts, inputs).outputs
     shape, classes = tuple(inputs.shape[1:]), tuple("abcdefghij")
-    facts = Shrunk(net, shape, classes, outputs, "run", "conv1", 0.5, "magnitude", "auto", 10, 5, 0.0)
+    facts = Shrunk(net, shape, classes, outputs, "run", "conv1", 0.5, "magnitude", "auto", "layer", False, 10, 5, 0.0)
     facts.save(folder, small)
     return small, facts
 
@@ -567,7 +567,10 @@ def test_a_run_and_a_shrunk_network_are_exported(kind: str, lenet_run: Run, caps
         small = shrink(model, cuts, images(2, 1, 28, 28))
         removed = plan_removal(model, cuts, images(2, 1, 28, 28)).outputs
         classes = tuple(lenet_run.summary["classes"])
-        Shrunk("lenet", (1, 28, 28), classes, removed, "", "conv3", 0.5, "l1", "auto", 2, 1, 0.0).save(folder, small)
+        facts = Shrunk("lenet", (1, 28, 28), classes, removed, "", "conv3", 0.5, "l1", "auto", "layer", False, 2, 1, 0.0)
+        facts.save(folder, small)
+            folder, small
+        )
     assert main(["export", str(folder), "--onnx", "--runs-dir", str(lenet_run.path.parent)]) == 0
     assert "checked with onnxruntime: its logits differ from torch's by no more than" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(folder / "model.onnx")

@@ -87,6 +87,24 @@ def test_a_rerun_trains_and_sweeps_nothing(tiny):
     assert again == tiny
 
 
+def test_a_glob_is_the_sweep_of_what_it_stands_for(tiny):
+    calls = []
+    study = dataclasses.replace(tiny.study, layers=("conv[3]", "conv[3],fc*"))
+    again = run_study(study, runs_dir=tiny.folder.parent.parent, listener=calls.append, note=calls.append)
+    assert calls == []
+    assert again == tiny
+
+
+def test_a_glob_that_differs_from_arm_to_arm_is_refused_before_anything_is_trained(tmp_path):
+    text = TINY.replace('"conv3,fc1"', '"conv*"').replace('label = "exploding"', 'label = "deep"\nmodel = "resnet20"')
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(
+        SparsifyError, match=r"layers 'conv3 conv\*' differ from arm to arm \(conv3 and conv1,conv2,conv3"
+    ):
+        run_study(load_study(str(tmp_path / "bad.toml")), runs_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_tables_say_mean_deviation_and_n(tiny):
     text = markdown(study_table(tiny, "conv3"))
     sgd = tiny.arms[0].sweeps

@@ -106,6 +106,31 @@ def test_the_sweep_figure_draws_the_mean_in_percent():
     assert figure.axes[0].get_ylabel() == "test accuracy (%), log scale of the error"
 
 
+def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
+    rows = [
+        SweepRow(criterion, "neuron", "global", "conv3,fc1", r, draw, 0, 100, a, 10, 10, 1.0, 1.0)
+        for criterion, draw, accuracies in (
+            ("l1", 0, (0.9, 0.8)),
+            ("random", 0, (0.9, 0.4)),
+            ("random", 1, (0.9, 0.6)),
+            ("l1-reversed", 0, (0.9, 0.1)),
+        )
+        for r, a in zip((0.0, 0.5), accuracies, strict=True)
+    ]
+    figure = sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t")
+    (axis,) = figure.axes
+    assert [line.get_label() for line in axis.lines] == [
+        "sgd (n = 1)",
+        "sgd, random (n = 2)",
+        "sgd, l1-reversed (n = 1)",
+    ]
+    assert [line.get_ydata()[1] for line in axis.lines] == pytest.approx([80, 50, 10])
+    assert [line.get_linestyle() for line in axis.lines] == ["-", "--", ":"]
+    assert len({line.get_color() for line in axis.lines}) == 1
+    assert len(axis.collections) == 1  # the spread of the draws
+    assert axis.get_xlabel() == "removed from conv3 and fc1 together (%)"
+
+
 def test_training_curves_name_the_split():
     rows = [
         {"epoch": e, "train_loss": 1 / e, "train_accuracy": 0.9, "test_loss": 1 / e, "test_accuracy": 0.8}

@@ -16,6 +16,7 @@ from sparsify.cli import viz
 from sparsify.cli.choice import RunsDir, finished_run
 from sparsify.cli.shrink import export, shrink_run, the_point
 from sparsify.config import Config, Whole, parse_seeds
+from sparsify.criteria import CRITERIA
 from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ _DEFAULTS, _HERE = Config(), Places()
 Where = Annotated[Places, Parameter(name="*")]
 Layers = Annotated[
     tuple[str, ...],
-    Parameter(name="--layers", help="one set of layers, as in conv3,fc1; give it again for another set", negative=()),
+    Parameter(
+        name="--layers",
+        help="one set of layers, as in conv3,fc1 or all or 'conv*'; give it again for another set",
+        negative=(),
+    ),
 ]
 
 
@@ -107,17 +112,23 @@ def prune(
     *,
     layers: Layers = (),
     ratios: Annotated[str, Parameter(help="start:stop:step, stop included, or a list as in 0,0.3,0.6")] = "0:0.6:0.1",
-    criterion: Annotated[str, Parameter(help="what goes first: magnitude, l1, entry, gamma, random, bn-scale")] = (
-        "magnitude"
-    ),
+    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
     grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
-    draws: Annotated[Whole, Parameter(help="how often random is drawn")] = 1,
+    scope: Annotated[str, Parameter(help="layer (the ratio of each), global (of a set's layers together)")] = "layer",
+    reverse: Annotated[bool, Parameter(help="what the criterion ranks highest goes first", negative=())] = False,
+    controls: Annotated[
+        bool, Parameter(help="add random and the opposite order, as many grains of each layer", negative=())
+    ] = False,
+    draws: Annotated[Whole | None, Parameter(help="how often random is drawn: once, or 5 times as a control")] = None,
     recalibrate_bn: Annotated[
         bool, Parameter(help="also with BatchNorm's statistics re-estimated on training images", negative=())
     ] = False,
     shrink: Annotated[
         bool, Parameter(help="also save the network without what one ratio removes, checked", negative=())
     ] = False,
+    compare_criteria: Annotated[
+        str | None, Parameter(help="criteria as in magnitude,l1,fpgm: print how alike they are, and sweep nothing")
+    ] = None,
     where: Where = _HERE,
 ) -> int:
     """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
@@ -128,12 +139,20 @@ def prune(
     chosen = finished_run(run, where.runs_dir)
     if not layers:
         raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(_names(chosen))}")
+    if compare_criteria is not None:
+        ignored = {"reverse": reverse, "controls": controls, "draws": draws, "recalibrate-bn": recalibrate_bn}
+        ignored |= {"shrink": shrink, "criterion": criterion != "magnitude"}
+        for option in [name for name, value in ignored.items() if value]:
+            raise SparsifyError(f"--{option} has no effect with --compare-criteria, which sweeps nothing; leave it out")
+        how = {"layers": layers, "ratios": ratios, "grain": grain, "scope": scope}
+        return _compare(chosen, compare_criteria, where, how, newest=run is None)
     target, announce = chosen, functools.partial(_announce, chosen, layers, newest=run is None)
     if shrink:
         ratio = the_point(layers, ratios, draws)
         target = subject_of(chosen, device=where.device, data_dir=where.data_dir)
         announce()
         how = {"layers": layers[0], "ratio": ratio, "criterion": criterion, "grain": grain}
+        how |= {"scope": scope, "reverse": reverse}
         shrunk, network = shrink_run(chosen, target, **how)  # before the sweep: if it is refused nothing is done
     with console.counting("pruning", (lambda: None) if shrink else announce) as listener:
         sweep = prune_run(
@@ -142,6 +161,9 @@ def prune(
             ratios=ratios,
             criterion=criterion,
             grain=grain,
+            scope=scope,
+            reverse=reverse,
+            controls=controls,
             draws=draws,
             recalibrate_bn=recalibrate_bn,
             device=where.device,
@@ -149,7 +171,8 @@ def prune(
             listener=listener,
         )
     path = sweep.save(chosen.output(where.runs_dir))
-    for table in sweep_tables(sweep, title=f"{chosen.name} by {criterion}", held_out=chosen.summary["held_out"]):
+    heading = f"{chosen.name} by {sweep.criterion}" + ", its layers together" * (scope == "global")
+    for table in sweep_tables(sweep, title=heading, held_out=chosen.summary["held_out"]):
         console.show(table)
     console.say("* theoretical: multiply-accumulates of convolutions and fully connected layers, before ÷ after")
     console.say(f"written: {path}")
@@ -159,6 +182,20 @@ def prune(
         return 0
     if len(sweep.layer_sets) == 1:
         console.say(f"another set beside it: --layers {sweep.layer_sets[0]} --layers {_another(chosen, sweep)}")
+    return 0
+
+
+def _compare(run: Run, criteria: str, where: Places, how: dict[str, Any], *, newest: bool) -> int:
+    """Print how alike criteria are."""
+    from sparsify.agreement import compare_criteria
+    from sparsify.tables import agreement_tables
+
+    places = {"device": where.device, "data_dir": where.data_dir}
+    agreements = compare_criteria(run, criteria=criteria, **how, **places)
+    _announce(run, how["layers"], newest=newest)
+    for table in agreement_tables(agreements, title=run.name):
+        console.show(table)
+    console.say("Jaccard: what both criteria remove at a ratio ÷ what at least one of them removes")
     return 0
 
 
@@ -239,8 +276,11 @@ def _suggest(run: Run) -> str:
 
 def _another(run: Run, sweep: Sweep) -> str:
     """A set that was not swept: the first one with the next layer added, or without its last."""
-    asked = sweep.layer_sets[0].split(",")
-    rest = [name for name in _names(run)[:-1] if name not in asked]
+    from sparsify.layers import layer_names
+
+    asked, layers = sweep.layer_sets[0].split(","), layer_names(run.model())
+    taken = {layers[name].name for name in asked}
+    rest = [name for name, layer in list(layers.items())[:-1] if layer.name not in taken]
     return ",".join([*asked, rest[-1]]) if rest else asked[0]
 
 

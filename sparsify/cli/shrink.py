@@ -23,7 +23,7 @@ IMAGES = 64
 """How many images the masked and the shrunk network are compared on."""
 
 
-def the_point(layers: Sequence[str], ratios: str, draws: int) -> float:
+def the_point(layers: Sequence[str], ratios: str, draws: int | None) -> float:
     """The one ratio above 0. Raises SparsifyError unless there are one of it, one set of layers and one draw."""
     from sparsify.ratios import parse_ratios
 
@@ -33,13 +33,13 @@ def the_point(layers: Sequence[str], ratios: str, draws: int) -> float:
         raise SparsifyError(f"--shrink needs one ratio above 0, as in --ratios 0.6; these are: {listed}")
     if len(dict.fromkeys(layers)) != 1:
         raise SparsifyError(f"--shrink needs one set of layers; these are {len(layers)}: {'; '.join(layers)}")
-    if draws != 1:
+    if draws not in (None, 1):
         raise SparsifyError(f"--shrink needs one draw; --draws is {draws}")
     return above[0]
 
 
 def shrink_run(
-    run: Run, subject: Subject, *, layers: str, ratio: float, criterion: str, grain: str
+    run: Run, subject: Subject, *, layers: str, ratio: float, criterion: str, grain: str, scope: str, reverse: bool
 ) -> tuple[Shrunk, nn.Module]:
     """One point of a run, removed for real and checked; says what goes before it does. Raises SparsifyError."""
     from sparsify.pruning import cuts_of
@@ -47,7 +47,8 @@ def shrink_run(
     from sparsify.shrunk import Shrunk
 
     model, images = subject.model, subject.normalise(subject.split.images[:IMAGES])
-    cuts = cuts_of(subject, images[:1], layers=layers, ratio=ratio, criterion=criterion, grain=grain)
+    how = {"criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse}
+    cuts = cuts_of(subject, images[:1], layers=layers, ratio=ratio, **how)
     removal = plan_removal(model, cuts, images)
     for group in removal.coupled:
         loses = (f"{name} ({len(removal.outputs[name])} of {len(model.get_submodule(name).weight)})" for name in group)
@@ -72,8 +73,7 @@ def shrink_run(
         run=run.name,
         layers=layers,
         ratio=ratio,
-        criterion=criterion,
-        grain=grain,
+        **how,
         params_before=before,
         params_after=after,
         difference=difference,

@@ -31,7 +31,7 @@ def filters(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
-    from sparsify.layers import find_layers
+    from sparsify.layers import find_layer
     from sparsify.ratios import parse_ratios
     from sparsify.study import filter_panel
     from sparsify.viz.filters import filters_figure
@@ -41,7 +41,7 @@ def filters(
         (ratio,) = parse_ratios(ratio)
     panels = []
     for run in chosen:
-        (found,) = find_layers(run.model(), [layer], run.name).values()
+        found = find_layer(run.model(), layer, run.name)
         panels.append(filter_panel(run, found.name, label=label(run, chosen), ratio=ratio))
     return _save(
         filters_figure(panels, layer=layer, show=show),
@@ -87,7 +87,7 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
 @app.command(name="path")
 def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir: RunsDir = Path("runs")) -> int:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of an SLBI run (the newest that has one)."""
-    from sparsify.layers import find_layers
+    from sparsify.layers import find_layer
     from sparsify.runs import finished_runs
     from sparsify.viz.curves import path_figure
 
@@ -101,7 +101,7 @@ def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir:
     path = chosen.inclusion_path
     if path is None:
         raise SparsifyError(f"{chosen.name} has no path: {chosen.config.opt} selects nothing; take a run of slbi")
-    (found,) = find_layers(chosen.model(), [layer], chosen.name).values()
+    found = find_layer(chosen.model(), layer, chosen.name)
     figure = path_figure(path, parameter=found.parameter, title=f"{title([chosen])}, {chosen.config.opt}, {layer}")
     return _save(figure, [chosen], runs_dir, f"path-{layer}")
 

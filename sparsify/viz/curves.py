@@ -29,11 +29,14 @@ def _looks(label: str, index: int) -> dict[str, object]:
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 3.5}
 
 
-def _band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, index: int) -> None:
-    """The mean of the rows of `values` and, from two rows on, a band of one sample standard deviation."""
+def _band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, like: str, index: int, **looks: object) -> None:
+    """The mean of the rows of `values` and, from two rows on, a band of one sample standard deviation.
+
+    Colour and marker are those of the label `like`, unless `looks` says otherwise.
+    """
     mean = values.mean(0)
-    looks = _looks(label, index)
-    axis.plot(x, mean, label=f"{label} (n = {len(values)})", linewidth=1.4, **looks)
+    looks = {"linewidth": 1.4, **_looks(like, index), **looks}
+    axis.plot(x, mean, label=f"{label} (n = {len(values)})", **looks)
     if len(values) > 1:
         deviation = values.std(0, ddof=1)
         axis.fill_between(x, mean - deviation, mean + deviation, color=looks["color"], alpha=0.18, linewidth=0)
@@ -56,7 +59,7 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
             for axis, what, factor in ((left, "loss", 1), (right, "accuracy", 100)):
                 test = factor * np.array([[row[f"{held_out}_{what}"] for row in rows[:length]] for rows in runs])
                 training = factor * np.array([[row[f"train_{what}"] for row in rows[:length]] for rows in runs])
-                _band(axis, epochs, test, label, index)
+                _band(axis, epochs, test, label, label, index)
                 axis.plot(epochs, training.mean(0), color=_looks(label, index)["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
@@ -70,8 +73,14 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
         return drawing
 
 
+_CONTROL_STYLES = ("--", ":")  # of "random" and of the opposite order
+
+
 def sweep_figure(groups: Mapping[str, Sequence[Sweep]], *, title: str, held_out: str = "test") -> Figure:
-    """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps)."""
+    """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps).
+
+    Controls are thin and dashed or dotted, in the colour of what they control; their n counts sweeps and draws.
+    """
     if not groups:
         raise SparsifyError("no sweep to draw")
     first = next(iter(groups.values()))[0]
@@ -79,12 +88,18 @@ def sweep_figure(groups: Mapping[str, Sequence[Sweep]], *, title: str, held_out:
         drawing = figure(4.4 * len(first.layer_sets) + 0.4, 3.6)
         axes = drawing.subplots(1, len(first.layer_sets), squeeze=False, sharey=True)[0]
         for axis, layers in zip(axes, first.layer_sets, strict=True):
+            percents = 100 * np.array(first.ratios)
             for index, (label, sweeps) in enumerate(groups.items()):
                 values = 100 * np.array([[s.accuracy(layers, ratio) for ratio in first.ratios] for s in sweeps])
-                _band(axis, 100 * np.array(first.ratios), values, label, index)
-            where = layers.replace(",", " and ")
-            axis.set(xlabel=f"removed from {where} each (%)" if "," in layers else f"removed from {where} (%)")
-            axis.set_title(layers.replace(",", " + "))
+                _band(axis, percents, values, label, label, index)
+                for style, control in zip(_CONTROL_STYLES, first.controls, strict=False):
+                    points = [[s.points(layers, ratio, control) for ratio in first.ratios] for s in sweeps]
+                    drawn = [[row.accuracy for row in draw] for one in points for draw in zip(*one, strict=True)]
+                    looks = {"linestyle": style, "linewidth": 0.9, "marker": ""}
+                    _band(axis, percents, 100 * np.array(drawn), f"{label}, {control}", label, index, **looks)
+            names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
+            how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
+            axis.set(xlabel=f"removed from {' and '.join(names)}{how} (%)", title=" + ".join(names))
             _error_scale(axis)
         axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error")
         axes[0].legend(fontsize=8, loc="lower left")

@@ -1,0 +1,92 @@
+"""Scoring: what a criterion says of the grains of a subject's layers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sparsify.cost import Structure
+from sparsify.criteria import CRITERIA, Scored
+from sparsify.data.dataset import Split
+from sparsify.errors import unknown
+from sparsify.gradients import loss_gradients
+from sparsify.layers import Layer
+from sparsify.seeds import generator
+from sparsify.selection import Selection
+
+if TYPE_CHECKING:
+    from sparsify.pruning import Subject
+
+
+@torch.no_grad()
+def score(
+    subject: Subject,
+    layer: Layer,
+    structure: Structure,
+    *,
+    criterion: str,
+    grain: str = "auto",
+    draw: int = 0,
+    gradients: Callable[[], Mapping[str, Tensor]] = dict,
+) -> Tensor:
+    """The score of every grain of one layer: (outputs,), or the weight's shape where the grain is a weight.
+
+    `gradients` gives those of the training loss by parameter name; it is called only by a criterion that needs them.
+    """
+    if criterion not in CRITERIA:
+        raise unknown("criterion", criterion, CRITERIA)
+    state = None if subject.path is None else subject.path.get(layer.parameter)
+    keyed = generator(subject.seed, "random", draw, layer.name)
+    weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
+    known = Scored(
+        layer.name, weight, layer.grain(grain), keyed, state, scale, lambda: gradients().get(layer.parameter)
+    )
+    return CRITERIA[criterion](known)
+
+
+Scorer = Callable[..., dict[str, Tensor]]
+"""(layers, criterion, draw=0) → the scores of each layer."""
+
+
+def scorer(subject: Subject, structure: Structure, grain: str = "auto") -> Scorer:
+    """Scores sets of layers by any criterion; the gradients are computed once, when one first needs them."""
+
+    @functools.cache
+    def gradients() -> dict[str, Tensor]:
+        if subject.training_images is None or subject.training_labels is None:
+            return {}
+        images = Split(subject.training_images, subject.training_labels)
+        return loss_gradients(subject.model, images, subject.normalise)
+
+    def scores(layers: Mapping[str, Layer], criterion: str, draw: int = 0) -> dict[str, Tensor]:
+        how = {"criterion": criterion, "grain": grain, "draw": draw, "gradients": gradients}
+        return {name: score(subject, layer, structure, **how) for name, layer in layers.items()}
+
+    return scores
+
+
+def selections(
+    scores: Scorer,
+    layers: Mapping[str, Layer],
+    criterion: str,
+    *,
+    scope: str = "layer",
+    reverse: bool = False,
+    controls: bool = False,
+    draws: int = 1,
+) -> list[Selection]:
+    """What a sweep tries on one set: the criterion, one selection a draw if it is "random", and then its controls.
+
+    The controls, "random" in `draws` draws and the criterion's opposite order, take as many grains of each layer as it.
+    """
+    if criterion == "random":
+        return [Selection(criterion, scores(layers, criterion, draw), scope, reverse, draw) for draw in range(draws)]
+    base = Selection(criterion, scores(layers, criterion), scope, reverse)
+    if not controls:
+        return [base]
+    randoms = [Selection("random", scores(layers, "random", k), scope, draw=k, like=base) for k in range(draws)]
+    return [base, *randoms, Selection(criterion, base.scores, scope, not reverse, like=base)]
