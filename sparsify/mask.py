@@ -27,15 +27,21 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     return drop.view(scores.shape)
 
 
-@torch.no_grad()
-def apply_mask(model: nn.Module, mask: Mask) -> None:
-    """Set what the mask removes to 0, for good. Raises SparsifyError if the mask does not fit the network."""
+def check_mask(model: nn.Module, mask: Mask) -> None:
+    """Raise SparsifyError if the mask does not fit the network."""
     parameters = dict(model.named_parameters())
     for name, keep in mask.items():
         if name not in parameters:
             raise SparsifyError(f"the mask names '{name}', which the network does not have")
         if keep.shape != parameters[name].shape:
             raise SparsifyError(f"the mask of '{name}' is {tuple(keep.shape)}, not {tuple(parameters[name].shape)}")
+
+
+@torch.no_grad()
+def apply_mask(model: nn.Module, mask: Mask) -> None:
+    """Set what the mask removes to 0, for good. Raises SparsifyError if the mask does not fit the network."""
+    check_mask(model, mask)
+    parameters = dict(model.named_parameters())
     for name, keep in mask.items():
         parameters[name].masked_fill_(~keep.to(parameters[name].device), 0)
 
