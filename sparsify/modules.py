@@ -66,7 +66,7 @@ class StackingSequential(nn.Sequential):
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether calling the module is its class's `forward` and no more: no hook, not compiled, no `forward` of its own."""
+    """Whether calling the module is its class's `forward` alone: no hook, not compiled, no `forward` set on it."""
     hooked = module._forward_pre_hooks or module._forward_hooks
     own = type(module).__call__ is not nn.Module.__call__ or "forward" in vars(module)
     return not (hooked or own or module._compiled_call_impl)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import torch
@@ -36,7 +35,8 @@ def predict_masked(
     are evaluated once. A network that is no plain nn.Sequential is a single stage, evaluated for each distinct mask.
 
     In evaluation mode the modules must be functions of their input and their parameters. `listener` is called with the
-    number of (mask, batch) pairs that are done and that there are. Raises SparsifyError for a mask that does not fit.
+    number of masks that are done and that there are, a mask's batches being fractions of it, rounded down. Raises
+    SparsifyError for a mask that does not fit.
     """
     stages, unsplit = (_stages(model, masks, split=split) for split in (True, False))
     predictions = torch.empty(len(masks), len(images), dtype=torch.int64, device=images.device)
@@ -56,7 +56,7 @@ def predict_masked(
                 for _ in points:
                     done += 1
                     if listener is not None:
-                        listener(done, len(starts) * len(masks))
+                        listener(done // len(starts), len(masks))
     return predictions
 
 
@@ -102,33 +102,32 @@ def _stages(model: nn.Module, masks: Sequence[Mask], *, split: bool) -> list[_St
     """`split`: a layer of which masks remove whole outputs is computed with them, once, and then they are set to 0."""
     for mask in masks:
         check_mask(model, mask)
-    parameters = dict(model.named_parameters())
+    names = {p: name for name, p in model.named_parameters()}  # that of a shared parameter is its name in the first
+    devices = {name: p.device for p, name in names.items()}
     # what keeps everything changes nothing: ratio 0 is the same point in every set of layers
-    removing = [{name: keep.to(parameters[name].device) for name, keep in m.items() if not keep.all()} for m in masks]
+    removing = [{name: keep.to(devices[name]) for name, keep in m.items() if not keep.all()} for m in masks]
     stages = []
     for module in stages_of(model):
-        # by identity: a parameter that modules share has the name that it has in the first
-        own = [name for name, p in parameters.items() if any(p is other for other in module.parameters())]
-        parts = [{name: mask[name] for name in own if name in mask} for mask in removing]
+        own = {name: names[p] for name, p in module.named_parameters()}
+        parts = [{name: mask[full] for name, full in own.items() if full in mask} for mask in removing]
+        stage = None
         if split and any(parts) and computes_outputs_apart(module):
-            removed = [_whole_outputs(part, module, own) for part in parts]
-            parts = [_without(part, outputs) for part, outputs in zip(parts, removed, strict=True)]
-            stages += [
-                _computing(model, module, parts, finite=True),
-                _zeroing(removed, channels=1 - module.weight.ndim),
-            ]
-        else:
-            stages.append(_computing(model, module, parts))
+            removed = [_whole_outputs(part, module) for part in parts]
+            if any(outputs.any() for outputs in removed):
+                parts = [_without(part, outputs) for part, outputs in zip(parts, removed, strict=True)]
+                stage = _zeroing(removed, behind=module.weight.ndim - 2)
+        stages.append(_computing(module, parts, finite=stage is not None))
+        stages += [] if stage is None else [stage]
     return stages
 
 
-def _computing(model: nn.Module, module: nn.Module, parts: list[Mask], *, finite: bool = False) -> _Stage:
-    """The module with a part of a mask on its own parameters; `finite` refuses other inputs by _NotFinite."""
+def _computing(module: nn.Module, parts: list[Mask], *, finite: bool) -> _Stage:
+    """The module under the part of each mask on its own parameters; `finite` refuses other inputs by _NotFinite."""
 
     def run(activations: Any, point: int) -> Any:
-        if finite and not activations.isfinite().all():
+        if finite and not activations.sum().isfinite():  # a sum that overflows is refused as well, which does no harm
             raise _NotFinite
-        with masked(model, parts[point]):
+        with masked(module, parts[point]):
             return module(activations)
 
     def equal(one: Mask, other: Mask) -> bool:
@@ -137,29 +136,29 @@ def _computing(model: nn.Module, module: nn.Module, parts: list[Mask], *, finite
     return _Stage(run, _alike(parts, equal))
 
 
-def _zeroing(removed: list[Tensor], *, channels: int) -> _Stage:
-    """The removed outputs, (outputs,) for each point, set to 0 in place; `channels` is their dimension, from the last."""
+def _zeroing(removed: list[Tensor], *, behind: int) -> _Stage:
+    """The removed outputs of each point, (outputs,), set to 0 in place; `behind` their dimension are so many more."""
 
     def run(outputs: Tensor, point: int) -> Tensor:
-        return outputs.masked_fill_(removed[point].view(-1, *[1] * (-1 - channels)), 0)
+        return outputs.masked_fill_(removed[point].view(-1, *[1] * behind), 0)
 
     return _Stage(run, _alike(removed, torch.equal))
 
 
-def _alike(items: Sequence[Any], equal: Callable[[Any, Any], bool]) -> list[int]:
-    """For each item the place of the first one that is equal to it."""
-    return [next(place for place, other in enumerate(items) if equal(item, other)) for item in items]
-
-
-def _whole_outputs(part: Mask, module: nn.Module, own: Sequence[str]) -> Tensor:
+def _whole_outputs(part: Mask, layer: nn.Module) -> Tensor:
     """Which outputs of a layer go with all their weights and their bias: (outputs,), True goes."""
-    none = torch.zeros(len(module.weight), dtype=torch.bool, device=module.weight.device)
-    if part.keys() != set(own):
-        return none
-    return reduce(torch.logical_and, (~keep.reshape(len(keep), -1).any(1) for keep in part.values()))
+    removed = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
+    for name, _ in layer.named_parameters():
+        removed &= ~part[name].reshape(len(removed), -1).any(1) if name in part else False
+    return removed
 
 
 def _without(part: Mask, outputs: Tensor) -> Mask:
     """What a part of a mask removes beside these outputs."""
     rest = {name: keep | outputs.view(-1, *[1] * (keep.ndim - 1)) for name, keep in part.items()}
     return {name: keep for name, keep in rest.items() if not keep.all()}
+
+
+def _alike(items: Sequence[Any], equal: Callable[[Any, Any], bool]) -> list[int]:
+    """For each item the place of the first one that is equal to it."""
+    return [next(place for place, other in enumerate(items) if equal(item, other)) for item in items]
