@@ -27,9 +27,13 @@ class Comparison:
 
 
 def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95, seed: int = 0) -> Comparison:
-    """Compare predicted classes `a` and `b`, (images,) as the labels. Raises SparsifyError for other lengths or none."""
-    if not len(labels) == len(a) == len(b) or len(labels) == 0:
-        raise SparsifyError(f"{len(labels)} labels, {len(a)} and {len(b)} predictions are not those of the same images")
+    """Compare predicted classes `a` and `b`, (images,) as the labels.
+
+    Raises SparsifyError where they are not of the same number of images, two at least.
+    """
+    if not len(labels) == len(a) == len(b) or len(labels) < 2:
+        counts = f"{len(labels)} labels, {len(a)} and {len(b)} predictions"
+        raise SparsifyError(f"{counts}: a comparison takes the same images, two at least")
     right_a, right_b = a == labels, b == labels
     low, high = difference_interval(right_a, right_b, confidence=confidence, seed=seed)
     difference = right_b.mean() - right_a.mean()
