@@ -17,6 +17,7 @@ _EXPORTS = {
     "Split": "sparsify.data.dataset",
     "Subject": "sparsify.pruning",
     "Sweep": "sparsify.sweep",
+    "compare": "sparsify.comparison",
     "compare_criteria": "sparsify.agreement",
     "evaluate": "sparsify.evaluation",
     "load": "sparsify.runs",

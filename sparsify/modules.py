@@ -63,3 +63,26 @@ class StackingSequential(nn.Sequential):
             takes = (activations, self.STACK) if isinstance(module, StackedConv2d) else (activations,)
             activations = module(*takes)
         return activations
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether calling the module is its class's `forward` alone: no hook, not compiled, no `forward` set on it."""
+    hooked = module._forward_pre_hooks or module._forward_hooks
+    own = type(module).__call__ is not nn.Module.__call__ or "forward" in vars(module)
+    return not (hooked or own or module._compiled_call_impl)
+
+
+def stages_of(module: nn.Module) -> list[nn.Module]:
+    """Modules that, called one after the other in evaluation mode, compute to the bit what `module` computes.
+
+    The children of a plain nn.Sequential, and theirs where they are such too; any other module is its own only stage.
+    """
+    if not is_plain(module) or type(module).forward not in (nn.Sequential.forward, StackingSequential.forward):
+        return [module]
+    return [stage for child in module for stage in stages_of(child)]
+
+
+def computes_outputs_apart(module: nn.Module) -> bool:
+    """Whether each output depends on its own row of the weight and element of the bias, and not on the other ones."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, StackedConv2d, FullConv2d)
+    return is_plain(module) and type(module) in kinds  # a subclass may mix them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +20,9 @@ from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.evaluation import batch_norms, evaluate, recalibrated
 from sparsify.layers import GRAINS, Layer, find_layers, find_sets
 from sparsify.mask import Mask, masked
+from sparsify.onepass import predict_masked
 from sparsify.optim.structure import penalty_of, shrink
+from sparsify.outcomes import Outcomes
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
 from sparsify.scoring import scorer, selections
@@ -34,7 +35,10 @@ RECALIBRATION_IMAGES = 5000
 CONTROL_DRAWS = 5
 
 Listener = Callable[[int, int], None]
-"""Called with the number of points that are done and that there are, first with 0 when all input is checked."""
+"""Called with the number of points that are done and that there are, first with 0 when all input is checked.
+
+A point that is measured again with BatchNorm's statistics re-estimated counts as two.
+"""
 
 
 @dataclass(frozen=True)
@@ -201,48 +205,50 @@ def prune(
     structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
     scores = scorer(subject, structure, grain)
     tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
-    orders = {names: selections(scores, asked, criterion, **tried) for names, asked in found.items()}
+    asked_points = [
+        (names, selection, ratio, _cuts(asked, selection, ratio, grain))
+        for names, asked in found.items()
+        for selection in selections(scores, asked, criterion, **tried)
+        for ratio in points
+    ]
     _, whole = structure.remove([])
+    removed = [structure.remove(cuts) for *_, cuts in asked_points]
+    masks = [mask for mask, _ in removed]
+    images, how = subject.split.images, {"normalise": subject.normalise, "precision": subject.precision}
+    total = len(masks) * (2 if recalibrate_bn else 1)
+    heard = (lambda done: None) if listener is None else (lambda done: listener(done, total))
+    heard(0)
+    predictions = predict_masked(subject.model, images, masks, listener=lambda done, _: heard(done), **how)
+    outcomes = Outcomes.of(subject.split.labels.cpu().numpy(), predictions.cpu().numpy())
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
-    total = sum(map(len, orders.values())) * len(points)
-    how = {"normalise": subject.normalise, "precision": subject.precision}
-    measure, recalibrate = functools.partial(evaluate, **how), functools.partial(recalibrated, **how)
-    if listener is not None:
-        listener(0, total)
-    for names, asked in found.items():
-        for selection in orders[names]:
-            for ratio in points:
-                cuts = _cuts(asked, selection, ratio, grain)
-                mask, cost = structure.remove(cuts)
-                with masked(subject.model, mask) as model:
-                    outcome = measure(model, subject.split)
-                    again = None
-                    if recalibrate_bn:
-                        with recalibrate(model, subject.training_images):
-                            again = measure(model, subject.split).accuracy
-                rows.append(
-                    SweepRow(
-                        criterion=selection.name,
-                        grain=grain,
-                        scope=scope,
-                        layers=names,
-                        ratio=ratio,
-                        draw=selection.draw,
-                        correct=outcome.correct,
-                        count=outcome.count,
-                        accuracy=outcome.accuracy,
-                        params=cost.params,
-                        macs=cost.macs,
-                        compression=whole.params / cost.params if cost.params else math.inf,
-                        speedup=whole.macs / cost.macs if cost.macs else math.inf,
-                        recalibrated_accuracy=again,
-                    )
-                )
-                for name, cut in zip(asked, cuts, strict=True):
-                    removed, count = int(cut.drop.sum()), cut.drop.numel()
-                    point = (selection.name, names, ratio, selection.draw)
-                    ledger.append(LedgerRow(*point, name, cut.grain, removed, count))
-                if listener is not None:
-                    listener(len(rows), total)
-    return Sweep(tuple(rows), tuple(ledger))
+    for (names, selection, ratio, cuts), (mask, cost), right in zip(asked_points, removed, outcomes.right, strict=True):
+        again = None
+        if recalibrate_bn:
+            # from the start, because each mask gives other statistics to the layers that it does not touch as well
+            with masked(subject.model, mask) as model, recalibrated(model, subject.training_images, **how):
+                again = evaluate(model, subject.split, **how).accuracy
+            heard(len(masks) + len(rows) + 1)
+        rows.append(
+            SweepRow(
+                criterion=selection.name,
+                grain=grain,
+                scope=scope,
+                layers=names,
+                ratio=ratio,
+                draw=selection.draw,
+                correct=int(right.sum()),
+                count=len(right),
+                accuracy=int(right.sum()) / len(right),
+                params=cost.params,
+                macs=cost.macs,
+                compression=whole.params / cost.params if cost.params else math.inf,
+                speedup=whole.macs / cost.macs if cost.macs else math.inf,
+                recalibrated_accuracy=again,
+            )
+        )
+        for name, cut in zip(found[names], cuts, strict=True):
+            gone, count = int(cut.drop.sum()), cut.drop.numel()
+            point = (selection.name, names, ratio, selection.draw)
+            ledger.append(LedgerRow(*point, name, cut.grain, gone, count))
+    return Sweep(tuple(rows), tuple(ledger), outcomes)

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sparsify.errors import SparsifyError
 from sparsify.files import write_text
+from sparsify.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,14 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The points of one sweep in the order in which they were asked for, and their ledger."""
+    """The points of one sweep in the order in which they were asked for, their ledger, and their outcomes if kept.
+
+    The outcomes are those without re-estimated statistics. Sweeps of before they were kept have none.
+    """
 
     rows: tuple[SweepRow, ...]
     ledger: tuple[LedgerRow, ...]
+    outcomes: Outcomes | None = None
 
     @property
     def id(self) -> str:
@@ -103,18 +110,38 @@ class Sweep:
             raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
         return sum(found) / len(found)
 
+    def predictions(self, layers: str, ratio: float, *, draw: int = 0) -> np.ndarray:
+        """The predicted class of each image at one point: (images,).
+
+        Raises SparsifyError if it was not swept, or without its outcomes.
+        """
+        places = [i for i, row in enumerate(self.rows) if (row.layers, row.ratio, row.draw) == (layers, ratio, draw)]
+        if not places:
+            raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
+        if self.outcomes is None:
+            raise SparsifyError(f"sweep-{self.id} has no outcomes of single images; sweep again to keep them")
+        return self.outcomes.predictions[places[0]]
+
     def save(self, folder: Path) -> Path:
-        """Write `sweep-<id>-ledger.csv` and then `sweep-<id>.csv`, whose path is returned."""
+        """Write `sweep-<id>-ledger.csv`, `sweep-<id>-outcomes.npz` and, last, `sweep-<id>.csv`; returns its path."""
         write_text(folder / f"sweep-{self.id}-ledger.csv", _to_csv(LedgerRow, self.ledger))
         path = folder / f"sweep-{self.id}.csv"
+        if self.outcomes is None:
+            _outcomes(path).unlink(missing_ok=True)  # those of another sweep of the same name
+        else:
+            self.outcomes.save(_outcomes(path))
         write_text(path, _to_csv(SweepRow, self.rows))
         return path
 
     @classmethod
     def read(cls, path: Path) -> Sweep:
-        """The inverse of `save`. Raises SparsifyError if a file is missing or damaged."""
+        """The inverse of `save`. Raises SparsifyError if a file is damaged, or missing, but for the outcomes."""
         ledger = path.with_name(f"{path.stem}-ledger.csv")
-        return cls(tuple(_from_csv(SweepRow, path)), tuple(_from_csv(LedgerRow, ledger)))
+        rows = tuple(_from_csv(SweepRow, path))
+        outcomes = Outcomes.read(_outcomes(path)) if _outcomes(path).exists() else None
+        if outcomes is not None and outcomes.right.sum(1).tolist() != [row.correct for row in rows]:
+            raise SparsifyError(f"{_outcomes(path)} is not that of {path.name}; delete both and sweep again")
+        return cls(rows, tuple(_from_csv(LedgerRow, ledger)), outcomes)
 
 
 def sweep_id(
@@ -138,6 +165,10 @@ def list_sweeps(*folders: Path) -> list[Sweep]:
     """Every sweep in these folders, the newest first."""
     paths = {path.resolve() for folder in folders for path in folder.glob("sweep-*.csv") if "-ledger" not in path.name}
     return [Sweep.read(path) for path in sorted(paths, key=lambda path: -path.stat().st_mtime)]
+
+
+def _outcomes(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-outcomes.npz")
 
 
 def _to_csv(kind: type, rows: tuple[SweepRow | LedgerRow, ...]) -> str:

@@ -567,10 +567,8 @@ def test_a_run_and_a_shrunk_network_are_exported(kind: str, lenet_run: Run, caps
         small = shrink(model, cuts, images(2, 1, 28, 28))
         removed = plan_removal(model, cuts, images(2, 1, 28, 28)).outputs
         classes = tuple(lenet_run.summary["classes"])
-        facts = Shrunk("lenet", (1, 28, 28), classes, removed, "", "conv3", 0.5, "l1", "auto", "layer", False, 2, 1, 0.0)
-        facts.save(folder, small)
-            folder, small
-        )
+        how = ("conv3", 0.5, "l1", "auto", "layer", False)
+        Shrunk("lenet", (1, 28, 28), classes, removed, "", *how, 2, 1, 0.0).save(folder, small)
     assert main(["export", str(folder), "--onnx", "--runs-dir", str(lenet_run.path.parent)]) == 0
     assert "checked with onnxruntime: its logits differ from torch's by no more than" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(folder / "model.onnx")

@@ -1,0 +1,121 @@
+"""How much faster a sweep in one pass is than evaluating every point from scratch, on LeNet and MNIST's test images.
+
+    python benchmarks/sweep.py --data-dir ../shared/data
+
+14 points, conv3 and conv3+fc1 at 0:0.6:0.1 by magnitude, on the weights of models/lenet-mnist-slbi. The baseline
+evaluates the network under one mask after the other with `evaluate`, the data set in memory; the masks are given to it.
+Against it stand the same masks in one pass, and `prune` as a whole, which makes its masks and tables as well. Before
+anything is timed, all of them must count the same right answers. Nothing here fails for being slow. Writes
+benchmarks/results/sweep-<date>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+from pathlib import Path
+
+import torch
+from measure import Arm, save, summarise, table, take_turns
+from rich.console import Console
+from safetensors.torch import load_file
+
+from sparsify.data import load_dataset
+from sparsify.devices import keep_freed_memory, resolve_device
+from sparsify.environment import describe_environment
+from sparsify.evaluation import evaluate
+from sparsify.mask import masked
+from sparsify.nets import NETS
+from sparsify.onepass import predict_masked
+from sparsify.pruning import Subject, make_mask, prune
+from sparsify.sweep import Sweep
+
+HERE = Path(__file__).parent
+LAYERS, RATIOS = ["conv3", "conv3,fc1"], "0:0.6:0.1"
+
+
+class Disagreement(Exception):
+    """Two arms do not count the same."""
+
+
+class Sweeps:
+    """Three ways to the right answers of every point."""
+
+    def __init__(self, data_dir: str, device: torch.device) -> None:
+        dataset = load_dataset("mnist", data_dir)
+        model = NETS["lenet"](dataset.shape, len(dataset.classes))
+        model.load_state_dict(load_file(HERE.parent / "models" / "lenet-mnist-slbi" / "model.safetensors"))
+        model = model.to(device).to(memory_format=torch.channels_last)  # as `subject_of` does
+        self.subject = Subject(model, dataset.test.to(device), dataset.normalise)
+        example = dataset.normalise(self.subject.split.images[:1])
+        points = [(row.layers, row.ratio) for row in self.sweep().rows]
+        self.masks = [make_mask(model, example, layers=layers, ratio=ratio) for layers, ratio in points]
+
+    def sweep(self) -> Sweep:
+        return prune(self.subject, layers=LAYERS, ratios=RATIOS)
+
+    def whole(self) -> list[int]:
+        return [row.correct for row in self.sweep().rows]
+
+    def scratch(self) -> list[int]:
+        counts = []
+        for mask in self.masks:
+            with masked(self.subject.model, mask) as model:
+                counts.append(evaluate(model, self.subject.split, self.subject.normalise).correct)
+        return counts
+
+    def one_pass(self) -> list[int]:
+        split = self.subject.split
+        predictions = predict_masked(self.subject.model, split.images, self.masks, self.subject.normalise)
+        return (predictions == split.labels).sum(1).tolist()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", required=True, help="the folder that holds MNIST/raw")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="torch's threads")
+    parser.add_argument("--turns", type=int, default=9)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = resolve_device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # of use to all arms: they share this process
+    console = Console(width=110)
+    now = datetime.datetime.now(datetime.UTC)
+    environment = describe_environment(device, "exact")
+    kept = ("device", "threads", "torch", "torchvision", "python", "git_commit")
+    result: dict[str, object] = {"date": now.isoformat(timespec="seconds"), "cores": os.cpu_count()}
+    result |= {key: environment[key] for key in kept}
+    if hasattr(os, "getloadavg"):
+        result["load_average_before"] = os.getloadavg()[0]  # what else the machine was doing
+    console.print(f"{result['device']}, {result['threads']} threads, torch {result['torch']}, {now:%Y-%m-%d}\n")
+
+    sweeps = Sweeps(arguments.data_dir, device)
+    ways = {"from scratch": sweeps.scratch, "one pass": sweeps.one_pass, "prune()": sweeps.whole}
+    counts = {name: way() for name, way in ways.items()}
+    for name, found in counts.items():
+        if found != counts["from scratch"]:
+            raise Disagreement(f"{name} counts {found}, not {counts['from scratch']}")
+
+    def arm(name: str) -> Arm:
+        def run(steps: int) -> None:
+            for _ in range(steps):
+                ways[name]()
+
+        return Arm(name, run, None if name == "from scratch" else "from scratch")
+
+    arms = [arm(name) for name in ways]
+    rows = summarise(arms, take_turns(arms, arguments.turns, 1, device))
+    images = len(sweeps.subject.split)
+    console.print(table(f"{len(sweeps.masks)} points of LeNet on {images:,} images of MNIST; a step is a sweep", rows))
+    console.print(f"the same right answers at every point: {', '.join(map(str, counts['from scratch']))}")
+    result |= {"layers": LAYERS, "ratios": RATIOS, "images": images, "correct": counts["from scratch"], "arms": rows}
+    path = HERE / "results" / f"sweep-{now:%Y%m%dT%H%M%SZ}.json"
+    save(path, result)
+    console.print(f"saved {path.relative_to(HERE.parent)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Two models on the same images, against values by hand; outcomes are written and read to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from sparsify.comparison import churn, class_accuracy, compare, difference_interval, mcnemar
+from sparsify.errors import SparsifyError
+from sparsify.outcomes import Outcomes
+from sparsify.sweep import LedgerRow, Sweep, SweepRow
+
+LABELS = np.array([0, 0, 0, 1, 1, 2])
+ONE, OTHER = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 2, 2, 1, 1, 0])
+
+
+def answers(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whether A and B are right, for so many images of each kind."""
+    counts = [both, only_a, only_b, neither]
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (0, 5, 2 / 32),
+        (1, 5, 2 * (1 + 6) / 64),
+        (5, 1, 2 * (1 + 6) / 64),
+        (3, 3, 1.0),
+        (2, 8, 2 * (1 + 10 + 45) / 1024),
+    ],
+)
+def test_mcnemar_sums_the_binomial_tails(only_a, only_b, p):
+    assert mcnemar(*answers(7, only_a, only_b, 4)) == pytest.approx(p, rel=1e-12)
+
+
+def test_mcnemar_looks_at_nothing_but_the_images_that_one_model_alone_gets_right():
+    assert mcnemar(*answers(0, 2, 8, 0)) == mcnemar(*answers(900, 2, 8, 90))
+
+
+def test_the_interval_is_that_of_the_normal_approximation_for_many_images():
+    """Var(b − a) of an image is (only_a + only_b)/n − difference²."""
+    a, b = answers(1700, 60, 140, 100)
+    low, high = difference_interval(a, b)
+    width = 1.96 * math.sqrt((200 / 2000 - 0.04**2) / 2000)
+    assert low == pytest.approx(0.04 - width, abs=6e-4)
+    assert high == pytest.approx(0.04 + width, abs=6e-4)
+    swapped = difference_interval(b, a)
+    assert swapped == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_the_images_are_drawn_in_pairs():
+    """Drawn apart, two models of 50% that are right on the same images would differ."""
+    a, b = answers(50, 0, 0, 50)
+    assert difference_interval(a, b) == (0.0, 0.0)
+    a, b = answers(0, 0, 10, 0)
+    assert difference_interval(a, b) == (1.0, 1.0)
+
+
+def test_the_interval_depends_on_the_seed_and_the_confidence_only():
+    a, b = answers(50, 10, 20, 20)
+    assert difference_interval(a, b) == difference_interval(a, b, seed=0)
+    few = {difference_interval(a, b, seed=seed, resamples=99) for seed in range(5)}
+    assert len(few) > 1
+    low, high = difference_interval(a, b, confidence=0.5)
+    assert difference_interval(a, b)[0] < low < 0.1 < high < difference_interval(a, b)[1]
+
+
+def test_churn_counts_what_differs():
+    assert churn(ONE, OTHER) == 4 / 6
+    assert churn(ONE == LABELS, OTHER == LABELS) == 3 / 6
+    assert churn(ONE, ONE) == 0
+
+
+def test_accuracy_by_class():
+    assert class_accuracy(LABELS, ONE).tolist() == [2 / 3, 1 / 2, 1]
+    assert class_accuracy(LABELS, OTHER).tolist() == [1 / 3, 1, 0]
+    by_class = class_accuracy(LABELS, ONE, classes=5)
+    assert by_class[:3].tolist() == [2 / 3, 1 / 2, 1]
+    assert np.isnan(by_class[3:]).all()
+    assert by_class.shape == (5,)
+    assert np.isnan(class_accuracy(np.array([1], dtype=np.uint8), np.array([1], dtype=np.uint8))[0])
+
+
+def test_a_comparison_says_it_all():
+    found = compare(LABELS, ONE, OTHER)
+    assert (found.count, found.churn) == (6, 4 / 6)
+    assert found.difference == pytest.approx(3 / 6 - 4 / 6)
+    assert found.p == 1.0  # A alone is right twice and B alone once
+    assert found.low <= found.difference <= found.high
+    assert compare(LABELS, ONE, OTHER) == found
+
+
+@pytest.mark.parametrize("counts", [(6, 6, 5), (6, 5, 5), (5, 6, 6), (0, 0, 0), (1, 1, 1)])
+def test_other_images_are_not_compared(counts):
+    labels, one, other = (array[:count] for array, count in zip((LABELS, ONE, OTHER), counts, strict=True))
+    with pytest.raises(SparsifyError, match="a comparison takes the same images, two at least"):
+        compare(labels, one, other)
+
+
+# outcomes ------------------------------------------------------------------------------------------------------------
+
+
+def test_outcomes_take_the_smallest_type():
+    small = Outcomes.of(LABELS, np.stack([ONE, OTHER]))
+    assert (small.labels.dtype, small.predictions.dtype) == (np.uint8, np.uint8)
+    assert Outcomes.of(LABELS, np.stack([ONE, ONE + 255])).labels.dtype == np.uint16
+    assert small.right.tolist() == [[True, True, False, True, False, True], [True, False, False, True, True, False]]
+
+
+def test_the_file_holds_a_bitset_and_the_wrong_answers(tmp_path):
+    outcomes = Outcomes.of(LABELS, np.stack([ONE, OTHER]))
+    outcomes.save(tmp_path / "o.npz")
+    with np.load(tmp_path / "o.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["labels", "right", "wrong"]
+        assert file["right"].tolist() == [[0b11010100], [0b10011000]]
+        assert file["wrong"].tolist() == [1, 2, 2, 2, 0]
+    assert Outcomes.read(tmp_path / "o.npz") == outcomes
+    assert outcomes != Outcomes.of(LABELS, np.stack([ONE, ONE]))
+
+
+@given(st.data())
+def test_what_is_saved_is_read(tmp_path_factory, data):
+    images, points = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 5))
+    classes = st.integers(0, data.draw(st.sampled_from([1, 9, 255, 999])))
+    labels = data.draw(arrays.arrays(np.int64, images, elements=classes))
+    predictions = data.draw(arrays.arrays(np.int64, (points, images), elements=classes))
+    outcomes = Outcomes.of(labels, predictions)
+    path = tmp_path_factory.mktemp("outcomes") / "o.npz"
+    outcomes.save(path)
+    read = Outcomes.read(path)
+    assert read == outcomes
+    assert np.array_equal(read.predictions, predictions)
+    assert read.predictions.dtype == outcomes.predictions.dtype
+
+
+def sweep(outcomes: Outcomes | None) -> Sweep:
+    """Two points of the outcomes above."""
+    sizes = {"params": 1, "macs": 1, "compression": 1.0, "speedup": 1.0}
+    row = SweepRow("magnitude", "auto", "layer", "conv3", 0.0, 0, 4, 6, 4 / 6, **sizes)
+    rows = (row, dataclasses.replace(row, ratio=0.5, correct=3, accuracy=0.5))
+    return Sweep(rows, (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),), outcomes)
+
+
+def test_a_sweep_keeps_its_outcomes(tmp_path):
+    kept = sweep(Outcomes.of(LABELS, np.stack([ONE, OTHER])))
+    read = Sweep.read(kept.save(tmp_path))
+    assert read == kept
+    assert read.predictions("conv3", 0.5).tolist() == OTHER.tolist()
+    with pytest.raises(SparsifyError, match=r"conv3 at 0\.1 is not in this sweep"):
+        read.predictions("conv3", 0.1)
+
+
+def test_a_sweep_of_before_is_read_without_outcomes(tmp_path):
+    sweep(Outcomes.of(LABELS, np.stack([ONE, OTHER]))).save(tmp_path)
+    read = Sweep.read(sweep(None).save(tmp_path))  # in the place of the one that has them
+    assert read == sweep(None)
+    with pytest.raises(SparsifyError, match="has no outcomes of single images; sweep again to keep them"):
+        read.predictions("conv3", 0.5)
+
+
+def test_outcomes_of_another_sweep_are_refused(tmp_path):
+    path = sweep(Outcomes.of(LABELS, np.stack([ONE, OTHER]))).save(tmp_path)
+    Outcomes.of(LABELS, np.stack([OTHER, ONE])).save(path.with_name(f"{path.stem}-outcomes.npz"))
+    with pytest.raises(SparsifyError, match=r"-outcomes\.npz is not that of sweep-"):
+        Sweep.read(path)
+
+
+def archive(**members: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **members)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK" * 50,
+        archive(labels=LABELS),
+        archive(labels=LABELS, right=np.zeros((2, 1), np.uint8), wrong=np.zeros(11, LABELS.dtype)),
+        archive(labels=LABELS, right=np.array([{}], dtype=object), wrong=LABELS),  # a pickle
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = sweep(Outcomes.of(LABELS, np.stack([ONE, OTHER]))).save(tmp_path)
+    outcomes = path.with_name(f"{path.stem}-outcomes.npz")
+    outcomes.write_bytes(content)
+    with pytest.raises(SparsifyError) as caught:
+        Sweep.read(path)
+    assert str(caught.value).startswith(f"{outcomes} is damaged (")
