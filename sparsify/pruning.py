@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +20,7 @@ from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.evaluation import batch_norms, evaluate, recalibrated
+from sparsify.finetuning import Recipe, finetune
 from sparsify.layers import GRAINS, Layer, find_layers, find_sets
 from sparsify.mask import Mask, masked
 from sparsify.onepass import predict_masked
@@ -31,7 +34,7 @@ from sparsify.selection import SCOPES, Selection
 from sparsify.sweep import LedgerRow, Sweep, SweepRow
 
 RATIOS = "0:0.6:0.1"
-RECALIBRATION_IMAGES = 5000
+SAMPLE = 5000
 CONTROL_DRAWS = 5
 
 Listener = Callable[[int, int], None]
@@ -45,19 +48,26 @@ A point that is measured again with BatchNorm's statistics re-estimated counts a
 class Subject:
     """What is pruned and measured: a network, images, and the path of an SLBI run where there is one.
 
-    `training_images` are those that BatchNorm's statistics are re-estimated on and, with `training_labels`, that
-    the gradients of the criterion "taylor" come from.
+    `training` is what it is fine-tuned on; a seeded sample of it is what BatchNorm's statistics are re-estimated on and
+    what the gradients of the criterion "taylor" come from.
     """
 
     model: nn.Module
     split: Split
     normalise: Callable[[Tensor], Tensor] = Tensor.float
     path: dict[str, PathState] | None = None
-    training_images: Tensor | None = None
+    training: Split | None = None
     seed: int = 0
     name: str = "the network"
     precision: str = "exact"
-    training_labels: Tensor | None = None
+
+    @functools.cached_property
+    def sample(self) -> Split | None:
+        """5,000 training images, or all if there are fewer."""
+        if self.training is None:
+            return None
+        chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]
+        return self.training[chosen.to(self.training.labels.device)]
 
 
 def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = None) -> Subject:
@@ -68,17 +78,15 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
     data = load_dataset(config.data, data_dir)
     if config.val:
         data = data.hold_out(config.val, permutation(len(data.train), config.seed, "val"))
-    chosen = permutation(len(data.train), config.seed, "recalibration")[:RECALIBRATION_IMAGES]
     return Subject(
         model.to(where).to(memory_format=torch.channels_last),
         data.test.to(where),
         data.normalise,
         _path_states(run, model),
-        data.train.images[chosen].to(where),
+        data.train.to(where),
         config.seed,
         run.name,
         config.precision,
-        data.train.labels[chosen].to(where),
     )
 
 
@@ -176,6 +184,7 @@ def prune(
     controls: bool = False,
     draws: int | None = None,
     recalibrate_bn: bool = False,
+    finetune_epochs: int = 0,
     device: str = "auto",
     data_dir: Path | str | None = None,
     listener: Listener | None = None,
@@ -185,9 +194,10 @@ def prune(
     `target` is a finished Run, or a Subject: any network with the images to measure it on. The network is left as it
     was. `scope` and `reverse` are those of `Selection`. `controls` adds to each set, with as many grains of each layer,
     "random" and the reversed order of the criterion. `draws` repeats "random": once, or five times as a control.
-    `recalibrate_bn` also measures each point with BatchNorm's statistics re-estimated on 5,000 training images. Raises
-    SparsifyError for unknown layers, criteria, grains and scopes, for ratios outside 0 to 1, and for a criterion that
-    needs a path, gradients or a normalisation where there is none.
+    `recalibrate_bn` also measures each point with BatchNorm's statistics re-estimated on 5,000 training images,
+    `finetune_epochs` after that many epochs of training on under its mask (`Recipe`). Raises SparsifyError for unknown
+    layers, criteria, grains and scopes, for ratios outside 0 to 1, and for a criterion that needs a path, gradients or
+    a normalisation where there is none.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
@@ -200,8 +210,11 @@ def prune(
     check_scope(scope, found.values(), grain)
     if recalibrate_bn and not batch_norms(subject.model):
         raise SparsifyError(f"--recalibrate-bn: {subject.name} has no BatchNorm with statistics to re-estimate")
-    if recalibrate_bn and subject.training_images is None:
-        raise SparsifyError(f"--recalibrate-bn: {subject.name} comes without training_images")
+    if (recalibrate_bn or finetune_epochs) and subject.training is None:
+        flag = "--recalibrate-bn" if recalibrate_bn else "--finetune"
+        raise SparsifyError(f"{flag}: {subject.name} comes without training images")
+    if finetune_epochs < 0:
+        raise SparsifyError(f"--finetune is {finetune_epochs}; it must be a whole number of at least 0")
     structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
     scores = scorer(subject, structure, grain)
     tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
@@ -215,7 +228,8 @@ def prune(
     removed = [structure.remove(cuts) for *_, cuts in asked_points]
     masks = [mask for mask, _ in removed]
     images, how = subject.split.images, {"normalise": subject.normalise, "precision": subject.precision}
-    total = len(masks) * (2 if recalibrate_bn else 1)
+    total = len(masks) * (1 + recalibrate_bn + bool(finetune_epochs))
+    recipe = Recipe(epochs=finetune_epochs)
     heard = (lambda done: None) if listener is None else (lambda done: listener(done, total))
     heard(0)
     predictions = predict_masked(subject.model, images, masks, listener=lambda done, _: heard(done), **how)
@@ -223,12 +237,16 @@ def prune(
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
     for (names, selection, ratio, cuts), (mask, cost), right in zip(asked_points, removed, outcomes.right, strict=True):
-        again = None
+        again = tuned = None
         if recalibrate_bn:
             # from the start, because each mask gives other statistics to the layers that it does not touch as well
-            with masked(subject.model, mask) as model, recalibrated(model, subject.training_images, **how):
+            with masked(subject.model, mask) as model, recalibrated(model, subject.sample.images, **how):
                 again = evaluate(model, subject.split, **how).accuracy
-            heard(len(masks) + len(rows) + 1)
+        if finetune_epochs:
+            network = copy.deepcopy(subject.model)
+            finetune(network, mask, subject.training, recipe=recipe, seed=subject.seed, **how)
+            tuned = evaluate(network, subject.split, **how).accuracy
+        heard(len(masks) + (len(rows) + 1) * (recalibrate_bn + bool(finetune_epochs)))
         rows.append(
             SweepRow(
                 criterion=selection.name,
@@ -245,6 +263,8 @@ def prune(
                 compression=whole.params / cost.params if cost.params else math.inf,
                 speedup=whole.macs / cost.macs if cost.macs else math.inf,
                 recalibrated_accuracy=again,
+                finetune_epochs=finetune_epochs,
+                finetuned_accuracy=tuned,
             )
         )
         for name, cut in zip(found[names], cuts, strict=True):

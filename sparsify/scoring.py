@@ -11,7 +11,6 @@ from torch import Tensor
 
 from sparsify.cost import Structure
 from sparsify.criteria import CRITERIA, Scored
-from sparsify.data.dataset import Split
 from sparsify.errors import unknown
 from sparsify.gradients import loss_gradients
 from sparsify.layers import Layer
@@ -57,10 +56,9 @@ def scorer(subject: Subject, structure: Structure, grain: str = "auto") -> Score
 
     @functools.cache
     def gradients() -> dict[str, Tensor]:
-        if subject.training_images is None or subject.training_labels is None:
+        if subject.sample is None:
             return {}
-        images = Split(subject.training_images, subject.training_labels)
-        return loss_gradients(subject.model, images, subject.normalise)
+        return loss_gradients(subject.model, subject.sample, subject.normalise)
 
     def scores(layers: Mapping[str, Layer], criterion: str, draw: int = 0) -> dict[str, Tensor]:
         how = {"criterion": criterion, "grain": grain, "draw": draw, "gradients": gradients}

@@ -37,6 +37,8 @@ class SweepRow:
     compression: float
     speedup: float
     recalibrated_accuracy: float | None = None  # with BatchNorm's statistics re-estimated, where that was asked for
+    finetune_epochs: int = 0
+    finetuned_accuracy: float | None = None  # after so many epochs under the mask, where there are any
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Sweep:
         first = self.rows[0]
         draws = 1 + max(row.draw for row in self.rows)
         asked = (first.criterion, first.grain, first.scope, self.layer_sets, self.ratios)
-        return sweep_id(*asked, draws, recalibrate_bn=self.recalibrated, controls=bool(self.controls))
+        also = {"controls": bool(self.controls), "finetune_epochs": first.finetune_epochs}
+        return sweep_id(*asked, draws, recalibrate_bn=self.recalibrated, **also)
 
     @property
     def criterion(self) -> str:
@@ -154,10 +157,12 @@ def sweep_id(
     *,
     recalibrate_bn: bool = False,
     controls: bool = False,
+    finetune_epochs: int = 0,
 ) -> str:
     """8 hex digits of what a sweep is asked."""
     asked = [criterion, grain, scope, list(layer_sets), [float(ratio) for ratio in ratios], draws]
     asked += ["recalibrate-bn"] * recalibrate_bn + ["controls"] * controls
+    asked += [f"finetune-{finetune_epochs}"] * bool(finetune_epochs)
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
 
@@ -181,10 +186,14 @@ def _to_csv(kind: type, rows: tuple[SweepRow | LedgerRow, ...]) -> str:
 
 def _from_csv(kind: type, path: Path) -> list:
     types = {"str": str, "int": int, "float": float, "float | None": lambda text: None if text == "" else float(text)}
-    fields = {field.name: types[field.type] for field in dataclasses.fields(kind)}
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = [kind(**{name: read(row[name]) for name, read in fields.items()}) for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            there = set(reader.fieldnames or ())
+            # columns that came later have a default, and a file from before does not hold them
+            kept = [f for f in dataclasses.fields(kind) if f.name in there or f.default is dataclasses.MISSING]
+            fields = {field.name: types[field.type] for field in kept}
+            rows = [kind(**{name: read(row[name]) for name, read in fields.items()}) for row in reader]
         if not rows:
             raise ValueError("it has no rows")
         return rows

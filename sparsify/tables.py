@@ -19,6 +19,7 @@ from sparsify.errors import SparsifyError
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
 from sparsify.sweep import Sweep, SweepRow
+from sparsify.tickets import Ticket
 
 
 def percent(values: Sequence[float], digits: int = 2) -> str:
@@ -40,25 +41,19 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
         again = ["BatchNorm recalibrated (%)"] if sweep.recalibrated else []
         drawn = {name: len(sweep.points(layers, sweep.ratios[0], name)) for name in sweep.controls}
         controls = [f"{name} (%, n = {n})" if n > 1 else f"{name} (%)" for name, n in drawn.items()]
-        columns = (
-            "removed",
-            f"{held_out} accuracy (%)",
-            *controls,
-            *again,
-            "parameters",
-            "compression",
-            "MACs",
-            "speed-up*",
-        )
-        for name in columns:
+        epochs = sweep.rows[0].finetune_epochs
+        again += [f"after {epochs} epoch{'s' * (epochs > 1)} (%)"] if epochs else []
+        accuracies = [f"{held_out} accuracy (%)", *controls, *again]
+        for name in ("removed", *accuracies, "parameters", "compression", "MACs", "speed-up*"):
             table.add_column(name, justify="right")
         for ratio in sweep.ratios:
             rows = sweep.points(layers, ratio)
             first = rows[0]
             kinds = [rows, *(sweep.points(layers, ratio, name) for name in sweep.controls)]
             cells = [percent([row.accuracy for row in kind]) for kind in kinds]
-            if again:
-                cells.append(percent([row.recalibrated_accuracy for row in rows]))
+            for others in ([row.recalibrated_accuracy for row in rows], [row.finetuned_accuracy for row in rows]):
+                if None not in others:
+                    cells.append(percent(others))
             cells += [f"{first.params:,}", f"{first.compression:.2f}×", f"{first.macs:,}", f"{first.speedup:.2f}×"]
             table.add_row(f"{100 * ratio:.10g}%", *cells)
         tables.append(table)
@@ -132,6 +127,22 @@ def training_table(result: StudyResult) -> Table:
 
 def _held_out(arms: Sequence[ArmResult]) -> str:
     return next((run.summary["held_out"] for arm in arms for run in arm.finished), "test")
+
+
+def tickets_table(run: Run, tickets: Sequence[Ticket], ratio: float) -> Table:
+    """The whole run beside its tickets: what is kept, and the accuracy."""
+    held_out = run.summary["held_out"]
+    table = Table(title=f"{run.name}: tickets without {100 * ratio:.10g}%", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("mask")
+    for name in ("grains kept", f"{held_out} accuracy (%)", "n"):
+        table.add_column(name, justify="right")
+    table.add_column("run")
+    rows = [("none", "all", run), *((t.criterion, f"{t.kept:,} of {t.total:,}", t.run) for t in tickets)]
+    for name, kept, trained in rows:
+        summary = trained.summary
+        accuracy = percent([summary["accuracy"]]) if summary["status"] == "finished" else summary["status"]
+        table.add_row(name, kept, accuracy, "1", trained.name)
+    return table
 
 
 def seeds_line(runs: Sequence[Run]) -> str:

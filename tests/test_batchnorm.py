@@ -30,7 +30,7 @@ def subject(**changes: object) -> Subject:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (40, 2, 4, 4), generator=generator, dtype=torch.uint8)
     split = Split(images[:20], torch.arange(20) % 3)
-    return dataclasses.replace(Subject(network(), split, training_images=images[20:]), **changes)
+    return dataclasses.replace(Subject(network(), split, training=Split(images[20:], torch.arange(20) % 3)), **changes)
 
 
 def test_bn_scale_removes_the_smallest_scales() -> None:
@@ -85,7 +85,7 @@ def test_a_sweep_with_recalibration_measures_both(tmp_path) -> None:
                 p.mul_(mask[name])
         model[1].momentum = None
         model[1].reset_running_stats()
-        model(target.training_images.float())
+        model(target.training.images.float())
         correct = (model.eval()(target.split.images.float()).argmax(1) == target.split.labels).sum()
     assert both.rows[1].recalibrated_accuracy == correct.item() / 20
 
@@ -94,5 +94,5 @@ def test_recalibration_needs_a_batch_norm_and_training_images() -> None:
     plain = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Flatten(1), nn.Linear(4 * 16, 3))
     with pytest.raises(SparsifyError, match="the network has no BatchNorm with statistics to re-estimate"):
         prune(subject(model=plain), layers="0", recalibrate_bn=True)
-    with pytest.raises(SparsifyError, match="the network comes without training_images"):
-        prune(subject(training_images=None), layers="0", recalibrate_bn=True)
+    with pytest.raises(SparsifyError, match="the network comes without training images"):
+        prune(subject(training=None), layers="0", recalibrate_bn=True)

@@ -342,7 +342,7 @@ def test_taylor_takes_the_gradients_of_training_images_once():
         return normalise(images)
 
     training = torch.randint(0, 256, (50, 1, 6, 6), dtype=torch.uint8), torch.arange(50) % 6
-    given = dataclasses.replace(given, normalise=noting, training_images=training[0], training_labels=training[1])
+    given = dataclasses.replace(given, normalise=noting, training=Split(*training))
     model = copy.deepcopy(given.model)
     F.cross_entropy(model(normalise(training[0])), training[1]).backward()
     change = (model.conv2.weight * model.conv2.weight.grad).flatten(1).sum(1).square()
@@ -356,9 +356,7 @@ def test_taylor_takes_the_gradients_of_training_images_once():
 
 def test_other_criteria_need_no_gradients(monkeypatch):
     monkeypatch.setattr("sparsify.scoring.loss_gradients", None)
-    given = dataclasses.replace(
-        subject(), training_images=torch.zeros(2, 1, 6, 6), training_labels=torch.zeros(2, dtype=torch.long)
-    )
+    given = dataclasses.replace(subject(), training=Split(torch.zeros(2, 1, 6, 6), torch.zeros(2, dtype=torch.long)))
     prune(given, layers="conv2", ratios="0.5", criterion="fpgm")
 
 
@@ -581,7 +579,7 @@ def test_what_is_saved_is_read(sweep, tmp_path):
 def test_the_columns_are_those_of_the_design(sweep, tmp_path):
     path = sweep.save(tmp_path)
     header = "criterion,grain,scope,layers,ratio,draw,correct,count,accuracy,params,macs,compression,speedup"
-    header += ",recalibrated_accuracy"
+    header += ",recalibrated_accuracy,finetune_epochs,finetuned_accuracy"
     assert path.read_text().splitlines()[0] == header
     ledger = tmp_path / f"sweep-{sweep.id}-ledger.csv"
     assert ledger.read_text().splitlines()[0] == "criterion,layers,ratio,draw,layer,grain,removed,total"

@@ -19,7 +19,7 @@ LAYERS = [
     {"tables"},
     {"study"},
     {"viz"},
-    {"parallel"},
+    {"parallel", "tickets"},
     {"training", "starting", "finetuning", "pruning", "scoring", "analysis", "agreement", "comparison"},
     {"runs"},
     {"shrunk", "export"},

@@ -123,6 +123,9 @@ def prune(
     recalibrate_bn: Annotated[
         bool, Parameter(help="also with BatchNorm's statistics re-estimated on training images", negative=())
     ] = False,
+    finetune: Annotated[
+        Whole, Parameter(help="also after so many epochs of training on under the mask, with plain SGD")
+    ] = 0,
     shrink: Annotated[
         bool, Parameter(help="also save the network without what one ratio removes, checked", negative=())
     ] = False,
@@ -141,7 +144,7 @@ def prune(
         raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(_names(chosen))}")
     if compare_criteria is not None:
         ignored = {"reverse": reverse, "controls": controls, "draws": draws, "recalibrate-bn": recalibrate_bn}
-        ignored |= {"shrink": shrink, "criterion": criterion != "magnitude"}
+        ignored |= {"shrink": shrink, "finetune": finetune, "criterion": criterion != "magnitude"}
         for option in [name for name, value in ignored.items() if value]:
             raise SparsifyError(f"--{option} has no effect with --compare-criteria, which sweeps nothing; leave it out")
         how = {"layers": layers, "ratios": ratios, "grain": grain, "scope": scope}
@@ -166,6 +169,7 @@ def prune(
             controls=controls,
             draws=draws,
             recalibrate_bn=recalibrate_bn,
+            finetune_epochs=finetune,
             device=where.device,
             data_dir=where.data_dir,
             listener=listener,
@@ -182,6 +186,30 @@ def prune(
         return 0
     if len(sweep.layer_sets) == 1:
         console.say(f"another set beside it: --layers {sweep.layer_sets[0]} --layers {_another(chosen, sweep)}")
+    return 0
+
+
+@app.command
+def ticket(
+    run: str | None = None,
+    /,
+    *,
+    layers: Annotated[str, Parameter(help="the layers that are masked, as in conv3,fc1 or all")] = "all",
+    ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
+    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
+    grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
+    where: Where = _HERE,
+) -> int:
+    """Train a run (the newest unless one is named) again from its start under its own mask, and under a random one."""
+    from sparsify.tables import tickets_table
+    from sparsify.tickets import tickets
+
+    chosen = finished_run(run, where.runs_dir)
+    _announce(chosen, [layers], newest=run is None)
+    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain}
+    with console.TrainingDisplay(2) as display:
+        found = tickets(chosen, **how, **_keywords(where), listener=display)
+    console.show(tickets_table(chosen, found, ratio))
     return 0
 
 
