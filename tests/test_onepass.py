@@ -42,7 +42,7 @@ def images_for(name: str, count: int) -> Tensor:
 
 
 def scratch(model: nn.Module, images: Tensor, masks: list[Mask], batch_size: int, **how: str) -> tuple[list, list]:
-    """Each mask by itself, with `evaluate`: the right answers where labels are 0 1 2 3 0 …, and the batches of logits."""
+    """Each mask by itself, with `evaluate`: the right answers to the labels 0 1 2 3 0 …, and each batch of logits."""
     logits: list[Tensor] = []
     handle = model.register_forward_hook(lambda _module, _inputs, output: logits.append(output.float().clone()))
     split, counts = Split(images, torch.arange(len(images)) % 4), []
