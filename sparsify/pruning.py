@@ -236,17 +236,21 @@ def prune(
     outcomes = Outcomes.of(subject.split.labels.cpu().numpy(), predictions.cpu().numpy())
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
+    done = len(masks)
     for (names, selection, ratio, cuts), (mask, cost), right in zip(asked_points, removed, outcomes.right, strict=True):
         again = tuned = None
         if recalibrate_bn:
             # from the start, because each mask gives other statistics to the layers that it does not touch as well
             with masked(subject.model, mask) as model, recalibrated(model, subject.sample.images, **how):
                 again = evaluate(model, subject.split, **how).accuracy
+            done += 1
+            heard(done)
         if finetune_epochs:
             network = copy.deepcopy(subject.model)
             finetune(network, mask, subject.training, recipe=recipe, seed=subject.seed, **how)
             tuned = evaluate(network, subject.split, **how).accuracy
-        heard(len(masks) + (len(rows) + 1) * (recalibrate_bn + bool(finetune_epochs)))
+            done += 1
+            heard(done)
         rows.append(
             SweepRow(
                 criterion=selection.name,

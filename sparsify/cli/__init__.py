@@ -151,7 +151,7 @@ def prune(
         return _compare(chosen, compare_criteria, where, how, newest=run is None)
     target, announce = chosen, functools.partial(_announce, chosen, layers, newest=run is None)
     if shrink:
-        ratio = the_point(layers, ratios, draws)
+        ratio = the_point(layers, ratios, 1 if controls else draws)
         target = subject_of(chosen, device=where.device, data_dir=where.data_dir)
         announce()
         how = {"layers": layers[0], "ratio": ratio, "criterion": criterion, "grain": grain}

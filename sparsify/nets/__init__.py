@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """LeNet-5 with ReLU and max pooling: 61,706 parameters for 28×28 grey images and 10 classes."""
-    from sparsify.nets.lenet import lenet
+    from sparsify.nets import lenet5
 
-    return lenet(shape, classes)
+    return lenet5.lenet(shape, classes)
 
 
 def vgg_a(shape: tuple[int, int, int], classes: int) -> nn.Module:
