@@ -125,8 +125,12 @@ def counting(text: str, begin: Callable[[], None]) -> Iterator[Callable[[int, in
     bars = Progress(*columns, TextColumn("left"), console=out, transient=True)
     task = bars.add_task(text, total=None)
 
+    begun = False
+
     def listener(done: int, total: int) -> None:
-        if done == 0:
+        nonlocal begun
+        if not begun:
+            begun = True
             begin()
             if out.is_terminal:
                 bars.start()

@@ -168,7 +168,7 @@ def sweep_id(
 
 def list_sweeps(*folders: Path) -> list[Sweep]:
     """Every sweep in these folders, the newest first."""
-    paths = {path.resolve() for folder in folders for path in folder.glob("sweep-*.csv") if "-ledger" not in path.name}
+    paths = {path.resolve() for folder in folders for path in folder.glob("sweep-" + "[0-9a-f]" * 8 + ".csv")}
     return [Sweep.read(path) for path in sorted(paths, key=lambda path: -path.stat().st_mtime)]
 
 

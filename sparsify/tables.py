@@ -15,6 +15,7 @@ from rich.table import Table
 
 from sparsify.agreement import Agreement
 from sparsify.analysis import support_shares
+from sparsify.deployment import Deployed
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
@@ -127,6 +128,28 @@ def training_table(result: StudyResult) -> Table:
 
 def _held_out(arms: Sequence[ArmResult]) -> str:
     return next((run.summary["held_out"] for arm in arms for run in arm.finished), "test")
+
+
+def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:
+    """Size and latency of the shrunk network at each point; "no faster" where fewer operations saved no time."""
+    table = Table(title=f"{title}: shrunk, on {rows[0].device}", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("layers")
+    for name in ("removed", "size", "batch", "whole (ms)", "shrunk (ms)", "speed-up", "theoretical", "n"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in rows:
+        whole, shrunk = (
+            f"{1e3 * median:.3g} ({1e3 * low:.3g} to {1e3 * high:.3g})"
+            for median, low, high in (
+                (row.whole, row.whole_low, row.whole_high),
+                (row.shrunk, row.shrunk_low, row.shrunk_high),
+            )
+        )
+        sizes = (f"{100 * row.ratio:.10g}%", f"{row.size / 1024:,.0f} KiB", str(row.batch))
+        verdict = "no faster" if row.theoretical > 1 and not row.faster else ""
+        ratios = (f"{row.measured:.2f}×", f"{row.theoretical:.2f}×", str(row.n))
+        table.add_row(row.layers, *sizes, whole, shrunk, *ratios, verdict)
+    return table
 
 
 def tickets_table(run: Run, tickets: Sequence[Ticket], ratio: float) -> Table:

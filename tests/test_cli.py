@@ -1178,3 +1178,27 @@ def test_a_run_on_a_read_only_disk_is_read_all_the_same(number, runs, sparsify, 
     assert sparsify(f"prune {run_of(runs, 'sgd')} --layers conv3 --ratios 0.5 --runs-dir mine").code == 0
     assert sweep_rows(tmp_path / "mine" / run_of(runs, "sgd").name)
     assert disk(runs) == before
+
+
+def test_latency_is_printed_once_a_point_and_written_beside_the_sweep(runs, sparsify):
+    done = sparsify("prune --layers conv3,fc1 --ratios 0,0.6 --latency")
+    assert done.code == 0
+    assert done.out.count("run: ") == 1
+    (path,) = [line.removeprefix("written: ") for line in done.out.splitlines() if line.endswith("-latency.csv")]
+    with open(path, newline="") as file:
+        assert [(row["ratio"], row["batch"]) for row in csv.DictReader(file)] == [
+            ("0.0", "1"),
+            ("0.0", "64"),
+            ("0.6", "1"),
+            ("0.6", "64"),
+        ]
+    assert sparsify("viz sweep").code == 0
+
+
+def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
+    done = sparsify("ticket --layers conv3,fc1 --ratio 0.5")
+    assert done.code == 0
+    rows = [line.split() for line in done.out.splitlines() if line.split()[:1] in (["none"], ["magnitude"], ["random"])]
+    assert [row[0] for row in rows] == ["none", "magnitude", "random"]
+    assert rows[1][1:4] == rows[2][1:4] == ["5,100", "of", "10,200"]
+    assert sparsify("ticket --ratio 2").code == 2

@@ -22,7 +22,7 @@ LAYERS = [
     {"parallel", "tickets"},
     {"training", "starting", "finetuning", "pruning", "scoring", "analysis", "agreement", "comparison"},
     {"runs"},
-    {"shrunk", "export"},
+    {"shrunk", "export", "deployment"},
     {"shrinking"},
     {"criteria", "inclusion", "cost", "sweep", "outcomes", "onepass", "latency", "gradients", "checkpoint"},
     {"evaluation", "environment"},
