@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.stats import binomtest, bootstrap
 
+from sparsify.cost import Structure
 from sparsify.errors import SparsifyError
+from sparsify.onepass import predict_masked
+from sparsify.pruning import cuts_of, subject_of
+from sparsify.runs import Run
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,38 @@ def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: flo
     low, high = difference_interval(right_a, right_b, confidence=confidence, seed=seed)
     difference = right_b.mean() - right_a.mean()
     return Comparison(len(labels), float(difference), low, high, mcnemar(right_a, right_b), churn(a, b))
+
+
+def compare_runs(
+    first: Run,
+    second: Run,
+    *,
+    layers: str | None = None,
+    ratio: float = 0.0,
+    criterion: str = "magnitude",
+    device: str = "auto",
+    data_dir: Path | str | None = None,
+) -> Comparison:
+    """Two runs on the images that both are measured on, whole, or both with a `ratio` of `layers` removed.
+
+    Raises SparsifyError where these are not the same images, and as `prune` does.
+    """
+    if (layers is None) != (ratio == 0):
+        raise SparsifyError(f"--layers {layers or 'is missing'} and --ratio {ratio:g}: what is pruned takes both")
+    answers = []
+    for run in (first, second):
+        subject = subject_of(run, device=device, data_dir=data_dir)
+        example, mask = subject.normalise(subject.split.images[:1]), {}
+        if layers is not None:
+            cuts = cuts_of(subject, example, layers=layers, ratio=ratio, criterion=criterion)
+            mask = Structure(subject.model, example).remove(cuts)[0]
+        how = {"normalise": subject.normalise, "precision": subject.precision}
+        predicted = predict_masked(subject.model, subject.split.images, [mask], **how)[0]
+        answers.append((subject.split.images.cpu(), subject.split.labels.cpu().numpy(), predicted.cpu().numpy()))
+    (images, labels, a), (others, _, b) = answers
+    if not torch.equal(images, others):
+        raise SparsifyError(f"{first.name} and {second.name} are not measured on the same images")
+    return compare(labels, a, b)
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

@@ -33,7 +33,10 @@ from sparsify.mask import save_mask
 from sparsify.optim import OPTIMIZERS
 
 QUICK = "--data digits --epochs 1 --device cpu"
-COMMANDS = ("train", "prune", "export", "runs", "study", "viz", "viz filters", "viz curves", "viz sweep", "viz path")
+COMMANDS = (
+    *("train", "prune", "ticket", "compare", "export", "runs", "study"),
+    *("viz", "viz filters", "viz curves", "viz sweep", "viz path"),
+)
 FLAGS = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(Config)]
 
 
@@ -1202,3 +1205,21 @@ def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
     assert [row[0] for row in rows] == ["none", "magnitude", "random"]
     assert rows[1][1:4] == rows[2][1:4] == ["5,100", "of", "10,200"]
     assert sparsify("ticket --ratio 2").code == 2
+
+
+def test_two_runs_are_compared_on_the_same_images(runs, sparsify):
+    one, other = run_of(runs, "sgd").name, run_of(runs, "slbi").name
+    same = sparsify(f"compare {one} {one}")
+    assert "B − A: +0.00 points of test accuracy, 95% interval +0.00 to +0.00" in same.out
+    assert "p = 1; the two disagree on 0.00% of the images" in same.out
+    pruned = sparsify(f"compare {one} {other} --layers conv3,fc1 --ratio 0.6")
+    assert "both with 60% of conv3,fc1 pruned by magnitude" in pruned.out
+    accuracy = []
+    for name in (one, other):
+        out = sparsify(f"prune {name} --layers conv3,fc1 --ratios 0.6").out
+        path = Path(out.split("written: ")[1].splitlines()[0])
+        (row,) = csv.DictReader(path.read_text().splitlines())
+        accuracy.append(float(row["accuracy"]))
+    assert f"B − A: {100 * (accuracy[1] - accuracy[0]):+.2f} points" in pruned.out
+    assert sparsify(f"compare {one} {other} --ratio 0.5").code == 2
+    assert sparsify(f"compare {one} nowhere").code == 2

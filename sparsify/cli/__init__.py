@@ -12,11 +12,12 @@ from cyclopts import App, CycloptsError, Parameter
 
 from sparsify import console
 from sparsify.cli import viz
-from sparsify.cli.choice import RunsDir
+from sparsify.cli.choice import RunsDir, finished_run
 from sparsify.cli.prune import prune, ticket
 from sparsify.cli.shrink import export
 from sparsify.cli.where import HERE, Places, Where, keywords, suggest
 from sparsify.config import Config, parse_seeds
+from sparsify.criteria import CRITERIA
 from sparsify.errors import SparsifyError
 
 app = App(
@@ -80,6 +81,34 @@ def _train_seeds(config: Config, seeds: str, where: Places) -> int:
         console.fail(f"{run.name} diverged and is not counted; try a lower --lr")
     console.say(seeds_line(runs))
     return 1 if diverged else 0
+
+
+@app.command
+def compare(
+    first: str,
+    second: str,
+    /,
+    *,
+    layers: Annotated[str | None, Parameter(help="compare them with these layers pruned, as in conv3,fc1")] = None,
+    ratio: Annotated[float, Parameter(help="the fraction of each layer that goes")] = 0.0,
+    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
+    where: Where = HERE,
+) -> int:
+    """Compare two runs on the same images: the difference, its interval, McNemar's test, and how often they differ."""
+    from sparsify.comparison import compare_runs
+
+    one, other = (finished_run(name, where.runs_dir) for name in (first, second))
+    how = {"layers": layers, "ratio": ratio, "criterion": criterion}
+    found = compare_runs(one, other, **how, device=where.device, data_dir=where.data_dir)
+    console.say(f"A: {one.name}\nB: {other.name}")
+    if layers:
+        console.say(f"both with {100 * ratio:g}% of {layers} pruned by {criterion}")
+    console.say(
+        f"B − A: {100 * found.difference:+.2f} points of {one.summary['held_out']} accuracy, 95% interval "
+        f"{100 * found.low:+.2f} to {100 * found.high:+.2f} (paired bootstrap over n = {found.count:,} images)"
+    )
+    console.say(f"McNemar's exact test: p = {found.p:.3g}; the two disagree on {found.churn:.2%} of the images")
+    return 0
 
 
 @app.command
