@@ -17,6 +17,7 @@ LAYERS = [
     {"cli", "__main__"},
     {"console"},
     {"tables"},
+    {"studyfile"},
     {"study"},
     {"viz"},
     {"parallel", "tickets"},
