@@ -112,7 +112,7 @@ def run_study(
     Raises SparsifyError for an unknown layer, and for a glob that stands for other layers in another arm, before
     anything is trained.
     """
-    models = {arm.label: initial_model(arm.configs[0], data_dir) for arm in study.arms}
+    models = {arm.label: (arm.configs[0].model, initial_model(arm.configs[0], data_dir)) for arm in study.arms}
     study = replace(study, sweeps=tuple(_named(plan, models) for plan in study.sweeps))
     results = []
     for arm in study.arms:
@@ -129,9 +129,9 @@ def run_study(
     return StudyResult(study, tuple(results), Path(runs_dir) / "studies" / study.name)
 
 
-def _named(plan: SweepPlan, models: Mapping[str, nn.Module]) -> SweepPlan:
-    """The same sweep, its layers by the names that they have in every model."""
-    sets = {tuple(find_sets(model, plan.layers, label)): label for label, model in models.items()}
+def _named(plan: SweepPlan, models: Mapping[str, tuple[str, nn.Module]]) -> SweepPlan:
+    """The same sweep, its layers by the names that they have in the models of all arms."""
+    sets = {tuple(find_sets(model, plan.layers, name)): label for label, (name, model) in models.items()}
     if len(sets) > 1:
         meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
         raise SparsifyError(f"layers '{' '.join(plan.layers)}' differ from arm to arm ({meanings}); name them singly")
