@@ -1,4 +1,4 @@
-"""Study: arms of Configs over seeds, their sweeps, tables and figures."""
+"""Study: arms of Configs over seeds, and their sweeps."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from typing import Any
 
 from torch import nn
 
-from sparsify.analysis import smallest_filters
-from sparsify.config import Config, sanitise
+from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.evaluation import batch_norms
-from sparsify.layers import find_layers, find_sets
-from sparsify.optim.structure import support
+from sparsify.layers import find_sets
 from sparsify.pruning import RATIOS, check_draws, prune
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
 from sparsify.starting import initial_model
 from sparsify.sweep import Sweep, sweep_id
 from sparsify.training import Listener, train
-from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
-from sparsify.viz.filters import FilterPanel, filters_figure
-from sparsify.viz.style import save
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class Study:
-    """What to train, to sweep and to draw."""
+    """What to train and to sweep."""
 
     name: str
     title: str
@@ -150,49 +145,3 @@ def _sweep(
             note(f"{run.name}: sweeping {' and '.join(plan.layers)} by {plan.criterion}")
         prune(run, **asked, device=device, data_dir=data_dir).save(run.path)
     return Sweep.read(path)
-
-
-def draw_study(result: StudyResult) -> list[Path]:
-    """Curves, sweeps, filter heatmaps of every swept convolution and paths, as PNG and SVG; returns the files."""
-    study = result.study
-    arms = [arm for arm in result.arms if arm.finished]
-    if not arms:
-        return []
-    files = save(
-        curves_figure({arm.label: [run.metrics for run in arm.finished] for arm in arms}, title=study.title),
-        result.folder,
-        "curves",
-    )
-    held_out = arms[0].finished[0].summary["held_out"]
-    for number, plan in enumerate(study.sweeps):
-        title = f"{study.title}: pruned by {plan.name}"
-        groups = {arm.label: arm.sweeps[number] for arm in arms}
-        name = "sweep" if number == 0 else f"sweep-{number + 1}"
-        files += save(sweep_figure(groups, title=title, held_out=held_out), result.folder, name)
-    model = arms[0].finished[0].model()
-    layers = find_layers(model, ",".join(dict.fromkeys(",".join(plan.layers) for plan in study.sweeps)))
-    for name, layer in layers.items():
-        if layer.is_convolution:
-            panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm in arms]
-            files += save(filters_figure(panels, layer=name), result.folder, f"filters-{sanitise(name)}")
-        for arm in arms:
-            path = arm.finished[0].inclusion_path
-            if path is not None and layer.parameter in path.entry:
-                drawing = path_figure(path, parameter=layer.parameter, title=f"{arm.label}, {name}")
-                files += save(drawing, result.folder, f"path-{sanitise(arm.label)}-{sanitise(name)}")
-    return files
-
-
-def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
-    """One run's filters of the layer of that module name.
-
-    Marked are the filters that magnitude removes at `ratio`; without one, those of an SLBI run that are not selected.
-    """
-    weight = run.model().get_submodule(layer).weight
-    title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
-    if ratio is not None and weight.ndim > 2:
-        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {ratio:.0%}")
-    z = run.z
-    if z is None or weight.ndim < 3:
-        return FilterPanel(title, weight)
-    return FilterPanel(title, weight, ~support(z[f"{layer}.weight"], 1.0, "filter"), "not selected")

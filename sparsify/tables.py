@@ -17,8 +17,9 @@ from sparsify.agreement import Agreement
 from sparsify.analysis import support_shares
 from sparsify.deployment import Deployed
 from sparsify.errors import SparsifyError
+from sparsify.measures import PLAIN, Measure, controls, held_out, in_words, measures
 from sparsify.runs import Run
-from sparsify.study import ArmResult, StudyResult
+from sparsify.study import StudyResult
 from sparsify.sweep import Sweep, SweepRow
 from sparsify.tickets import Ticket
 
@@ -79,28 +80,35 @@ def agreement_tables(agreements: Sequence[Agreement], *, title: str) -> list[Tab
 
 
 def study_tables(result: StudyResult) -> list[Table]:
-    """Training, then accuracy against sparsity: a table a set of layers, another where BatchNorm is recalibrated."""
+    """Training, then accuracy against sparsity: a table a set of layers, one a way to measure it and one a control."""
     tables = [training_table(result)]
     for number, plan in enumerate(result.study.sweeps):
         for layers in plan.layers:
-            tables.append(study_table(result, layers, sweep=number))
-            if any(sweep.recalibrated for arm in result.arms for sweep in arm.sweeps[number]):
-                tables.append(study_table(result, layers, sweep=number, recalibrated=True))
+            for measure in measures(plan):
+                if any(measure.of(sweep) for arm in result.arms for sweep in arm.sweeps[number]):
+                    tables.append(study_table(result, layers, sweep=number, measure=measure))
+            for control in controls(result, number):
+                tables.append(study_table(result, layers, sweep=number, control=control))
     return tables
 
 
-def study_table(result: StudyResult, layers: str, *, sweep: int = 0, recalibrated: bool = False) -> Table:
-    """Accuracy against sparsity of one set of layers in one sweep of the study: one row a ratio, one column an arm."""
+def study_table(
+    result: StudyResult, layers: str, *, sweep: int = 0, measure: Measure = PLAIN, control: str | None = None
+) -> Table:
+    """Accuracy against sparsity of one set of layers in one sweep of the study: one row a ratio, one column an arm.
+
+    `control` is one of the sweep's controls, in the place of its criterion.
+    """
     study, plan = result.study, result.study.sweeps[sweep]
-    what = f"{_held_out(result.arms)} accuracy (%) with {layers.replace(',', ' and ')} pruned by {plan.name}"
-    what += ", BatchNorm recalibrated on training images" * recalibrated
+    name = plan.name if control is None else f"{control}, the control of {plan.name}"
+    what = f"{held_out(result)} accuracy (%) with {in_words(layers)} pruned by {name}{measure.how}"
     table = Table(title=f"{study.title}: {what}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("removed", justify="right")
     for arm in result.arms:
         table.add_column(arm.label, justify="right")
-    measured = [[one for one in arm.sweeps[sweep] if one.recalibrated or not recalibrated] for arm in result.arms]
+    measured = [[one for one in arm.sweeps[sweep] if measure.of(one)] for arm in result.arms]
     for ratio in plan.ratios:
-        cells = [percent([s.accuracy(layers, ratio, recalibrated=recalibrated) for s in arm]) for arm in measured]
+        cells = [percent([measure.value(one, layers, ratio, control) for one in arm]) for arm in measured]
         table.add_row(f"{100 * ratio:.10g}%", *cells)
     table.add_row("n", *(str(len(arm)) for arm in measured))
     return table
@@ -114,7 +122,7 @@ def training_table(result: StudyResult) -> Table:
         table.add_column(arm.label, justify="right")
     finished = [[run.summary for run in arm.finished] for arm in result.arms]
     accuracy = [percent([summary["accuracy"] for summary in summaries]) for summaries in finished]
-    table.add_row(f"{_held_out(result.arms)} accuracy (%)", *accuracy)
+    table.add_row(f"{held_out(result)} accuracy (%)", *accuracy)
     seconds = [[summary["seconds_per_epoch"] for summary in summaries] for summaries in finished]
     table.add_row("seconds an epoch", *(f"{statistics.mean(s):.2f}" if s else "–" for s in seconds))
     shares = [support_shares(arm.finished) for arm in result.arms]
@@ -125,10 +133,6 @@ def training_table(result: StudyResult) -> Table:
     if any(len(arm.finished) < len(arm.runs) for arm in result.arms):
         table.add_row("diverged", *(str(len(arm.runs) - len(arm.finished)) for arm in result.arms))
     return table
-
-
-def _held_out(arms: Sequence[ArmResult]) -> str:
-    return next((run.summary["held_out"] for arm in arms for run in arm.finished), "test")
 
 
 def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:

@@ -16,7 +16,9 @@ PACKAGE = Path(sparsify.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"console"},
+    {"report"},
     {"tables"},
+    {"measures"},
     {"studyfile"},
     {"study"},
     {"viz"},

@@ -8,7 +8,8 @@ import pytest
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
-from sparsify.study import draw_study, run_study
+from sparsify.report.drawings import draw_study
+from sparsify.study import run_study
 from sparsify.studyfile import built_in_studies, load_study
 from sparsify.tables import markdown, percent, study_csv, study_table, training_table
 
@@ -134,7 +135,7 @@ def test_the_csv_has_one_row_for_each_point(tiny):
 
 
 def test_every_figure_is_drawn_and_saved_as_png_and_svg(tiny):
-    names = {path.name for path in draw_study(tiny)}
+    names = {path.name for one in draw_study(tiny) for path in (one.png, one.svg)}
     for stem in ("curves", "sweep", "filters-conv3", "path-slbi-conv3", "path-slbi-fc1"):
         assert {f"{stem}.png", f"{stem}.svg"} <= names
     assert all((tiny.folder / name).stat().st_size > 1000 for name in names)

@@ -8,9 +8,11 @@ import torch
 from sparsify.errors import SparsifyError
 from sparsify.inclusion import InclusionPath
 from sparsify.sweep import LedgerRow, Sweep, SweepRow
-from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
+from sparsify.viz.curves import curves_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
+from sparsify.viz.paths import path_figure
 from sparsify.viz.style import save
+from sparsify.viz.sweeps import sweep_figure
 
 
 def panel(weight, marked=None, mark=""):

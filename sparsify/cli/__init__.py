@@ -138,7 +138,8 @@ def study(
 ) -> int:
     """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
     from sparsify.files import write_text
-    from sparsify.study import draw_study, run_study
+    from sparsify.report.drawings import draw_study
+    from sparsify.study import run_study
     from sparsify.studyfile import load_study
     from sparsify.tables import markdown, study_csv, study_tables
 

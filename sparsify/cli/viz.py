@@ -33,7 +33,7 @@ def filters(
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
     from sparsify.layers import find_layer
     from sparsify.ratios import parse_ratios
-    from sparsify.study import filter_panel
+    from sparsify.report.drawings import filter_panel
     from sparsify.viz.filters import filters_figure
 
     chosen = compared_runs(names, runs_dir)
@@ -65,7 +65,7 @@ def curves(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
 def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
     """Accuracy against sparsity: the newest sweep of the first run, beside the same sweep of the others."""
     from sparsify.sweep import list_sweeps
-    from sparsify.viz.curves import sweep_figure
+    from sparsify.viz.sweeps import sweep_figure
 
     chosen = compared_runs(names, runs_dir)
     sweeps = {run: list_sweeps(run.path, run.output(runs_dir)) for run in chosen}
@@ -89,7 +89,7 @@ def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of an SLBI run (the newest that has one)."""
     from sparsify.layers import find_layer
     from sparsify.runs import finished_runs
-    from sparsify.viz.curves import path_figure
+    from sparsify.viz.paths import path_figure
 
     if run is None:
         chosen = next((one for one in finished_runs(runs_dir) if OPTIMIZERS[one.config.opt].selects), None)

@@ -17,7 +17,7 @@ from torch import Tensor
 from sparsify.analysis import near_zero
 from sparsify.errors import SparsifyError, unknown
 from sparsify.optim.structure import filter_norms
-from sparsify.viz.style import RC, REMOVED, figure
+from sparsify.viz.style import RC, REMOVED, figure, heading
 
 SHOW = ("auto", "slices", "norms")
 MOST_SLICES = 4096  # more than that many are too small to be seen
@@ -99,7 +99,9 @@ def _mosaics(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.nd
             [(x - 0.5, y - 0.5), (x + w - 0.5, y - 0.5), (x + w - 0.5, y + h - 0.5), (x - 0.5, y + h - 0.5)]
             for (x, y), (h, w) in ((corner, cell) for corner in corners)
         ]
-        axis.add_collection(LineCollection([[*f, f[0]] for f in frames], colors="#909090", linewidths=0.4))
+        axis.add_collection(
+            LineCollection([[*f, f[0]] for f in frames], colors="#909090", linewidths=0.4, rasterized=True)
+        )
         strokes = [[f[3], f[1]] for f, strike in zip(frames, marked, strict=True) if strike]
         axis.add_collection(LineCollection(strokes, colors=REMOVED, linewidths=1.1))
     label = "weight" + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "")
@@ -172,4 +174,4 @@ def _finish(
     drawing.colorbar(drawn, ax=axes, label=label, extend=extend, fraction=0.04, pad=0.015, aspect=30)
     marks = list(dict.fromkeys(panel.mark for panel in panels if panel.mark))
     note = f"   (orange: {' or '.join(marks)})" if marks else ""
-    drawing.suptitle(f"Filters of {layer}, sorted by norm{note}", fontsize=10.5)
+    heading(drawing, f"Filters of {layer}, sorted by norm{note}")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsify.files import write_bytes
+from sparsify.optim import OPTIMIZERS
 
 # Okabe & Ito 2008
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -31,9 +36,44 @@ RC = {
 }
 
 
+def looks(labels: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Colour and marker of each label: an optimizer's are the same in every figure, other labels take what is free.
+
+    No two labels share both; no two share the colour while there are as many colours as labels.
+    """
+    labels, names = list(labels), list(OPTIMIZERS)
+    places = {label: names.index(label) for label in labels if label in names}
+    for label in labels:
+        if label not in places:
+            after = range(len(names), len(names) + len(COLOURS))
+            used = {place % len(COLOURS) for place in places.values()}
+            free = [place for place in after if place % len(COLOURS) not in used]
+            places[label] = free[0] if free else next(i for i in itertools.count() if i not in places.values())
+    return {label: _look(places[label]) for label in labels}
+
+
+def _look(place: int) -> dict[str, object]:
+    marker = MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
+    return {"color": COLOURS[place % len(COLOURS)], "marker": marker, "markersize": 3.5}
+
+
 def figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that belongs to no window and no global state."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def heading(drawing: Figure, text: str) -> None:
+    """The figure's title, in as many lines as its width asks for."""
+    across = int(13 * drawing.get_figwidth())  # characters an inch at this size
+    drawing.suptitle("\n".join(textwrap.wrap(text, across)), fontsize=10.5)
+
+
+def legend_below(drawing: Figure, axis: Axes) -> None:
+    """What an axis shows, below the whole figure, where it hides no data."""
+    handles, labels = axis.get_legend_handles_labels()
+    inches = 0.5 + 0.065 * max(map(len, labels))
+    columns = max(1, min(len(labels), int(drawing.get_figwidth() / inches)))
+    drawing.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def save(drawing: Figure, folder: Path, name: str) -> list[Path]:

@@ -1,0 +1,188 @@
+"""Which figures a study has, what each one shows in words, and where they are saved."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sparsify.analysis import smallest_filters
+from sparsify.comparison import class_accuracy
+from sparsify.config import sanitise
+from sparsify.layers import Layer, layer_names
+from sparsify.measures import Measure, held_out, in_words, measures
+from sparsify.optim.structure import support
+from sparsify.runs import Run
+from sparsify.study import ArmResult, StudyResult, SweepPlan
+from sparsify.viz.classes import ClassDamage, classes_figure
+from sparsify.viz.curves import curves_figure
+from sparsify.viz.filters import FilterPanel, filters_figure
+from sparsify.viz.paths import path_figure
+from sparsify.viz.style import save
+from sparsify.viz.sweeps import sweep_figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of a study: the section of the report that shows it, its file's name, and what is seen."""
+
+    section: str
+    kind: str
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that is saved, as PNG and as SVG; `alternative` is for those who do not see it."""
+
+    section: str
+    alternative: str
+    caption: str
+    png: Path
+    svg: Path
+
+
+def draw_study(result: StudyResult) -> list[Drawn]:
+    """Draw all figures of a study and save them in its folder, as PNG and SVG."""
+    drawn: list[Drawn] = []
+    names: set[str] = set()
+    for one in study_drawings(result):
+        name = next(n for k in itertools.count(1) if (n := one.name + f"-{k}" * (k > 1)) not in names)
+        names.add(name)  # two labels can have the same name for a file
+        alternative = f"{one.kind}. {one.figure.get_suptitle()}".replace("\n", " ")
+        drawn.append(Drawn(one.section, alternative, one.caption, *save(one.figure, result.folder, name)))
+    return drawn
+
+
+def study_drawings(result: StudyResult) -> Iterator[Drawing]:
+    """Training curves, sweeps, what they save, each class, filters of every swept convolution, and paths."""
+    arms = [arm for arm in result.arms if arm.finished]
+    if not arms:
+        return
+    title = result.study.title
+    groups = {arm.label: [run.metrics for run in arm.finished] for arm in arms}
+    what = f"Loss and accuracy of {_listed(groups)} against the epoch: held-out images solid, training dashed."
+    yield Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=title))
+    for number, plan in enumerate(result.study.sweeps):
+        yield from _sweeps(result, number, plan, arms)
+        yield from _classes(result, number, plan, arms)
+    models = {arm.label: layer_names(arm.finished[0].model()) for arm in arms}
+    named = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
+    for name in named:
+        has = [(arm, models[arm.label][name]) for arm in arms if name in models[arm.label]]
+        yield from _filters(name, [(arm, layer) for arm, layer in has if layer.is_convolution])
+        for arm, layer in has:
+            yield from _path(name, arm, layer)
+
+
+def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+    split = held_out(result)
+    for measure in measures(plan):
+        groups = _measured(arms, number, measure)
+        if not groups:
+            continue
+        title = f"{result.study.title}: pruned by {plan.name}{measure.how}"
+        what = f"{split.capitalize()} accuracy{measure.how} of {_listed(groups)} against the ratio that is removed"
+        n = "Lines are means over the seeds, bands one sample standard deviation."
+        for against, stem, words in (
+            ("ratio", "sweep", what),
+            ("compression", "compression", what.replace("the ratio that is removed", "compression")),
+            ("speedup", "speedup", what.replace("the ratio that is removed", "the theoretical speed-up")),
+        ):
+            if against != "ratio" and measure.field != "accuracy":
+                continue
+            drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure.field)
+            name = stem + f"-{measure.name}" * bool(measure.name) + f"-{number + 1}" * (number > 0)
+            yield Drawing("sparsity", "Line chart", name, f"{words}, pruned by {plan.name}. {n}", drawing)
+
+
+def _measured(arms: Sequence[ArmResult], number: int, measure: Measure) -> dict[str, Sequence]:
+    """The sweeps of each arm that were measured so."""
+    groups = {arm.label: [one for one in arm.sweeps[number] if measure.of(one)] for arm in arms}
+    return {label: sweeps for label, sweeps in groups.items() if sweeps}
+
+
+def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+    """A figure for each set of layers and each list of classes: arms of other data are not compared."""
+    ratio = max(plan.ratios)
+    if 0 not in plan.ratios or ratio == 0:
+        return
+    for place, layers in enumerate(plan.layers):
+        kinds: dict[tuple[str, ...], dict[str, ClassDamage]] = {}
+        for arm in arms:
+            damage = _damage(arm, number, layers, ratio)
+            if damage is not None:
+                classes = tuple(map(str, arm.finished[0].summary["classes"]))
+                kinds.setdefault(classes, {})[arm.label] = damage
+        for kind, (classes, groups) in enumerate(kinds.items()):
+            what = f"{100 * ratio:.10g}% of {in_words(layers)} removed by {plan.name}"
+            caption = (
+                f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {_listed(groups)}."
+            )
+            title = f"Each class, with {what}"
+            drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))
+            name = f"classes-{number + 1}-{place + 1}" + f"-{kind + 1}" * (kind > 0)
+            yield Drawing("classes", "Dot plot", name, caption, drawing)
+
+
+def _damage(arm: ArmResult, number: int, layers: str, ratio: float) -> ClassDamage | None:
+    """The accuracy of each class, or None if no sweep kept what was answered for each image."""
+    kept = [one for one in arm.sweeps[number] if one.outcomes is not None]
+    if not kept:
+        return None
+    classes = len(arm.finished[0].summary["classes"])
+    points = (
+        np.array([class_accuracy(s.outcomes.labels, s.predictions(layers, point), classes) for s in kept])
+        for point in (0.0, ratio)
+    )
+    return ClassDamage(*points)
+
+
+def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Drawing]:
+    if not arms:
+        return
+    panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm, layer in arms]
+    listed = _listed(arm.label for arm, _ in arms)
+    caption = f"The filters of {name}, the largest norm first, of one run each of {listed}, on one colour scale."
+    if any(panel.mark for panel in panels):
+        caption += " Struck out: filters that are not in the support."
+    yield Drawing("filters", "Heatmap", f"filters-{sanitise(name)}", caption, filters_figure(panels, layer=name))
+
+
+def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:
+    path = arm.finished[0].inclusion_path
+    if path is None or layer.parameter not in path.entry:
+        return
+    entry = path.entry[layer.parameter]
+    grains = "filters" if entry.ndim == 1 else "weights"
+    caption = (
+        f"{arm.label}, {name}: {np.isfinite(entry).sum():,} of {entry.size:,} {grains} entered the support by path "
+        f"time {path.time[-1]:.3g}; ‖Γ‖ and ‖W‖ over the path."
+    )
+    drawing = path_figure(path, parameter=layer.parameter, title=f"{arm.label}, {name}")
+    yield Drawing("paths", "Line chart", f"path-{sanitise(arm.label)}-{sanitise(name)}", caption, drawing)
+
+
+def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
+    """One run's filters of the layer of that module name.
+
+    Marked are the filters that magnitude removes at `ratio`; without one, those of an SLBI run that are not selected.
+    """
+    weight = run.model().get_submodule(layer).weight
+    title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
+    if ratio is not None and weight.ndim > 2:
+        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {ratio:.0%}")
+    z = run.z
+    if z is None or weight.ndim < 3:
+        return FilterPanel(title, weight)
+    return FilterPanel(title, weight, ~support(z[f"{layer}.weight"], 1.0, "filter"), "not selected")
+
+
+def _listed(labels: Iterable[str]) -> str:
+    return ", ".join(labels)

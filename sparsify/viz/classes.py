@@ -1,0 +1,62 @@
+"""What pruning does to each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sparsify.errors import SparsifyError
+from sparsify.viz.style import GREY, RC, figure, heading, looks
+
+MOST_CLASSES = 30  # more are too many to read
+RING = {"marker": "o", "linestyle": "", "markersize": 5.5, "markerfacecolor": "white", "markeredgecolor": "#555555"}
+DOT = {"marker": "o", "linestyle": "", "markersize": 4}
+
+
+@dataclass(frozen=True)
+class ClassDamage:
+    """The accuracy on the images of each class, a fraction, whole and pruned: (runs, classes) each."""
+
+    whole: np.ndarray
+    pruned: np.ndarray
+
+
+def classes_figure(
+    groups: Mapping[str, ClassDamage], *, classes: Sequence[str], title: str, held_out: str = "test"
+) -> Figure:
+    """One panel a label, one row a class: the accuracy before (ring) and after pruning (dot), means over the runs.
+
+    The class that loses most on average stands at the top, and all panels have one scale. Of more than 30 classes the
+    30 that lose most are drawn. Classes without images are left out. Raises SparsifyError without groups.
+    """
+    if not groups:
+        raise SparsifyError("no outcomes to draw")
+    means = {label: (100 * one.whole.mean(0), 100 * one.pruned.mean(0)) for label, one in groups.items()}
+    losses = np.mean([whole - pruned for whole, pruned in means.values()], axis=0)
+    order = [place for place in np.argsort(-losses, kind="stable") if np.isfinite(losses[place])][:MOST_CLASSES]
+    rows = np.arange(len(order))
+    with mpl.rc_context(RC):
+        drawing = figure(max(2.15 * len(groups) + 0.8, 4.8), 0.19 * len(order) + 1.6)
+        axes = drawing.subplots(1, len(groups), squeeze=False, sharex=True, sharey=True)[0]
+        for axis, (label, look) in zip(axes, looks(groups).items(), strict=True):
+            whole, pruned = (values[order] for values in means[label])
+            axis.hlines(rows, whole, pruned, color=look["color"], alpha=0.45, linewidth=2)
+            axis.plot(whole, rows, **RING)
+            axis.plot(pruned, rows, **DOT, color=look["color"])
+            axis.set(xlabel=f"{held_out} accuracy (%)", title=f"{label} (n = {len(groups[label].whole)})")
+        low = min(values[order].min() for pair in means.values() for values in pair)
+        axes[0].set(xlim=(low - 0.06 * (101 - low), 100 + 0.06 * (101 - low)), ylim=(len(order) - 0.5, -0.5))
+        axes[0].set_yticks(rows, [str(classes[place]) for place in order])
+        axes[0].set_ylabel("class")
+        dots = [Line2D([], [], **RING), Line2D([], [], **DOT, color=GREY)]
+        drawing.legend(dots, ["whole", "pruned"], loc="outside lower center", ncols=2, fontsize=8)
+        there = int(np.isfinite(losses).sum())
+        heading(
+            drawing, title + (f"; of {there} classes the {len(order)} that lose most" if there > len(order) else "")
+        )
+        return drawing

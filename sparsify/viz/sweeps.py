@@ -1,0 +1,105 @@
+"""Accuracy against sparsity, and against what the sparsity saves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sparsify.errors import SparsifyError, unknown
+from sparsify.sweep import Sweep
+from sparsify.viz.curves import band
+from sparsify.viz.style import RC, figure, heading, legend_below, looks
+
+AGAINST = {
+    "ratio": "removed from {layers} (%)",
+    "compression": "compression: parameters before ÷ after (×)",
+    "speedup": "theoretical speed-up: multiply-accumulates before ÷ after (×)",
+}
+"""What accuracy can be drawn against: fields of `SweepRow`, and the label of the axis."""
+
+_CONTROL_STYLES = ("--", ":")  # of "random" and of the opposite order
+_WIDE = 8  # from this factor on between the ends of an axis it is logarithmic
+
+
+def sweep_figure(
+    groups: Mapping[str, Sequence[Sweep]],
+    *,
+    title: str,
+    held_out: str = "test",
+    against: str = "ratio",
+    measure: str = "accuracy",
+) -> Figure:
+    """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps).
+
+    `against` is one of AGAINST; points where nothing is left, and the saving is infinite, are left out. `measure` is
+    one of the accuracies of `SweepRow`. Controls are thin and dashed or dotted, in the colour of what they control;
+    their n counts sweeps and draws. Raises SparsifyError without sweeps.
+    """
+    if not groups:
+        raise SparsifyError("no sweep to draw")
+    if against not in AGAINST:
+        raise unknown("axis", against, AGAINST)
+    first = next(iter(groups.values()))[0]
+    controls = first.controls if measure == "accuracy" else []
+    styles = looks(groups)
+    with mpl.rc_context(RC):
+        drawing = figure(4.4 * len(first.layer_sets) + 0.4, 3.9)
+        axes = drawing.subplots(1, len(first.layer_sets), squeeze=False, sharey=True)[0]
+        for axis, layers in zip(axes, first.layer_sets, strict=True):
+            for label, sweeps in groups.items():
+                x, values = _line(sweeps, layers, first.criterion, against, measure)
+                band(axis, x, values.mean(1), label, **styles[label])
+                for style, control in zip(_CONTROL_STYLES, controls, strict=False):
+                    thin = styles[label] | {"linestyle": style, "linewidth": 0.9, "marker": ""}
+                    x, values = _line(sweeps, layers, control, against, measure)
+                    band(axis, x, values.reshape(-1, len(x)), f"{label}, {control}", **thin)
+            names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
+            how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
+            axis.set(xlabel=AGAINST[against].format(layers=" and ".join(names) + how), title=" + ".join(names))
+            _error_scale(axis)
+            if against != "ratio":
+                _factor_scale(axis)
+        axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error")
+        legend_below(drawing, axes[0])
+        heading(drawing, title)
+        return drawing
+
+
+def _line(
+    sweeps: Sequence[Sweep], layers: str, criterion: str, against: str, measure: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the points lie (points,), the mean over all sweeps and draws, and their accuracies in %.
+
+    The accuracies are (sweeps, draws, points).
+    """
+    rows = [[s.points(layers, ratio, criterion) for ratio in s.ratios] for s in sweeps]
+    factor = 100 if against == "ratio" else 1
+    x = factor * np.array([[[getattr(row, against) for row in p] for p in one] for one in rows], float).mean((0, 2))
+    values = 100 * np.array([[[getattr(row, measure) for row in p] for p in one] for one in rows], float)
+    finite = np.isfinite(x)
+    return x[finite], values.swapaxes(1, 2)[..., finite]
+
+
+def _factor_scale(axis: Axes) -> None:
+    """Factors as 2×, on a logarithmic scale where they span much."""
+    low, high = axis.dataLim.intervalx
+    if high > _WIDE * low:
+        axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}×")
+
+
+def _error_scale(axis: Axes) -> None:
+    """Accuracy on a logarithmic scale of the error, so that 99.1 and 98.7 differ to the eye as 91 and 87 do."""
+    shift = 100.05  # 100% itself is finite
+    low, high = axis.dataLim.intervaly
+    axis.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(shift - a, 0.01)), lambda v: shift - 10**-v))
+    ticks = [0, 20, 40, 60, 80, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100]
+    bottom = max((tick for tick in ticks if tick <= low), default=0)
+    top = min((tick for tick in ticks if tick >= high), default=100)
+    axis.set_ylim(bottom, top)
+    axis.set_yticks([t for t in ticks if bottom <= t <= top], [f"{t:g}" for t in ticks if bottom <= t <= top])
+    axis.minorticks_off()
