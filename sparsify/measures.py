@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sparsify.study import StudyResult, SweepPlan
@@ -50,7 +51,12 @@ def held_out(result: StudyResult) -> str:
     return next((run.summary["held_out"] for arm in result.arms for run in arm.finished), "test")
 
 
+def listed(names: Iterable[str]) -> str:
+    """ "a, b and c"."""
+    *first, last = list(names) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def in_words(layers: str) -> str:
     """ "conv3,fc1" as "conv3 and fc1"."""
-    names = layers.split(",")
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return listed(layers.split(","))

@@ -82,7 +82,7 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
         model.to(where).to(memory_format=torch.channels_last),
         data.test.to(where),
         data.normalise,
-        _path_states(run, model),
+        path_states(run, model),
         data.train.to(where),
         config.seed,
         run.name,
@@ -90,7 +90,7 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
     )
 
 
-def _path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
+def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
     path, zs = run.inclusion_path, run.z
     if path is None or zs is None:
         return None

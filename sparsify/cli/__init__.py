@@ -138,6 +138,7 @@ def study(
 ) -> int:
     """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
     from sparsify.files import write_text
+    from sparsify.report import write_report
     from sparsify.report.drawings import draw_study
     from sparsify.study import run_study
     from sparsify.studyfile import load_study
@@ -153,8 +154,10 @@ def study(
         console.fail(f"{run.name} diverged and is not counted")
     write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
     write_text(result.folder / "table.csv", study_csv(result))
-    draw_study(result)
+    command = ["sparsify", "study", name, *(word for setting in settings for word in ("--set", setting))]
+    report = write_report(result, draw_study(result), command=command)
     console.say(f"n is the number of seeds; ± is one sample standard deviation; written: {result.folder}")
+    console.say(f"report: {report}")
     return 0
 
 

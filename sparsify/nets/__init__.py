@@ -13,56 +13,56 @@ if TYPE_CHECKING:
 
 
 def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """LeNet-5 with ReLU and max pooling: 61,706 parameters for 28×28 grey images and 10 classes."""
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: 61,706 parameters for 28×28 grey images and 10 classes."""
     from sparsify.nets import lenet5
 
     return lenet5.lenet(shape, classes)
 
 
 def vgg_a(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """VGG-11 for 32×32 images: 9,750,922 parameters for 3 channels and 10 classes."""
+    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images: 9,750,922 parameters for 3 channels and 10 classes."""
     from sparsify.nets.vgg import VGG_11, vgg
 
     return vgg(shape, classes, VGG_11)
 
 
 def vgg_a_bn(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """`vgg_a` with BatchNorm behind each convolution."""
+    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images with BatchNorm behind each convolution."""
     from sparsify.nets.vgg import VGG_11, vgg
 
     return vgg(shape, classes, VGG_11, batch_norm=True)
 
 
 def vgg_a_light(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """`vgg_a` with a quarter of the channels."""
+    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images with a quarter of the channels."""
     from sparsify.nets.vgg import VGG_11, vgg
 
     return vgg(shape, classes, VGG_11, width=0.25)
 
 
 def vgg_a_dropout(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """`vgg_a` with dropout of a half before fc1 and fc2."""
+    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images with dropout of a half before fc1 and fc2."""
     from sparsify.nets.vgg import VGG_11, vgg
 
     return vgg(shape, classes, VGG_11, dropout=0.5)
 
 
 def vgg16_bn(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """VGG-16 for 32×32 images with BatchNorm behind each convolution."""
+    """VGG-16 (Simonyan & Zisserman 2015) for 32×32 images with BatchNorm behind each convolution."""
     from sparsify.nets.vgg import VGG_16, vgg
 
     return vgg(shape, classes, VGG_16, batch_norm=True)
 
 
 def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """ResNet-18 for small images: a 3×3 stem without pooling, widths 64 to 512."""
+    """ResNet-18 (He et al. 2016) for small images: a 3×3 stem without pooling, widths 64 to 512."""
     from sparsify.nets.resnet import resnet
 
     return resnet(shape, classes, blocks=(2, 2, 2, 2), width=64)
 
 
 def resnet20(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """ResNet-20 for CIFAR: widths 16 to 64."""
+    """ResNet-20 (He et al. 2016) for CIFAR: widths 16 to 64."""
     from sparsify.nets.resnet import resnet
 
     return resnet(shape, classes, blocks=(3, 3, 3), width=16)

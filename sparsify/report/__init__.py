@@ -1,1 +1,101 @@
-"""The report of a study."""
+"""The report of a study: one HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import shlex
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from rich.table import Table
+
+from sparsify.files import write_text
+from sparsify.report.checklist import checked
+from sparsify.report.commands import prune_command, train_command
+from sparsify.report.drawings import Drawn
+from sparsify.report.grids import Grid
+from sparsify.report.headline import headline_table
+from sparsify.report.likeness import agreement_tables
+from sparsify.report.origins import environment_table
+from sparsify.report.pictures import pictures
+from sparsify.report.words import arms_table, setup
+from sparsify.study import StudyResult
+from sparsify.tables import study_tables
+
+FILE = "report.html"
+
+
+def write_report(
+    result: StudyResult,
+    drawn: Sequence[Drawn],
+    *,
+    command: Sequence[str],
+    verdicts: Sequence[str] = (),
+    differences: Sequence[Table] = (),
+) -> Path:
+    """Write `report.html` into the study's folder, in one step; returns its path.
+
+    `drawn` are the study's figures, `command` the words of the command that made it. `verdicts` are sentences that
+    answer the study's question, and `differences` the tables behind them: they stand at the top.
+    """
+    page = _template().render(
+        study=result.study,
+        setup=setup(result),
+        arms=Grid.of(arms_table(result)),
+        headline=Grid.of(headline_table(result)),
+        verdicts=verdicts,
+        differences=[Grid.of(table) for table in differences],
+        results=_results(result),
+        pictures=pictures(drawn),
+        without_outcomes=_without_outcomes(result),
+        agreements=[Grid.of(table) for table in agreement_tables(result)],
+        command=shlex.join(command),
+        commands=_commands(result),
+        environment=Grid.of(environment_table(result)),
+        checklist=checked(result),
+        version=metadata.version("sparsify-study"),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+    path = result.folder / FILE
+    write_text(path, page)
+    return path
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("sparsify.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _results(result: StudyResult) -> list[Grid]:
+    """The study's tables, one row an arm."""
+    return [Grid.of(table, corner="arm", drop=f"{result.study.title}: ") for table in study_tables(result)]
+
+
+def _without_outcomes(result: StudyResult) -> list[str]:
+    """The arms with sweeps that did not keep what was answered for each image."""
+    return [
+        arm.label for arm in result.arms if any(sweep.outcomes is None for sweeps in arm.sweeps for sweep in sweeps)
+    ]
+
+
+def _commands(result: StudyResult) -> list[tuple[str, str]]:
+    """Of each arm the commands that train and sweep its runs, one a line."""
+    found = []
+    for arm in result.arms:
+        lines = []
+        for run in arm.runs:
+            lines.append(shlex.join(train_command(run.config)))
+            if run.status == "finished":
+                lines += [shlex.join(prune_command(run, plan)) for plan in result.study.sweeps]
+        found.append((arm.label, "\n".join(lines)))
+    return found

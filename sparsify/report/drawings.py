@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sparsify.analysis import smallest_filters
 from sparsify.comparison import class_accuracy
 from sparsify.config import sanitise
 from sparsify.layers import Layer, layer_names
-from sparsify.measures import Measure, held_out, in_words, measures
+from sparsify.measures import Measure, held_out, in_words, listed, measures
 from sparsify.optim.structure import support
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult, SweepPlan
@@ -67,7 +67,7 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
         return
     title = result.study.title
     groups = {arm.label: [run.metrics for run in arm.finished] for arm in arms}
-    what = f"Loss and accuracy of {_listed(groups)} against the epoch: held-out images solid, training dashed."
+    what = f"Loss and accuracy of {listed(groups)} against the epoch: held-out images solid, training dashed."
     yield Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=title))
     for number, plan in enumerate(result.study.sweeps):
         yield from _sweeps(result, number, plan, arms)
@@ -88,7 +88,7 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
         if not groups:
             continue
         title = f"{result.study.title}: pruned by {plan.name}{measure.how}"
-        what = f"{split.capitalize()} accuracy{measure.how} of {_listed(groups)} against the ratio that is removed"
+        what = f"{split.capitalize()} accuracy{measure.how} of {listed(groups)} against the ratio that is removed"
         n = "Lines are means over the seeds, bands one sample standard deviation."
         for against, stem, words in (
             ("ratio", "sweep", what),
@@ -122,9 +122,7 @@ def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[A
                 kinds.setdefault(classes, {})[arm.label] = damage
         for kind, (classes, groups) in enumerate(kinds.items()):
             what = f"{100 * ratio:.10g}% of {in_words(layers)} removed by {plan.name}"
-            caption = (
-                f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {_listed(groups)}."
-            )
+            caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {listed(groups)}."
             title = f"Each class, with {what}"
             drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))
             name = f"classes-{number + 1}-{place + 1}" + f"-{kind + 1}" * (kind > 0)
@@ -148,8 +146,8 @@ def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Dra
     if not arms:
         return
     panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm, layer in arms]
-    listed = _listed(arm.label for arm, _ in arms)
-    caption = f"The filters of {name}, the largest norm first, of one run each of {listed}, on one colour scale."
+    labels = listed(arm.label for arm, _ in arms)
+    caption = f"The filters of {name}, the largest norm first, of one run each of {labels}, on one colour scale."
     if any(panel.mark for panel in panels):
         caption += " Struck out: filters that are not in the support."
     yield Drawing("filters", "Heatmap", f"filters-{sanitise(name)}", caption, filters_figure(panels, layer=name))
@@ -182,7 +180,3 @@ def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float
     if z is None or weight.ndim < 3:
         return FilterPanel(title, weight)
     return FilterPanel(title, weight, ~support(z[f"{layer}.weight"], 1.0, "filter"), "not selected")
-
-
-def _listed(labels: Iterable[str]) -> str:
-    return ", ".join(labels)

@@ -42,7 +42,7 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
             for axis, what, factor in ((left, "loss", 1), (right, "accuracy", 100)):
                 test = factor * np.array([[row[f"{held_out}_{what}"] for row in rows[:length]] for rows in runs])
                 training = factor * np.array([[row[f"train_{what}"] for row in rows[:length]] for rows in runs])
-                band(axis, epochs, test, label, **look)
+                band(axis, epochs, test, label, **look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")

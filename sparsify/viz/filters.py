@@ -99,9 +99,7 @@ def _mosaics(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.nd
             [(x - 0.5, y - 0.5), (x + w - 0.5, y - 0.5), (x + w - 0.5, y + h - 0.5), (x - 0.5, y + h - 0.5)]
             for (x, y), (h, w) in ((corner, cell) for corner in corners)
         ]
-        axis.add_collection(
-            LineCollection([[*f, f[0]] for f in frames], colors="#909090", linewidths=0.4, rasterized=True)
-        )
+        axis.add_collection(LineCollection([[*f, f[0]] for f in frames], colors="#B0B0B0", linewidths=0.7))
         strokes = [[f[3], f[1]] for f, strike in zip(frames, marked, strict=True) if strike]
         axis.add_collection(LineCollection(strokes, colors=REMOVED, linewidths=1.1))
     label = "weight" + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "")

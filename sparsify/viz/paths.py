@@ -39,23 +39,23 @@ def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
 
 def _filter_paths(drawing: Figure, path: InclusionPath, parameter: str, entry: np.ndarray, entered: np.ndarray) -> None:
     axes = drawing.subplots(1, 2, sharex=True, sharey=True)
-    when = np.interp(entry[entered], path.steps, path.time)
-    scale = Normalize(when.min(), when.max()) if entered.any() else Normalize(0, 1)
+    # coloured by rank: most enter within a short time
+    times, rank = np.unique(np.interp(entry[entered], path.steps, path.time), return_inverse=True)
+    scale = Normalize(0, max(len(times) - 1, 1))
     colours = mpl.colormaps["viridis"]
     for axis, norms, name in ((axes[0], path.gamma_norm, "‖Γᵢ‖"), (axes[1], path.weight_norm, "‖Wᵢ‖")):
         lines = [np.column_stack([path.time, norms[parameter][:, grain]]) for grain in range(len(entry))]
-        for keep, colour, width in ((~entered, GREY, 0.6), (entered, None, 0.9)):
+        for keep, shades, width in ((~entered, GREY, 0.6), (entered, colours(scale(rank)), 0.9)):
             chosen = [line for line, wanted in zip(lines, keep, strict=True) if wanted]
-            shades = colour if colour else colours(scale(when))
-            # as an image in the SVG: hundreds of lines of hundreds of points each
-            drawn = LineCollection(chosen, colors=shades, linewidths=width, alpha=0.9, rasterized=True)
-            axis.add_collection(drawn)
+            axis.add_collection(LineCollection(chosen, colors=shades, linewidths=width, alpha=0.9))
         axis.autoscale()
         axis.set(xlabel=TIME, ylabel=f"{name} of each filter", xlim=(0, path.time[-1] or 1), ylim=(0, None))
         axis.yaxis.set_tick_params(labelleft=True)
     axes[0].set_title("Γ: exactly 0 until the filter enters")
     axes[1].set_title("W: what never entered is grey")
-    drawing.colorbar(ScalarMappable(scale, colours), ax=list(axes), label="entered at path time", pad=0.015)
+    bar = drawing.colorbar(ScalarMappable(scale, colours), ax=list(axes), label="order of entry", pad=0.015)
+    ends = {0: "first", len(times) - 1: "last"} if len(times) > 1 else {}
+    bar.set_ticks(list(ends), labels=[f"{word}\nT = {times[place]:.3g}" for place, word in ends.items()])
 
 
 def _weight_paths(drawing: Figure, path: InclusionPath, parameter: str, entry: np.ndarray) -> None:

@@ -1,0 +1,275 @@
+"""What a study of pruning should report, and whether this one does.
+
+The items follow, in other words, the checklist in the appendix of Blalock, Gonzalez Ortiz, Frankle & Guttag, "What is
+the State of Neural Network Pruning?", MLSys 2020 (arXiv:2003.03033). Each is decided by a function of the StudyResult.
+Two of its items are about the text of a paper, and no program can decide them: that claims stay within what was tried,
+and how results of other papers were obtained.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sparsify.data import FOLDER
+from sparsify.measures import PLAIN, listed
+from sparsify.nets import NETS
+from sparsify.optim import OPTIMIZERS
+from sparsify.runs import Run
+from sparsify.study import ArmResult, StudyResult, SweepPlan
+
+PUBLISHED = {
+    "magnitude": 1989,  # Janowsky
+    "l1": 2017,
+    "bn-scale": 2017,
+    "taylor": 2019,
+    "fpgm": 2019,
+    "entry": 2020,
+    "gamma": 2020,
+    "lamp": 2021,
+}
+"""When each criterion was published; "random" is nobody's."""
+
+DECLINE = 0.1
+"""An accuracy that is so much below that of the whole network has declined substantially."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an item is done, and why."""
+
+    done: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item: what it belongs to, what is asked, and how it is decided."""
+
+    group: str
+    text: str
+    decide: Callable[[StudyResult], Verdict]
+
+
+def plain_magnitude(result: StudyResult) -> Verdict:
+    """Whether networks of an optimizer that does not select are pruned by magnitude."""
+    plain = [arm.label for arm in result.arms if arm.finished and not OPTIMIZERS[arm.finished[0].config.opt].selects]
+    if "magnitude" not in _criteria(result):
+        return Verdict(False, f"no sweep is by magnitude, only by {listed(_criteria(result))}")
+    if not plain:
+        return Verdict(False, "every arm was trained with an optimizer that selects")
+    return Verdict(True, f"magnitude prunes {listed(plain)}, too")
+
+
+def recent_methods(result: StudyResult) -> Verdict:
+    """Whether a criterion from after 2010 was swept; all sweeps are made anew, none is taken from a paper."""
+    recent = [f"{name} ({PUBLISHED[name]})" for name in _criteria(result) if PUBLISHED.get(name, 0) > 2010]
+    if not recent:
+        return Verdict(False, f"the only criterion is {listed(_criteria(result))}")
+    return Verdict(True, f"swept by {listed(recent)}, with the same code on the same networks")
+
+
+def early_methods(result: StudyResult) -> Verdict:
+    """Whether a criterion from before 2010 other than magnitude was swept."""
+    others = (name for name in _criteria(result) if name != "magnitude")
+    early = [f"{name} ({PUBLISHED[name]})" for name in others if PUBLISHED.get(name, 9999) < 2010]
+    reason = f"swept by {listed(early)}" if early else "none was swept but, at most, magnitude itself"
+    return Verdict(bool(early), reason)
+
+
+def settings_known(result: StudyResult) -> Verdict:
+    """Whether all settings are in the report: those of a network that another run's weights or mask began are not."""
+    inherited = [run.name for run in _runs(result) if run.config.init or run.config.mask]
+    if inherited:
+        return Verdict(False, f"{listed(inherited)} started from another run, whose settings are not in this report")
+    return Verdict(True, "every run is given by its command, and every flag that it does not have is at its default")
+
+
+def code_known(result: StudyResult) -> Verdict:
+    """Whether all runs record one and the same state of the code."""
+    commits = {str(run.environment.get("git_commit") or "none") for run in _runs(result)}
+    if commits == {"none"}:
+        return Verdict(False, "the runs record the version of the package, but no commit")
+    if len(commits) > 1:
+        return Verdict(False, f"the runs record {len(commits)} different commits: {listed(sorted(commits))}")
+    return Verdict(True, f"every run records the commit {commits.pop()[:12]}")
+
+
+def architecture_cited(result: StudyResult) -> Verdict:
+    """Whether each network's description names a publication, by its year."""
+    models = dict.fromkeys(run.config.model for run in _runs(result))
+    missing = [model for model in models if not re.search(r"\b(19|20)\d\d\b", NETS[model].__doc__ or "")]
+    described = "; ".join(f"{model}: {' '.join((NETS[model].__doc__ or '').split())}" for model in models)
+    if missing:
+        return Verdict(False, f"{described} A publication is not named for {listed(missing)}")
+    return Verdict(bool(models), described or "there is no run")
+
+
+def data_described(result: StudyResult) -> Verdict:
+    """Whether the data are public, and batch size and augmentation known; a folder is not public."""
+    folders = dict.fromkeys(run.config.data_name for run in _runs(result) if run.config.data.startswith(FOLDER))
+    if folders:
+        return Verdict(False, f"{listed(folders)} is a folder of image files that a reader does not have")
+    names = dict.fromkeys(
+        f"{c.data}, batch size {c.batch_size}, augmentation {c.augment}" for c in (run.config for run in _runs(result))
+    )
+    return Verdict(bool(names), "; ".join(names) or "there is no run")
+
+
+def environment_known(result: StudyResult) -> Verdict:
+    """Whether each run records library and hardware."""
+    needed = ("torch", "device", "threads")
+    lacking = [run.name for run in _runs(result) if any(run.environment.get(key) is None for key in needed)]
+    if lacking:
+        return Verdict(False, f"not recorded by {listed(lacking)}")
+    found = dict.fromkeys(f"torch {run.environment['torch']} on {run.environment['device']}" for run in _runs(result))
+    return Verdict(bool(found), "; ".join(found) or "there is no run")
+
+
+def extreme_ratios(result: StudyResult) -> Verdict:
+    """Whether each arm was pruned until, in some sweep, its accuracy is 10 points below that of the whole network."""
+    shallow = []
+    for arm in _finished(result):
+        losses = [loss for number, plan in enumerate(result.study.sweeps) for loss in _losses(arm, number, plan)]
+        if not losses or max(losses) < DECLINE:
+            shallow.append(f"{arm.label} loses at most {100 * max(losses, default=0):.1f} points")
+    if shallow:
+        return Verdict(False, f"the ratios stop before the accuracy falls: {'; '.join(shallow)}")
+    reason = f"every arm is pruned until it has lost {100 * DECLINE:.0f} points or more"
+    return Verdict(True, reason) if _finished(result) else Verdict(False, "no run is finished")
+
+
+def raw_accuracy(result: StudyResult) -> Verdict:
+    """Whether accuracies are given as they are, the whole network's among them."""
+    without = [plan.name for plan in result.study.sweeps if 0 not in plan.ratios]
+    if without:
+        return Verdict(False, f"the sweep by {listed(without)} has no ratio 0, the network before pruning")
+    return Verdict(bool(_finished(result)), "the tables give it at each ratio, 0% among them, not the change alone")
+
+
+def several_seeds(result: StudyResult) -> Verdict:
+    """Whether each arm has runs that differ in the seed and in the initial weights."""
+    single = [arm.label for arm in result.arms if len({run.config.seed for run in arm.finished}) < 2]
+    if single:
+        return Verdict(False, f"one finished seed, or none: {listed(single)}")
+    shared = [arm.label for arm in result.arms if {run.config.init for run in arm.finished} != {None}]
+    if shared:
+        return Verdict(False, f"the seeds of {listed(shared)} start from another run's weights")
+    return Verdict(True, f"{_seeds(result)} seeds an arm, each with its own initial weights and order of images")
+
+
+def spread_shown(result: StudyResult) -> Verdict:
+    """Whether each number is a mean with its deviation."""
+    single = [arm.label for arm in result.arms if len(arm.finished) < 2]
+    if single:
+        return Verdict(False, f"a single run has no spread: {listed(single)}")
+    return Verdict(True, f"mean ± one sample standard deviation over n = {_seeds(result)} seeds")
+
+
+def operations_counted(result: StudyResult) -> Verdict:
+    """Whether multiply-accumulates are counted at each point."""
+    rows = [row for arm in result.arms for sweeps in arm.sweeps for sweep in sweeps for row in sweep.rows]
+    if not any(row.macs for row in rows):
+        return Verdict(False, "no point has a count")
+    return Verdict(True, "multiply-accumulates of convolutions and fully connected layers, before ÷ after")
+
+
+def global_random(result: StudyResult) -> Verdict:
+    """Whether random grains of all layers together were removed."""
+    done = any(plan.criterion == "random" and plan.scope == "global" for plan in result.study.sweeps)
+    return Verdict(done, "a sweep removes them" if done else "no sweep removes random grains of all layers together")
+
+
+def layerwise_random(result: StudyResult) -> Verdict:
+    """Whether beside each sweep as many random grains of each layer were removed."""
+    without = [plan.name for plan in _ordered(result) if not (plan.controls or _beside(result, plan, "random"))]
+    if without:
+        return Verdict(False, f"not beside the sweep by {listed(without)}; controls = true adds them")
+    return Verdict(bool(_ordered(result)), "each sweep has as many random grains of each layer beside it")
+
+
+def magnitude_baseline(result: StudyResult) -> Verdict:
+    """Whether magnitude was swept, globally or with one ratio for all layers."""
+    scopes = dict.fromkeys(p.scope for p in result.study.sweeps if p.criterion == "magnitude" and not p.reverse)
+    said = {"layer": "the same ratio of each layer", "global": "all layers together"}
+    return Verdict(bool(scopes), listed(said[scope] for scope in scopes) or "no sweep is by magnitude")
+
+
+def layerwise_magnitude(result: StudyResult) -> Verdict:
+    """Whether beside each sweep magnitude removed as many grains of each layer."""
+    others = [plan for plan in _ordered(result) if plan.criterion != "magnitude"]
+    without = [plan.name for plan in others if not _beside(result, plan, "magnitude")]
+    if without:
+        return Verdict(False, f"not beside the sweep by {listed(without)}")
+    return Verdict(bool(_ordered(result)), "each sweep is by magnitude, or has one by magnitude beside it")
+
+
+ITEMS: tuple[Item, ...] = (
+    Item("Method", "Compared with magnitude pruning of ordinarily trained networks", plain_magnitude),
+    Item("Method", "Compared with methods of recent years", recent_methods),
+    Item("Method", "Compared with methods from before 2010", early_methods),
+    Item("Method", "All settings given, enough to do it again", settings_known),
+    Item("Method", "The code is identified", code_known),
+    Item("Experiments", "Each architecture described and cited", architecture_cited),
+    Item("Experiments", "Data, batch size and augmentation described", data_described),
+    Item("Experiments", "Library and hardware named", environment_known),
+    Item("Results", "Ratios up to where the accuracy falls substantially", extreme_ratios),
+    Item("Results", "The raw accuracy at each point", raw_accuracy),
+    Item("Results", "Several runs, with their own seeds and initial weights", several_seeds),
+    Item("Results", "A mean and its spread, clearly defined", spread_shown),
+    Item("Results", "Operations counted", operations_counted),
+    Item("Baselines", "Random pruning of all layers together", global_random),
+    Item("Baselines", "Random pruning with the same share of each layer", layerwise_random),
+    Item("Baselines", "Magnitude pruning, global or uniform", magnitude_baseline),
+    Item("Baselines", "Magnitude pruning with the same share of each layer", layerwise_magnitude),
+)
+
+
+def checked(result: StudyResult) -> list[tuple[Item, Verdict]]:
+    """Every item, decided."""
+    return [(item, item.decide(result)) for item in ITEMS]
+
+
+def _runs(result: StudyResult) -> list[Run]:
+    return [run for arm in result.arms for run in arm.runs]
+
+
+def _finished(result: StudyResult) -> list[ArmResult]:
+    return [arm for arm in result.arms if arm.finished]
+
+
+def _criteria(result: StudyResult) -> list[str]:
+    return list(dict.fromkeys(plan.criterion for plan in result.study.sweeps))
+
+
+def _ordered(result: StudyResult) -> list[SweepPlan]:
+    """The sweeps that are no baseline themselves."""
+    return [plan for plan in result.study.sweeps if plan.criterion != "random"]
+
+
+def _beside(result: StudyResult, plan: SweepPlan, criterion: str) -> bool:
+    """Whether a sweep by that criterion takes as many grains of each layer: with a ratio for each, that is the same."""
+    like = (plan.layers, plan.ratios, plan.grain, "layer")
+    return plan.scope == "layer" and any(
+        other.criterion == criterion
+        and not other.reverse
+        and (other.layers, other.ratios, other.grain, other.scope) == like
+        for other in result.study.sweeps
+    )
+
+
+def _losses(arm: ArmResult, number: int, plan: SweepPlan) -> list[float]:
+    """What each set of layers costs at most, the mean over the seeds; nothing without ratio 0."""
+    if 0 not in plan.ratios:
+        return []
+    means = [
+        [statistics.mean(PLAIN.value(sweep, layers, ratio) for sweep in arm.sweeps[number]) for ratio in plan.ratios]
+        for layers in plan.layers
+    ]
+    return [mean[0] - min(mean) for mean in means]
+
+
+def _seeds(result: StudyResult) -> str:
+    return listed(dict.fromkeys(str(len(arm.finished)) for arm in result.arms))

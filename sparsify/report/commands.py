@@ -1,0 +1,48 @@
+"""The commands that give each number again: `sparsify train` and `sparsify prune` with every flag that matters."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sparsify.config import Config
+from sparsify.pruning import RATIOS
+from sparsify.ratios import parse_ratios
+from sparsify.runs import Run
+from sparsify.study import SweepPlan
+
+
+def train_command(config: Config) -> list[str]:
+    """The words of the command that trains this Config: the optimizer, and each field that is not at its default."""
+    defaults = Config(opt=config.opt).to_dict()
+    changed = {name: value for name, value in config.to_dict().items() if name == "opt" or value != defaults[name]}
+    return ["sparsify", "train", *(word for name, value in changed.items() for word in _flag(name, value))]
+
+
+def prune_command(run: Run, plan: SweepPlan) -> list[str]:
+    """The words of the command that sweeps this run as a study does."""
+    asked = plan.keywords(run.model())
+    defaults = SweepPlan().keywords(run.model())
+    words = ["sparsify", "prune", run.name]
+    for layers in plan.layers:
+        words += _flag("layers", layers)
+    if plan.ratios != parse_ratios(RATIOS):
+        words += _flag("ratios", ",".join(_number(ratio) for ratio in plan.ratios))
+    for field in dataclasses.fields(SweepPlan):
+        name, value = field.name, asked[field.name]
+        if name in ("layers", "ratios") or value == defaults[name] or (name == "draws" and plan.draws is None):
+            continue
+        words += _flag("finetune" if name == "finetune_epochs" else name, value)
+    return words
+
+
+def _flag(name: str, value: object) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if value is True:
+        return [flag]
+    text = _number(value) if isinstance(value, float) else str(value)
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+
+
+def _number(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -1,0 +1,48 @@
+"""Tables as the template takes them: a caption, a head and rows of cells that know how they sort."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rich.table import Table
+
+_NUMBER = re.compile(r"([+−-]?[\d,]*\.?\d+)(?: ± [\d.]+)?(?:\s?[%×])?")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows."""
+
+    text: str
+
+    @property
+    def key(self) -> float | None:
+        """What it sorts by: 99.16 of "99.16 ± 0.14", None of what is no number, as of a dash."""
+        match = _NUMBER.fullmatch(self.text.strip())
+        return None if match is None else float(match[1].replace(",", "").replace("−", "-"))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; the first cell of each row is its head."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @classmethod
+    def of(cls, table: Table, *, corner: str | None = None, drop: str = "") -> Grid:
+        """The same table, without what its title begins with (`drop`).
+
+        With a `corner` it is turned: each column but the first is a row, under the cells of the first and the corner.
+        """
+        columns = [(str(column.header), *map(str, column.cells)) for column in table.columns]
+        caption = str(table.title or "").removeprefix(drop)
+        caption = caption[:1].upper() + caption[1:]
+        if corner is None:
+            head, *rows = zip(*columns, strict=True)
+        else:
+            (_, *names), *rows = columns
+            head = (corner, *names)
+        return cls(caption, tuple(head), tuple(tuple(map(Cell, row)) for row in rows))

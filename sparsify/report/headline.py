@@ -1,0 +1,44 @@
+"""The answer in numbers: one line an arm."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from rich.table import Table
+
+from sparsify.measures import PLAIN, held_out, in_words
+from sparsify.study import StudyResult
+from sparsify.tables import percent
+
+
+def headline_table(result: StudyResult) -> Table:
+    """Each arm whole, and with the most that the first sweep takes from its last set of layers: accuracy and savings.
+
+    The most is its largest ratio below 1, where there is one; the change is that of each seed, in points.
+    """
+    plan = result.study.sweeps[0]
+    layers = plan.layers[-1]
+    ratio = max((ratio for ratio in plan.ratios if ratio < 1), default=max(plan.ratios))
+    gone = f"{100 * ratio:.10g}% of {in_words(layers)} removed"
+    table = Table(title=f"{held_out(result).capitalize()} accuracy (%), whole and with {gone} by {plan.name}")
+    for name in ("arm", "whole", gone, "change", "compression", "theoretical speed-up", "n"):
+        table.add_column(name)
+    for arm in result.arms:
+        whole = [run.summary["accuracy"] for run in arm.finished]
+        pruned = [PLAIN.value(sweep, layers, ratio) for sweep in arm.sweeps[0]]
+        changes = [after - before for before, after in zip(whole, pruned, strict=True)]
+        rows = [row for sweep in arm.sweeps[0] for row in sweep.points(layers, ratio)]
+        savings = (_factor([row.compression for row in rows]), _factor([row.speedup for row in rows]))
+        table.add_row(arm.label, percent(whole), percent(pruned), _signed(changes), *savings, str(len(whole)))
+    return table
+
+
+def _signed(changes: list[float]) -> str:
+    text = percent(changes).replace("-", "−")
+    return text if not changes or text.startswith("−") else f"+{text}"
+
+
+def _factor(values: list[float]) -> str:
+    finite = [value for value in values if math.isfinite(value)]
+    return f"{statistics.mean(finite):.2f}×" if finite else "–"

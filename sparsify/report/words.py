@@ -1,0 +1,105 @@
+"""What was asked, in words and in one table, from the Configs and sweeps of a study."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from sparsify.config import Config
+from sparsify.data import DATASETS, FOLDER
+from sparsify.measures import held_out, in_words, listed
+from sparsify.runs import Run
+from sparsify.study import StudyResult, SweepPlan
+
+_GRAINS = {
+    "auto": "filters of convolutions and single weights of fully connected layers",
+    "filter": "filters and neurons",
+    "neuron": "filters and neurons",
+    "weight": "single weights",
+}
+
+
+def setup(result: StudyResult) -> list[str]:
+    """One sentence each on what is trained, on which data, how it is pruned, and what it is measured on."""
+    runs = [run for arm in result.arms for run in arm.runs]
+    said = _Said([run.config for run in runs])
+    arms = f"{len(result.arms)} arms train" if len(result.arms) > 1 else "One arm trains"
+    augmented = "no augmentation" if said("augment") == "none" else f"augmentation {said('augment')}"
+    seeds = sorted({run.config.seed for run in runs})
+    each = "each with " * (len(result.arms) > 1)
+    sentences = [
+        f"{arms} {said('model')} for {said('epochs')} epochs in batches of {said('batch_size')}, with a "
+        f"{said('schedule')} learning rate and {augmented}, {each}seed{'s' * (len(seeds) > 1)} "
+        f"{listed(map(str, seeds))}.",
+        f"The data are {_alternatives(data_in_words(run) for run in runs)}.",
+        *(plan_in_words(plan) for plan in result.study.sweeps),
+    ]
+    counts = _alternatives(f"{run.summary['count']:,}" for arm in result.arms for run in arm.finished)
+    if counts:
+        sentences.append(f"Accuracy is that on {counts} {held_out(result)} images.")
+    diverged = sum(run.status == "diverged" for run in runs)
+    if diverged:
+        sentences.append(f"{diverged} of {len(runs)} runs diverged and {'is' if diverged == 1 else 'are'} not counted.")
+    return sentences
+
+
+def data_in_words(run: Run) -> str:
+    """The data set's name and what it is; a folder of images is called one, whatever its name says."""
+    data = run.config.data
+    if data.startswith(FOLDER):
+        digest = run.summary.get("images_sha256")
+        known = f"; SHA-256 of the images {digest[:16]}…" if digest else ""
+        return f"a folder of image files, {run.config.data_name} (not a published archive{known})"
+    described = " ".join((DATASETS[data].__doc__ or "").split()).rstrip(".")
+    return f"{data} ({described})"
+
+
+def plan_in_words(plan: SweepPlan) -> str:
+    """How one sweep prunes, as a sentence."""
+    first, last = (f"{100 * ratio:.10g}%" for ratio in (min(plan.ratios), max(plan.ratios)))
+    span = f"{first} to {last}, in {len(plan.ratios)} points," if len(plan.ratios) > 1 else first
+    together = " together" if plan.scope == "global" else " each" if any("," in one for one in plan.layers) else ""
+    text = f"Every finished network is pruned by {plan.name}: {span} of {_GRAINS[plan.grain]} go, from "
+    text += " and then from ".join(in_words(layers) + together * ("," in layers) for layers in plan.layers)
+    extras = ["beside it random grains and the opposite order, as many of each layer"] * plan.controls
+    extras += ["measured again with BatchNorm's statistics re-estimated on training images"] * plan.recalibrate_bn
+    if plan.finetune_epochs:
+        extras.append(f"measured again after {plan.finetune_epochs} more epochs of training under the mask")
+    return "; ".join([text, *extras]) + "."
+
+
+def arms_table(result: StudyResult) -> Table:
+    """One row an arm: its seeds, and the settings in which the arms differ."""
+    said = _Said([run.config for arm in result.arms for run in arm.runs])
+    names = [field.name for field in dataclasses.fields(Config) if field.name != "seed" and said.differs(field.name)]
+    table = Table(title="The arms, and the settings in which they differ")
+    for name in ("arm", *(name.replace("_", " ") for name in names), "seeds"):
+        table.add_column(name)
+    for arm in result.arms:
+        one = _Said([run.config for run in arm.runs])
+        table.add_row(arm.label, *(one(name) for name in names), ", ".join(str(run.config.seed) for run in arm.runs))
+    return table
+
+
+class _Said:
+    """The values of a field of several Configs, in words."""
+
+    def __init__(self, configs: list[Config]) -> None:
+        self._configs = configs
+
+    def __call__(self, field: str) -> str:
+        return _alternatives(_written(config, field) for config in self._configs)
+
+    def differs(self, field: str) -> bool:
+        return len({getattr(config, field) for config in self._configs}) > 1
+
+
+def _written(config: Config, field: str) -> str:
+    value = config.data_name if field == "data" else getattr(config, field)
+    return "–" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _alternatives(texts: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(texts))
