@@ -21,7 +21,7 @@ from sparsify.report.headline import headline_table
 from sparsify.report.likeness import agreement_tables
 from sparsify.report.origins import environment_table
 from sparsify.report.pictures import pictures
-from sparsify.report.words import arms_table, setup
+from sparsify.report.words import arms_table, plan_in_words, setup
 from sparsify.study import StudyResult
 from sparsify.tables import study_tables
 
@@ -44,6 +44,7 @@ def write_report(
     page = _template().render(
         study=result.study,
         setup=setup(result),
+        plans=[plan_in_words(plan) for plan in result.study.sweeps],
         arms=Grid.of(arms_table(result)),
         headline=Grid.of(headline_table(result)),
         verdicts=verdicts,

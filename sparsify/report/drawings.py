@@ -88,18 +88,20 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
         if not groups:
             continue
         title = f"{result.study.title}: pruned by {plan.name}{measure.how}"
-        what = f"{split.capitalize()} accuracy{measure.how} of {listed(groups)} against the ratio that is removed"
+        what = f"{split.capitalize()} accuracy of {listed(groups)} against "
         n = "Lines are means over the seeds, bands one sample standard deviation."
         for against, stem, words in (
-            ("ratio", "sweep", what),
-            ("compression", "compression", what.replace("the ratio that is removed", "compression")),
-            ("speedup", "speedup", what.replace("the ratio that is removed", "the theoretical speed-up")),
+            ("ratio", "sweep", "the ratio that is removed"),
+            ("compression", "compression", "compression"),
+            ("speedup", "speedup", "the theoretical speed-up"),
         ):
             if against != "ratio" and measure.field != "accuracy":
                 continue
             drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure.field)
             name = stem + f"-{measure.name}" * bool(measure.name) + f"-{number + 1}" * (number > 0)
-            yield Drawing("sparsity", "Line chart", name, f"{words}, pruned by {plan.name}. {n}", drawing)
+            yield Drawing(
+                "sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{measure.how}. {n}", drawing
+            )
 
 
 def _measured(arms: Sequence[ArmResult], number: int, measure: Measure) -> dict[str, Sequence]:

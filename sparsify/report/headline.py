@@ -35,8 +35,11 @@ def headline_table(result: StudyResult) -> Table:
 
 
 def _signed(changes: list[float]) -> str:
-    text = percent(changes).replace("-", "−")
-    return text if not changes or text.startswith("−") else f"+{text}"
+    if not changes:
+        return "–"
+    mean = f"{100 * statistics.mean(changes):+.2f}"
+    mean = mean[1:] if float(mean) == 0 else mean.replace("-", "−")
+    return " ± ".join([mean, *percent(changes).split(" ± ")[1:]])
 
 
 def _factor(values: list[float]) -> str:

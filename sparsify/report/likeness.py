@@ -21,7 +21,7 @@ def agreement_tables(result: StudyResult) -> list[Table]:
     """One table for each sweep and layer, one row a pair of criteria: Kendall's τ and Jaccard's overlap in each arm.
 
     The first run of each arm is looked at, and of the criteria those that need no images. The overlap is that of what
-    goes at the sweep's largest ratio below 1.
+    goes at the sweep's largest ratio r below 1; that of two random choices is about r/(2 − r).
     """
     tables = []
     seen = set()
@@ -58,15 +58,14 @@ def _criteria(subject: Subject, plan: SweepPlan) -> Iterator[str]:
         yield "bn-scale"
     if subject.path is not None and all(layer.parameter in subject.path for layer in layers):
         yield from ("entry", "gamma")
-    yield "random"
 
 
 def _table(layers: str, ratio: float, found: dict[str, tuple[Agreement, ...]]) -> Table:
     pairs = {label: {(a.first, a.second): a for a in ones if a.layers == layers} for label, ones in found.items()}
     grains = next(one.grains for ones in pairs.values() for one in ones.values())
-    table = Table(
-        title=f"{layers} ({grains:,} grains): τ of each pair, and overlap of what goes at {100 * ratio:.10g}%"
-    )
+    chance = f"{ratio / (2 - ratio):.2f} by chance"
+    what = f"τ of each pair, and overlap of what goes at {100 * ratio:.10g}% ({chance})"
+    table = Table(title=f"Agreement on {layers} ({grains:,} grains): {what}")
     table.add_column("criteria")
     for label in pairs:
         table.add_column(f"{label}: τ")
@@ -81,4 +80,4 @@ def _table(layers: str, ratio: float, found: dict[str, tuple[Agreement, ...]]) -
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
+    return "–" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")

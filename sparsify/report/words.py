@@ -13,6 +13,7 @@ from sparsify.measures import held_out, in_words, listed
 from sparsify.runs import Run
 from sparsify.study import StudyResult, SweepPlan
 
+_COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _GRAINS = {
     "auto": "filters of convolutions and single weights of fully connected layers",
     "filter": "filters and neurons",
@@ -22,19 +23,19 @@ _GRAINS = {
 
 
 def setup(result: StudyResult) -> list[str]:
-    """One sentence each on what is trained, on which data, how it is pruned, and what it is measured on."""
+    """One sentence each on what is trained, on which data, and what it is measured on."""
     runs = [run for arm in result.arms for run in arm.runs]
     said = _Said([run.config for run in runs])
-    arms = f"{len(result.arms)} arms train" if len(result.arms) > 1 else "One arm trains"
+    count = len(result.arms)
+    arms = f"{_COUNTS[count] if count < len(_COUNTS) else count} arms train" if count > 1 else "One arm trains"
     augmented = "no augmentation" if said("augment") == "none" else f"augmentation {said('augment')}"
     seeds = sorted({run.config.seed for run in runs})
     each = "each with " * (len(result.arms) > 1)
     sentences = [
-        f"{arms} {said('model')} for {said('epochs')} epochs in batches of {said('batch_size')}, with a "
+        f"{arms} {said('model')} for {_epochs(said('epochs'))} in batches of {said('batch_size')}, with a "
         f"{said('schedule')} learning rate and {augmented}, {each}seed{'s' * (len(seeds) > 1)} "
         f"{listed(map(str, seeds))}.",
         f"The data are {_alternatives(data_in_words(run) for run in runs)}.",
-        *(plan_in_words(plan) for plan in result.study.sweeps),
     ]
     counts = _alternatives(f"{run.summary['count']:,}" for arm in result.arms for run in arm.finished)
     if counts:
@@ -59,15 +60,17 @@ def data_in_words(run: Run) -> str:
 def plan_in_words(plan: SweepPlan) -> str:
     """How one sweep prunes, as a sentence."""
     first, last = (f"{100 * ratio:.10g}%" for ratio in (min(plan.ratios), max(plan.ratios)))
-    span = f"{first} to {last}, in {len(plan.ratios)} points," if len(plan.ratios) > 1 else first
-    together = " together" if plan.scope == "global" else " each" if any("," in one for one in plan.layers) else ""
-    text = f"Every finished network is pruned by {plan.name}: {span} of {_GRAINS[plan.grain]} go, from "
-    text += " and then from ".join(in_words(layers) + together * ("," in layers) for layers in plan.layers)
-    extras = ["beside it random grains and the opposite order, as many of each layer"] * plan.controls
-    extras += ["measured again with BatchNorm's statistics re-estimated on training images"] * plan.recalibrate_bn
+    span = f"at {len(plan.ratios)} ratios from {first} to {last}" if len(plan.ratios) > 1 else f"at {first}"
+    how = "together" if plan.scope == "global" else "each"
+    sets = (f"{in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
+    text = f"Every finished network is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; removed as one are "
+    extras = ["beside it go random grains and those of the opposite order, as many of each layer"] * plan.controls
+    extras += ["it is measured again with BatchNorm's statistics re-estimated on training images"] * plan.recalibrate_bn
     if plan.finetune_epochs:
-        extras.append(f"measured again after {plan.finetune_epochs} more epochs of training under the mask")
-    return "; ".join([text, *extras]) + "."
+        extras.append(
+            f"it is measured again after {_epochs(str(plan.finetune_epochs))} more of training under the mask"
+        )
+    return "; ".join([text + _GRAINS[plan.grain], *extras]) + "."
 
 
 def arms_table(result: StudyResult) -> Table:
@@ -99,6 +102,10 @@ class _Said:
 def _written(config: Config, field: str) -> str:
     value = config.data_name if field == "data" else getattr(config, field)
     return "–" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _epochs(number: str) -> str:
+    return "1 epoch" if number == "1" else f"{number} epochs"
 
 
 def _alternatives(texts: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from sparsify.errors import SparsifyError
 from sparsify.viz.style import RC, figure, heading, legend_below, looks
@@ -45,6 +45,8 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
                 band(axis, epochs, test, label, **look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
+        left.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=True))
+        left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
         last = [100 * rows[-1][f"{held_out}_accuracy"] for runs in groups.values() for rows in runs]
         low = min(last)

@@ -31,6 +31,7 @@ RC = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,  # a label with two dollar signs is no formula
     "svg.hashsalt": "sparsify",  # the same figure is the same file
     "figure.constrained_layout.use": True,
 }
