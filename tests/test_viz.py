@@ -8,10 +8,11 @@ import torch
 from sparsify.errors import SparsifyError
 from sparsify.inclusion import InclusionPath
 from sparsify.sweep import LedgerRow, Sweep, SweepRow
+from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
 from sparsify.viz.paths import path_figure
-from sparsify.viz.style import save
+from sparsify.viz.style import COLOURS, MARKERS, looks, save
 from sparsify.viz.sweeps import sweep_figure
 
 
@@ -131,6 +132,85 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     assert len({line.get_color() for line in axis.lines}) == 1
     assert len(axis.collections) == 1  # the spread of the draws
     assert axis.get_xlabel() == "removed from conv3 and fc1 together (%)"
+
+
+def test_the_sweep_figure_draws_accuracy_against_what_is_saved():
+    def one(compression, accuracy):
+        points = zip((0.0, 0.5, 1.0), (1.0, compression, float("inf")), (0.9, accuracy, 0.1), strict=True)
+        rows = [SweepRow("l1", "auto", "layer", "c", r, 0, 0, 100, a, 10, 10, x, x / 2) for r, x, a in points]
+        return Sweep(tuple(rows), ())
+
+    sweeps = {"sgd": [one(2.0, 0.8), one(4.0, 0.6)]}
+    (axis,) = sweep_figure(sweeps, title="t", against="compression").axes
+    (line,) = axis.lines
+    assert line.get_xdata().tolist() == [1, 3]  # the mean of 2 and 4; where nothing is left there is no point
+    assert line.get_ydata() == pytest.approx([90, 70])
+    assert axis.get_xlabel() == "compression: parameters before ÷ after (×)"
+    (axis,) = sweep_figure(sweeps, title="t", against="speedup").axes
+    assert axis.lines[0].get_xdata().tolist() == [0.5, 1.5]
+    with pytest.raises(SparsifyError, match="unknown axis 'speed'; did you mean 'speedup'"):
+        sweep_figure(sweeps, title="t", against="speed")
+
+
+def test_the_sweep_figure_draws_another_measure_without_controls():
+    rows = [
+        SweepRow(name, "auto", "layer", "c", r, 0, 0, 100, 0.1, 10, 10, 1.0, 1.0, recalibrated_accuracy=0.7)
+        for name in ("l1", "random")
+        for r in (0.0, 0.5)
+    ]
+    figure = sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t", measure="recalibrated_accuracy")
+    (line,) = figure.axes[0].lines
+    assert line.get_ydata() == pytest.approx([70, 70])
+
+
+def test_each_class_has_a_ring_and_a_dot_and_the_one_that_loses_most_is_on_top():
+    whole = np.array([[0.9, 1.0, np.nan], [0.7, 1.0, np.nan]])
+    pruned = np.array([[0.8, 0.5, np.nan], [0.6, 0.5, np.nan]])
+    groups = {"sgd": ClassDamage(whole, pruned), "slbi": ClassDamage(whole, whole)}
+    figure = classes_figure(groups, classes=["cat", "dog", "none"], title="t")
+    first, second = figure.axes
+    rings, dots = first.lines
+    assert [label.get_text() for label in first.get_yticklabels()] == ["dog", "cat"]
+    assert rings.get_xdata() == pytest.approx([100, 80])
+    assert dots.get_xdata() == pytest.approx([50, 70])
+    assert first.get_title() == "sgd (n = 2)"
+    assert first.get_xlim() == second.get_xlim()
+    assert first.get_ylim()[0] > first.get_ylim()[1]
+
+
+def test_of_many_classes_those_that_lose_most_are_drawn():
+    whole = np.ones((1, 40))
+    damage = ClassDamage(whole, whole - np.arange(40) / 100)
+    figure = classes_figure({"sgd": damage}, classes=[str(n) for n in range(40)], title="t")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [str(n) for n in range(39, 9, -1)]
+    assert figure.get_suptitle().replace("\n", " ") == "t; of 40 classes the 30 that lose most"
+    with pytest.raises(SparsifyError, match="no outcomes to draw"):
+        classes_figure({}, classes=[], title="t")
+
+
+def test_an_optimizer_has_one_colour_and_no_two_labels_look_alike():
+    assert looks(["mine", "slbi"])["slbi"] == looks(["slbi", "sgd"])["slbi"]
+    assert list(looks(["mine", "slbi", "sgd"])) == ["mine", "slbi", "sgd"]
+    colours = [look["color"] for look in looks(["a", "b", "sgd", "slbi", "c", "d", "e"]).values()]
+    assert sorted(colours) == sorted(COLOURS)
+    many = looks([f"arm {n}" for n in range(len(COLOURS) * len(MARKERS))]).values()
+    assert len({(look["color"], look["marker"]) for look in many}) == len(COLOURS) * len(MARKERS)
+
+
+def test_dollars_in_a_title_are_no_formula(tmp_path):
+    save(sweep_figure({"$\\frac$": [sweep((0.9, 0.5))]}, title="from $1 to $2^$"), tmp_path, "dollars")
+
+
+def test_filters_are_coloured_by_their_order_of_entry(tmp_path):
+    figure = path_figure(make_path(np.array([1, np.inf, 3, 3])), parameter="c.weight", title="c")
+    left, right, bar = figure.axes
+    _, coloured = left.collections
+    first, second, third = map(tuple, coloured.get_colors())
+    assert first != second == third
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["first\nT = 0.1", "last\nT = 0.3"]
+    assert left.get_ylim() == right.get_ylim()
+    save(path_figure(make_path(np.array([5.0, np.inf])), parameter="c.weight", title="one entered"), tmp_path, "one")
 
 
 def test_training_curves_name_the_split():

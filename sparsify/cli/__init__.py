@@ -136,7 +136,7 @@ def study(
     ] = (),
     where: Where = HERE,
 ) -> int:
-    """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
+    """Train, prune, tabulate, draw and report: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
     from sparsify.files import write_text
     from sparsify.report import write_report
     from sparsify.report.drawings import draw_study

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-_NUMBER = re.compile(r"([+−-]?[\d,]*\.?\d+)(?: ± [\d.]+)?(?:\s?[%×])?")
+_NUMBER = re.compile(r"([+−-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?: ± [\d.]+)?(?:\s?[%×])?")
 
 
 @dataclass(frozen=True)
