@@ -783,10 +783,9 @@ def test_two_runs_of_one_name_are_two(what, runs, sparsify, tmp_path, monkeypatc
 
 
 def _labels(figure) -> list[str]:
-    """What tells the runs apart: the titles of panels, or the entries of the first legend."""
-    for axis in figure.axes:
-        if axis.get_legend() is not None:
-            return [text.get_text() for text in axis.get_legend().get_texts()]
+    """What tells the runs apart: the titles of panels, or the entries of the legend."""
+    for legend in figure.legends:
+        return [text.get_text() for text in legend.get_texts()]
     return [axis.get_title().split("\n")[0] for axis in figure.axes if axis.get_title()]
 
 
