@@ -127,8 +127,8 @@ class ShippedLoop:
         """Go on for `steps` steps."""
         with exactly(self.precision):
             for _ in range(steps):
-                self.training._step(self.step, *self.batches.next())
                 self.step += 1
+                self.training.step(self.step, *self.batches.numbers())
 
 
 class _Batches:
@@ -136,15 +136,19 @@ class _Batches:
 
     def __init__(self, dataset: Dataset, config: Config, device: torch.device) -> None:
         self.data = dataset.to(device)
-        self.augment, self.draws = AUGMENTATIONS[config.augment], draw(len(dataset.train), 0, 1).to(device)
-        self.order = order_of(dataset, config).to(device).split(config.batch_size)
+        self.augment, draws = AUGMENTATIONS[config.augment], draw(len(dataset.train), 0, 1).to(device)
+        order = order_of(dataset, config).to(device)
+        self.batches = list(zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True))
         self.position = 0
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        index = self.order[self.position % len(self.order)]
+    def numbers(self) -> tuple[Tensor, Tensor]:
+        """Of the next batch's images, and their draws."""
         self.position += 1
-        images = self.augment(self.data.train.images[index], self.draws[index])
-        return images, self.data.train.labels[index]
+        return self.batches[(self.position - 1) % len(self.batches)]
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        index, draws = self.numbers()
+        return self.augment(self.data.train.images[index], draws), self.data.train.labels[index]
 
 
 class SeveralLoops:

@@ -22,7 +22,7 @@ LAYERS = [
     {"viz"},
     {"parallel", "tickets"},
     {"training", "starting", "finetuning", "pruning", "scoring", "analysis", "agreement", "comparison"},
-    {"runs"},
+    {"runs", "iteration"},
     {"shrunk", "export", "deployment"},
     {"shrinking"},
     {"criteria", "inclusion", "cost", "sweep", "outcomes", "onepass", "latency", "gradients", "checkpoint"},
