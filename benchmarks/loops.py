@@ -121,14 +121,20 @@ class ShippedLoop:
         model = initial_model(config, data_dir).to(device)
         self.training = _Training(Run(Path(self._folder.name)), config, self.batches.data, model, device)
         self.model, self.precision = self.training.model, config.precision
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.step = 0
 
     def run(self, steps: int) -> None:
         """Go on for `steps` steps."""
         with exactly(self.precision):
             for _ in range(steps):
-                self.step += 1
-                self.training.step(self.step, *self.batches.numbers())
+                self.advance()
+
+    def advance(self) -> None:
+        """Go on by one step."""
+        self.step += 1
+        with torch.cuda.stream(self.stream):
+            self.training.step(self.step, *self.batches.numbers())
 
 
 class _Batches:
@@ -149,6 +155,24 @@ class _Batches:
     def next(self) -> tuple[Tensor, Tensor]:
         index, draws = self.numbers()
         return self.augment(self.data.train.images[index], draws), self.data.train.labels[index]
+
+
+class OverlappingLoops:
+    """Shipped loops of several seeds in turn, each in a stream of its own, as `sparsify train --seeds` on a GPU."""
+
+    def __init__(self, config: Config, data_dir: str | None, device: torch.device, seeds: int) -> None:
+        self.loops = [ShippedLoop(config, data_dir, device) for _ in range(seeds)]
+
+    def run(self, steps: int) -> None:
+        """`steps` steps in all: each loop does its share."""
+        with exactly(self.loops[0].precision):
+            for _ in range(steps // len(self.loops)):
+                for loop in self.loops:
+                    loop.advance()
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        """Of the first two networks."""
+        return [loop.model.state_dict() for loop in self.loops[:2]]
 
 
 class SeveralLoops:
