@@ -16,7 +16,7 @@ PACKAGE = Path(sparsify.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"console"},
-    {"tables"},
+    {"tables", "tensorboard"},
     {"studyfile"},
     {"study"},
     {"viz"},
