@@ -38,6 +38,7 @@ from sparsify.seeds import key, permutation
 from sparsify.starting import build, initial_weights, load_weights, mask_of, named_data
 
 TICK = 20  # steps between two calls of the listener
+TIMED = 8  # steps, at most, that say how long one takes
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,27 @@ def train(
                 images = dataset.sha256() if config.data.startswith(FOLDER) else None
                 _Training(run, config, data.to(where), model.to(where), where, images, mask).train(listener)
     return run
+
+
+def time_step(config: Config, dataset: Dataset, device: torch.device) -> float:
+    """The seconds that a step in the middle of a Config's training takes: the median of a few, nothing is kept.
+
+    `init` and `mask` are left aside.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    data = dataset.to(device)
+    training = _Training(Run(Path()), config, data, build(config, dataset).to(device), device)
+    index = torch.arange(min(config.batch_size, len(data.train)), device=device)
+    images = AUGMENTATIONS[config.augment](data.train.images[index], draw(len(index), config.seed, 1).to(device))
+    seconds: list[float] = []
+    training.model.train()
+    with exactly(config.precision), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        while len(seconds) < 2 or (len(seconds) < TIMED and sum(seconds) < 0.5):
+            began = time.perf_counter()
+            training._step(training.total // 2, images, data.train.labels[index])[0].item()  # waits for the device
+            seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[1:]))  # the first one warms up
 
 
 class _Training:
