@@ -39,6 +39,7 @@ from sparsify.seeds import key, permutation
 from sparsify.starting import build, initial_weights, load_weights, mask_of, named_data
 
 TICK = 20  # iterations between two calls of the listener
+TIMED = 8  # iterations, at most, that say how long one takes
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def train_side_by_side(
         run, steps = _begin(config, where, Path(runs_dir), data_dir, listener)
         runs.append(run)
         if steps is not None:
-            trainings.append((steps, torch.cuda.Stream(where) if where.type == "cuda" else None))
+            trainings.append((steps, _stream(where)))
     with exactly(precision), contextlib.ExitStack() as stack:
         for steps, _ in trainings:
             stack.enter_context(contextlib.closing(steps))
@@ -146,6 +147,35 @@ def _begin(
                 yield from training.steps(listener)
 
     return run, steps()
+
+
+def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> float:
+    """The seconds that an iteration in the middle of a Config's training takes: the median of a few, nothing is kept.
+
+    `init` and `mask` are left aside.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    data = dataset.to(device)
+    training = _Training(Run(Path()), config, data, build(config, dataset).to(device), device)
+    index = torch.arange(min(config.batch_size, len(data.train)), device=device)
+    draws = draw(len(index), config.seed, 1).to(device)
+    seconds: list[float] = []
+    stream = _stream(device)
+    training.model.train()
+    with exactly(config.precision), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        while len(seconds) < 2 or (len(seconds) < TIMED and sum(seconds) < 0.5):
+            began = time.perf_counter()
+            with torch.cuda.stream(stream):
+                training.step(max(1, training.total // 2), index, draws)
+                training.iteration.sums()  # waits for the device
+            seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[1:]))  # the first one warms up
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream | None:
+    """One of its own on CUDA: a graph is not captured in the default one."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 class _Training:

@@ -36,6 +36,14 @@ ratios = "0,0.5,1"
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_core():
+    """Processes of their own would take longer to start than these trainings take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
@@ -46,8 +54,8 @@ def tiny(tmp_path_factory):
 
 def test_the_built_in_studies_are_valid_and_have_the_four_arms():
     vgg = ["vgg-cifar10", "vgg-cifar10-published", "vgg-cifar10-short"]
-    assert built_in_studies() == ["lenet-mnist", "quick", *vgg]
-    for name in built_in_studies():
+    assert built_in_studies() == ["lenet-control", "lenet-mnist", "quick", *vgg, "vgg-light-control"]
+    for name in ("lenet-mnist", "quick", *vgg):
         study = load_study(name)
         assert [arm.label for arm in study.arms][:4] == ["sgd", "sgd-pull", "slbi", "slbi-adam"]
         (sweep,) = study.sweeps
@@ -138,6 +146,12 @@ def test_every_figure_is_drawn_and_saved_as_png_and_svg(tiny):
     for stem in ("curves", "sweep", "filters-conv3", "path-slbi-conv3", "path-slbi-fc1"):
         assert {f"{stem}.png", f"{stem}.svg"} <= names
     assert all((tiny.folder / name).stat().st_size > 1000 for name in names)
+
+
+def test_only_what_is_asked_for_is_drawn(tiny, tmp_path):
+    study = dataclasses.replace(tiny.study, draw=("curves", "path"))
+    names = {path.stem for path in draw_study(dataclasses.replace(tiny, study=study, folder=tmp_path))}
+    assert names == {"curves", "path-slbi-conv3", "path-slbi-fc1"}
 
 
 @pytest.mark.parametrize(

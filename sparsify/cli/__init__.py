@@ -15,6 +15,7 @@ from sparsify.cli import viz
 from sparsify.cli.choice import RunsDir, finished_run
 from sparsify.cli.prune import prune, ticket
 from sparsify.cli.shrink import export
+from sparsify.cli.study import study
 from sparsify.cli.where import HERE, Places, Where, keywords, suggest
 from sparsify.config import Config, parse_seeds
 from sparsify.criteria import CRITERIA
@@ -31,7 +32,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
-for command in (prune, ticket, export):
+for command in (prune, ticket, export, study):
     app.command(command)
 
 _DEFAULTS = Config()
@@ -141,38 +142,6 @@ def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
         console.show(runs_table(found))
     else:
         console.say(f"no run in {runs_dir}; train one with: sparsify train")
-    return 0
-
-
-@app.command
-def study(
-    name: str = "quick",
-    /,
-    *,
-    settings: Annotated[
-        tuple[str, ...],
-        Parameter(name="--set", help="change one value for all arms, as in epochs=5; can be given again", negative=()),
-    ] = (),
-    where: Where = HERE,
-) -> int:
-    """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
-    from sparsify.files import write_text
-    from sparsify.study import draw_study, run_study
-    from sparsify.studyfile import load_study
-    from sparsify.tables import markdown, study_csv, study_tables
-
-    plan = load_study(name, settings)
-    with console.TrainingDisplay(sum(len(arm.configs) for arm in plan.arms)) as display:
-        result = run_study(plan, **keywords(where), listener=display, note=console.say)
-    tables = study_tables(result)
-    for table in tables:
-        console.show(table)
-    for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
-        console.fail(f"{run.name} diverged and is not counted")
-    write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
-    write_text(result.folder / "table.csv", study_csv(result))
-    draw_study(result)
-    console.say(f"n is the number of seeds; ± is one sample standard deviation; written: {result.folder}")
     return 0
 
 
