@@ -1,4 +1,4 @@
-"""Lottery tickets: a network trained again, from where it started, under the mask of what it became."""
+"""Lottery tickets: a network trained again, from where it was early on, under the mask of what it became."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def tickets(
     ratio: float,
     criterion: str = "magnitude",
     grain: str = "auto",
+    rewind: int = 0,
     device: str = "auto",
     runs_dir: Path | str = "runs",
     data_dir: Path | str | None = None,
@@ -45,9 +46,13 @@ def tickets(
 
     A ticket is the run's Config trained again from the same initial weights under a mask (Frankle & Carbin 2019):
     that of the `ratio` that the criterion removes from the trained network. With "entry", DessiLBI's order of selection
-    decides. Each is a run of its own, resumed or returned as any. Raises SparsifyError for a run that was trained under
-    a mask, and as `prune` does.
+    decides. `rewind`: from the weights after so many epochs instead (Frankle et al. 2020): these are trained again
+    without the mask, to the same bits, and the others under it, at their own learning rates. Each is a run of its own,
+    resumed or returned as any. Raises SparsifyError for a run that was trained under a mask, and as `prune` does.
     """
+    epochs = run.config.epochs
+    if not 0 <= rewind < epochs:
+        raise SparsifyError(f"--rewind is {rewind}; it must be from 0 to {epochs - 1}: {run.name} has {epochs} epochs")
     if run.config.mask is not None:
         raise SparsifyError(f"{run.name} was trained under a mask itself; take the run that the mask is of")
     (ratio,) = parse_ratios(ratio)
@@ -62,7 +67,7 @@ def tickets(
         mask, _ = structure.remove([Cut(layer, layer.grain(grain), drops[name]) for name, layer in found.items()])
         identity = sweep_id(selection.name, grain, "layer", list(found), [ratio], 1)
         path = save_mask(run.output(Path(runs_dir)) / f"mask-{identity}.safetensors", mask)
-        config = dataclasses.replace(run.config, mask=str(path))
+        config = dataclasses.replace(run.config, mask=str(path), mask_from=rewind)
         trained = train(config, device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)
         total = sum(drop.numel() for drop in drops.values())
         results.append(Ticket(selection.name, path, trained, total - sum(int(d.sum()) for d in drops.values()), total))

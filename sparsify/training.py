@@ -29,7 +29,7 @@ from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import evaluate
 from sparsify.files import write_tensors
 from sparsify.inclusion import PathRecorder, path_times, predict_entry
-from sparsify.mask import Mask, apply_mask
+from sparsify.mask import Mask, apply_mask, check_fit
 from sparsify.optim import OPTIMIZERS
 from sparsify.optim.split import SplitOptimizer
 from sparsify.runs import Run
@@ -89,7 +89,7 @@ def train(
     if initial is not None:
         load_weights(model, initial, config)
     if mask is not None:
-        apply_mask(model, mask)
+        check_fit(model, mask)
     if where.type == "cpu":
         keep_freed_memory()
     with run.lock():
@@ -117,9 +117,9 @@ class _Training:
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
-        if mask is not None:
-            on_device = {name: keep.to(device) for name, keep in mask.items()}
-            self.optimizer.register_step_post_hook(lambda *_: apply_mask(self.model, on_device))
+        self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
+        if self.mask:
+            self.optimizer.register_step_post_hook(lambda *_: self._keep_masked())
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
@@ -133,6 +133,7 @@ class _Training:
         self.rows: list[dict[str, Any]] = []
 
     def train(self, listener: Listener | None) -> None:
+        self._begin_mask()
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
             self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
@@ -144,8 +145,24 @@ class _Training:
                 self._finish("diverged")
                 return
             if len(self.rows) < self.config.epochs:
+                self._begin_mask()
                 self._save()
         self._finish("finished")
+
+    def _begin_mask(self) -> None:
+        """What the mask removes becomes 0 after `mask_from` epochs, in all that the optimizer remembers as well: Z too,
+        so that what is gone is not in the support."""
+        if len(self.rows) != self.config.mask_from:
+            return
+        apply_mask(self.model, self.mask)
+        for name, parameter in self.model.named_parameters():
+            for value in self.optimizer.state.get(parameter, {}).values() if name in self.mask else ():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    value.masked_fill_(~self.mask[name], 0)
+
+    def _keep_masked(self) -> None:
+        if len(self.rows) >= self.config.mask_from:
+            apply_mask(self.model, self.mask)
 
     def _epoch(self, epoch: int, listener: Listener | None) -> dict[str, Any]:
         config, train = self.config, self.data.train

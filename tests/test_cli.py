@@ -189,10 +189,11 @@ def test_every_field_of_config_is_a_flag_of_train_with_a_help_text(flag, sparsif
 def test_every_field_of_config_reaches_the_run(runs, sparsify):
     parent = run_of(runs, "sgd").name
     values = {
-        **{"model": "lenet", "data": "digits", "opt": "sgd-pull", "epochs": 1, "batch_size": 512, "lr": 0.01},
+        **{"model": "lenet", "data": "digits", "opt": "sgd-pull", "epochs": 2, "batch_size": 512, "lr": 0.01},
         **{"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5, "val": 0.25},
         **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
         "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
+        "mask_from": 1,
     }
     assert set(values) == {field.name for field in dataclasses.fields(Config)}
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
@@ -1205,6 +1206,13 @@ def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
     assert [row[0] for row in rows] == ["none", "magnitude", "random"]
     assert rows[1][1:4] == rows[2][1:4] == ["5,100", "of", "10,200"]
     assert sparsify("ticket --ratio 2").code == 2
+
+
+def test_a_ticket_rewinds_to_an_epoch_of_its_run(runs, sparsify, refused):
+    assert sparsify("train --data digits --opt sgd --epochs 2 --device cpu").code == 0
+    assert sparsify("ticket --layers conv3,fc1 --ratio 0.5 --rewind 1").out.count("5,100 of 10,200") == 2
+    assert {json.loads(path.read_text())["mask_from"] for path in runs.glob("*/config.json")} == {0, 1}
+    refused(f"ticket {run_of(runs, 'sgd').name} --rewind 2", "--rewind is 2; it must be from 0 to ")
 
 
 def test_two_runs_are_compared_on_the_same_images(runs, sparsify):

@@ -225,11 +225,20 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "val": 0.1,
         "init": "a-run",
         "mask": "a-mask",
+        "mask_from": 1,
         "precision": "fast",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config)]
-    names = {Config().name, *(Config(**{name: value}).name for name, value in other.items())}
+    needs = {"mask_from": {"mask": "a-mask"}}
+    names = {Config().name, *(Config(**{name: value}, **needs.get(name, {})).name for name, value in other.items())}
     assert len(names) == 1 + len(other)
+
+
+def test_a_mask_that_applies_later_needs_a_mask_and_epochs_under_it() -> None:
+    assert refused(mask_from=3) == "--mask-from 3 has no effect without --mask"
+    assert refused(mask="m", mask_from=20) == "--mask-from is 20; it must be below --epochs 20"
+    assert refused(mask="m", mask_from=-1) == "--mask-from is -1; it must be a whole number of at least 0"
+    assert Config(mask="m", mask_from=19).mask_from == 19
 
 
 def test_a_folders_name_is_its_last_part_and_its_path_is_absolute(

@@ -140,6 +140,7 @@ def ticket(
     ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
     criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
     grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
+    rewind: Annotated[Whole, Parameter(help="the mask applies after so many epochs, those as the run's own")] = 0,
     where: Where = HERE,
 ) -> int:
     """Train a run (the newest unless one is named) again from its start under its own mask, and under a random one."""
@@ -148,7 +149,7 @@ def ticket(
 
     chosen = finished_run(run, where.runs_dir)
     announce(chosen, [layers], newest=run is None)
-    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain}
+    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain, "rewind": rewind}
     with console.TrainingDisplay(2) as display:
         found = tickets(chosen, **how, **keywords(where), listener=display)
     console.show(tickets_table(chosen, found, ratio))
