@@ -36,6 +36,14 @@ class Cut:
     drop: Tensor
 
 
+def removed_grains(mask: Mask, layer: Layer, grain: str = "auto") -> Tensor:
+    """Which grains a mask removes, whatever took them along: bool, (outputs,) or the weight's shape, True is gone."""
+    if layer.parameter not in mask:
+        mask = {layer.parameter: torch.ones_like(layer.weight, dtype=torch.bool)}
+    keep = mask[layer.parameter]
+    return ~(keep if layer.grain(grain) == "weight" else keep.flatten(1).any(1))
+
+
 class Member(NamedTuple):
     """What removing outputs of a layer takes from one module: its outputs (channels of a normalisation), or its inputs.
 
@@ -105,6 +113,12 @@ class Structure:
             if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
                 return module.weight.detach()[index]
         return None
+
+    def coupled(self, layer: Layer) -> list[str]:
+        """The layers whose outputs are combined with those of this one, itself among them, in the network's order."""
+        outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
+        together = {member.module for member in self.group(layer, outputs) if member.output_side}
+        return [other.name for other in prunable_layers(self._model) if other.module in together]
 
     def _warn_of_norm(self, module: nn.Module) -> None:
         across = isinstance(module, nn.LayerNorm) or (

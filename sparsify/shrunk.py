@@ -45,6 +45,7 @@ class Shrunk:
     params_before: int
     params_after: int
     difference: float
+    rounds: int = 1
 
     def save(self, folder: Path, network: nn.Module) -> Path:
         """Write the network's weights and, last, `shrunk.json`; returns the folder."""
@@ -91,6 +92,8 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise _damaged(folder / _FACTS, error.strerror) from error
     except ValueError as error:
         raise _damaged(folder / _FACTS, error) from error
+    if isinstance(values, dict):
+        values.setdefault("rounds", 1)  # files of before there were others
     for name, fits in {**_FITS, "sha256": lambda value: isinstance(value, dict)}.items():
         if not isinstance(values, dict) or name not in values or not fits(values[name]):
             raise _damaged(folder / _FACTS, f"{name} is missing or wrong")
@@ -135,4 +138,5 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "params_before": _is_count,
     "params_after": _is_count,
     "difference": _is_number,
+    "rounds": _is_count,
 }

@@ -406,6 +406,12 @@ PRUNE = {
     "an unknown criterion to compare": ("--layers conv3 --compare-criteria l1,fpg", "'fpg'", "'fpgm'"),
     "controls of a comparison": ("--layers conv3 --compare-criteria l1,fpgm --controls", "--controls"),
     "a criterion and a comparison": ("--layers conv3 --compare-criteria l1,fpgm --criterion lamp", "--criterion"),
+    "no rounds": ("--layers conv3 --rounds 0", "--rounds is 0", "at least 1"),
+    "half a round": ("--layers conv3 --rounds 1.5", "--rounds", "1.5"),
+    "rounds of a comparison": ("--layers conv3 --compare-criteria l1,fpgm --rounds 2", "--rounds"),
+    "controls in global rounds": ("--layers 'conv*' --rounds 2 --controls --scope global", "--rounds 2", "layer"),
+    "latency of what trains": ("--layers conv3 --rounds 2 --finetune 1 --latency", "--latency", "--rounds 2"),
+    "shrinking what trains": ("--layers conv3 --ratios 0.5 --rounds 2 --finetune 1 --shrink", "--shrink", "--rounds 2"),
     "unknown device": ("--layers conv3 --device tpu", "tpu", "cpu"),
     "absent device": ("--layers conv3 --device cuda:99", "cuda:99", "cpu"),
     "data-dir that is not there": ("--layers conv3 --data-dir nowhere", "nowhere"),
@@ -594,6 +600,24 @@ def test_a_ratio_of_1_is_measured(grain, runs, sparsify):
 def test_every_criterion_prunes_a_run_with_a_path(criterion, runs, sparsify):
     assert sparsify(f"prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.5 --criterion {criterion}").code == 0
     assert {row["criterion"] for row in sweep_rows(run_of(runs, "slbi"))} == {criterion.split()[0]}
+
+
+def test_rounds_have_a_sweep_of_their_own_and_what_went_is_printed(runs, sparsify):
+    line = "prune lenet-digits-sgd-s0 --layers conv3,fc1 --ratios 0.5 --criterion fpgm"
+    once, often = sparsify(line), sparsify(f"{line} --rounds 3 --finetune 1")
+    assert "by fpgm: conv3,fc1" in once.out
+    assert "by fpgm, in 3 rounds: conv3,fc1" in often.out
+    assert "after 1 epoch (%)" in often.out
+    paths = [Path(answer.out.split("written: ")[1].splitlines()[0]) for answer in (once, often)]
+    rows = [next(csv.DictReader(path.read_text().splitlines())) for path in paths]
+    assert [(row["rounds"], row["finetune_epochs"]) for row in rows] == [("1", "0"), ("3", "1")]
+    assert rows[1]["finetuned_accuracy"] != ""
+    for answer in (once, often):
+        lines = [line.split() for line in answer.out.splitlines()]
+        assert ["conv3", "120", "filters", "60", "(50.0%)", "60", "(50.0%)"] in lines
+        assert ["fc1", "10,080", "weights", "5,040", "(50.0%)", "5,040", "(50.0%)"] in lines
+    assert "what went" not in sparsify("prune --layers conv3 --ratios 0").out
+    assert sparsify(f"{line} --rounds 2 --shrink --latency").code == 0
 
 
 def test_controls_are_columns_of_the_table_and_lines_of_the_figure(runs, sparsify):

@@ -79,5 +79,5 @@ def test_sweeps_from_before_a_column_was_added_are_read(run: Run, tmp_path) -> N
     sweep = prune(run, layers="conv3", ratios=[0, 0.5], device="cpu")
     path = sweep.save(tmp_path)
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(line.rsplit(",", 3)[0] for line in lines) + "\n")
+    path.write_text("\n".join(line.rsplit(",", 4)[0] for line in lines) + "\n")
     assert Sweep.read(path).rows == sweep.rows
