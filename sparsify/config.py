@@ -17,7 +17,7 @@ from cyclopts import Parameter, Token
 
 from sparsify.data import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
-from sparsify.nets import NETS
+from sparsify.nets import NAMES, is_network
 from sparsify.optim import OPTIMIZERS
 from sparsify.schedules import SCHEDULES
 
@@ -59,7 +59,7 @@ class Config:
     An option left at None takes the optimizer's default; one that the optimizer ignores is refused.
     """
 
-    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NETS)}"})
+    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NAMES)}"})
     data: str = dataclasses.field(
         default="auto",
         metadata={
@@ -105,8 +105,9 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        if not is_network(self.model):
+            raise unknown("network", self.model, NAMES)
         for kind, name, choices in (
-            ("network", self.model, NETS),
             ("optimizer", self.opt, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
             ("augmentation", self.augment, AUGMENTATIONS),

@@ -225,14 +225,16 @@ class Structure:
         if self._graph is None:
             required = {p: p.requires_grad for p in self._model.parameters()}
             try:
-                with _tracing(), evaluating(self._model), torch.enable_grad():
+                with evaluating(self._model), torch.enable_grad():
                     for p in required:
                         p.requires_grad_(True)  # the graph is read off autograd's
-                    self._model(self._example)  # if this fails, it does so without Torch-Pruning's hooks
+                    with _tracing():
+                        self._model(self._example)  # if this fails, it does so without Torch-Pruning's hooks
                     # by itself Torch-Pruning would first try the images of a batch as separate arguments
-                    self._graph = tp.DependencyGraph().build_dependency(
-                        self._model, self._example, forward_fn=lambda model, inputs: model(inputs), verbose=False
-                    )
+                    with _tracing("followed by Torch-Pruning, so that only single weights can go"):
+                        self._graph = tp.DependencyGraph().build_dependency(
+                            self._model, self._example, forward_fn=lambda model, inputs: model(inputs), verbose=False
+                        )
             finally:
                 for p, value in required.items():
                     p.requires_grad_(value)
@@ -253,11 +255,11 @@ def _refusal(layer: Layer, reason: str) -> SparsifyError:
 
 
 @contextlib.contextmanager
-def _tracing() -> Iterator[None]:
+def _tracing(what: str = "traced") -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever the network's own forward raises
-        raise SparsifyError(f"the network cannot be traced: {type(error).__name__}: {error}") from error
+    except Exception as error:  # whatever the network's own forward, or Torch-Pruning, raises
+        raise SparsifyError(f"the network cannot be {what}: {type(error).__name__}: {error}") from error
 
 
 @torch.inference_mode()

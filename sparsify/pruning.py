@@ -17,7 +17,8 @@ from sparsify.data import load_dataset
 from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
-from sparsify.evaluation import batch_norms
+from sparsify.evaluation import RECALIBRATION_BATCH, batch_norms, require_batches
+from sparsify.finetuning import Recipe
 from sparsify.iterative import cuts_in_rounds, restored
 from sparsify.layers import GRAINS, Layer, find_layers, find_sets
 from sparsify.mask import Mask
@@ -217,7 +218,12 @@ def prune(
     if finetune_epochs < 0:
         raise SparsifyError(f"--finetune is {finetune_epochs}; it must be a whole number of at least 0")
     check_rounds(rounds, controls, scope)
-    structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
+    image = subject.normalise(subject.split.images[:1])
+    if recalibrate_bn:
+        require_batches(subject.model, image, len(subject.sample), RECALIBRATION_BATCH, "--recalibrate-bn")
+    if finetune_epochs:
+        require_batches(subject.model, image, len(subject.training), Recipe.batch_size, "--finetune")
+    structure = Structure(subject.model, image)
     scores = scorer(subject, structure, grain)
     tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
     points = [

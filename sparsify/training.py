@@ -26,7 +26,7 @@ from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
 from sparsify.environment import describe_environment
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.evaluation import evaluate
+from sparsify.evaluation import evaluate, require_batches
 from sparsify.files import write_tensors
 from sparsify.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.mask import Mask, apply_mask, check_fit
@@ -86,6 +86,8 @@ def train(
     dataset = load_dataset(config.data, data_dir)
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
     model = build(config, dataset)
+    first = data.normalise(data.train.images[:1])
+    require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")
     if initial is not None:
         load_weights(model, initial, config)
     if mask is not None:
