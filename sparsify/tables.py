@@ -174,7 +174,9 @@ def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:
 def tickets_table(run: Run, tickets: Sequence[Ticket], ratio: float) -> Table:
     """The whole run beside its tickets: what is kept, and the accuracy."""
     held_out = run.summary["held_out"]
-    table = Table(title=f"{run.name}: tickets without {100 * ratio:.10g}%", box=box.SIMPLE_HEAD, title_justify="left")
+    title, rewind = f"{run.name}: tickets without {100 * ratio:.10g}%", tickets[0].run.config.mask_from
+    title += f", rewound to epoch {rewind}" * bool(rewind)
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("mask")
     for name in ("grains kept", f"{held_out} accuracy (%)", "n"):
         table.add_column(name, justify="right")

@@ -1234,7 +1234,9 @@ def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
 
 def test_a_ticket_rewinds_to_an_epoch_of_its_run(runs, sparsify, refused):
     assert sparsify("train --data digits --opt sgd --epochs 2 --device cpu").code == 0
-    assert sparsify("ticket --layers conv3,fc1 --ratio 0.5 --rewind 1").out.count("5,100 of 10,200") == 2
+    early = sparsify("ticket --layers conv3,fc1 --ratio 0.5 --rewind 1")
+    assert early.out.count("5,100 of 10,200") == 2
+    assert "tickets without 50%, rewound to epoch 1" in " ".join(early.out.split())
     assert {json.loads(path.read_text())["mask_from"] for path in runs.glob("*/config.json")} == {0, 1}
     refused(f"ticket {run_of(runs, 'sgd').name} --rewind 2", "--rewind is 2; it must be from 0 to ")
 
