@@ -38,11 +38,13 @@ class SweepPlan:
     draws: int | None = None  # of "random"
     recalibrate_bn: bool = False
     finetune_epochs: int = 0
+    rounds: int = 1
 
     @property
     def name(self) -> str:
         """What goes first, in words."""
-        return self.criterion + "-reversed" * self.reverse + ", layers together" * (self.scope == "global")
+        rounds = f" in {self.rounds} rounds" * (self.rounds > 1)
+        return self.criterion + "-reversed" * self.reverse + rounds + ", layers together" * (self.scope == "global")
 
     @property
     def points(self) -> int:

@@ -17,14 +17,14 @@ from cyclopts import Parameter, Token
 
 from sparsify.data import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
-from sparsify.nets import NETS
+from sparsify.nets import NAMES, is_network
 from sparsify.optim import OPTIMIZERS
 from sparsify.schedules import SCHEDULES
 
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-ADDED = ("augment", "mask")
+ADDED = ("augment", "mask", "mask_from")
 """Fields that runs trained before lack; they had the default."""
 
 PRECISIONS = ("exact", "fast")
@@ -59,7 +59,7 @@ class Config:
     An option left at None takes the optimizer's default; one that the optimizer ignores is refused.
     """
 
-    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NETS)}"})
+    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NAMES)}"})
     data: str = dataclasses.field(
         default="auto",
         metadata={
@@ -98,14 +98,16 @@ class Config:
     mask: str | None = dataclasses.field(
         default=None, metadata={"help": "train under this mask, a file of `ticket`: what it removes stays 0"}
     )
+    mask_from: Whole = dataclasses.field(default=0, metadata={"help": "epochs trained before the mask applies"})
     precision: str = dataclasses.field(
         default="exact",
         metadata={"help": "exact (float32, deterministic) or fast (bfloat16 where it is safe)"},
     )
 
     def __post_init__(self) -> None:
+        if not is_network(self.model):
+            raise unknown("network", self.model, NAMES)
         for kind, name, choices in (
-            ("network", self.model, NETS),
             ("optimizer", self.opt, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
             ("augmentation", self.augment, AUGMENTATIONS),
@@ -119,12 +121,21 @@ class Config:
             raise SparsifyError(f"--mask is {self.mask!r}; it must be the file of a mask")
         self._resolve_data()
         self._resolve_options()
-        for name, low, high in (("epochs", 1, 10**6), ("batch_size", 1, 2**31 - 1), ("seed", 0, 2**63 - 1)):
+        for name, low, high in (
+            ("epochs", 1, 10**6),
+            ("batch_size", 1, 2**31 - 1),
+            ("mask_from", 0, 10**6),
+            ("seed", 0, 2**63 - 1),
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise SparsifyError(f"{_flag(name)} is {value}; it must be a whole number of at least {low}")
             if value > high:
                 raise SparsifyError(f"{_flag(name)} is {value}; it must be at most {high}")
+        if self.mask_from and self.mask is None:
+            raise SparsifyError(f"--mask-from {self.mask_from} has no effect without --mask")
+        if self.mask_from >= self.epochs:
+            raise SparsifyError(f"--mask-from is {self.mask_from}; it must be below --epochs {self.epochs}")
         if not 0 <= _number("val", self.val) < 1:
             raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
         object.__setattr__(self, "val", _number("val", self.val))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyError
@@ -33,6 +34,7 @@ class Scored:
     path: PathState | None = None
     scale: Callable[[], Tensor | None] = lambda: None  # of the normalisation behind the layer, (outputs,)
     gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
+    left: Tensor | EllipsisType = ...  # which grains are not gone yet; all
 
     def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
         """The L`order` norm of each grain of `tensor`: (outputs,), or |tensor| where the grain is a single weight."""
@@ -134,20 +136,22 @@ def taylor(layer: Scored) -> Tensor:
 
 
 def fpgm(layer: Scored) -> Tensor:
-    """Σ_j ‖W_i − W_j‖₂ over the layer's other grains (He et al. 2019): what is nearest to their median goes first."""
+    """Σ_j ‖W_i − W_j‖₂ over the layer's grains that are left (He et al. 2019): the nearest to their median go first."""
     import torch
 
     if layer.grain != "weight":
         rows = layer.weight.flatten(1)
         # not by matrix products, by which equal filters are not exactly 0 apart
-        return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+        return torch.cdist(rows, rows[layer.left], compute_mode="donot_use_mm_for_euclid_dist").sum(1)
     # Σ_j |w_i − w_j| without n² distances: the k-th smallest exceeds k weights, itself among them, and n − k exceed it
-    values, order = _wide(layer.weight.flatten()).sort(stable=True)
+    values, order = _wide(layer.weight[layer.left].flatten()).sort(stable=True)
     above, total = values.cumsum(0), values.sum()
     rank = torch.arange(1, len(values) + 1, device=values.device)
     distances = torch.empty_like(values)
     distances[order] = (2 * rank - len(values)) * values + total - 2 * above
-    return distances.view(layer.weight.shape)
+    scores = torch.zeros(layer.weight.shape, dtype=values.dtype, device=values.device)
+    scores[layer.left] = distances.view_as(scores[layer.left])
+    return scores
 
 
 def lamp(layer: Scored) -> Tensor:

@@ -25,7 +25,7 @@ from sparsify.config import ADDED, Config
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.files import write_bytes, write_text
 from sparsify.inclusion import InclusionPath
-from sparsify.nets import NETS
+from sparsify.nets import network
 from sparsify.optim import OPTIMIZERS
 from sparsify.shrunk import is_shrunk, load_shrunk
 
@@ -133,7 +133,7 @@ class Run:
         """The trained network, on the CPU, in evaluation mode. Raises SparsifyError unless the run is finished."""
         self.require_finished()
         summary = self.summary
-        model = NETS[self.config.model](tuple(summary["shape"]), len(summary["classes"]))
+        model = network(self.config.model, tuple(summary["shape"]), len(summary["classes"]))
         try:
             model.load_state_dict(self.tensors("model.safetensors"))
         except RuntimeError as error:

@@ -16,7 +16,7 @@ from sparsify.data import DataNotFoundError, load_dataset
 from sparsify.data.dataset import Dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.mask import Mask, load_mask
-from sparsify.nets import NETS
+from sparsify.nets import network
 from sparsify.runs import find_run
 from sparsify.seeds import key
 
@@ -31,7 +31,7 @@ def build(config: Config, dataset: Dataset) -> nn.Module:
     """The Config's network with the initial weights of its seed; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.seed, "init"))
-        return NETS[config.model](dataset.shape, len(dataset.classes))
+        return network(config.model, dataset.shape, len(dataset.classes))
 
 
 def named_data(config: Config, data_dir: Path | str | None) -> Config:

@@ -1,4 +1,4 @@
-"""Lottery tickets: a network trained again, from where it started, under the mask of what it became."""
+"""Lottery tickets: a network trained again, from where it was early on, under the mask of what it became."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def tickets(
     ratio: float,
     criterion: str = "magnitude",
     grain: str = "auto",
+    rewind: int = 0,
     device: str = "auto",
     runs_dir: Path | str = "runs",
     data_dir: Path | str | None = None,
@@ -57,16 +58,20 @@ def tickets(
 
     A ticket is the run's Config trained again from the same initial weights under a mask (Frankle & Carbin 2019):
     that of the `ratio` that the criterion removes from the trained network. With "entry", DessiLBI's order of selection
-    decides. Each is a run of its own, resumed or returned as any. Raises SparsifyError for a run that was trained under
-    a mask, and as `prune` does.
+    decides. `rewind`: from the weights after so many epochs instead (Frankle et al. 2020): these are trained again
+    without the mask, to the same bits, and the others under it, at their own learning rates. Each is a run of its own,
+    resumed or returned as any. Raises SparsifyError for a run that was trained under a mask, and as `prune` does.
     """
+    epochs = run.config.epochs
+    if not 0 <= rewind < epochs:
+        raise SparsifyError(f"--rewind is {rewind}; it must be from 0 to {epochs - 1}: {run.name} has {epochs} epochs")
     if run.config.mask is not None:
         raise SparsifyError(f"{run.name} was trained under a mask itself; take the run that the mask is of")
     places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
     how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain}
     results = []
     for mask in masks_of(run, **how, control=criterion != "random", **places):
-        config = dataclasses.replace(run.config, mask=str(mask.path))
+        config = dataclasses.replace(run.config, mask=str(mask.path), mask_from=rewind)
         trained = train(config, **places, listener=listener)
         results.append(Ticket(mask.criterion, mask.path, trained, mask.kept, mask.total))
     return results

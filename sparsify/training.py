@@ -26,11 +26,11 @@ from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
 from sparsify.environment import describe_environment
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.evaluation import evaluate
+from sparsify.evaluation import evaluate, require_batches
 from sparsify.files import write_tensors
 from sparsify.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.iteration import Iteration, stepper
-from sparsify.mask import Mask, apply_mask
+from sparsify.mask import Mask, apply_mask, check_fit
 from sparsify.optim import OPTIMIZERS
 from sparsify.optim.split import SplitOptimizer
 from sparsify.runs import Run
@@ -134,10 +134,12 @@ def _begin(
     dataset = load_dataset(config.data, data_dir)
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
     model = build(config, dataset)
+    first = data.normalise(data.train.images[:1])
+    require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")
     if initial is not None:
         load_weights(model, initial, config)
     if mask is not None:
-        apply_mask(model, mask)
+        check_fit(model, mask)
     images = dataset.sha256() if config.data.startswith(FOLDER) else None
 
     def steps() -> Generator[None]:
@@ -195,9 +197,9 @@ class _Training:
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
-        if mask is not None:
-            on_device = {name: keep.to(device) for name, keep in mask.items()}
-            self.optimizer.register_step_post_hook(lambda *_: apply_mask(self.model, on_device))
+        self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
+        if self.mask:
+            self.optimizer.register_step_post_hook(lambda *_: self._keep_masked())
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
@@ -216,6 +218,7 @@ class _Training:
 
     def steps(self, listener: Listener | None) -> Generator[None]:
         """The rest of the training, from the checkpoint on; yields after each iteration."""
+        self._begin_mask()
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
             self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
@@ -227,8 +230,25 @@ class _Training:
                 self._finish("diverged")
                 return
             if len(self.rows) < self.config.epochs:
+                self._begin_mask()
                 self._save()
         self._finish("finished")
+
+    def _begin_mask(self) -> None:
+        """What the mask removes becomes 0 after `mask_from` epochs, in all that the optimizer remembers as well: Z too,
+        so that what is gone is not in the support."""
+        if len(self.rows) != self.config.mask_from:
+            return
+        apply_mask(self.model, self.mask)
+        for name, parameter in self.model.named_parameters():
+            for value in self.optimizer.state.get(parameter, {}).values() if name in self.mask else ():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    value.masked_fill_(~self.mask[name], 0)
+        self._advance = stepper(self.iteration)  # a graph that was captured before would go on without the mask
+
+    def _keep_masked(self) -> None:
+        if len(self.rows) >= self.config.mask_from:
+            apply_mask(self.model, self.mask)
 
     def _epoch(self, epoch: int, listener: Listener | None) -> Generator[None, None, dict[str, Any]]:
         """One epoch; its row of metrics.csv. Between the epochs' ends nothing waits for the device."""

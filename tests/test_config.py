@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sparsify.config import NUMERICS, OPTIONS, PRECISIONS, Config, sanitise
 from sparsify.data import DATASETS
 from sparsify.errors import SparsifyError
-from sparsify.nets import NETS
+from sparsify.nets import NAMES
 from sparsify.optim import OPTIMIZERS
 from sparsify.schedules import SCHEDULES
 
@@ -39,7 +39,7 @@ def refused(**values: Any) -> str:
 @pytest.mark.parametrize(
     ("field", "wrong", "nearest", "choices"),
     [
-        ("model", "lenett", "lenet", NETS),
+        ("model", "lenett", "lenet", NAMES),
         ("opt", "slbi-adm", "slbi-adam", OPTIMIZERS),
         ("data", "minst", "mnist", DATASETS),
         ("schedule", "cosin", "cosine", SCHEDULES),
@@ -53,6 +53,12 @@ def test_an_unknown_name_is_refused_with_the_choices_and_the_nearest(
     assert f"'{wrong}'" in message
     assert f"did you mean '{nearest}'?" in message
     assert ", ".join(choices) in message
+
+
+@pytest.mark.parametrize("wrong", ["torchvision:", "torchvision", "torchvision.resnet18", "xtorchvision:resnet18"])
+def test_a_network_of_torchvision_has_a_name(wrong: str) -> None:
+    assert "torchvision:NAME" in refused(model=wrong)
+    assert Config(model="torchvision:resnet18").name.startswith("torchvision-resnet18-auto-slbi-s0-")
 
 
 @pytest.mark.parametrize("field", ["model", "opt", "data", "schedule", "precision"])
@@ -225,11 +231,20 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "val": 0.1,
         "init": "a-run",
         "mask": "a-mask",
+        "mask_from": 1,
         "precision": "fast",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config)]
-    names = {Config().name, *(Config(**{name: value}).name for name, value in other.items())}
+    needs = {"mask_from": {"mask": "a-mask"}}
+    names = {Config().name, *(Config(**{name: value}, **needs.get(name, {})).name for name, value in other.items())}
     assert len(names) == 1 + len(other)
+
+
+def test_a_mask_that_applies_later_needs_a_mask_and_epochs_under_it() -> None:
+    assert refused(mask_from=3) == "--mask-from 3 has no effect without --mask"
+    assert refused(mask="m", mask_from=20) == "--mask-from is 20; it must be below --epochs 20"
+    assert refused(mask="m", mask_from=-1) == "--mask-from is -1; it must be a whole number of at least 0"
+    assert Config(mask="m", mask_from=19).mask_from == 19
 
 
 def test_a_folders_name_is_its_last_part_and_its_path_is_absolute(
@@ -279,6 +294,11 @@ def configs(draw: st.DrawFn, *, few: bool = False) -> Config:
             values[name] = draw(OPTION_VALUES[name])
     return Config(
         **values,
+        model=draw(
+            st.just("lenet")
+            if few
+            else st.sampled_from(["lenet", "vgg-a"]) | folder_names.map(lambda name: f"torchvision:{name}")
+        ),
         data=draw(
             st.sampled_from(["auto", "digits"])
             if few

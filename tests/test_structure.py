@@ -24,7 +24,18 @@ LAYERS = [
     {"planning", "armnets"},
     {"grid", "arms"},
     {"parallel", "tickets"},
-    {"training", "starting", "finetuning", "pruning", "scoring", "analysis", "agreement", "comparison"},
+    {
+        "training",
+        "starting",
+        "finetuning",
+        "pruning",
+        "measuring",
+        "iterative",
+        "scoring",
+        "analysis",
+        "agreement",
+        "comparison",
+    },
     {"runs", "iteration"},
     {"shrunk", "export", "deployment"},
     {"shrinking"},
@@ -104,8 +115,9 @@ def module_file(name: str) -> Path:
 
 def test_help_imports_neither_torch_nor_matplotlib():
     code = (
-        "import sys; from sparsify.cli import main; main(['--help']); main(['train', '--help'])\n"
-        "print([m for m in ('torch', 'matplotlib', 'numpy', 'sklearn') if m in sys.modules])"
+        "import sys; from sparsify.cli import main\n"
+        "for line in (['--help'], ['train', '--help'], ['prune', '--help']): main(line)\n"
+        "print([m for m in ('torch', 'torchvision', 'matplotlib', 'numpy', 'sklearn') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"

@@ -14,6 +14,7 @@ import warnings
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from sparsify import Config, load, train
 from sparsify import data as data_module
@@ -355,6 +356,49 @@ def test_what_a_mask_removes_stays_exactly_zero_also_after_a_resume(tmp_path):
     save_mask(path, {**mask, "fc2.bias": torch.zeros(10, dtype=torch.bool)})
     with pytest.raises(SparsifyError, match=r"the sum of .*half.safetensors is [0-9a-f]{8} now; name the file alone"):
         train(run.config, runs_dir=tmp_path)
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_a_mask_that_applies_later_resumes_to_the_bit_before_and_after_it(opt, tmp_path):
+    """The first two epochs are those without a mask; from then on what it removes is 0, Z and momentum included."""
+    keep = torch.rand(84, 120, generator=torch.Generator().manual_seed(0)) > 0.5
+    filters = torch.ones(120, 16, 5, 5, dtype=torch.bool)
+    filters[::3] = False
+    mask = {"fc1.weight": keep, "conv3.weight": filters}
+    path = save_mask(tmp_path / "later.safetensors", mask)
+    values = {**SHORT, "epochs": 4, "opt": opt}
+    if opt == "slbi":  # filters of conv3 enter in the second epoch
+        values |= {"lr": 0.1, "mu": 1.0, "kappa": 0.1, "schedule": "constant"}
+    config = Config(mask=str(path), mask_from=2, **values)
+    whole = train(config, runs_dir=tmp_path / "whole")
+    free = train(Config(**values), runs_dir=tmp_path / "free")
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics] for run in (whole, free)]
+    assert rows[0][:2] == rows[1][:2]
+    assert rows[0][2] != rows[1][2]
+    assert [row["lr"] for row in rows[0]] == [row["lr"] for row in rows[1]]
+    for steps in (10, 40, 60, 80):  # stopped in each of the epochs
+        with pytest.raises(Stop):
+            train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
+        if steps == 10:
+            continue  # before the first checkpoint
+        (folder,) = (tmp_path / "parts").iterdir()
+        for key, value in load_file(folder / "checkpoint.safetensors").items():
+            kind, _, name = key.partition("/")
+            kept = mask.get(name if kind == "model" else name.rpartition("/")[0])
+            if kept is None or value.shape != kept.shape or kind == "path":
+                continue
+            if steps == 40:
+                assert value[~kept].any(), key
+            elif steps == 60 or kind == "model" or key.endswith("/z"):
+                assert not value[~kept].any(), key
+    parts = train(config, runs_dir=tmp_path / "parts")
+    assert files(parts) == files(whole)
+    assert not whole.tensors("model.safetensors")["fc1.weight"][~keep].any()
+    if opt == "slbi":
+        entry = whole.inclusion_path.entry["conv3.weight"]
+        assert (entry[::3] <= 46).any()  # what entered before the mask did so
+        assert not whole.z["conv3.weight"][::3].any()
+        assert whole.summary["support"]["conv3.weight"]["in"] <= 80
 
 
 def test_masks_that_do_not_fit_are_refused(tmp_path):
