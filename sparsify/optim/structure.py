@@ -1,4 +1,4 @@
-"""The proximal maps of the split: how Γ follows from Z, for filters and for single weights."""
+"""The penalties on filters and on single weights: their proximal maps, subgradients and supports."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def shrink_factor(z: Tensor, threshold: float) -> Tensor:
     """max(0, 1 − λ/‖Z_i‖₂) per output filter, shaped (n, 1, …) to multiply Z; 0 where ‖Z_i‖ is 0."""
     norms = filter_norms(z, keepdim=True)
     # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
-    return shrink(norms, threshold).div_(norms.clamp_(min=threshold))
+    least = max(threshold, torch.finfo(z.dtype).tiny)
+    return shrink(norms, threshold).div_(norms.clamp_(min=least))
 
 
 def shrink(z: Tensor, threshold: float, penalty: Penalty = "weight") -> Tensor:
@@ -54,6 +55,22 @@ def residual(weight: Tensor, z: Tensor, kappa: float, threshold: float, penalty:
     if penalty == "filter":
         return torch.addcmul(weight, z, shrink_factor(z, threshold), value=-kappa)  # Γ itself is not written down
     return torch.sub(weight, shrink(z, threshold), alpha=kappa)
+
+
+def grain_size(weight: Tensor, penalty: Penalty) -> int:
+    """How many weights one grain has: those of a filter, or 1."""
+    return weight.numel() // len(weight) if penalty == "filter" else 1
+
+
+def subgradient(weight: Tensor, threshold: float, penalty: Penalty) -> Tensor:
+    """λ·W_i/‖W_i‖₂ of each grain i, 0 where it is 0: an element of the subdifferential of Σ λ‖W_i‖₂ at W.
+
+    It is the inverse of `shrink`: at W plus its subgradient, `shrink` is W.
+    """
+    if penalty == "weight":
+        return threshold * weight.sign()
+    norms = filter_norms(weight, keepdim=True)
+    return weight * torch.where(norms > 0, threshold / norms, 0)
 
 
 def support(z: Tensor, threshold: float, penalty: Penalty) -> Tensor:
