@@ -211,7 +211,7 @@ def compare(
         if "dual" in b.state[q] and a.penalty(p):
             torch.testing.assert_close(a.state[p]["v"], b.state[q]["dual"], rtol=0, atol=1e-9)
     assert len(shares) == 3
-    assert all(0 < share for share in shares)
+    assert all(share > 0 for share in shares)
     assert any(share < 1 for share in shares)
 
 

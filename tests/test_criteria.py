@@ -229,7 +229,9 @@ def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):
 def test_a_path_without_gamma_has_an_order_of_entry_and_says_that_it_has_no_gamma():
     layer = dataclasses.replace(scored(filters([1, 2], [3, 4]), "filter"), path=PathState(torch.tensor([2.0, 1.0])))
     assert CRITERIA["entry"](layer).argsort().tolist() == [0, 1]
-    with pytest.raises(SparsifyError, match="needs Γ and Z of a run .* this one has none for conv1; .*, entry, random"):
+    with pytest.raises(
+        SparsifyError, match=r"needs Γ and Z of a run .* this one has none for conv1; .*, entry, random"
+    ):
         CRITERIA["gamma"](layer)
 
 
