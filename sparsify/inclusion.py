@@ -108,18 +108,29 @@ class PathRecorder:
                 self.tensors[f"{kind}/{name}"] = torch.zeros(len(self._steps), width, device=p.device)
         self.record(0)
 
-    @torch.no_grad()
     def record(self, step: int) -> None:
-        """Note which grains are in the support after `step` steps, and the norms if this step is one of the records."""
-        row = self._row.get(step)
-        for name, p, filters in self._watched:
+        """Note what there is to note after `step` steps."""
+        self.enter(step)
+        self.note(step)
+
+    @torch.no_grad()
+    def enter(self, step: float | Tensor) -> None:
+        """Note which grains are in the support after `step` steps; what entered before stays. Waits for no device."""
+        for name, p, _ in self._watched:
             entry = self.tensors[f"entry/{name}"]
-            entry.masked_fill_(self._optimizer.support(p) & (entry > step), step)  # what entered before stays
-            if row is not None:
-                sizes = self._optimizer.sizes(p)
-                self.tensors[f"gamma_norm/{name}"][row] = sizes if filters else torch.linalg.vector_norm(sizes)
-                norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
-                self.tensors[f"weight_norm/{name}"][row] = norms
+            entry.masked_fill_(self._optimizer.support(p) & (entry > step), step)
+
+    @torch.no_grad()
+    def note(self, step: int) -> None:
+        """Note the norms, if this step is one of the records."""
+        row = self._row.get(step)
+        if row is None:
+            return
+        for name, p, filters in self._watched:
+            sizes = self._optimizer.sizes(p)
+            self.tensors[f"gamma_norm/{name}"][row] = sizes if filters else torch.linalg.vector_norm(sizes)
+            norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
+            self.tensors[f"weight_norm/{name}"][row] = norms
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` held when it was saved."""

@@ -162,8 +162,8 @@ def check_scope(scope: str, sets: Iterable[Mapping[str, Layer]], grain: str) -> 
             warnings.warn(f"{reason}; --grain neuron or weight makes them alike", SparsifyWarning, stacklevel=3)
 
 
-def _check_draws(draws: int | None, criterion: str, controls: bool) -> int:
-    """How often random is drawn."""
+def check_draws(draws: int | None, criterion: str, controls: bool) -> int:
+    """How often random is drawn. Raises SparsifyError where it is not, and for fewer than one."""
     if controls and criterion == "random":
         raise SparsifyError("--controls with random: it is a control itself; take another criterion, or --draws")
     if draws is None:
@@ -205,7 +205,7 @@ def prune(
         raise unknown("criterion", criterion, CRITERIA)
     if grain not in GRAINS:
         raise unknown("grain", grain, GRAINS)
-    draws = _check_draws(draws, criterion, controls)
+    draws = check_draws(draws, criterion, controls)
     points = parse_ratios(ratios)
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
     found = find_sets(subject.model, layers, subject.name)

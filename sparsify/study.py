@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from sparsify.analysis import smallest_filters
 from sparsify.config import Config, sanitise
-from sparsify.criteria import CRITERIA
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import SparsifyError
 from sparsify.evaluation import batch_norms
 from sparsify.layers import find_layers, find_sets
-from sparsify.pruning import RATIOS, prune
+from sparsify.pruning import RATIOS, check_draws, prune
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
 from sparsify.starting import initial_model
@@ -35,25 +35,52 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class SweepPlan:
+    """One sweep that every run of a study gets: the keywords of `prune`.
+
+    `recalibrate_bn` holds for the networks that have BatchNorm.
+    """
+
+    layers: tuple[str, ...] = ("conv3", "conv3,fc1")
+    ratios: tuple[float, ...] = parse_ratios(RATIOS)
+    criterion: str = "magnitude"
+    grain: str = "auto"
+    scope: str = "layer"
+    reverse: bool = False
+    controls: bool = False
+    draws: int | None = None  # of "random"
+    recalibrate_bn: bool = False
+    finetune_epochs: int = 0
+
+    @property
+    def name(self) -> str:
+        """What goes first, in words."""
+        return self.criterion + "-reversed" * self.reverse + ", layers together" * (self.scope == "global")
+
+    def keywords(self, model: nn.Module) -> dict[str, Any]:
+        """What `prune`, and `sweep_id`, are given for this network."""
+        asked = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        asked["draws"] = check_draws(self.draws, self.criterion, self.controls)
+        return asked | {"recalibrate_bn": self.recalibrate_bn and bool(batch_norms(model))}
+
+
+@dataclass(frozen=True)
 class Study:
     """What to train, to sweep and to draw."""
 
     name: str
     title: str
     arms: tuple[Arm, ...]
-    layers: tuple[str, ...]
-    ratios: tuple[float, ...]
-    criterion: str = "magnitude"
-    recalibrate_bn: bool = False  # for networks that have BatchNorm
+    sweeps: tuple[SweepPlan, ...]
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm's runs, in the order of the seeds, and the sweeps of those that did not diverge."""
+    """One arm's runs, in the order of the seeds; `sweeps[i]` are those of the study's sweep i, one a finished run."""
 
     label: str
     runs: tuple[Run, ...]
-    sweeps: tuple[Sweep, ...]
+    sweeps: tuple[tuple[Sweep, ...], ...]
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -70,101 +97,6 @@ class StudyResult:
     folder: Path
 
 
-def built_in_studies() -> list[str]:
-    """The names of the studies that ship with the package."""
-    folder = resources.files("sparsify") / "studies"
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
-
-
-def load_study(name: str, settings: Sequence[str] = ()) -> Study:
-    """A built-in study, or the one in a TOML file. Raises SparsifyError for an unknown name and a malformed file.
-
-    `settings` such as "epochs=5" change one field of every arm's Config, or "seeds=[0,1]" the study's seeds.
-    """
-    if name in built_in_studies():
-        text = (resources.files("sparsify") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
-    elif name.endswith(".toml"):
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SparsifyError(f"{name} cannot be read: {error}") from error
-    else:
-        raise unknown("study", name, [*built_in_studies(), "FILE.toml"])
-    changed = _settings(settings)
-    try:
-        return _parse(sanitise(Path(name).name.removesuffix(".toml")), tomllib.loads(text), changed)
-    except tomllib.TOMLDecodeError as error:
-        raise SparsifyError(f"study {name} is no TOML: {error}") from error
-    except SparsifyError as error:
-        raise SparsifyError(f"study {name}: {error}") from error
-
-
-def _settings(settings: Sequence[str]) -> dict[str, Any]:
-    """ "epochs=5" as {"epochs": 5}: the value is TOML's, or else a string that needs no quotes."""
-    changed = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not (key and equals):
-            raise SparsifyError(f"--set {setting} is no setting; write KEY=VALUE, as in epochs=5")
-        try:
-            changed[key.strip().replace("-", "_")] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            changed[key.strip().replace("-", "_")] = value
-    return changed
-
-
-def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
-    _only(values, ("title", "seeds", "base", "arms", "sweep"))
-    seeds = changed.get("seeds", values.get("seeds", [0]))
-    base, sweep = values.get("base", {}), values.get("sweep", {})
-    for key, table in (("base", base), ("sweep", sweep)):
-        if not isinstance(table, dict):
-            raise SparsifyError(f"{key} is {table}; it must be a table, as in [{key}]")
-    if not all(isinstance(arm, dict) for arm in _list(values.get("arms", []))):
-        raise SparsifyError("arms must be tables, as in [[arms]]")
-    _only(sweep, ("criterion", "layers", "ratios", "recalibrate_bn"))
-    if not isinstance(seeds, list) or not seeds:
-        raise SparsifyError(f"seeds is {seeds}; it must be a list of whole numbers, as in [0, 1, 2]")
-    arms = []
-    for arm in _list(values.get("arms", [])):
-        settings = {**base, **arm, **{key: value for key, value in changed.items() if key != "seeds"}}
-        label = settings.pop("label", settings.get("opt"))
-        arms.append(Arm(str(label), tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)))
-    if not arms:
-        raise SparsifyError("it has no [[arms]]")
-    if sweep.get("criterion", "magnitude") not in CRITERIA:
-        raise unknown("criterion", sweep["criterion"], CRITERIA)
-    labels = [arm.label for arm in arms]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise SparsifyError(f"two arms are called '{label}'; give one of them a label")
-    title = str(values.get("title", name))
-    if changed:  # a study of its own, so that it does not overwrite the one it comes from
-        shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
-        title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
-        name += "".join(f"-{sanitise(f'{key}-{value}')}" for key, value in shown.items())
-    return Study(
-        name,
-        title,
-        tuple(arms),
-        tuple(str(layers) for layers in _list(sweep.get("layers", ["conv3", "conv3,fc1"]))),
-        parse_ratios(sweep.get("ratios", RATIOS)),
-        sweep.get("criterion", "magnitude"),
-        bool(sweep.get("recalibrate_bn", False)),
-    )
-
-
-def _list(value: Any) -> list[Any]:
-    """A list as it is, and one thing as a list of one."""
-    return value if isinstance(value, list) else [value]
-
-
-def _only(values: dict[str, Any], allowed: Sequence[str]) -> None:
-    for key in values:
-        if key not in allowed:
-            raise unknown("key", key, allowed)
-
-
 def run_study(
     study: Study,
     *,
@@ -179,44 +111,44 @@ def run_study(
     Raises SparsifyError for an unknown layer, and for a glob that stands for other layers in another arm, before
     anything is trained.
     """
-    sets: dict[tuple[str, ...], str] = {}
-    for arm in study.arms:
-        model = initial_model(arm.configs[0], data_dir)
-        sets[tuple(find_sets(model, study.layers, arm.configs[0].model))] = arm.label
-    if len(sets) > 1:
-        meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
-        raise SparsifyError(f"layers '{' '.join(study.layers)}' differ from arm to arm ({meanings}); name them singly")
-    (layers,) = sets
-    study = replace(study, layers=layers)  # by the names that the sweeps have
+    models = {arm.label: (arm.configs[0].model, initial_model(arm.configs[0], data_dir)) for arm in study.arms}
+    study = replace(study, sweeps=tuple(_named(plan, models) for plan in study.sweeps))
     results = []
     for arm in study.arms:
-        runs = [
+        runs = tuple(
             train(config, device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)
             for config in arm.configs
-        ]
-        sweeps = []
-        for run in runs:
-            if run.status != "finished":
-                continue
-            recalibrate_bn = study.recalibrate_bn and bool(batch_norms(run.model()))
-            asked = (study.criterion, "auto", "layer", study.layers, study.ratios)
-            identity = sweep_id(*asked, 1, recalibrate_bn=recalibrate_bn)
-            path = run.path / f"sweep-{identity}.csv"
-            if not path.exists():
-                if note is not None:
-                    note(f"{run.name}: sweeping {' and '.join(study.layers)}")
-                prune(
-                    run,
-                    layers=study.layers,
-                    ratios=study.ratios,
-                    criterion=study.criterion,
-                    recalibrate_bn=recalibrate_bn,
-                    device=device,
-                    data_dir=data_dir,
-                ).save(run.path)
-            sweeps.append(Sweep.read(path))
-        results.append(ArmResult(arm.label, tuple(runs), tuple(sweeps)))
+        )
+        finished = [run for run in runs if run.status == "finished"]
+        sweeps = tuple(
+            tuple(_sweep(run, plan, device=device, data_dir=data_dir, note=note) for run in finished)
+            for plan in study.sweeps
+        )
+        results.append(ArmResult(arm.label, runs, sweeps))
     return StudyResult(study, tuple(results), Path(runs_dir) / "studies" / study.name)
+
+
+def _named(plan: SweepPlan, models: Mapping[str, tuple[str, nn.Module]]) -> SweepPlan:
+    """The same sweep, its layers by the names that they have in the models of all arms."""
+    sets = {tuple(find_sets(model, plan.layers, name)): label for label, (name, model) in models.items()}
+    if len(sets) > 1:
+        meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
+        raise SparsifyError(f"layers '{' '.join(plan.layers)}' differ from arm to arm ({meanings}); name them singly")
+    (layers,) = sets
+    return replace(plan, layers=layers)
+
+
+def _sweep(
+    run: Run, plan: SweepPlan, *, device: str, data_dir: Path | str | None, note: Callable[[str], None] | None
+) -> Sweep:
+    """One run's sweep: read, or measured and kept beside the run."""
+    asked = plan.keywords(run.model())
+    path = run.path / f"sweep-{sweep_id(**asked)}.csv"
+    if not path.exists():
+        if note is not None:
+            note(f"{run.name}: sweeping {' and '.join(plan.layers)} by {plan.criterion}")
+        prune(run, **asked, device=device, data_dir=data_dir).save(run.path)
+    return Sweep.read(path)
 
 
 def draw_study(result: StudyResult) -> list[Path]:
@@ -231,11 +163,13 @@ def draw_study(result: StudyResult) -> list[Path]:
         "curves",
     )
     held_out = arms[0].finished[0].summary["held_out"]
-    title = f"{study.title}: pruned by {study.criterion}"
-    groups = {arm.label: arm.sweeps for arm in arms}
-    files += save(sweep_figure(groups, title=title, held_out=held_out), result.folder, "sweep")
+    for number, plan in enumerate(study.sweeps):
+        title = f"{study.title}: pruned by {plan.name}"
+        groups = {arm.label: arm.sweeps[number] for arm in arms}
+        name = "sweep" if number == 0 else f"sweep-{number + 1}"
+        files += save(sweep_figure(groups, title=title, held_out=held_out), result.folder, name)
     model = arms[0].finished[0].model()
-    layers = find_layers(model, ",".join(study.layers))
+    layers = find_layers(model, ",".join(dict.fromkeys(",".join(plan.layers) for plan in study.sweeps)))
     for name, layer in layers.items():
         if layer.is_convolution:
             panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm in arms]

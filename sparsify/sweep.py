@@ -70,10 +70,17 @@ class Sweep:
     def id(self) -> str:
         """The `sweep_id` of what was asked."""
         first = self.rows[0]
-        draws = 1 + max(row.draw for row in self.rows)
-        asked = (first.criterion, first.grain, first.scope, self.layer_sets, self.ratios)
-        also = {"controls": bool(self.controls), "finetune_epochs": first.finetune_epochs}
-        return sweep_id(*asked, draws, recalibrate_bn=self.recalibrated, **also)
+        return sweep_id(
+            layers=self.layer_sets,
+            ratios=self.ratios,
+            criterion=first.criterion,
+            grain=first.grain,
+            scope=first.scope,
+            draws=1 + max(row.draw for row in self.rows),
+            controls=bool(self.controls),
+            recalibrate_bn=self.recalibrated,
+            finetune_epochs=first.finetune_epochs,
+        )
 
     @property
     def criterion(self) -> str:
@@ -148,19 +155,21 @@ class Sweep:
 
 
 def sweep_id(
-    criterion: str,
-    grain: str,
-    scope: str,
-    layer_sets: Sequence[str],
-    ratios: Sequence[float],
-    draws: int,
     *,
-    recalibrate_bn: bool = False,
+    layers: Sequence[str],
+    ratios: Sequence[float],
+    criterion: str = "magnitude",
+    grain: str = "auto",
+    scope: str = "layer",
+    reverse: bool = False,
+    draws: int = 1,
     controls: bool = False,
+    recalibrate_bn: bool = False,
     finetune_epochs: int = 0,
 ) -> str:
-    """8 hex digits of what a sweep is asked."""
-    asked = [criterion, grain, scope, list(layer_sets), [float(ratio) for ratio in ratios], draws]
+    """8 hex digits of what `prune` is asked, by the same keywords; `layers` are the sets by their layers' names."""
+    name = criterion + "-reversed" * reverse
+    asked = [name, grain, scope, list(layers), [float(ratio) for ratio in ratios], draws]
     asked += ["recalibrate-bn"] * recalibrate_bn + ["controls"] * controls
     asked += [f"finetune-{finetune_epochs}"] * bool(finetune_epochs)
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]

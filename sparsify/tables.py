@@ -81,24 +81,25 @@ def agreement_tables(agreements: Sequence[Agreement], *, title: str) -> list[Tab
 def study_tables(result: StudyResult) -> list[Table]:
     """Training, then accuracy against sparsity: a table a set of layers, another where BatchNorm is recalibrated."""
     tables = [training_table(result)]
-    for layers in result.study.layers:
-        tables.append(study_table(result, layers))
-        if any(sweep.recalibrated for arm in result.arms for sweep in arm.sweeps):
-            tables.append(study_table(result, layers, recalibrated=True))
+    for number, plan in enumerate(result.study.sweeps):
+        for layers in plan.layers:
+            tables.append(study_table(result, layers, sweep=number))
+            if any(sweep.recalibrated for arm in result.arms for sweep in arm.sweeps[number]):
+                tables.append(study_table(result, layers, sweep=number, recalibrated=True))
     return tables
 
 
-def study_table(result: StudyResult, layers: str, *, recalibrated: bool = False) -> Table:
-    """Accuracy against sparsity of one set of layers: one row a ratio, one column an arm."""
-    study = result.study
-    what = f"{_held_out(result.arms)} accuracy (%) with {layers.replace(',', ' and ')} pruned by {study.criterion}"
+def study_table(result: StudyResult, layers: str, *, sweep: int = 0, recalibrated: bool = False) -> Table:
+    """Accuracy against sparsity of one set of layers in one sweep of the study: one row a ratio, one column an arm."""
+    study, plan = result.study, result.study.sweeps[sweep]
+    what = f"{_held_out(result.arms)} accuracy (%) with {layers.replace(',', ' and ')} pruned by {plan.name}"
     what += ", BatchNorm recalibrated on training images" * recalibrated
     table = Table(title=f"{study.title}: {what}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("removed", justify="right")
     for arm in result.arms:
         table.add_column(arm.label, justify="right")
-    measured = [[sweep for sweep in arm.sweeps if sweep.recalibrated or not recalibrated] for arm in result.arms]
-    for ratio in study.ratios:
+    measured = [[one for one in arm.sweeps[sweep] if one.recalibrated or not recalibrated] for arm in result.arms]
+    for ratio in plan.ratios:
         cells = [percent([s.accuracy(layers, ratio, recalibrated=recalibrated) for s in arm]) for arm in measured]
         table.add_row(f"{100 * ratio:.10g}%", *cells)
     table.add_row("n", *(str(len(arm)) for arm in measured))
@@ -220,7 +221,8 @@ def study_csv(result: StudyResult) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("arm", "run", "seed", *(field.name for field in dataclasses.fields(SweepRow))))
     for arm in result.arms:
-        for run, sweep in zip(arm.finished, arm.sweeps, strict=True):
-            for row in sweep.rows:
-                writer.writerow((arm.label, run.name, run.config.seed, *dataclasses.astuple(row)))
+        for sweeps in arm.sweeps:
+            for run, sweep in zip(arm.finished, sweeps, strict=True):
+                for row in sweep.rows:
+                    writer.writerow((arm.label, run.name, run.config.seed, *dataclasses.astuple(row)))
     return buffer.getvalue()

@@ -60,7 +60,7 @@ def tickets(
     for selection in chosen[:2]:  # without the reversed order
         drops = selection.drops(ratio)
         mask, _ = structure.remove([Cut(layer, layer.grain(grain), drops[name]) for name, layer in found.items()])
-        identity = sweep_id(selection.name, grain, "layer", list(found), [ratio], 1)
+        identity = sweep_id(layers=list(found), ratios=[ratio], criterion=selection.name, grain=grain)
         path = save_mask(run.output(Path(runs_dir)) / f"mask-{identity}.safetensors", mask)
         config = dataclasses.replace(run.config, mask=str(path))
         trained = train(config, device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)

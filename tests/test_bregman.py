@@ -179,6 +179,15 @@ def test_without_a_threshold_shrink_changes_nothing_and_filters_of_zeros_stay():
     assert shrink(z, 0.0, "weight").tolist() == z.tolist()
 
 
+def test_a_threshold_that_is_a_tensor_is_the_same_threshold():
+    z = torch.tensor([[3.0, 4.0], [-0.3, 0.4], [0.0, -0.0]])
+    for penalty in ("filter", "weight"):
+        for threshold in (0.0, 0.4, 1.0):
+            found = shrink(z, torch.tensor(threshold), penalty)
+            torch.testing.assert_close(found, shrink(z, threshold, penalty), rtol=0, atol=0)
+    assert shrink(torch.tensor([math.nan]), torch.tensor(1.0)).isnan().all()
+
+
 def compare(
     shipped: type[PenalizedOptimizer],
     *,

@@ -303,7 +303,9 @@ def test_controls_are_rows_of_the_same_sweep_with_identical_counts(scope, tmp_pa
     assert sweep.accuracy("conv1", 0.5) == plain.accuracy("conv1", 0.5)
     assert [row.draw for row in sweep.points("conv1", 0.5, "random")] == [0, 1, 2, 3, 4]
     assert Sweep.read(sweep.save(tmp_path)) == sweep
-    assert sweep.id == sweep_id("magnitude", "neuron", scope, plain.layer_sets, [0.3, 0.5], 5, controls=True)
+    assert sweep.id == sweep_id(
+        layers=plain.layer_sets, ratios=[0.3, 0.5], grain="neuron", scope=scope, draws=5, controls=True
+    )
     assert len({sweep.id, plain.id, prune(subject(), controls=True, draws=2, **options).id}) == 3
 
 
@@ -587,28 +589,40 @@ def test_the_columns_are_those_of_the_design(sweep, tmp_path):
         assert [row["layers"] for row in csv.DictReader(file)] == [row.layers for row in sweep.rows]
 
 
-ASKED = ("magnitude", "auto", "layer", ["conv3", "conv3,fc1"], [0, 0.5], 1)
+ASKED = {"layers": ["conv3", "conv3,fc1"], "ratios": [0, 0.5]}
 
 
 def test_the_id_of_a_sweep_does_not_change_from_release_to_release():
     """A changed id orphans every sweep on people's disks."""
-    assert sweep_id(*ASKED) == "113ccfd1"
+    assert sweep_id(**ASKED) == "113ccfd1"
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
-    [(0, "l1"), (1, "weight"), (2, "global"), (3, ["conv3"]), (3, ["conv3,fc1", "conv3"]), (4, [0, 0.6]), (5, 2)],
+    "changed",
+    [
+        {"criterion": "l1"},
+        {"reverse": True},
+        {"grain": "weight"},
+        {"scope": "global"},
+        {"layers": ["conv3"]},
+        {"layers": ["conv3,fc1", "conv3"]},
+        {"ratios": [0, 0.6]},
+        {"draws": 2},
+        {"controls": True},
+        {"recalibrate_bn": True},
+        {"finetune_epochs": 1},
+    ],
+    ids=str,
 )
-def test_the_id_depends_on_everything_that_is_asked(place, value):
-    assert sweep_id(*ASKED[:place], value, *ASKED[place + 1 :]) != sweep_id(*ASKED)
+def test_the_id_depends_on_everything_that_is_asked(changed):
+    assert sweep_id(**{**ASKED, **changed}) != sweep_id(**ASKED)
 
 
 def test_the_id_is_that_of_what_was_asked_and_not_of_what_came_out(sweep):
-    assert sweep.id == sweep_id(
-        "magnitude", "neuron", "layer", ["conv1,fc1", "conv1,conv2,fc1,fc2"], [0.0, 0.1, 1.0], 1
-    )
+    sets = ["conv1,fc1", "conv1,conv2,fc1,fc2"]
+    assert sweep.id == sweep_id(layers=sets, ratios=[0.0, 0.1, 1.0], grain="neuron")
     drawn = prune(subject(), layers="fc1", ratios="0.5", criterion="random", draws=3)
-    assert drawn.id == sweep_id("random", "auto", "layer", ["fc1"], [0.5], 3)
+    assert drawn.id == sweep_id(layers=["fc1"], ratios=[0.5], criterion="random", draws=3)
     worse = Sweep(tuple(dataclasses.replace(row, correct=0, accuracy=0.0) for row in sweep.rows), sweep.ledger)
     assert worse.id == sweep.id
 

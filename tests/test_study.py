@@ -9,7 +9,8 @@ import torch
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
-from sparsify.study import built_in_studies, draw_study, filter_panel, load_study, run_study
+from sparsify.study import draw_study, filter_panel, run_study
+from sparsify.studyfile import built_in_studies, load_study
 from sparsify.tables import markdown, percent, study_csv, study_table, training_table
 from sparsify.training import train
 
@@ -51,8 +52,9 @@ def test_the_built_in_studies_are_valid_and_have_the_four_arms():
     for name in built_in_studies():
         study = load_study(name)
         assert [arm.label for arm in study.arms][:4] == ["sgd", "sgd-pull", "slbi", "slbi-adam"]
-        assert study.layers == ("conv3", "conv3,fc1")
-        assert study.ratios == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+        (sweep,) = study.sweeps
+        assert sweep.layers == ("conv3", "conv3,fc1")
+        assert sweep.ratios == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
@@ -75,7 +77,7 @@ def test_the_mnist_study_trains_the_defaults_of_each_optimizer():
 
 
 def test_a_study_trains_every_arm_and_seed_and_leaves_out_what_diverged(tiny):
-    assert [(arm.label, len(arm.runs), len(arm.finished), len(arm.sweeps)) for arm in tiny.arms] == [
+    assert [(arm.label, len(arm.runs), len(arm.finished), len(arm.sweeps[0])) for arm in tiny.arms] == [
         ("sgd", 2, 2, 2),
         ("slbi", 2, 2, 2),
         ("exploding", 2, 0, 0),
@@ -91,7 +93,8 @@ def test_a_rerun_trains_and_sweeps_nothing(tiny):
 
 def test_a_glob_is_the_sweep_of_what_it_stands_for(tiny):
     calls = []
-    study = dataclasses.replace(tiny.study, layers=("conv[3]", "conv[3],fc*"))
+    (sweep,) = tiny.study.sweeps
+    study = dataclasses.replace(tiny.study, sweeps=(dataclasses.replace(sweep, layers=("conv[3]", "conv[3],fc*")),))
     again = run_study(study, runs_dir=tiny.folder.parent.parent, listener=calls.append, note=calls.append)
     assert calls == []
     assert again == tiny
@@ -109,7 +112,7 @@ def test_a_glob_that_differs_from_arm_to_arm_is_refused_before_anything_is_train
 
 def test_tables_say_mean_deviation_and_n(tiny):
     text = markdown(study_table(tiny, "conv3"))
-    sgd = tiny.arms[0].sweeps
+    (sgd,) = tiny.arms[0].sweeps
     assert percent([sweep.accuracy("conv3", 0.5) for sweep in sgd]) in text
     assert "| n " in text.replace("|       n ", "| n ")
     assert text.startswith("**Tiny: test accuracy (%) with conv3 pruned by magnitude**")
@@ -155,7 +158,15 @@ def test_every_figure_is_drawn_and_saved_as_png_and_svg(tiny):
         ("[[arms]]\nopt = 'sgd'\nmu = 3", "--mu 3 has no effect"),
         ("seeds = 3\n[[arms]]\nopt = 'sgd'", "seeds is 3"),
         ("", r"no \[\[arms\]\]"),
-        ("sweeps = 3\n[[arms]]\nopt = 'sgd'", "unknown key 'sweeps'; did you mean 'sweep'"),
+        ("sweeps = 3\n[[arms]]\nopt = 'sgd'", "sweeps must be tables"),
+        ("swep = 3\n[[arms]]\nopt = 'sgd'", "unknown key 'swep'; did you mean 'sweep'"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\n[[sweeps]]", r"it has both \[sweep\] and"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\ncontrols = 1", "controls is 1; it must be true or false"),
+        (
+            "[[arms]]\nopt = 'sgd'\n[sweep]\nfinetune_epochs = true",
+            "finetune_epochs is True; it must be a whole number",
+        ),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\nscope = 'world'", "unknown scope 'world'"),
         ("[[arms]]\nopt = 'sgd'\n[[arms]]\nopt = 'sgd'", "two arms are called 'sgd'"),
         ("[[arms]\n", "no TOML"),
         ("[[arms]]\nopt = 'sgd'\n[sweep]\nratios = '0:2:1'", "outside 0 to 1"),

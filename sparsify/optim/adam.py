@@ -40,7 +40,7 @@ def adam_step(
     grads: list[Tensor],
     states: list[dict[str, Any]],
     *,
-    lr: float,
+    lr: float | Tensor,
     betas: tuple[float, float],
     eps: float,
 ) -> None:

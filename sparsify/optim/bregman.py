@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsify.optim.adam import adam_step, check_adam, refuse_gaps
 from sparsify.optim.penalized import PenalizedOptimizer, threshold_of
-from sparsify.optim.selecting import check, check_momentum
+from sparsify.optim.selecting import Rate, add_scaled, check, check_momentum
 from sparsify.optim.structure import Penalty, penalty_of, shrink, subgradient
 
 
@@ -25,12 +25,12 @@ class BregmanOptimizer(PenalizedOptimizer):
         check("delta", {**self.defaults, **param_group}["delta"])
         super().add_param_group(param_group)
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: float) -> None:
+    def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: Rate) -> None:
         """Move the targets by −rate·direction, in place; gradients and state are those of the parameters."""
         raise NotImplementedError
 
     def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        rate, delta = float(group["lr"]), group["delta"]
+        rate, delta = group["lr"], group["delta"]
         inside = [(p, penalty) for p in params if (penalty := penalty_of(p, group["penalty"]))]
         if inside:
             duals = [self._dual(group, p, penalty) for p, penalty in inside]
@@ -83,17 +83,17 @@ class LinBreg(BregmanOptimizer):
         check_momentum(momentum)
         super().__init__(params, lr, {"momentum": momentum, "strength": strength, "delta": delta, "penalty": penalty})
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: float) -> None:
+    def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: Rate) -> None:
         grads, momentum = [p.grad for p in params], group["momentum"]
         if not momentum:
-            torch._foreach_add_(targets, grads, alpha=-rate)
+            add_scaled(targets, grads, -rate)
             return
         for p in params:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         buffers = [self.state[p]["momentum_buffer"] for p in params]
         torch._foreach_mul_(buffers, momentum)
-        torch._foreach_add_(buffers, grads, alpha=(1 - momentum) * rate)
+        add_scaled(buffers, grads, (1 - momentum) * rate)
         torch._foreach_sub_(targets, buffers)
 
 
@@ -132,6 +132,6 @@ class AdaBreg(BregmanOptimizer):
         super().add_param_group(param_group)
         refuse_gaps(self.param_groups[-1]["params"], "AdaBreg")
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: float) -> None:
+    def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: Rate) -> None:
         grads, states = [p.grad for p in params], [self.state[p] for p in params]
         adam_step(targets, grads, states, lr=rate, betas=group["betas"], eps=group["eps"])

@@ -31,6 +31,6 @@ class PenalizedOptimizer(SelectingOptimizer):
         return filter_norms(parameter) if penalty == "filter" else parameter.abs()
 
 
-def threshold_of(parameter: Tensor, strength: float, penalty: Penalty) -> float:
+def threshold_of(parameter: Tensor, strength: float | Tensor, penalty: Penalty) -> float | Tensor:
     """λ·√n_i: from which norm on the prox of J keeps a grain."""
     return strength * math.sqrt(grain_size(parameter, penalty))

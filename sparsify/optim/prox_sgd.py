@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsify.optim.penalized import PenalizedOptimizer, threshold_of
-from sparsify.optim.selecting import check_momentum
+from sparsify.optim.selecting import add_scaled, check_momentum
 from sparsify.optim.structure import penalty_of, shrink
 
 
@@ -43,7 +43,7 @@ class ProxSGD(PenalizedOptimizer):
         super().__init__(params, lr, {"momentum": momentum, "strength": strength, "penalty": penalty})
 
     def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        rate, momentum = float(group["lr"]), group["momentum"]
+        rate, momentum = group["lr"], group["momentum"]
         velocities = [p.grad for p in params]
         if momentum:
             for p in params:
@@ -53,7 +53,7 @@ class ProxSGD(PenalizedOptimizer):
             torch._foreach_mul_(buffers, momentum)
             torch._foreach_add_(buffers, velocities)
             velocities = buffers
-        torch._foreach_add_(params, velocities, alpha=-rate)
+        add_scaled(params, velocities, -rate)
         strength = rate / (1 - momentum) * group["strength"]
         for p in params:
             penalty = penalty_of(p, group["penalty"])

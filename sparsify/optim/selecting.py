@@ -13,6 +13,9 @@ from torch.optim import Optimizer
 from sparsify.errors import SparsifyError
 from sparsify.optim.structure import Penalty, penalty_of
 
+Rate = float | Tensor
+"""A learning rate, or a multiple of one."""
+
 CACHED = 2**18
 """Numbers of one tensor that a CPU's cache should hold together with what a step needs beside them."""
 
@@ -46,6 +49,18 @@ def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
         size += p.numel()
     if batch:
         yield batch
+
+
+def add_scaled(tensors: list[Tensor], others: list[Tensor], rate: Rate) -> None:
+    """tensors += rate·others, in place.
+
+    A rate that is a tensor stays on its device: in a CUDA graph it is read at each replay, where a number would be
+    that of the capture.
+    """
+    if isinstance(rate, Tensor):
+        torch._foreach_add_(tensors, torch._foreach_mul(others, rate))
+    else:
+        torch._foreach_add_(tensors, others, alpha=rate)
 
 
 class SelectingOptimizer(Optimizer):

@@ -51,5 +51,5 @@ class SLBIAdam(SplitOptimizer):
         refuse_gaps(self.param_groups[-1]["params"], "SLBIAdam")
 
     def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        rate = float(group["lr"]) * group["kappa"]
+        rate = group["lr"] * group["kappa"]
         adam_step(params, grads, [self.state[p] for p in params], lr=rate, betas=group["betas"], eps=group["eps"])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsify.optim.selecting import SelectingOptimizer, check
+from sparsify.optim.selecting import SelectingOptimizer, add_scaled, check
 from sparsify.optim.structure import filter_norms, penalty_of, residual, shrink, support
 
 
@@ -33,9 +33,9 @@ class SplitOptimizer(SelectingOptimizer):
         weights, zs, residuals = self._couple(group, params)
         self._descend(group, params, [p.grad for p in params])
         if weights:
-            rate = float(group["lr"]) * group["path_scale"] / group["mu"]
-            torch._foreach_add_(zs, residuals, alpha=rate)
-            torch._foreach_add_(weights, residuals, alpha=-rate * group["kappa"])
+            rate = group["lr"] * group["path_scale"] / group["mu"]
+            add_scaled(zs, residuals, rate)
+            add_scaled(weights, residuals, -rate * group["kappa"])
 
     def _couple(self, group: dict[str, Any], params: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """W, Z and W − Γ of every structured parameter of a group, before any of them moves."""

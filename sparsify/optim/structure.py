@@ -32,21 +32,24 @@ def filter_norms(weight: Tensor, *, keepdim: bool = False) -> Tensor:
     return torch.linalg.vector_norm(filters, dim=tuple(range(1, weight.ndim)), keepdim=keepdim)
 
 
-def shrink_factor(z: Tensor, threshold: float) -> Tensor:
+def shrink_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
     """max(0, 1 − λ/‖Z_i‖₂) per output filter, shaped (n, 1, …) to multiply Z; 0 where ‖Z_i‖ is 0."""
     norms = filter_norms(z, keepdim=True)
     # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
-    least = max(threshold, torch.finfo(z.dtype).tiny)
+    tiny = torch.finfo(z.dtype).tiny
+    least = threshold.clamp(min=tiny) if isinstance(threshold, Tensor) else max(threshold, tiny)
     return shrink(norms, threshold).div_(norms.clamp_(min=least))
 
 
-def shrink(z: Tensor, threshold: float, penalty: Penalty = "weight") -> Tensor:
-    """prox of λ times the penalty at Z.
+def shrink(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> Tensor:
+    """prox of λ times the penalty at Z; a λ that is a tensor of no dimension stays on its device.
 
     "weight": sign(z)·max(0, |z| − λ) (soft threshold). "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂) per output filter.
     """
     if penalty == "filter":
         return z * shrink_factor(z, threshold)
+    if isinstance(threshold, Tensor):
+        return torch.copysign((z.abs() - threshold).clamp_(min=0), z)
     return F.softshrink(z, threshold) if threshold < math.inf else torch.zeros_like(z)
 
 
