@@ -24,11 +24,11 @@ from sparsify.schedules import SCHEDULES
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-ADDED = ("augment", "mask", "mask_from")
+ADDED = ("augment", "mask", "mask_from", "strength", "delta", "density")
 """Fields that runs trained before lack; they had the default."""
 
 PRECISIONS = ("exact", "fast")
-OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale")
+OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale", "strength", "delta", "density")
 
 
 def _whole(_type: type, tokens: Sequence[Token]) -> int:
@@ -82,6 +82,16 @@ class Config:
     )
     path_scale: float | None = dataclasses.field(
         default=None, metadata=_option("path_scale", "rate of the path over the learning rate, α_p/α")
+    )
+    strength: float | None = dataclasses.field(
+        default=None, metadata=_option("strength", "λ, the strength of the penalty on filters and weights")
+    )
+    delta: float | None = dataclasses.field(
+        default=None, metadata=_option("delta", "δ of the elastic net: W = δ·prox(v), and moves at α·δ")
+    )
+    density: float | None = dataclasses.field(
+        default=None,
+        metadata=_option("density", "fraction of the filters and weights of each layer that do not start at 0"),
     )
     schedule: str = dataclasses.field(
         default="cosine", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
@@ -150,7 +160,9 @@ class Config:
             raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])
 
     def _resolve_options(self) -> None:
-        defaults = OPTIMIZERS[self.opt].defaults
+        defaults = dict(OPTIMIZERS[self.opt].defaults)
+        if self.init is not None and "density" in defaults:
+            defaults["density"] = 1.0
         for name in ("lr", *OPTIONS):
             value = getattr(self, name)
             if value is None:
@@ -162,11 +174,11 @@ class Config:
                     f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {_choices(takers)}"
                 )
             object.__setattr__(self, name, _number(name, value))
-        for name in ("lr", "kappa", "mu", "path_scale"):
+        for name in ("lr", "kappa", "mu", "path_scale", "delta"):
             value = getattr(self, name)
             if value is not None and not 1e-30 <= value <= 1e30:
                 raise SparsifyError(f"{_flag(name)} is {value:g}; it must be above 0, from 1e-30 to 1e30")
-        for name in ("momentum", "weight_decay"):
+        for name in ("momentum", "weight_decay", "strength"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e30:
                 raise SparsifyError(f"{_flag(name)} is {value:g}; it must be at least 0, and at most 1e30")
@@ -175,8 +187,19 @@ class Config:
                 f"--lr {self.lr:g}, --kappa {self.kappa:g}, --path-scale {self.path_scale:g} and --mu {self.mu:g} "
                 "together move the weights by what 32-bit numbers cannot hold"
             )
+        if self.delta is not None and not 1e-30 < self.lr * self.delta < 1e30:
+            raise SparsifyError(
+                f"--lr {self.lr:g} and --delta {self.delta:g} together move the weights by what 32-bit numbers cannot "
+                "hold"
+            )
         if self.momentum is not None and self.momentum >= 1:
             raise SparsifyError(f"--momentum is {self.momentum:g}; it must be below 1")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise SparsifyError(f"--density is {self.density:g}; it must be a fraction above 0 and at most 1")
+        if self.density is not None and self.density < 1 and self.init is not None:
+            raise SparsifyError(
+                f"--density {self.density:g} has no effect with --init: the run's weights are taken as they are"
+            )
 
     def digest(self) -> str:
         """8 hex digits of the fields that differ from their defaults, together with NUMERICS."""

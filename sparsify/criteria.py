@@ -8,6 +8,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyError
+from sparsify.optim import OPTIMIZERS
 
 if TYPE_CHECKING:
     import torch
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PathState:
-    """What an SLBI run knows of one layer: entry steps (filters,) or (outputs, inputs); Γ and Z as the weight."""
+    """What a run knows of one layer: entry steps (filters,) or (outputs, inputs); Γ and Z as the weight, if any."""
 
     entry: Tensor
-    gamma: Tensor
-    z: Tensor
+    gamma: Tensor | None = None
+    z: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,20 @@ class Scored:
             return tensor.abs()
         return filter_norms(tensor) if order == 2 else tensor.flatten(1).norm(order, dim=1)
 
-    def require_path(self, criterion: str) -> PathState:
-        """The path. Raises SparsifyError if there is none."""
+    def require_entry(self) -> Tensor:
+        """The entry steps. Raises SparsifyError if there is no path."""
         if self.path is None:
-            needs = "the path of a run trained with slbi or slbi-adam, and this one has none for"
-            raise _refusal(criterion, f"{needs} {self.name}", without=("entry", "gamma"))
-        return self.path
+            selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
+            needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
+            raise _refusal("entry", needs, without=("gamma",))
+        return self.path.entry
+
+    def require_split(self) -> tuple[Tensor, Tensor]:
+        """Γ and Z. Raises SparsifyError if there are none."""
+        if self.path is None or self.path.gamma is None or self.path.z is None:
+            needs = f"Γ and Z of a run trained with slbi or slbi-adam; this one has none for {self.name}"
+            raise _refusal("gamma", needs, without=("entry",) if self.path is None else ())
+        return self.path.gamma, self.path.z
 
 
 def _refusal(criterion: str, needs: str, *, without: tuple[str, ...] = ()) -> SparsifyError:
@@ -90,11 +99,12 @@ def l1(layer: Scored) -> Tensor:
 
 
 def entry(layer: Scored) -> Tensor:
-    """DessiLBI's order: what entered supp(Γ) earlier stays longer; among equals, the norm.
+    """The path's order, as DessiLBI's: what first entered the support earlier stays longer; among equals, the norm.
 
-    A neuron enters with its first weight; a single weight of a convolution enters with its filter.
+    The first entry counts, also of a grain that has left the support since. A neuron enters with its first weight; a
+    single weight of a convolution enters with its filter.
     """
-    steps = layer.require_path("entry").entry
+    steps = layer.require_entry()
     if layer.grain == "neuron":
         steps = steps.flatten(1).amin(1)
     elif layer.grain == "weight" and steps.shape != layer.weight.shape:
@@ -104,8 +114,8 @@ def entry(layer: Scored) -> Tensor:
 
 def gamma(layer: Scored) -> Tensor:
     """‖Γ_i‖, then ‖Z_i‖: most of Γ ties at 0."""
-    path = layer.require_path("gamma")
-    return lexicographic(layer.norms(path.gamma), layer.norms(path.z))
+    gamma, z = layer.require_split()
+    return lexicographic(layer.norms(gamma), layer.norms(z))
 
 
 def bn_scale(layer: Scored) -> Tensor:

@@ -84,14 +84,16 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
 
 def _path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
     path, zs = run.inclusion_path, run.z
-    if path is None or zs is None:
+    if path is None:
         return None
     states = {}
     for name, parameter in model.named_parameters():
-        if name in zs:
-            gamma = run.config.kappa * shrink(zs[name], 1.0, penalty_of(parameter, "auto"))
-            entry = torch.from_numpy(path.entry[name])
-            states[name] = PathState(*(t.to(parameter.device) for t in (entry, gamma, zs[name])))
+        if name in path.entry:
+            known = {"entry": torch.from_numpy(path.entry[name])}
+            if zs is not None:
+                gamma = run.config.kappa * shrink(zs[name], 1.0, penalty_of(parameter, "auto"))
+                known |= {"gamma": gamma, "z": zs[name]}
+            states[name] = PathState(**{key: tensor.to(parameter.device) for key, tensor in known.items()})
     return states
 
 

@@ -14,7 +14,6 @@ from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.config import sanitise
 from sparsify.errors import SparsifyWarning
 from sparsify.layers import find_layers
-from sparsify.optim.structure import support
 from sparsify.parallel import train_all
 from sparsify.planning import Plan, Planner, Selected, sweep_path
 from sparsify.pruning import prune
@@ -159,13 +158,13 @@ def draw_study(result: StudyResult) -> list[Path]:
 def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
     """One run's filters of the layer of that module name.
 
-    Marked are the filters that magnitude removes at `ratio`; without one, those of an SLBI run that are not selected.
+    Marked are the filters that magnitude removes at `ratio`; without one, those that the run has not selected.
     """
     weight = run.model().get_submodule(layer).weight
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
         return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {ratio:.0%}")
-    z = run.z
-    if z is None or weight.ndim < 3:
+    inside = run.support(f"{layer}.weight")
+    if inside is None or weight.ndim < 3:
         return FilterPanel(title, weight)
-    return FilterPanel(title, weight, ~support(z[f"{layer}.weight"], 1.0, "filter"), "not selected")
+    return FilterPanel(title, weight, ~inside, "not selected")

@@ -206,9 +206,9 @@ class _Training:
         self.rates = config.lr * factors
         self.recorder: PathRecorder | None = None
         self.times: np.ndarray | None = None
-        if OPTIMIZERS[config.opt].selects:
-            assert isinstance(self.optimizer, SplitOptimizer)
-            self.times = path_times(self.rates * config.path_scale / config.mu)
+        path = OPTIMIZERS[config.opt].path
+        if path is not None:
+            self.times = path_times(path(self.rates, config))
             self.recorder = PathRecorder(self.model, self.optimizer, self.total)
         self.iteration = Iteration(
             self.model, self.optimizer, data, AUGMENTATIONS[config.augment], config.precision, self.recorder
@@ -286,8 +286,8 @@ class _Training:
             self.recorder.note(step)
 
     def _predict(self) -> None:
-        if self.times is None:
-            return
+        if self.times is None or not isinstance(self.optimizer, SplitOptimizer):
+            return  # without a coupling to the weights their norms do not say when they enter
         time_ = self.times[-1]
         late = [name for name, part in predict_entry(self.model, self.optimizer, time_).items() if part == 0]
         if late:
@@ -335,9 +335,13 @@ class _Training:
         if self.recorder is not None:
             path = self.recorder.path(self.times, last["step"])
             path.save(run.path / "path.npz")
+            files.append("path.npz")
             parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
-            write_tensors(run.path / "z.safetensors", {n: self.optimizer.state[p]["z"] for n, p in parameters.items()})
-            files += ["path.npz", "z.safetensors"]
+            states = {name: self.optimizer.state[p] for name, p in parameters.items()}
+            zs = {name: state["z"] for name, state in states.items() if "z" in state}
+            if zs:
+                write_tensors(run.path / "z.safetensors", zs)
+                files.append("z.safetensors")
             for name, p in parameters.items():
                 inside = self.optimizer.support(p)
                 support[name] = {"in": int(inside.sum()), "of": inside.numel()}

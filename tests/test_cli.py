@@ -186,23 +186,37 @@ def test_every_field_of_config_is_a_flag_of_train_with_a_help_text(flag, sparsif
     assert len(line.split(flag)[1].strip(" │").split()) > 1, "no help"
 
 
-def test_every_field_of_config_reaches_the_run(runs, sparsify):
-    parent = run_of(runs, "sgd").name
+REACHING = {
+    "sgd-pull": {"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5},
+    "linbreg": {"momentum": 0.5, "strength": 0.02, "delta": 2.0, "density": 0.5},
+}
+
+
+def test_every_option_is_tried():
+    assert {name for options in REACHING.values() for name in options} == set(OPTIONS)
+
+
+@pytest.mark.parametrize("opt", REACHING)
+def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
+    parent = None if "density" in REACHING[opt] else run_of(runs, "sgd").name
     values = {
-        **{"model": "lenet", "data": "digits", "opt": "sgd-pull", "epochs": 2, "batch_size": 512, "lr": 0.01},
-        **{"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5, "val": 0.25},
+        **{"model": "lenet", "data": "digits", "opt": opt, "epochs": 2, "batch_size": 512, "lr": 0.01, "val": 0.25},
         **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
+        **dict.fromkeys(OPTIONS),
+        **REACHING[opt],
         "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
         "mask_from": 1,
     }
     assert set(values) == {field.name for field in dataclasses.fields(Config)}
-    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
+    given = {name: value for name, value in values.items() if value is not None}
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
     assert sparsify(f"train {flags} --device cpu").code == 0
-    (folder,) = runs.glob("lenet-digits-sgd-pull-s4-*")
+    (folder,) = runs.glob(f"lenet-digits-{opt}-s4-*")
     found = json.loads((folder / "config.json").read_text())
-    assert found.pop("init").startswith(values.pop("init"))
+    init = found.pop("init")
+    assert init == parent or init.startswith(parent)
     assert re.fullmatch(r"runs/a\.safetensors@[0-9a-f]{8}", found.pop("mask"))
-    values.pop("mask")
+    del values["init"], values["mask"]
     assert found == values
 
 
@@ -248,6 +262,11 @@ TRAIN = {
     "momentum of 1": ("--momentum 1", "--momentum", "1"),
     "negative momentum": ("--momentum -0.9", "--momentum", "-0.9"),
     "negative weight decay": ("--weight-decay -1", "--weight-decay", "-1"),
+    "density of 0": ("--opt linbreg --density 0", "--density", "0"),
+    "density above 1": ("--opt adabreg --density 1.5", "--density", "1.5"),
+    "density of another run's weights": (f"{QUICK} --opt linbreg --density 0.5 --init x", "--density 0.5", "--init"),
+    "negative strength": ("--opt prox-sgd --strength -1", "--strength", "-1"),
+    "delta of 0": ("--opt linbreg --delta 0", "--delta", "0"),
     "no epochs": ("--epochs 0", "--epochs", "0"),
     "negative epochs": ("--epochs -1", "--epochs", "-1"),
     "a half epoch": ("--epochs 1.5", "--epochs", "1.5"),

@@ -20,7 +20,7 @@ from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import Evaluation
 from sparsify.mask import apply_mask
-from sparsify.pruning import Subject, make_mask, prune, subject_of
+from sparsify.pruning import Subject, cuts_of, make_mask, prune, subject_of
 from sparsify.runs import Run
 from sparsify.sweep import LedgerRow, Sweep, list_sweeps, sweep_id
 
@@ -498,7 +498,7 @@ def test_the_listener_hears_of_every_point():
         ({"criterion": "taylor"}, "criterion 'taylor' needs gradients on training images with labels"),
         ({"criterion": "bn-scale"}, "criterion 'bn-scale' needs a normalisation with a scale behind conv1"),
         ({"criterion": "entry"}, "criterion 'entry' needs the path of a run"),
-        ({"criterion": "gamma"}, "criterion 'gamma' needs the path of a run"),
+        ({"criterion": "gamma"}, "criterion 'gamma' needs Γ and Z of a run"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_measured(options, message):
@@ -784,8 +784,25 @@ def test_a_run_with_validation_images_is_measured_on_those(tmp_path):
     (row,) = prune(held, layers="conv1", ratios=[0], device="cpu").rows
     assert row.count == 144 != len(load_dataset("digits").test)
     assert row.accuracy == held.summary["accuracy"]
-    with pytest.raises(SparsifyError, match="needs the path of a run trained with slbi or slbi-adam"):
+    with pytest.raises(SparsifyError, match="needs Γ and Z of a run trained with slbi or slbi-adam"):
         prune(held, layers="conv1", ratios=[0], criterion="gamma", device="cpu")
+
+
+def test_a_run_whose_weights_are_sparse_is_pruned_in_the_order_of_its_path(tmp_path):
+    config = Config(opt="linbreg", data="digits", epochs=3, batch_size=32)
+    trained = train(config, runs_dir=tmp_path, device="cpu")
+    state = subject_of(trained, device="cpu").path["conv3.weight"]
+    assert state.entry.tolist() == trained.inclusion_path.entry["conv3.weight"].tolist()
+    assert state.gamma is None
+    never = int(state.entry.isinf().sum())
+    assert 0 < never < 120
+    subject = subject_of(trained, device="cpu")
+    example = subject.normalise(subject.split.images[:1])
+    (cut,) = cuts_of(subject, example, layers="conv3", ratio=never / 120, criterion="entry")
+    assert torch.equal(cut.drop, state.entry.isinf())
+    assert not subject.model.conv3.weight[cut.drop].any()
+    with pytest.raises(SparsifyError, match="criterion 'gamma' needs Γ and Z of a run"):
+        prune(trained, layers="conv3", ratios=[0], criterion="gamma", device="cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

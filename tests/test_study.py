@@ -5,12 +5,14 @@ import dataclasses
 import io
 
 import pytest
+import torch
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
-from sparsify.study import draw_study, run_study
+from sparsify.study import draw_study, filter_panel, run_study
 from sparsify.studyfile import built_in_studies, load_study
 from sparsify.tables import markdown, percent, study_csv, study_table, training_table
+from sparsify.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = """
@@ -139,6 +141,15 @@ def test_the_csv_has_one_row_for_each_point(tiny):
     assert len(rows) == 2 * 2 * 2 * 3
     assert {row["arm"] for row in rows} == {"sgd", "slbi"}
     assert all(float(row["accuracy"]) == int(row["correct"]) / int(row["count"]) for row in rows)
+
+
+@pytest.mark.parametrize("opt", ["slbi", "linbreg"])
+def test_the_filters_that_a_run_has_not_selected_are_marked(opt, tmp_path):
+    run = train(Config(opt=opt, data="digits", epochs=3, batch_size=32), runs_dir=tmp_path)
+    panel = filter_panel(run, "conv3")
+    assert torch.equal(panel.marked, ~run.support("conv3.weight"))
+    assert int(panel.marked.sum()) == 120 - run.summary["support"]["conv3.weight"]["in"] > 0
+    assert panel.mark == "not selected"
 
 
 def test_every_figure_is_drawn_and_saved_as_png_and_svg(tiny):

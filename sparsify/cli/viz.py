@@ -87,7 +87,7 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
 
 @app.command(name="path")
 def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir: RunsDir = Path("runs")) -> int:
-    """‖Γ‖ and ‖W‖ of a layer's grains over the path of an SLBI run (the newest that has one)."""
+    """‖Γ‖ and ‖W‖ of a layer's grains over the path of a run (the newest that has one)."""
     from sparsify.layers import find_layer
     from sparsify.runs import finished_runs
     from sparsify.viz.curves import path_figure

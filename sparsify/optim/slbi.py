@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsify.errors import SparsifyError
-from sparsify.optim.split import SplitOptimizer, _check, add_scaled
+from sparsify.optim.selecting import add_scaled, check, check_momentum
+from sparsify.optim.split import SplitOptimizer
 
 
 class SLBI(SplitOptimizer):
@@ -43,10 +43,8 @@ class SLBI(SplitOptimizer):
         threshold: float = 1.0,
         penalty: str | None = "auto",
     ) -> None:
-        _check("momentum", momentum, strict=False)
-        _check("weight_decay", weight_decay, strict=False)
-        if not (momentum < 1 and 0 <= dampening <= 1):
-            raise SparsifyError(f"momentum is {momentum} and dampening {dampening}; they must lie in [0, 1) and [0, 1]")
+        check_momentum(momentum, dampening)
+        check("weight_decay", weight_decay, strict=False)
         options = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         split = {
             "kappa": kappa,

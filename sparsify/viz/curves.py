@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -22,20 +23,26 @@ from sparsify.viz.style import COLOURS, GREY, MARKERS, RC, figure
 Rows = Sequence[Mapping[str, float | None]]
 
 
-def _looks(label: str, index: int) -> dict[str, object]:
-    """Colour and marker: an optimizer has the same ones in every figure, other labels one that comes after."""
-    names = list(OPTIMIZERS)
-    index = names.index(label) if label in names else max(index, len(names))
-    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 3.5}
+Looks = dict[str, object]
 
 
-def _band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, like: str, index: int, **looks: object) -> None:
-    """The mean of the rows of `values` and, from two rows on, a band of one sample standard deviation.
+def _looks(labels: Sequence[str]) -> dict[str, Looks]:
+    """Colour and marker of each label: an optimizer has the same ones in every figure, other labels what is left."""
+    own = {name: index for index, name in enumerate(OPTIMIZERS)}
+    taken = {own[label] for label in labels if label in own}
+    free = (index for index in itertools.count() if index not in taken)
+    looks = {}
+    for label in labels:
+        turn, index = divmod(own[label] if label in own else next(free), len(COLOURS))
+        marker = MARKERS[(index + turn) % len(MARKERS)]  # a colour that comes twice has another marker
+        looks[label] = {"color": COLOURS[index], "marker": marker, "markersize": 3.5}
+    return looks
 
-    Colour and marker are those of the label `like`, unless `looks` says otherwise.
-    """
+
+def _band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, looks: Looks) -> None:
+    """The mean of the rows of `values` and, from two rows on, a band of one sample standard deviation."""
     mean = values.mean(0)
-    looks = {"linewidth": 1.4, **_looks(like, index), **looks}
+    looks = {"linewidth": 1.4, **looks}
     axis.plot(x, mean, label=f"{label} (n = {len(values)})", **looks)
     if len(values) > 1:
         deviation = values.std(0, ddof=1)
@@ -52,15 +59,16 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
     with mpl.rc_context(RC):
         drawing = figure(9.2, 3.6)
         left, right = drawing.subplots(1, 2)
-        for index, (label, runs) in enumerate(groups.items()):
+        looks = _looks(list(groups))
+        for label, runs in groups.items():
             length = min(len(rows) for rows in runs)
             epochs = np.array([row["epoch"] for row in runs[0][:length]])
             held_out = "val" if runs[0][0]["val_accuracy"] is not None else "test"
             for axis, what, factor in ((left, "loss", 1), (right, "accuracy", 100)):
                 test = factor * np.array([[row[f"{held_out}_{what}"] for row in rows[:length]] for rows in runs])
                 training = factor * np.array([[row[f"train_{what}"] for row in rows[:length]] for rows in runs])
-                _band(axis, epochs, test, label, label, index)
-                axis.plot(epochs, training.mean(0), color=_looks(label, index)["color"], linewidth=0.9, linestyle="--")
+                _band(axis, epochs, test, label, looks[label])
+                axis.plot(epochs, training.mean(0), color=looks[label]["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
         last = [100 * rows[-1][f"{held_out}_accuracy"] for runs in groups.values() for rows in runs]
@@ -87,16 +95,17 @@ def sweep_figure(groups: Mapping[str, Sequence[Sweep]], *, title: str, held_out:
     with mpl.rc_context(RC):
         drawing = figure(4.4 * len(first.layer_sets) + 0.4, 3.6)
         axes = drawing.subplots(1, len(first.layer_sets), squeeze=False, sharey=True)[0]
+        looks = _looks(list(groups))
         for axis, layers in zip(axes, first.layer_sets, strict=True):
             percents = 100 * np.array(first.ratios)
-            for index, (label, sweeps) in enumerate(groups.items()):
+            for label, sweeps in groups.items():
                 values = 100 * np.array([[s.accuracy(layers, ratio) for ratio in first.ratios] for s in sweeps])
-                _band(axis, percents, values, label, label, index)
+                _band(axis, percents, values, label, looks[label])
                 for style, control in zip(_CONTROL_STYLES, first.controls, strict=False):
                     points = [[s.points(layers, ratio, control) for ratio in first.ratios] for s in sweeps]
                     drawn = [[row.accuracy for row in draw] for one in points for draw in zip(*one, strict=True)]
-                    looks = {"linestyle": style, "linewidth": 0.9, "marker": ""}
-                    _band(axis, percents, 100 * np.array(drawn), f"{label}, {control}", label, index, **looks)
+                    thin = {**looks[label], "linestyle": style, "linewidth": 0.9, "marker": ""}
+                    _band(axis, percents, 100 * np.array(drawn), f"{label}, {control}", thin)
             names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
             how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
             axis.set(xlabel=f"removed from {' and '.join(names)}{how} (%)", title=" + ".join(names))
@@ -123,48 +132,62 @@ def _error_scale(axis: Axes) -> None:
 def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
     """‖Γ‖ and ‖W‖ against path time, in the manner of a lasso path; grains that entered are coloured by when.
 
-    For a layer whose grains are single weights: the share of them in the support, and the norms of the whole layer.
+    ‖W‖ alone where W is its own sparse copy. For a layer whose grains are single weights: the share of them that have
+    entered the support, and the norms of the whole layer.
     """
     if parameter not in path.entry:
         raise SparsifyError(f"no path of {parameter}; there is one of: {', '.join(path.entry)}")
+    entry = path.entry[parameter]
+    norms = {"Γ": path.gamma_norm[parameter], "W": path.weight_norm[parameter]}
+    time = "path time T = Σ α/μ"
+    if np.array_equal(norms["Γ"], norms["W"]):
+        del norms["Γ"]
+        time = "path time T = Σ α"
     with mpl.rc_context(RC):
-        drawing = figure(9.2, 3.7)
-        axes = drawing.subplots(1, 2)
-        entry = path.entry[parameter]
-        entered = np.isfinite(entry)
+        drawing = figure(9.2 if entry.ndim > 1 or len(norms) > 1 else 5.6, 3.7)
         if entry.ndim == 1:
-            _filter_paths(drawing, axes, path, parameter, entry, entered)
+            axes = _filter_paths(drawing, path, entry, norms)
         else:
-            _weight_paths(axes, path, parameter, entry)
-        grains = "filters" if entry.ndim == 1 else "weights"
+            axes = _weight_paths(drawing, path, entry, norms)
+        for axis in axes:
+            axis.set(xlabel=time, ylim=(0, None))
+        grains, entered = "filters" if entry.ndim == 1 else "weights", np.isfinite(entry)
         drawing.suptitle(f"{title}: {entered.sum()} of {entered.size} {grains} entered the support", fontsize=10.5)
         return drawing
 
 
+_TITLES = {"Γ": "Γ: exactly 0 until the filter enters", "W": "W: what never entered is grey"}
+
+
 def _filter_paths(
-    drawing: Figure, axes: np.ndarray, path: InclusionPath, parameter: str, entry: np.ndarray, entered: np.ndarray
-) -> None:
+    drawing: Figure, path: InclusionPath, entry: np.ndarray, norms: Mapping[str, np.ndarray]
+) -> list[Axes]:
+    entered = np.isfinite(entry)
     when = np.interp(np.where(entered, entry, 0), path.steps, path.time)
     scale = Normalize(0, when[entered].max() if entered.any() else 1)
     colours = mpl.colormaps["viridis"]
-    for axis, norms, name in ((axes[0], path.gamma_norm, "‖Γᵢ‖"), (axes[1], path.weight_norm, "‖Wᵢ‖")):
-        lines = [np.column_stack([path.time, norms[parameter][:, grain]]) for grain in range(len(entry))]
+    axes = list(drawing.subplots(1, len(norms), squeeze=False)[0])
+    for axis, (name, values) in zip(axes, norms.items(), strict=True):
+        lines = [np.column_stack([path.time, values[:, grain]]) for grain in range(len(entry))]
         for keep, colour, width in ((~entered, GREY, 0.6), (entered, None, 0.9)):
             chosen = [line for line, wanted in zip(lines, keep, strict=True) if wanted]
             shades = colour if colour else colours(scale(when[entered]))
             axis.add_collection(LineCollection(chosen, colors=shades, linewidths=width, alpha=0.9))
         axis.autoscale()
-        axis.set(xlabel="path time T = Σ α/μ", ylabel=f"{name} of each filter", ylim=(0, None))
-    axes[0].set_title("Γ: exactly 0 until the filter enters")
-    axes[1].set_title("W: what never entered is grey")
-    drawing.colorbar(ScalarMappable(scale, colours), ax=list(axes), label="entered at path time", pad=0.015)
+        axis.set(ylabel=f"‖{name}ᵢ‖ of each filter", title=_TITLES[name])
+    drawing.colorbar(ScalarMappable(scale, colours), ax=axes, label="entered at path time", pad=0.015)
+    return axes
 
 
-def _weight_paths(axes: np.ndarray, path: InclusionPath, parameter: str, entry: np.ndarray) -> None:
+def _weight_paths(
+    drawing: Figure, path: InclusionPath, entry: np.ndarray, norms: Mapping[str, np.ndarray]
+) -> list[Axes]:
+    axes = list(drawing.subplots(1, 2))
     share = [100 * (entry <= step).mean() for step in path.steps]
     axes[0].plot(path.time, share, color=COLOURS[0])
-    axes[0].set(xlabel="path time T = Σ α/μ", ylabel="weights that have entered (%)", title="Support", ylim=(0, None))
-    for index, (norms, name) in enumerate(((path.gamma_norm, "‖Γ‖"), (path.weight_norm, "‖W‖"))):
-        axes[1].plot(path.time, norms[parameter][:, 0], color=COLOURS[index], label=name)
-    axes[1].set(xlabel="path time T = Σ α/μ", ylabel="norm of the layer", title="Norms", ylim=(0, None))
+    axes[0].set(ylabel="weights that have entered (%)", title="Support")
+    for index, (name, values) in enumerate(norms.items()):
+        axes[1].plot(path.time, values[:, 0], color=COLOURS[index], label=f"‖{name}‖")
+    axes[1].set(ylabel="norm of the layer", title="Norms")
     axes[1].legend()
+    return axes
