@@ -6,10 +6,13 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
+    "AdaBreg": "sparsify.optim.bregman",
     "Config": "sparsify.config",
     "Evaluation": "sparsify.evaluation",
     "InclusionPath": "sparsify.inclusion",
+    "LinBreg": "sparsify.optim.bregman",
     "Mask": "sparsify.mask",
+    "ProxSGD": "sparsify.optim.prox_sgd",
     "Run": "sparsify.runs",
     "SLBI": "sparsify.optim.slbi",
     "SLBIAdam": "sparsify.optim.slbi_adam",

@@ -31,7 +31,7 @@ def smallest_filters(weight: Tensor, ratio: float) -> Tensor:
 
 
 def support_shares(runs: Sequence[Run]) -> dict[str, float]:
-    """The mean share of each layer's grains in supp(Γ) over runs of one kind; empty if they have no path."""
+    """The mean share of each layer's grains in the support over runs of one kind; empty if they have no path."""
     shares: dict[str, list[float]] = {}
     for run in runs:
         for name, counts in run.summary["support"].items():

@@ -17,18 +17,18 @@ from cyclopts import Parameter, Token
 
 from sparsify.data import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
-from sparsify.nets import NETS
+from sparsify.nets import NAMES, is_network
 from sparsify.optim import OPTIMIZERS
 from sparsify.schedules import SCHEDULES
 
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-ADDED = ("augment", "mask")
+ADDED = ("augment", "mask", "mask_from", "strength", "delta", "density")
 """Fields that runs trained before lack; they had the default."""
 
 PRECISIONS = ("exact", "fast")
-OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale")
+OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale", "strength", "delta", "density")
 
 
 def _whole(_type: type, tokens: Sequence[Token]) -> int:
@@ -59,7 +59,7 @@ class Config:
     An option left at None takes the optimizer's default; one that the optimizer ignores is refused.
     """
 
-    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NETS)}"})
+    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NAMES)}"})
     data: str = dataclasses.field(
         default="auto",
         metadata={
@@ -83,6 +83,16 @@ class Config:
     path_scale: float | None = dataclasses.field(
         default=None, metadata=_option("path_scale", "rate of the path over the learning rate, α_p/α")
     )
+    strength: float | None = dataclasses.field(
+        default=None, metadata=_option("strength", "λ, the strength of the penalty on filters and weights")
+    )
+    delta: float | None = dataclasses.field(
+        default=None, metadata=_option("delta", "δ of the elastic net: W = δ·prox(v), and moves at α·δ")
+    )
+    density: float | None = dataclasses.field(
+        default=None,
+        metadata=_option("density", "fraction of the filters and weights of each layer that do not start at 0"),
+    )
     schedule: str = dataclasses.field(
         default="cosine", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
     )
@@ -98,14 +108,16 @@ class Config:
     mask: str | None = dataclasses.field(
         default=None, metadata={"help": "train under this mask, a file of `ticket`: what it removes stays 0"}
     )
+    mask_from: Whole = dataclasses.field(default=0, metadata={"help": "epochs trained before the mask applies"})
     precision: str = dataclasses.field(
         default="exact",
         metadata={"help": "exact (float32, deterministic) or fast (bfloat16 where it is safe)"},
     )
 
     def __post_init__(self) -> None:
+        if not is_network(self.model):
+            raise unknown("network", self.model, NAMES)
         for kind, name, choices in (
-            ("network", self.model, NETS),
             ("optimizer", self.opt, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
             ("augmentation", self.augment, AUGMENTATIONS),
@@ -119,12 +131,21 @@ class Config:
             raise SparsifyError(f"--mask is {self.mask!r}; it must be the file of a mask")
         self._resolve_data()
         self._resolve_options()
-        for name, low, high in (("epochs", 1, 10**6), ("batch_size", 1, 2**31 - 1), ("seed", 0, 2**63 - 1)):
+        for name, low, high in (
+            ("epochs", 1, 10**6),
+            ("batch_size", 1, 2**31 - 1),
+            ("mask_from", 0, 10**6),
+            ("seed", 0, 2**63 - 1),
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise SparsifyError(f"{_flag(name)} is {value}; it must be a whole number of at least {low}")
             if value > high:
                 raise SparsifyError(f"{_flag(name)} is {value}; it must be at most {high}")
+        if self.mask_from and self.mask is None:
+            raise SparsifyError(f"--mask-from {self.mask_from} has no effect without --mask")
+        if self.mask_from >= self.epochs:
+            raise SparsifyError(f"--mask-from is {self.mask_from}; it must be below --epochs {self.epochs}")
         if not 0 <= _number("val", self.val) < 1:
             raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
         object.__setattr__(self, "val", _number("val", self.val))
@@ -139,7 +160,9 @@ class Config:
             raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])
 
     def _resolve_options(self) -> None:
-        defaults = OPTIMIZERS[self.opt].defaults
+        defaults = dict(OPTIMIZERS[self.opt].defaults)
+        if self.init is not None and "density" in defaults:
+            defaults["density"] = 1.0
         for name in ("lr", *OPTIONS):
             value = getattr(self, name)
             if value is None:
@@ -151,11 +174,11 @@ class Config:
                     f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {_choices(takers)}"
                 )
             object.__setattr__(self, name, _number(name, value))
-        for name in ("lr", "kappa", "mu", "path_scale"):
+        for name in ("lr", "kappa", "mu", "path_scale", "delta"):
             value = getattr(self, name)
             if value is not None and not 1e-30 <= value <= 1e30:
                 raise SparsifyError(f"{_flag(name)} is {value:g}; it must be above 0, from 1e-30 to 1e30")
-        for name in ("momentum", "weight_decay"):
+        for name in ("momentum", "weight_decay", "strength"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e30:
                 raise SparsifyError(f"{_flag(name)} is {value:g}; it must be at least 0, and at most 1e30")
@@ -164,8 +187,19 @@ class Config:
                 f"--lr {self.lr:g}, --kappa {self.kappa:g}, --path-scale {self.path_scale:g} and --mu {self.mu:g} "
                 "together move the weights by what 32-bit numbers cannot hold"
             )
+        if self.delta is not None and not 1e-30 < self.lr * self.delta < 1e30:
+            raise SparsifyError(
+                f"--lr {self.lr:g} and --delta {self.delta:g} together move the weights by what 32-bit numbers cannot "
+                "hold"
+            )
         if self.momentum is not None and self.momentum >= 1:
             raise SparsifyError(f"--momentum is {self.momentum:g}; it must be below 1")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise SparsifyError(f"--density is {self.density:g}; it must be a fraction above 0 and at most 1")
+        if self.density is not None and self.density < 1 and self.init is not None:
+            raise SparsifyError(
+                f"--density {self.density:g} has no effect with --init: the run's weights are taken as they are"
+            )
 
     def digest(self) -> str:
         """8 hex digits of the fields that differ from their defaults, together with NUMERICS."""

@@ -36,6 +36,14 @@ class Cut:
     drop: Tensor
 
 
+def removed_grains(mask: Mask, layer: Layer, grain: str = "auto") -> Tensor:
+    """Which grains a mask removes, whatever took them along: bool, (outputs,) or the weight's shape, True is gone."""
+    if layer.parameter not in mask:
+        mask = {layer.parameter: torch.ones_like(layer.weight, dtype=torch.bool)}
+    keep = mask[layer.parameter]
+    return ~(keep if layer.grain(grain) == "weight" else keep.flatten(1).any(1))
+
+
 class Member(NamedTuple):
     """What removing outputs of a layer takes from one module: its outputs (channels of a normalisation), or its inputs.
 
@@ -105,6 +113,12 @@ class Structure:
             if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
                 return module.weight.detach()[index]
         return None
+
+    def coupled(self, layer: Layer) -> list[str]:
+        """The layers whose outputs are combined with those of this one, itself among them, in the network's order."""
+        outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
+        together = {member.module for member in self.group(layer, outputs) if member.output_side}
+        return [other.name for other in prunable_layers(self._model) if other.module in together]
 
     def _warn_of_norm(self, module: nn.Module) -> None:
         across = isinstance(module, nn.LayerNorm) or (
@@ -211,14 +225,16 @@ class Structure:
         if self._graph is None:
             required = {p: p.requires_grad for p in self._model.parameters()}
             try:
-                with _tracing(), evaluating(self._model), torch.enable_grad():
+                with evaluating(self._model), torch.enable_grad():
                     for p in required:
                         p.requires_grad_(True)  # the graph is read off autograd's
-                    self._model(self._example)  # if this fails, it does so without Torch-Pruning's hooks
+                    with _tracing():
+                        self._model(self._example)  # if this fails, it does so without Torch-Pruning's hooks
                     # by itself Torch-Pruning would first try the images of a batch as separate arguments
-                    self._graph = tp.DependencyGraph().build_dependency(
-                        self._model, self._example, forward_fn=lambda model, inputs: model(inputs), verbose=False
-                    )
+                    with _tracing("followed by Torch-Pruning, so that only single weights can go"):
+                        self._graph = tp.DependencyGraph().build_dependency(
+                            self._model, self._example, forward_fn=lambda model, inputs: model(inputs), verbose=False
+                        )
             finally:
                 for p, value in required.items():
                     p.requires_grad_(value)
@@ -239,11 +255,11 @@ def _refusal(layer: Layer, reason: str) -> SparsifyError:
 
 
 @contextlib.contextmanager
-def _tracing() -> Iterator[None]:
+def _tracing(what: str = "traced") -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever the network's own forward raises
-        raise SparsifyError(f"the network cannot be traced: {type(error).__name__}: {error}") from error
+    except Exception as error:  # whatever the network's own forward, or Torch-Pruning, raises
+        raise SparsifyError(f"the network cannot be {what}: {type(error).__name__}: {error}") from error
 
 
 @torch.inference_mode()

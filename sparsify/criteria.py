@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyError
+from sparsify.optim import OPTIMIZERS
 
 if TYPE_CHECKING:
     import torch
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PathState:
-    """What an SLBI run knows of one layer: entry steps (filters,) or (outputs, inputs); Γ and Z as the weight."""
+    """What a run knows of one layer: entry steps (filters,) or (outputs, inputs); Γ and Z as the weight, if any."""
 
     entry: Tensor
-    gamma: Tensor
-    z: Tensor
+    gamma: Tensor | None = None
+    z: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Scored:
     path: PathState | None = None
     scale: Callable[[], Tensor | None] = lambda: None  # of the normalisation behind the layer, (outputs,)
     gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
+    left: Tensor | EllipsisType = ...  # which grains are not gone yet; all
 
     def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
         """The L`order` norm of each grain of `tensor`: (outputs,), or |tensor| where the grain is a single weight."""
@@ -42,12 +45,20 @@ class Scored:
             return tensor.abs()
         return filter_norms(tensor) if order == 2 else tensor.flatten(1).norm(order, dim=1)
 
-    def require_path(self, criterion: str) -> PathState:
-        """The path. Raises SparsifyError if there is none."""
+    def require_entry(self) -> Tensor:
+        """The entry steps. Raises SparsifyError if there is no path."""
         if self.path is None:
-            needs = "the path of a run trained with slbi or slbi-adam, and this one has none for"
-            raise _refusal(criterion, f"{needs} {self.name}", without=("entry", "gamma"))
-        return self.path
+            selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
+            needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
+            raise _refusal("entry", needs, without=("gamma",))
+        return self.path.entry
+
+    def require_split(self) -> tuple[Tensor, Tensor]:
+        """Γ and Z. Raises SparsifyError if there are none."""
+        if self.path is None or self.path.gamma is None or self.path.z is None:
+            needs = f"Γ and Z of a run trained with slbi or slbi-adam; this one has none for {self.name}"
+            raise _refusal("gamma", needs, without=("entry",) if self.path is None else ())
+        return self.path.gamma, self.path.z
 
 
 def _refusal(criterion: str, needs: str, *, without: tuple[str, ...] = ()) -> SparsifyError:
@@ -88,11 +99,12 @@ def l1(layer: Scored) -> Tensor:
 
 
 def entry(layer: Scored) -> Tensor:
-    """DessiLBI's order: what entered supp(Γ) earlier stays longer; among equals, the norm.
+    """The path's order, as DessiLBI's: what first entered the support earlier stays longer; among equals, the norm.
 
-    A neuron enters with its first weight; a single weight of a convolution enters with its filter.
+    The first entry counts, also of a grain that has left the support since. A neuron enters with its first weight; a
+    single weight of a convolution enters with its filter.
     """
-    steps = layer.require_path("entry").entry
+    steps = layer.require_entry()
     if layer.grain == "neuron":
         steps = steps.flatten(1).amin(1)
     elif layer.grain == "weight" and steps.shape != layer.weight.shape:
@@ -102,8 +114,8 @@ def entry(layer: Scored) -> Tensor:
 
 def gamma(layer: Scored) -> Tensor:
     """‖Γ_i‖, then ‖Z_i‖: most of Γ ties at 0."""
-    path = layer.require_path("gamma")
-    return lexicographic(layer.norms(path.gamma), layer.norms(path.z))
+    gamma, z = layer.require_split()
+    return lexicographic(layer.norms(gamma), layer.norms(z))
 
 
 def bn_scale(layer: Scored) -> Tensor:
@@ -134,20 +146,22 @@ def taylor(layer: Scored) -> Tensor:
 
 
 def fpgm(layer: Scored) -> Tensor:
-    """Σ_j ‖W_i − W_j‖₂ over the layer's other grains (He et al. 2019): what is nearest to their median goes first."""
+    """Σ_j ‖W_i − W_j‖₂ over the layer's grains that are left (He et al. 2019): the nearest to their median go first."""
     import torch
 
     if layer.grain != "weight":
         rows = layer.weight.flatten(1)
         # not by matrix products, by which equal filters are not exactly 0 apart
-        return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+        return torch.cdist(rows, rows[layer.left], compute_mode="donot_use_mm_for_euclid_dist").sum(1)
     # Σ_j |w_i − w_j| without n² distances: the k-th smallest exceeds k weights, itself among them, and n − k exceed it
-    values, order = _wide(layer.weight.flatten()).sort(stable=True)
+    values, order = _wide(layer.weight[layer.left].flatten()).sort(stable=True)
     above, total = values.cumsum(0), values.sum()
     rank = torch.arange(1, len(values) + 1, device=values.device)
     distances = torch.empty_like(values)
     distances[order] = (2 * rank - len(values)) * values + total - 2 * above
-    return distances.view(layer.weight.shape)
+    scores = torch.zeros(layer.weight.shape, dtype=values.dtype, device=values.device)
+    scores[layer.left] = distances.view_as(scores[layer.left])
+    return scores
 
 
 def lamp(layer: Scored) -> Tensor:

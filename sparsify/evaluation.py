@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from sparsify.data.dataset import Split
 from sparsify.devices import exactly
+from sparsify.errors import SparsifyError
+
+RECALIBRATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,29 @@ def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [m for m in model.modules() if isinstance(m, kind) and m.track_running_stats]
 
 
+def require_batches(model: nn.Module, image: Tensor, images: int, batch_size: int, flag: str) -> None:
+    """Raise SparsifyError if one of `images` is left over for a batch of its own, and a BatchNorm has no use for it.
+
+    It cannot train on a single image whose channels have shrunk to a pixel each. `image` is one, (1, …), normalised.
+    """
+    if (images - 1) % batch_size or not batch_norms(model):
+        return
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            copy.deepcopy(model).train()(image)
+    except ValueError as error:
+        raise SparsifyError(
+            f"{flag}: batches of {batch_size} leave 1 of {images} images over, too few for BatchNorm ({error})"
+        ) from error
+
+
 @contextlib.contextmanager
 def recalibrated(
     model: nn.Module,
     images: Tensor,
     normalise: Callable[[Tensor], Tensor] = Tensor.float,
     *,
-    batch_size: int = 500,
+    batch_size: int = RECALIBRATION_BATCH,
     precision: str = "exact",
 ) -> Iterator[nn.Module]:
     """The network with the statistics of its BatchNorm layers re-estimated on `images`: the mean over the batches.

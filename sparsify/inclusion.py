@@ -1,4 +1,4 @@
-"""The inclusion path: when each grain entered supp(Γ), and ‖Γ‖ and ‖W‖ over training."""
+"""The inclusion path: when each grain entered the support, and ‖Γ‖ and ‖W‖ over training."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
 from sparsify.files import write_bytes
+from sparsify.optim.selecting import SelectingOptimizer
 from sparsify.optim.split import SplitOptimizer
 from sparsify.optim.structure import filter_norms
 
@@ -25,7 +26,7 @@ def record_steps(total: int, records: int = RECORDS) -> np.ndarray:
 
 
 def path_times(rates: np.ndarray) -> np.ndarray:
-    """Path time after 0, 1, …, n steps, T = Σ α_p/μ, from the n steps' rates α_p/μ."""
+    """Path time T after 0, 1, …, n steps, from that of each of the n steps: α_p/μ of the SLBI family, else α."""
     return np.concatenate([[0.0], np.cumsum(rates)])
 
 
@@ -49,8 +50,10 @@ def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> d
 class InclusionPath:
     """One trained run's path. `entry[p]`: step at which each grain entered, inf if never, (filters,) or weight's shape.
 
-    `gamma_norm[p]`, `weight_norm[p]`: (records, filters), or (records, 1) for the layer as a whole where the grains
-    are single weights. `steps` and `time` (T = Σ α_p/μ) are those of the records.
+    A grain enters when its sparse copy first is not 0: step 0 if it starts so, and once only if it leaves and comes
+    back. `gamma_norm[p]`, `weight_norm[p]`: (records, filters), or (records, 1) for the layer as a whole where the
+    grains are single weights; Γ is W itself where the optimizer keeps no other sparse copy (linbreg, adabreg,
+    prox-sgd). `steps` and `time` (T = Σ α_p/μ of the SLBI family, else Σ α) are those of the records.
     """
 
     steps: np.ndarray
@@ -88,21 +91,16 @@ class InclusionPath:
 
 
 class PathRecorder:
-    """Watches an optimizer of the SLBI family while it trains; everything stays on the parameters' device."""
+    """Watches an optimizer that selects while it trains; everything stays on the parameters' device."""
 
-    def __init__(self, model: nn.Module, optimizer: SplitOptimizer, total_steps: int) -> None:
+    def __init__(self, model: nn.Module, optimizer: SelectingOptimizer, total_steps: int) -> None:
         names = {id(p): name for name, p in model.named_parameters()}
         self._optimizer = optimizer
-        self._watched = [
-            (names[id(p)], p, optimizer.penalty(p) == "filter", group)
-            for group in optimizer.param_groups
-            for p in group["params"]
-            if optimizer.penalty(p)
-        ]
+        self._watched = [(names[id(p)], p, optimizer.penalty(p) == "filter") for p in optimizer.structured()]
         self._steps = record_steps(total_steps)
         self._row = {int(step): row for row, step in enumerate(self._steps)}
         self.tensors: dict[str, Tensor] = {}
-        for name, p, filters, _ in self._watched:
+        for name, p, filters in self._watched:
             shape = (len(p),) if filters else p.shape
             self.tensors[f"entry/{name}"] = torch.full(shape, math.inf, device=p.device)
             for kind in ("gamma_norm", "weight_norm"):
@@ -110,22 +108,29 @@ class PathRecorder:
                 self.tensors[f"{kind}/{name}"] = torch.zeros(len(self._steps), width, device=p.device)
         self.record(0)
 
-    @torch.no_grad()
     def record(self, step: int) -> None:
-        """Note which grains are in the support after `step` steps, and the norms if this step is one of the records."""
+        """Note what there is to note after `step` steps."""
+        self.enter(step)
+        self.note(step)
+
+    @torch.no_grad()
+    def enter(self, step: float | Tensor) -> None:
+        """Note which grains are in the support after `step` steps; what entered before stays. Waits for no device."""
+        for name, p, _ in self._watched:
+            entry = self.tensors[f"entry/{name}"]
+            entry.masked_fill_(self._optimizer.support(p) & (entry > step), step)
+
+    @torch.no_grad()
+    def note(self, step: int) -> None:
+        """Note the norms, if this step is one of the records."""
         row = self._row.get(step)
-        for name, p, filters, group in self._watched:
-            z = self._optimizer.state[p].get("z")
-            if z is not None:
-                size = filter_norms(z) if filters else z.abs()
-                entry = self.tensors[f"entry/{name}"]
-                entry.masked_fill_((size > group["threshold"]) & (entry > step), step)  # what entered before stays
-                if row is not None:
-                    gamma = group["kappa"] * (size - group["threshold"]).clamp_(min=0)  # the norm of each grain of Γ
-                    self.tensors[f"gamma_norm/{name}"][row] = gamma if filters else torch.linalg.vector_norm(gamma)
-            if row is not None:
-                norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
-                self.tensors[f"weight_norm/{name}"][row] = norms
+        if row is None:
+            return
+        for name, p, filters in self._watched:
+            sizes = self._optimizer.sizes(p)
+            self.tensors[f"gamma_norm/{name}"][row] = sizes if filters else torch.linalg.vector_norm(sizes)
+            norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
+            self.tensors[f"weight_norm/{name}"][row] = norms
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` held when it was saved."""

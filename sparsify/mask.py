@@ -23,12 +23,14 @@ def removed_count(ratio: float, count: int) -> int:
     return round(ratio * count)
 
 
-def lowest(scores: Tensor, count: int, *, reverse: bool = False) -> Tensor:
+def lowest(scores: Tensor, count: int, *, reverse: bool = False, first: Tensor | None = None) -> Tensor:
     """Which `count` grains go: the lowest scores, or with `reverse` the highest; ties broken by index.
 
-    Bool, of the shape of `scores`.
+    Before any score counts `first`, whole numbers: those with the highest go first. Bool, of the shape of `scores`.
     """
     order = scores.flatten().argsort(stable=True, descending=reverse)
+    if first is not None:
+        order = order[first.flatten()[order].argsort(stable=True, descending=True)]
     drop = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     drop[order[:count]] = True
     return drop.view(scores.shape)

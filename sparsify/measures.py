@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sparsify.study import StudyResult, SweepPlan
+from sparsify.arms import SweepPlan
+from sparsify.study import StudyResult
 from sparsify.sweep import Sweep
 
 

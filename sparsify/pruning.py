@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,29 +17,23 @@ from sparsify.data import load_dataset
 from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
-from sparsify.evaluation import batch_norms, evaluate, recalibrated
-from sparsify.finetuning import Recipe, finetune
+from sparsify.evaluation import RECALIBRATION_BATCH, batch_norms, require_batches
+from sparsify.finetuning import Recipe
+from sparsify.iterative import cuts_in_rounds, restored
 from sparsify.layers import GRAINS, Layer, find_layers, find_sets
-from sparsify.mask import Mask, masked
-from sparsify.onepass import predict_masked
+from sparsify.mask import Mask
+from sparsify.measuring import Listener, Point, measure
 from sparsify.optim.structure import penalty_of, shrink
-from sparsify.outcomes import Outcomes
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
 from sparsify.scoring import scorer, selections
 from sparsify.seeds import permutation
 from sparsify.selection import SCOPES, Selection
-from sparsify.sweep import LedgerRow, Sweep, SweepRow
+from sparsify.sweep import Sweep
 
 RATIOS = "0:0.6:0.1"
 SAMPLE = 5000
 CONTROL_DRAWS = 5
-
-Listener = Callable[[int, int], None]
-"""Called with the number of points that are done and that there are, first with 0 when all input is checked.
-
-A point that is measured again with BatchNorm's statistics re-estimated counts as two.
-"""
 
 
 @dataclass(frozen=True)
@@ -92,14 +84,16 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
 
 def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
     path, zs = run.inclusion_path, run.z
-    if path is None or zs is None:
+    if path is None:
         return None
     states = {}
     for name, parameter in model.named_parameters():
-        if name in zs:
-            gamma = run.config.kappa * shrink(zs[name], 1.0, penalty_of(parameter, "auto"))
-            entry = torch.from_numpy(path.entry[name])
-            states[name] = PathState(*(t.to(parameter.device) for t in (entry, gamma, zs[name])))
+        if name in path.entry:
+            known = {"entry": torch.from_numpy(path.entry[name])}
+            if zs is not None:
+                gamma = run.config.kappa * shrink(zs[name], 1.0, penalty_of(parameter, "auto"))
+                known |= {"gamma": gamma, "z": zs[name]}
+            states[name] = PathState(**{key: tensor.to(parameter.device) for key, tensor in known.items()})
     return states
 
 
@@ -113,15 +107,16 @@ def make_mask(
     grain: str = "auto",
     scope: str = "layer",
     reverse: bool = False,
+    rounds: int = 1,
 ) -> Mask:
     """The mask of one point: round(ratio·n) grains go in each of `layers`, the lowest scores first, ties by index.
 
     `example` is one normalised input with a batch dimension. Ratio 0 keeps everything. `scope` and `reverse` are those
-    of `Selection`.
+    of `Selection`, `rounds` is that of `prune`.
     """
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
-    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse}
-    return Structure(model, example).remove(cuts_of(subject, example, **how))[0]
+    how = {"criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse, "rounds": rounds}
+    return Structure(model, example).remove(cuts_of(subject, example, layers=layers, ratio=ratio, **how))[0]
 
 
 def cuts_of(
@@ -134,19 +129,17 @@ def cuts_of(
     grain: str = "auto",
     scope: str = "layer",
     reverse: bool = False,
+    rounds: int = 1,
 ) -> list[Cut]:
     """What one point removes from each of `layers`; as for `make_mask`, with the subject's path and seed."""
     (ratio,) = parse_ratios(ratio)
     found = find_layers(subject.model, layers, subject.name)
     check_scope(scope, [found], grain)
+    check_rounds(rounds)
     structure = Structure(subject.model, example)
     selection = Selection(criterion, scorer(subject, structure, grain)(found, criterion), scope, reverse)
-    return _cuts(found, selection, ratio, grain)
-
-
-def _cuts(layers: Mapping[str, Layer], selection: Selection, ratio: float, grain: str) -> list[Cut]:
-    drops = selection.drops(ratio)
-    return [Cut(layer, layer.grain(grain), drops[name]) for name, layer in layers.items()]
+    with restored(subject.model):
+        return cuts_in_rounds(subject, structure, found, selection, ratio, grain=grain, rounds=rounds)
 
 
 def check_scope(scope: str, sets: Iterable[Mapping[str, Layer]], grain: str) -> None:
@@ -158,6 +151,15 @@ def check_scope(scope: str, sets: Iterable[Mapping[str, Layer]], grain: str) -> 
         if len(kinds) > 1:
             reason = f"--scope global compares whole filters of {','.join(layers)} with single weights"
             warnings.warn(f"{reason}; --grain neuron or weight makes them alike", SparsifyWarning, stacklevel=3)
+
+
+def check_rounds(rounds: int, controls: bool = False, scope: str = "layer") -> None:
+    """Raise SparsifyError for fewer than one round, and where controls could not know how many grains go in each."""
+    if rounds < 1:
+        raise SparsifyError(f"--rounds is {rounds}; it must be a whole number of at least 1")
+    if rounds > 1 and controls and scope == "global":
+        reason = "how many grains of a layer go in a round is not known to the controls"
+        raise SparsifyError(f"--controls with --rounds {rounds} and --scope global: {reason}; take --scope layer")
 
 
 def check_draws(draws: int | None, criterion: str, controls: bool) -> int:
@@ -185,6 +187,7 @@ def prune(
     draws: int | None = None,
     recalibrate_bn: bool = False,
     finetune_epochs: int = 0,
+    rounds: int = 1,
     device: str = "auto",
     data_dir: Path | str | None = None,
     listener: Listener | None = None,
@@ -195,16 +198,17 @@ def prune(
     was. `scope` and `reverse` are those of `Selection`. `controls` adds to each set, with as many grains of each layer,
     "random" and the reversed order of the criterion. `draws` repeats "random": once, or five times as a control.
     `recalibrate_bn` also measures each point with BatchNorm's statistics re-estimated on 5,000 training images,
-    `finetune_epochs` after that many epochs of training on under its mask (`Recipe`). Raises SparsifyError for unknown
-    layers, criteria, grains and scopes, for ratios outside 0 to 1, and for a criterion that needs a path, gradients or
-    a normalisation where there is none.
+    `finetune_epochs` after that many epochs of training on under its mask (`Recipe`). `rounds`: the grains of a point
+    go in so many (`cuts_in_rounds`), with that many epochs after each; its accuracy is that after the last round,
+    before the epochs that follow it. Raises SparsifyError for unknown layers, criteria, grains and scopes, for ratios
+    outside 0 to 1, and for a criterion that needs a path, gradients or a normalisation where there is none.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
     if grain not in GRAINS:
         raise unknown("grain", grain, GRAINS)
     draws = check_draws(draws, criterion, controls)
-    points = parse_ratios(ratios)
+    parsed = parse_ratios(ratios)
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
     found = find_sets(subject.model, layers, subject.name)
     check_scope(scope, found.values(), grain)
@@ -215,64 +219,20 @@ def prune(
         raise SparsifyError(f"{flag}: {subject.name} comes without training images")
     if finetune_epochs < 0:
         raise SparsifyError(f"--finetune is {finetune_epochs}; it must be a whole number of at least 0")
-    structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
+    check_rounds(rounds, controls, scope)
+    image = subject.normalise(subject.split.images[:1])
+    if recalibrate_bn:
+        require_batches(subject.model, image, len(subject.sample), RECALIBRATION_BATCH, "--recalibrate-bn")
+    if finetune_epochs:
+        require_batches(subject.model, image, len(subject.training), Recipe.batch_size, "--finetune")
+    structure = Structure(subject.model, image)
     scores = scorer(subject, structure, grain)
     tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
-    asked_points = [
-        (names, selection, ratio, _cuts(asked, selection, ratio, grain))
+    points = [
+        Point(names, asked, selection, ratio)
         for names, asked in found.items()
         for selection in selections(scores, asked, criterion, **tried)
-        for ratio in points
+        for ratio in parsed
     ]
-    _, whole = structure.remove([])
-    removed = [structure.remove(cuts) for *_, cuts in asked_points]
-    masks = [mask for mask, _ in removed]
-    images, how = subject.split.images, {"normalise": subject.normalise, "precision": subject.precision}
-    total = len(masks) * (1 + recalibrate_bn + bool(finetune_epochs))
-    recipe = Recipe(epochs=finetune_epochs)
-    heard = (lambda done: None) if listener is None else (lambda done: listener(done, total))
-    heard(0)
-    predictions = predict_masked(subject.model, images, masks, listener=lambda done, _: heard(done), **how)
-    outcomes = Outcomes.of(subject.split.labels.cpu().numpy(), predictions.cpu().numpy())
-    rows: list[SweepRow] = []
-    ledger: list[LedgerRow] = []
-    done = len(masks)
-    for (names, selection, ratio, cuts), (mask, cost), right in zip(asked_points, removed, outcomes.right, strict=True):
-        again = tuned = None
-        if recalibrate_bn:
-            # from the start, because each mask gives other statistics to the layers that it does not touch as well
-            with masked(subject.model, mask) as model, recalibrated(model, subject.sample.images, **how):
-                again = evaluate(model, subject.split, **how).accuracy
-            done += 1
-            heard(done)
-        if finetune_epochs:
-            network = copy.deepcopy(subject.model)
-            finetune(network, mask, subject.training, recipe=recipe, seed=subject.seed, **how)
-            tuned = evaluate(network, subject.split, **how).accuracy
-            done += 1
-            heard(done)
-        rows.append(
-            SweepRow(
-                criterion=selection.name,
-                grain=grain,
-                scope=scope,
-                layers=names,
-                ratio=ratio,
-                draw=selection.draw,
-                correct=int(right.sum()),
-                count=len(right),
-                accuracy=int(right.sum()) / len(right),
-                params=cost.params,
-                macs=cost.macs,
-                compression=whole.params / cost.params if cost.params else math.inf,
-                speedup=whole.macs / cost.macs if cost.macs else math.inf,
-                recalibrated_accuracy=again,
-                finetune_epochs=finetune_epochs,
-                finetuned_accuracy=tuned,
-            )
-        )
-        for name, cut in zip(found[names], cuts, strict=True):
-            gone, count = int(cut.drop.sum()), cut.drop.numel()
-            point = (selection.name, names, ratio, selection.draw)
-            ledger.append(LedgerRow(*point, name, cut.grain, gone, count))
-    return Sweep(tuple(rows), tuple(ledger), outcomes)
+    how = {"grain": grain, "rounds": rounds, "finetune_epochs": finetune_epochs, "recalibrate_bn": recalibrate_bn}
+    return measure(subject, structure, points, **how, listener=listener)

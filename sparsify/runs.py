@@ -25,8 +25,9 @@ from sparsify.config import ADDED, Config
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.files import write_bytes, write_text
 from sparsify.inclusion import InclusionPath
-from sparsify.nets import NETS
+from sparsify.nets import network
 from sparsify.optim import OPTIMIZERS
+from sparsify.optim.structure import support
 from sparsify.shrunk import is_shrunk, load_shrunk
 
 METRICS = (
@@ -115,7 +116,21 @@ class Run:
     @property
     def z(self) -> dict[str, Tensor] | None:
         """The final Z of each structured parameter, or None if the optimizer has none."""
-        return self.tensors("z.safetensors") if OPTIMIZERS[self.config.opt].selects else None
+        return self.tensors("z.safetensors") if "z.safetensors" in self.summary["sha256"] else None
+
+    def support(self, parameter: str) -> Tensor | None:
+        """Which grains of a parameter are in the support at the end, (filters,) or of the weight's shape.
+
+        Those with Γ ≠ 0, or W ≠ 0 where the optimizer has no Γ. None if it selects nothing, or not in this parameter.
+        """
+        path = self.inclusion_path
+        if path is None or parameter not in path.entry:
+            return None
+        penalty = "filter" if path.entry[parameter].ndim == 1 else "weight"
+        zs = self.z
+        if zs is None:
+            return support(self.tensors("model.safetensors")[parameter], 0.0, penalty)
+        return support(zs[parameter], 1.0, penalty)
 
     def tensors(self, file: str) -> dict[str, Tensor]:
         """The tensors of one of the run's files, on the CPU. Raises SparsifyError if it is missing or damaged."""
@@ -133,7 +148,7 @@ class Run:
         """The trained network, on the CPU, in evaluation mode. Raises SparsifyError unless the run is finished."""
         self.require_finished()
         summary = self.summary
-        model = NETS[self.config.model](tuple(summary["shape"]), len(summary["classes"]))
+        model = network(self.config.model, tuple(summary["shape"]), len(summary["classes"]))
         try:
             model.load_state_dict(self.tensors("model.safetensors"))
         except RuntimeError as error:

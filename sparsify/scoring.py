@@ -31,24 +31,25 @@ def score(
     grain: str = "auto",
     draw: int = 0,
     gradients: Callable[[], Mapping[str, Tensor]] = dict,
+    gone: Tensor | None = None,
 ) -> Tensor:
     """The score of every grain of one layer: (outputs,), or the weight's shape where the grain is a weight.
 
     `gradients` gives those of the training loss by parameter name; it is called only by a criterion that needs them.
+    `gone` are grains that are 0 already, whose own scores mean nothing.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
     state = None if subject.path is None else subject.path.get(layer.parameter)
     keyed = generator(subject.seed, "random", draw, layer.name)
     weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
-    known = Scored(
-        layer.name, weight, layer.grain(grain), keyed, state, scale, lambda: gradients().get(layer.parameter)
-    )
-    return CRITERIA[criterion](known)
+    left = ... if gone is None else ~gone
+    known = (layer.name, weight, layer.grain(grain), keyed, state, scale)
+    return CRITERIA[criterion](Scored(*known, lambda: gradients().get(layer.parameter), left))
 
 
 Scorer = Callable[..., dict[str, Tensor]]
-"""(layers, criterion, draw=0) → the scores of each layer."""
+"""(layers, criterion, draw=0, gone=None) → the scores of each layer; `gone` by layer, as for `score`."""
 
 
 def scorer(subject: Subject, structure: Structure, grain: str = "auto") -> Scorer:
@@ -60,9 +61,11 @@ def scorer(subject: Subject, structure: Structure, grain: str = "auto") -> Score
             return {}
         return loss_gradients(subject.model, subject.sample, subject.normalise)
 
-    def scores(layers: Mapping[str, Layer], criterion: str, draw: int = 0) -> dict[str, Tensor]:
-        how = {"criterion": criterion, "grain": grain, "draw": draw, "gradients": gradients}
-        return {name: score(subject, layer, structure, **how) for name, layer in layers.items()}
+    def scores(
+        layers: Mapping[str, Layer], criterion: str, draw: int = 0, gone: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        how, gone = {"criterion": criterion, "grain": grain, "draw": draw, "gradients": gradients}, gone or {}
+        return {name: score(subject, layer, structure, gone=gone.get(name), **how) for name, layer in layers.items()}
 
     return scores
 

@@ -27,11 +27,13 @@ TOLERANCE = 1e-5
 class Removal:
     """What is masked, and what of it goes: indices of each layer's outputs in the original numbering, ascending.
 
-    `coupled` are layers whose outputs are combined channel by channel: those of a group lose the same ones.
+    `inputs` are those that they fed, of the layers behind. `coupled` are layers whose outputs are combined channel by
+    channel: those of a group lose the same ones.
     """
 
     mask: Mask
     outputs: dict[str, list[int]]
+    inputs: dict[str, list[int]]
     coupled: tuple[tuple[str, ...], ...]
 
 
@@ -71,8 +73,13 @@ def plan_removal(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) 
         cuts = [Cut(layer, layer.grain("filter"), drops[layer.name]) for layer in layers if drops[layer.name].any()]
         structure.remove(cuts)  # for its warnings
     outputs = {cut.layer.name: cut.drop.nonzero().flatten().tolist() for cut in cuts}
+    fed: dict[str, set[int]] = {}
+    for member in (member for cut in cuts for member in structure.group(cut.layer, cut.drop)):
+        if not member.output_side:
+            fed.setdefault(by_module[member.module].name, set()).update(member.index.tolist())
+    inputs = {name: sorted(fed[name]) for name in drops if name in fed}
     groups = [tuple(name for name in drops if name in group) for group in coupled if len(group) > 1]
-    return Removal(dict(mask), outputs, tuple(sorted(groups, key=lambda group: list(drops).index(group[0]))))
+    return Removal(dict(mask), outputs, inputs, tuple(sorted(groups, key=lambda group: list(drops).index(group[0]))))
 
 
 def remove_outputs(

@@ -17,7 +17,7 @@ from torch import nn
 
 from sparsify.errors import SparsifyError
 from sparsify.files import write_tensors, write_text
-from sparsify.nets import NETS
+from sparsify.nets import is_network, network
 from sparsify.shrinking import remove_outputs
 
 _WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
@@ -25,7 +25,7 @@ _WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
 
 @dataclass(frozen=True)
 class Shrunk:
-    """Where a shrunk network comes from: `NETS[model](shape, len(classes))` without the outputs `removed`.
+    """Where a shrunk network comes from: `network(model, shape, len(classes))` without the outputs `removed`.
 
     `removed` holds the indices of each layer's outputs in the original numbering. The rest says how they were chosen:
     the run, the set of layers, the criterion; `difference` is the measured `agreement`.
@@ -45,6 +45,7 @@ class Shrunk:
     params_before: int
     params_after: int
     difference: float
+    rounds: int = 1
 
     def save(self, folder: Path, network: nn.Module) -> Path:
         """Write the network's weights and, last, `shrunk.json`; returns the folder."""
@@ -76,12 +77,12 @@ def load_shrunk(folder: Path) -> nn.Module:
     if hashlib.sha256(content).hexdigest() != _facts(folder)["sha256"].get(_WEIGHTS):
         raise _damaged(folder / _WEIGHTS, f"its SHA-256 sum is not the one in {_FACTS}")
     try:
-        whole = NETS[facts.model](facts.shape, len(facts.classes)).eval()
-        network = remove_outputs(whole, facts.removed, torch.zeros(1, *facts.shape))
-        network.load_state_dict(load_tensors(content))
+        whole = network(facts.model, facts.shape, len(facts.classes)).eval()
+        small = remove_outputs(whole, facts.removed, torch.zeros(1, *facts.shape))
+        small.load_state_dict(load_tensors(content))
     except (SparsifyError, SafetensorError, RuntimeError) as error:
         raise _damaged(folder, str(error)) from error
-    return network
+    return small
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -91,6 +92,8 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise _damaged(folder / _FACTS, error.strerror) from error
     except ValueError as error:
         raise _damaged(folder / _FACTS, error) from error
+    if isinstance(values, dict):
+        values.setdefault("rounds", 1)  # files of before there were others
     for name, fits in {**_FITS, "sha256": lambda value: isinstance(value, dict)}.items():
         if not isinstance(values, dict) or name not in values or not fits(values[name]):
             raise _damaged(folder / _FACTS, f"{name} is missing or wrong")
@@ -119,7 +122,7 @@ def _is_list(of: Callable[[object], bool], value: object) -> bool:
 
 # what shrunk.json must hold to be believed
 _FITS: dict[str, Callable[[Any], bool]] = {
-    "model": lambda value: _is_text(value) and value in NETS,
+    "model": is_network,
     "shape": lambda value: _is_list(_is_count, value) and len(value) == 3,
     "classes": lambda value: _is_list(_is_text, value) and bool(value),
     "removed": lambda value: (
@@ -135,4 +138,5 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "params_before": _is_count,
     "params_after": _is_count,
     "difference": _is_number,
+    "rounds": _is_count,
 }

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from sparsify.arms import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study, SweepPlan
 from sparsify.config import Config, sanitise
 from sparsify.criteria import CRITERIA
 from sparsify.errors import SparsifyError, unknown
+from sparsify.grid import arm_label, check_grid, describe, points
 from sparsify.layers import GRAINS
 from sparsify.ratios import parse_ratios
 from sparsify.selection import SCOPES
-from sparsify.study import Arm, Study, SweepPlan
+
+SWEEP = "sweep."
+"""What begins the key of a setting that changes every sweep."""
 
 
 def built_in_studies() -> list[str]:
@@ -27,7 +32,8 @@ def built_in_studies() -> list[str]:
 def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     """A built-in study, or the one in a TOML file. Raises SparsifyError for an unknown name and a malformed file.
 
-    `settings` such as "epochs=5" change one field of every arm's Config, or "seeds=[0,1]" the study's seeds.
+    `settings` such as "epochs=5" change one field of every arm's Config, "seeds=[0,1]" the study's seeds, and
+    "sweep.controls=true" every sweep. What they set is no longer in a grid or selected.
     """
     if name in built_in_studies():
         text = (resources.files("sparsify") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
@@ -62,42 +68,133 @@ def _settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
-    _only(values, ("title", "seeds", "base", "arms", "sweep", "sweeps"))
-    seeds = changed.get("seeds", values.get("seeds", [0]))
+    _only(values, ("title", "seeds", "base", "grid", "arms", "sweep", "sweeps", "draw"))
+    seeds = _seeds("seeds", changed.get("seeds", values.get("seeds", [0])))
     base = values.get("base", {})
     if not isinstance(base, dict):
         raise SparsifyError(f"base is {base}; it must be a table, as in [base]")
-    if not all(isinstance(arm, dict) for arm in _list(values.get("arms", []))):
+    tables = _list(values.get("arms", []))
+    if not all(isinstance(arm, dict) for arm in tables):
         raise SparsifyError("arms must be tables, as in [[arms]]")
-    if not isinstance(seeds, list) or not seeds:
-        raise SparsifyError(f"seeds is {seeds}; it must be a list of whole numbers, as in [0, 1, 2]")
-    arms = []
-    for arm in _list(values.get("arms", [])):
-        settings = {**base, **arm, **{key: value for key, value in changed.items() if key != "seeds"}}
-        label = settings.pop("label", settings.get("opt"))
-        arms.append(Arm(str(label), tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)))
+    if "grid" in values:
+        tables = [{"grid": values["grid"]}, *tables]
+    fields = {key: value for key, value in changed.items() if key != "seeds" and not key.startswith(SWEEP)}
+    arms = [arm for table in tables for arm in _arms(table, base, fields, seeds)]
     if not arms:
-        raise SparsifyError("it has no [[arms]]")
+        raise SparsifyError("it has no [[arms]] and no [grid]")
     labels = [arm.label for arm in arms]
     for label in labels:
         if labels.count(label) > 1:
             raise SparsifyError(f"two arms are called '{label}'; give one of them a label")
+    starts = [arm.configs[0].init for arm in arms]
+    arms = [dataclasses.replace(a, init=i if i in labels else None) for a, i in zip(arms, starts, strict=True)]
+    draw = tuple(_list(values.get("draw", list(DRAWINGS))))
+    for one in draw:
+        if one not in DRAWINGS:
+            raise unknown("drawing", one, DRAWINGS)
     title = str(values.get("title", name))
     if changed:  # a study of its own, so that it does not overwrite the one it comes from
         shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
         name += "".join(f"-{sanitise(f'{key}-{value}')}" for key, value in shown.items())
-    return Study(name, title, tuple(arms), _sweeps(values))
+    swept = {key.removeprefix(SWEEP): value for key, value in changed.items() if key.startswith(SWEEP)}
+    return Study(name, title, tuple(arms), _sweeps(values, swept), draw)
 
 
-def _sweeps(values: dict[str, Any]) -> tuple[SweepPlan, ...]:
+def _arms(table: Mapping[str, Any], base: dict[str, Any], fields: dict[str, Any], seeds: list[int]) -> list[Arm]:
+    """The arms of one [[arms]]; `fields` are what was set for all."""
+    own = dict(table)
+    label, stage = own.pop("label", None), own.pop("stage", False)
+    if type(stage) is not bool:
+        raise SparsifyError(f"stage is {stage!r}; it must be true or false")
+    grid, selection = check_grid(own.pop("grid", {}), "grid"), own.pop("select", {})
+    if not isinstance(selection, dict):
+        raise SparsifyError(f"select is {selection!r}; it must be a table, as in [arms.select]")
+    how = {key: value for key, value in selection.items() if key in ("on", "val", "seeds")}
+    tried = check_grid({key: value for key, value in selection.items() if key not in how}, "select")
+    if selection and not tried:
+        raise SparsifyError("select has no settings to choose from; write some, as in weight_decay = [0, 0.0005]")
+    for key in {**own, **grid, **tried}:
+        if (key in own) + (key in grid) + (key in tried) > 1:
+            raise SparsifyError(f"{key} is set more than once in an arm: by itself, in its grid, or in its select")
+    if "seed" in own or "seed" in base or "seed" in fields:
+        raise SparsifyError("the seeds are the study's; write seeds = [0], and no seed")
+    settings = {**base, **own, **fields}
+    grid, tried = ({k: v for k, v in one.items() if k not in fields} for one in (grid, tried))
+    mask = None
+    if isinstance(settings.get("mask"), dict):
+        mask = _mask(settings["mask"])
+        settings["mask"] = mask.of
+    arms = []
+    for point in points(grid):
+        chosen = {**settings, **point}
+        name = arm_label(None if label is None else str(label), chosen, point, grid)
+        try:
+            choice = _choice(chosen, tried, how, seeds) if tried else None
+            configs = choice.candidates[0].configs if choice else _configs(chosen, seeds)
+        except SparsifyError as error:
+            if len(grid.get("opt", ())) < 2 or "has no effect" not in str(error):
+                raise
+            way_out = "give the optimizers that take it an [[arms]] with an [arms.grid] of their own"
+            raise SparsifyError(f"{error}; {way_out}") from error
+        arms.append(Arm(name, configs, mask=mask, choice=choice, stage=stage))
+    return arms
+
+
+def _configs(settings: dict[str, Any], seeds: Iterable[int]) -> tuple[Config, ...]:
+    """One a seed."""
+    return tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)
+
+
+def _choice(settings: dict[str, Any], tried: dict[str, list], how: dict[str, Any], seeds: list[int]) -> Choice:
+    """[arms.select]: `how` are its own keys."""
+    val, text = how.get("val", 0.1), how.get("on", "accuracy")
+    if val == 0:
+        raise SparsifyError("val is 0 in select; candidates are compared on images that are held out, as in 0.1")
+    held_out = _seeds("seeds of select", how.get("seeds", seeds))
+    on = None
+    if text != "accuracy":
+        parts = re.fullmatch(r"(.+) at (\S+)", str(text))
+        if parts is None:
+            raise SparsifyError(f"on is {text!r}; write accuracy, or layers and a ratio, as in conv3,fc1 at 0.6")
+        on = SweepPlan(layers=(parts[1].strip(),), ratios=(_ratio(parts[2]),))
+    candidates = []
+    for point in points(tried):
+        trials = _configs({**settings, **point, "val": val}, held_out)
+        candidates.append(Candidate(describe(point), trials, _configs({**settings, **point}, seeds)))
+    return Choice(tuple(candidates), on)
+
+
+def _mask(table: dict[str, Any]) -> MaskOf:
+    """[arms.mask]."""
+    _only(table, tuple(field.name for field in dataclasses.fields(MaskOf)))
+    for key in ("of", "layers", "ratio"):
+        if key not in table:
+            raise SparsifyError(f"mask has no {key}; write one, as in of = 'slbi', layers = 'conv3,fc1', ratio = 0.6")
+    for key in ("of", "layers", "criterion", "grain"):
+        if not isinstance(table.get(key, ""), str):
+            raise SparsifyError(f"{key} is {table[key]!r}; it must be a text")
+    for key, choices in (("criterion", CRITERIA), ("grain", GRAINS)):
+        if key in table and table[key] not in choices:
+            raise unknown(key, table[key], choices)
+    return MaskOf(**{**table, "ratio": _ratio(table["ratio"])})
+
+
+def _ratio(value: object) -> float:
+    ratios = parse_ratios(value if isinstance(value, (str, int, float)) else [value])
+    if len(ratios) > 1:
+        raise SparsifyError(f"ratio is {value!r}; it must be one number")
+    return ratios[0]
+
+
+def _sweeps(values: dict[str, Any], changed: dict[str, Any]) -> tuple[SweepPlan, ...]:
     """[sweep] is one, [[sweeps]] are several; without either it is the plain one."""
     if "sweep" in values and "sweeps" in values:
         raise SparsifyError("it has both [sweep] and [[sweeps]]; write each as [[sweeps]]")
     tables = [values["sweep"]] if "sweep" in values else _list(values.get("sweeps", [{}]))
     if not tables or not all(isinstance(table, dict) for table in tables):
         raise SparsifyError("sweeps must be tables, as in [sweep], or [[sweeps]] for several")
-    return tuple(_sweep(table) for table in tables)
+    return tuple(_sweep({**table, **changed}) for table in tables)
 
 
 _KINDS = {bool: "true or false", str: "a text", int: "a whole number"}
@@ -121,12 +218,21 @@ def _sweep(table: dict[str, Any]) -> SweepPlan:
     return SweepPlan(**plan)
 
 
+def _seeds(name: str, value: object) -> list[int]:
+    if not isinstance(value, list) or not value:
+        raise SparsifyError(f"{name} is {value}; it must be a list of whole numbers, as in [0, 1, 2]")
+    for seed in value:
+        if value.count(seed) > 1:
+            raise SparsifyError(f"{name} names {seed} twice")
+    return value
+
+
 def _list(value: Any) -> list[Any]:
     """A list as it is, and one thing as a list of one."""
     return value if isinstance(value, list) else [value]
 
 
-def _only(values: dict[str, Any], allowed: Sequence[str]) -> None:
+def _only(values: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in values:
         if key not in allowed:
             raise unknown("key", key, allowed)

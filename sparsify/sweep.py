@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -39,11 +40,16 @@ class SweepRow:
     recalibrated_accuracy: float | None = None  # with BatchNorm's statistics re-estimated, where that was asked for
     finetune_epochs: int = 0
     finetuned_accuracy: float | None = None  # after so many epochs under the mask, where there are any
+    rounds: int = 1  # in how many the grains went, with so many epochs of fine-tuning between them
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What one point removed from one layer: `removed` of `total` grains."""
+    """What one point removed from one layer: `removed` of `total` grains, as was asked, and `coupled` others with them.
+
+    These went because layers whose outputs are combined, as in an addition, lose the same ones. A layer that was not
+    named is here if it lost any. `coupled` is None in files of before it was counted.
+    """
 
     criterion: str
     layers: str
@@ -53,6 +59,7 @@ class LedgerRow:
     grain: str
     removed: int
     total: int
+    coupled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Sweep:
             controls=bool(self.controls),
             recalibrate_bn=self.recalibrated,
             finetune_epochs=first.finetune_epochs,
+            rounds=first.rounds,
         )
 
     @property
@@ -166,12 +174,13 @@ def sweep_id(
     controls: bool = False,
     recalibrate_bn: bool = False,
     finetune_epochs: int = 0,
+    rounds: int = 1,
 ) -> str:
     """8 hex digits of what `prune` is asked, by the same keywords; `layers` are the sets by their layers' names."""
     name = criterion + "-reversed" * reverse
     asked = [name, grain, scope, list(layers), [float(ratio) for ratio in ratios], draws]
     asked += ["recalibrate-bn"] * recalibrate_bn + ["controls"] * controls
-    asked += [f"finetune-{finetune_epochs}"] * bool(finetune_epochs)
+    asked += [f"finetune-{finetune_epochs}"] * bool(finetune_epochs) + [f"rounds-{rounds}"] * (rounds > 1)
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
 
@@ -185,6 +194,10 @@ def _outcomes(path: Path) -> Path:
     return path.with_name(f"{path.stem}-outcomes.npz")
 
 
+def _optional(kind: type, text: str) -> int | float | None:
+    return None if text == "" else kind(text)
+
+
 def _to_csv(kind: type, rows: tuple[SweepRow | LedgerRow, ...]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
@@ -194,7 +207,8 @@ def _to_csv(kind: type, rows: tuple[SweepRow | LedgerRow, ...]) -> str:
 
 
 def _from_csv(kind: type, path: Path) -> list:
-    types = {"str": str, "int": int, "float": float, "float | None": lambda text: None if text == "" else float(text)}
+    types = {"str": str, "int": int, "float": float}
+    types |= {f"{name} | None": functools.partial(_optional, types[name]) for name in ("int", "float")}
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

@@ -62,6 +62,25 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
     return tables
 
 
+def ledger_table(sweep: Sweep, layers: str, ratio: float) -> Table:
+    """What the first draw of one point was asked to remove of each layer, and what went, coupled layers included."""
+    title = f"what went at {100 * ratio:.10g}%" + f" of {layers}" * (len(sweep.layer_sets) > 1)
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("layer")
+    for name in ("grains", "asked", "achieved"):
+        table.add_column(name, justify="right")
+    first = sweep.points(layers, ratio)[0]
+    point = (first.criterion, layers, ratio, first.draw)
+    for row in sweep.ledger:
+        if (row.criterion, row.layers, row.ratio, row.draw) != point:
+            continue
+        named = row.layer in layers.split(",")
+        counts = (row.removed, row.removed + (row.coupled or 0))
+        asked, achieved = (f"{count:,} ({100 * count / row.total:.1f}%)" for count in counts)
+        table.add_row(row.layer, f"{row.total:,} {row.grain}s", asked if named else "coupled", achieved)
+    return table
+
+
 def agreement_tables(agreements: Sequence[Agreement], *, title: str) -> list[Table]:
     """One table for each layer or set that was compared, one row a pair of criteria."""
     tables = []
@@ -160,7 +179,9 @@ def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:
 def tickets_table(run: Run, tickets: Sequence[Ticket], ratio: float) -> Table:
     """The whole run beside its tickets: what is kept, and the accuracy."""
     held_out = run.summary["held_out"]
-    table = Table(title=f"{run.name}: tickets without {100 * ratio:.10g}%", box=box.SIMPLE_HEAD, title_justify="left")
+    title, rewind = f"{run.name}: tickets without {100 * ratio:.10g}%", tickets[0].run.config.mask_from
+    title += f", rewound to epoch {rewind}" * bool(rewind)
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("mask")
     for name in ("grains kept", f"{held_out} accuracy (%)", "n"):
         table.add_column(name, justify="right")

@@ -1,10 +1,12 @@
-"""Lottery tickets: a network trained again, from where it started, under the mask of what it became."""
+"""Lottery tickets: a network trained again, from where it was early on, under the mask of what it became."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import nn
 
 from sparsify.cost import Cut, Structure
 from sparsify.errors import SparsifyError
@@ -29,6 +31,16 @@ class Ticket:
     total: int
 
 
+@dataclass(frozen=True)
+class KeptMask:
+    """The file of a mask made from a run by one criterion; it keeps `kept` of `total` grains."""
+
+    criterion: str
+    path: Path
+    kept: int
+    total: int
+
+
 def tickets(
     run: Run,
     *,
@@ -36,6 +48,7 @@ def tickets(
     ratio: float,
     criterion: str = "magnitude",
     grain: str = "auto",
+    rewind: int = 0,
     device: str = "auto",
     runs_dir: Path | str = "runs",
     data_dir: Path | str | None = None,
@@ -45,25 +58,61 @@ def tickets(
 
     A ticket is the run's Config trained again from the same initial weights under a mask (Frankle & Carbin 2019):
     that of the `ratio` that the criterion removes from the trained network. With "entry", DessiLBI's order of selection
-    decides. Each is a run of its own, resumed or returned as any. Raises SparsifyError for a run that was trained under
-    a mask, and as `prune` does.
+    decides. `rewind`: from the weights after so many epochs instead (Frankle et al. 2020): these are trained again
+    without the mask, to the same bits, and the others under it, at their own learning rates. Each is a run of its own,
+    resumed or returned as any. Raises SparsifyError for a run that was trained under a mask, and as `prune` does.
     """
+    epochs = run.config.epochs
+    if not 0 <= rewind < epochs:
+        raise SparsifyError(f"--rewind is {rewind}; it must be from 0 to {epochs - 1}: {run.name} has {epochs} epochs")
     if run.config.mask is not None:
         raise SparsifyError(f"{run.name} was trained under a mask itself; take the run that the mask is of")
+    places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
+    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain}
+    results = []
+    for mask in masks_of(run, **how, control=criterion != "random", **places):
+        config = dataclasses.replace(run.config, mask=str(mask.path), mask_from=rewind)
+        trained = train(config, **places, listener=listener)
+        results.append(Ticket(mask.criterion, mask.path, trained, mask.kept, mask.total))
+    return results
+
+
+def masks_of(
+    run: Run,
+    *,
+    layers: str,
+    ratio: float,
+    criterion: str = "magnitude",
+    grain: str = "auto",
+    control: bool = False,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+) -> list[KeptMask]:
+    """The mask of what a criterion removes from a trained network, and with `control` a random one of its counts.
+
+    Each is written where `mask_path` says. Raises SparsifyError as `prune` does.
+    """
     (ratio,) = parse_ratios(ratio)
     subject = subject_of(run, device=device, data_dir=data_dir)
     found = find_layers(subject.model, layers, subject.name)
     structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
-    controls = criterion != "random"
-    chosen = selections(scorer(subject, structure, grain), found, criterion, controls=controls)
+    chosen = selections(scorer(subject, structure, grain), found, criterion, controls=control)
     results = []
     for selection in chosen[:2]:  # without the reversed order
         drops = selection.drops(ratio)
         mask, _ = structure.remove([Cut(layer, layer.grain(grain), drops[name]) for name, layer in found.items()])
-        identity = sweep_id(layers=list(found), ratios=[ratio], criterion=selection.name, grain=grain)
-        path = save_mask(run.output(Path(runs_dir)) / f"mask-{identity}.safetensors", mask)
-        config = dataclasses.replace(run.config, mask=str(path))
-        trained = train(config, device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)
+        how = {"layers": layers, "ratio": ratio, "criterion": selection.name, "grain": grain}
+        path = save_mask(mask_path(run, subject.model, **how, runs_dir=runs_dir), mask)
         total = sum(drop.numel() for drop in drops.values())
-        results.append(Ticket(selection.name, path, trained, total - sum(int(d.sum()) for d in drops.values()), total))
+        results.append(KeptMask(selection.name, path, total - sum(int(d.sum()) for d in drops.values()), total))
     return results
+
+
+def mask_path(
+    run: Run, model: nn.Module, *, layers: str, ratio: float, criterion: str, grain: str, runs_dir: Path | str
+) -> Path:
+    """Where the mask of a run by these is kept; `model` is any network of the run's kind."""
+    names = list(find_layers(model, layers, run.config.model))
+    identity = sweep_id(layers=names, ratios=[ratio], criterion=criterion, grain=grain)
+    return run.output(Path(runs_dir)) / f"mask-{identity}.safetensors"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -26,10 +26,11 @@ from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
 from sparsify.environment import describe_environment
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.evaluation import evaluate
+from sparsify.evaluation import evaluate, require_batches
 from sparsify.files import write_tensors
 from sparsify.inclusion import PathRecorder, path_times, predict_entry
-from sparsify.mask import Mask, apply_mask
+from sparsify.iteration import Iteration, stepper
+from sparsify.mask import Mask, apply_mask, check_fit
 from sparsify.optim import OPTIMIZERS
 from sparsify.optim.split import SplitOptimizer
 from sparsify.runs import Run
@@ -37,7 +38,8 @@ from sparsify.schedules import SCHEDULES
 from sparsify.seeds import key, permutation
 from sparsify.starting import build, initial_weights, load_weights, mask_of, named_data
 
-TICK = 20  # steps between two calls of the listener
+TICK = 20  # iterations between two calls of the listener
+TIMED = 8  # iterations, at most, that say how long one takes
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,57 @@ def train(
     cannot enter the support in the run's path time, and when a run goes on elsewhere than it began. Raises
     SparsifyError for absent devices, data and runs, and while another process trains the same run.
     """
+    return train_side_by_side([config], device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)[0]
+
+
+def train_side_by_side(
+    configs: Sequence[Config],
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+) -> list[Run]:
+    """As `train` of each, an iteration of each in turn; on CUDA each has a stream of its own, and they overlap.
+
+    The Configs share a precision, and their networks draw no random numbers (`draws_random_numbers`). Each result is
+    that of training it alone.
+    """
+    (precision,) = {config.precision for config in configs}
     where = resolve_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
+    runs, trainings = [], []
+    for config in configs:
+        run, steps = _begin(config, where, Path(runs_dir), data_dir, listener)
+        runs.append(run)
+        if steps is not None:
+            trainings.append((steps, _stream(where)))
+    with exactly(precision), contextlib.ExitStack() as stack:
+        for steps, _ in trainings:
+            stack.enter_context(contextlib.closing(steps))
+        while trainings:
+            trainings = [one for one in trainings if _goes_on(*one)]
+    return runs
+
+
+def _goes_on(steps: Generator[None], stream: torch.cuda.Stream | None) -> bool:
+    """Go on by one iteration; False at the end."""
+    with torch.cuda.stream(stream):
+        return next(steps, _END) is not _END
+
+
+_END = object()
+
+
+def _begin(
+    config: Config, where: torch.device, runs_dir: Path, data_dir: Path | str | None, listener: Listener | None
+) -> tuple[Run, Generator[None] | None]:
+    """The run of a Config, and its training, which goes on by one iteration at a time; None if it is finished."""
     config = named_data(config, data_dir)
-    config, initial = initial_weights(config, Path(runs_dir))
-    config, mask = mask_of(config, Path(runs_dir))
-    run = Run(Path(runs_dir) / config.name)
+    config, initial = initial_weights(config, runs_dir)
+    config, mask = mask_of(config, runs_dir)
+    run = Run(runs_dir / config.name)
     if run.status != "unfinished":
         run.verify()
         images = run.summary.get("images_sha256")
@@ -82,22 +130,54 @@ def train(
                 f"the images of {config.data} are not those that {run.path} was trained on; delete it to train anew"
             )
         run.touch()
-        return run
+        return run, None
     dataset = load_dataset(config.data, data_dir)
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
     model = build(config, dataset)
+    first = data.normalise(data.train.images[:1])
+    require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")
     if initial is not None:
         load_weights(model, initial, config)
     if mask is not None:
-        apply_mask(model, mask)
-    if where.type == "cpu":
+        check_fit(model, mask)
+    images = dataset.sha256() if config.data.startswith(FOLDER) else None
+
+    def steps() -> Generator[None]:
+        with run.lock():
+            if run.status == "unfinished":  # another process may have finished it while this one waited
+                training = _Training(run, config, data.to(where), model.to(where), where, images, mask)
+                yield from training.steps(listener)
+
+    return run, steps()
+
+
+def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> float:
+    """The seconds that an iteration in the middle of a Config's training takes: the median of a few, nothing is kept.
+
+    `init` and `mask` are left aside.
+    """
+    if device.type == "cpu":
         keep_freed_memory()
-    with run.lock():
-        if run.status == "unfinished":  # another process may have finished it while this one waited
-            with exactly(config.precision):
-                images = dataset.sha256() if config.data.startswith(FOLDER) else None
-                _Training(run, config, data.to(where), model.to(where), where, images, mask).train(listener)
-    return run
+    data = dataset.to(device)
+    training = _Training(Run(Path()), config, data, build(config, dataset).to(device), device)
+    index = torch.arange(min(config.batch_size, len(data.train)), device=device)
+    draws = draw(len(index), config.seed, 1).to(device)
+    seconds: list[float] = []
+    stream = _stream(device)
+    training.model.train()
+    with exactly(config.precision), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        while len(seconds) < 2 or (len(seconds) < TIMED and sum(seconds) < 0.5):
+            began = time.perf_counter()
+            with torch.cuda.stream(stream):
+                training.step(max(1, training.total // 2), index, draws)
+                training.iteration.sums()  # waits for the device
+            seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[1:]))  # the first one warms up
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream | None:
+    """One of its own on CUDA: a graph is not captured in the default one."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 class _Training:
@@ -117,58 +197,78 @@ class _Training:
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
-        if mask is not None:
-            on_device = {name: keep.to(device) for name, keep in mask.items()}
-            self.optimizer.register_step_post_hook(lambda *_: apply_mask(self.model, on_device))
+        self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
+        if self.mask:
+            self.optimizer.register_step_post_hook(lambda *_: self._keep_masked())
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
         self.rates = config.lr * factors
         self.recorder: PathRecorder | None = None
         self.times: np.ndarray | None = None
-        if OPTIMIZERS[config.opt].selects:
-            assert isinstance(self.optimizer, SplitOptimizer)
-            self.times = path_times(self.rates * config.path_scale / config.mu)
+        path = OPTIMIZERS[config.opt].path
+        if path is not None:
+            self.times = path_times(path(self.rates, config))
             self.recorder = PathRecorder(self.model, self.optimizer, self.total)
+        self.iteration = Iteration(
+            self.model, self.optimizer, data, AUGMENTATIONS[config.augment], config.precision, self.recorder
+        )
+        self._advance = stepper(self.iteration)
         self.rows: list[dict[str, Any]] = []
 
-    def train(self, listener: Listener | None) -> None:
+    def steps(self, listener: Listener | None) -> Generator[None]:
+        """The rest of the training, from the checkpoint on; yields after each iteration."""
+        self._begin_mask()
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
             self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
             self._predict()
         while len(self.rows) < self.config.epochs:
-            row = self._epoch(len(self.rows) + 1, listener)
+            row = yield from self._epoch(len(self.rows) + 1, listener)
             self.rows.append(row)
             if not (math.isfinite(row["train_loss"]) and math.isfinite(row[f"{self.data.held_out}_loss"])):
                 self._finish("diverged")
                 return
             if len(self.rows) < self.config.epochs:
+                self._begin_mask()
                 self._save()
         self._finish("finished")
 
-    def _epoch(self, epoch: int, listener: Listener | None) -> dict[str, Any]:
+    def _begin_mask(self) -> None:
+        """What the mask removes becomes 0 after `mask_from` epochs, in all that the optimizer remembers as well: Z too,
+        so that what is gone is not in the support."""
+        if len(self.rows) != self.config.mask_from:
+            return
+        apply_mask(self.model, self.mask)
+        for name, parameter in self.model.named_parameters():
+            for value in self.optimizer.state.get(parameter, {}).values() if name in self.mask else ():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    value.masked_fill_(~self.mask[name], 0)
+        self._advance = stepper(self.iteration)  # a graph that was captured before would go on without the mask
+
+    def _keep_masked(self) -> None:
+        if len(self.rows) >= self.config.mask_from:
+            apply_mask(self.model, self.mask)
+
+    def _epoch(self, epoch: int, listener: Listener | None) -> Generator[None, None, dict[str, Any]]:
+        """One epoch; its row of metrics.csv. Between the epochs' ends nothing waits for the device."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
         order = permutation(len(train), config.seed, epoch, "order").to(self.device)
         draws = draw(len(train), config.seed, epoch).to(self.device)
-        augment = AUGMENTATIONS[config.augment]
-        loss_sum = torch.zeros((), device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.model.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(key(config.seed, epoch, "dropout"))
             batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
-            for batch, (index, drawn) in enumerate(batches):
-                step = (epoch - 1) * self.steps_per_epoch + batch
-                loss, hits = self._step(step, augment(train.images[index], drawn), train.labels[index])
-                loss_sum += loss * len(index)
-                correct += hits
-                if listener is not None and (batch + 1) % TICK == 0:
-                    listener(Progress(self.run.name, epoch, config.epochs, step + 1, self.total))
+            for step, (index, drawn) in enumerate(batches, (epoch - 1) * self.steps_per_epoch + 1):
+                self.step(step, index, drawn)
+                if listener is not None and step % TICK == 0:
+                    listener(Progress(self.run.name, epoch, config.epochs, step, self.total))
+                yield
+        loss_sum, correct = self.iteration.sums()
         row: dict[str, Any] = dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy"))
-        row |= {"epoch": epoch, "step": epoch * self.steps_per_epoch, "lr": float(self.rates[step])}
-        row |= {"train_loss": loss_sum.item() / len(train), "train_accuracy": correct.item() / len(train)}
+        row |= {"epoch": epoch, "step": step, "lr": float(self.rates[step - 1])}
+        row |= {"train_loss": loss_sum / len(train), "train_accuracy": correct / len(train)}
         row["seconds"] = round(time.perf_counter() - began, 3)
         held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
         row |= {
@@ -176,27 +276,18 @@ class _Training:
             f"{self.data.held_out}_accuracy": held_out.accuracy,
         }
         if listener is not None:
-            listener(Progress(self.run.name, epoch, config.epochs, row["step"], self.total, row))
+            listener(Progress(self.run.name, epoch, config.epochs, step, self.total, row))
         return row
 
-    def _step(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One iteration; returns the mean loss and the number of right answers, both on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = float(self.rates[step])
-        inputs = self.data.normalise(images).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
-            logits = self.model(inputs)
-            loss = F.cross_entropy(logits, labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+    def step(self, step: int, index: Tensor, draws: Tensor) -> None:
+        """Iteration `step`, counted from 1, on the training images of these numbers; `draws` as `augmentation.draw`."""
+        self._advance(index, draws, rate=float(self.rates[step - 1]), step=step)
         if self.recorder is not None:
-            self.recorder.record(step + 1)
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+            self.recorder.note(step)
 
     def _predict(self) -> None:
-        if self.times is None:
-            return
+        if self.times is None or not isinstance(self.optimizer, SplitOptimizer):
+            return  # without a coupling to the weights their norms do not say when they enter
         time_ = self.times[-1]
         late = [name for name, part in predict_entry(self.model, self.optimizer, time_).items() if part == 0]
         if late:
@@ -244,9 +335,13 @@ class _Training:
         if self.recorder is not None:
             path = self.recorder.path(self.times, last["step"])
             path.save(run.path / "path.npz")
+            files.append("path.npz")
             parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
-            write_tensors(run.path / "z.safetensors", {n: self.optimizer.state[p]["z"] for n, p in parameters.items()})
-            files += ["path.npz", "z.safetensors"]
+            states = {name: self.optimizer.state[p] for name, p in parameters.items()}
+            zs = {name: state["z"] for name, state in states.items() if "z" in state}
+            if zs:
+                write_tensors(run.path / "z.safetensors", zs)
+                files.append("z.safetensors")
             for name, p in parameters.items():
                 inside = self.optimizer.support(p)
                 support[name] = {"in": int(inside.sum()), "of": inside.numel()}

@@ -1,4 +1,4 @@
-"""SLBI and SLBI + Adam written as directly as the maths reads: the oracle of the tests and the benchmarks' baseline.
+"""The optimizers written as directly as the maths reads: the oracle of the tests and the benchmarks' baseline.
 
 One parameter at a time, V, Z and Γ all stored, in the manner of the DessiLBI authors' published code. Nothing here is
 shared with `sparsify`, and nothing here is clever.
@@ -145,3 +145,100 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
                 w.sub_(alpha * kappa * direction + alpha_p * kappa / mu * (old - state["gamma"]))
                 state["z"] = state["z"] + alpha_p / mu * (old - state["gamma"])
                 state["gamma"] = kappa * prox(state["z"], group["threshold"], penalty)
+
+
+def scaled(p: Tensor, strength: float, penalty: str) -> float:
+    """λ times the root of a grain's size"""
+    size = p[0].numel() if penalty == "filter" else 1
+    return strength * size**0.5
+
+
+def subgradient(w: Tensor, lam: float, penalty: str) -> Tensor:
+    """λ·sign(w), or λ·W_i/‖W_i‖ for each output filter i that is not 0"""
+    if penalty == "weight":
+        return lam * w.sign()
+    result = torch.zeros_like(w)
+    for i in range(len(w)):
+        norm = w[i].norm()
+        if norm > 0:
+            result[i] = lam * w[i] / norm
+    return result
+
+
+class ReferenceBregman(torch.optim.Optimizer):
+    """LinBreg, or AdaBreg with `adam=True`: v, θ and the moments of each parameter, line by line."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.1,
+        *,
+        momentum: float = 0.9,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        strength: float = 0.01,
+        delta: float = 1.0,
+        penalty: str | None = "auto",
+        adam: bool = False,
+    ) -> None:
+        self.adam = adam
+        defaults = {"lr": lr, "strength": strength, "delta": delta, "penalty": penalty}
+        super().__init__(params, defaults | ({"betas": betas, "eps": eps} if adam else {"momentum": momentum}))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            tau, delta = group["lr"], group["delta"]
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                state = self.state[w]
+                penalty = resolve(w, group["penalty"])
+                lam = scaled(w, group["strength"], penalty) if penalty else 0.0
+                if not state:
+                    state["dual"] = w / delta + (subgradient(w, lam, penalty) if penalty else 0.0)
+                    state["m"] = torch.zeros_like(w)
+                    state["s"] = torch.zeros_like(w)
+                    state["t"] = 0
+                state["t"] += 1
+                if self.adam:
+                    beta1, beta2 = group["betas"]
+                    state["m"] = beta1 * state["m"] + (1 - beta1) * w.grad
+                    state["s"] = beta2 * state["s"] + (1 - beta2) * w.grad**2
+                    m_hat = state["m"] / (1 - beta1 ** state["t"])
+                    s_hat = state["s"] / (1 - beta2 ** state["t"])
+                    state["dual"] = state["dual"] - tau * m_hat / (s_hat.sqrt() + group["eps"])
+                else:
+                    beta = group["momentum"]
+                    state["m"] = beta * state["m"] + (1 - beta) * tau * w.grad
+                    state["dual"] = state["dual"] - state["m"]
+                w.copy_(delta * (prox(state["dual"], lam, penalty) if penalty else state["dual"]))
+
+
+class ReferenceProxSGD(torch.optim.Optimizer):
+    """A gradient step with momentum and the prox of the penalty over the step's length, line by line."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.02,
+        *,
+        momentum: float = 0.9,
+        strength: float = 1e-4,
+        penalty: str | None = "auto",
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "strength": strength, "penalty": penalty})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            length = group["lr"] / (1 - group["momentum"])
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                state = self.state[w]
+                state["v"] = group["momentum"] * state["v"] + w.grad if "v" in state else w.grad.clone()
+                w.sub_(group["lr"] * state["v"])
+                penalty = resolve(w, group["penalty"])
+                if penalty is not None:
+                    w.copy_(prox(w, length * scaled(w, group["strength"], penalty), penalty))

@@ -8,11 +8,12 @@ import itertools
 import pytest
 from test_report import SUMMARY
 
+from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.config import Config
 from sparsify.criteria import CRITERIA
 from sparsify.report.checklist import ITEMS, PUBLISHED, checked
 from sparsify.runs import Run
-from sparsify.study import Arm, ArmResult, Study, StudyResult, SweepPlan
+from sparsify.study import ArmResult, StudyResult
 from sparsify.sweep import Sweep, SweepRow
 
 ENVIRONMENT = {"torch": "2.15.0", "device": "cpu", "threads": 1, "git_commit": "0123456789abcdef"}
@@ -99,7 +100,7 @@ L1 = dataclasses.replace(PLAN, criterion="l1")
             [[Config(init="a@0a1b2c3d", seed=seed) for seed in (0, 1)]],
             {},
             False,
-            "start from another run's weights",
+            "seeds of slbi-0 start from the same weights",
         ),
         ("A mean", [SGD], {}, True, "n = 2 seeds"),
         ("A mean", [SGD[:1]], {}, False, "a single run has no spread: sgd-0"),
@@ -147,6 +148,20 @@ def test_an_item_is_decided_by_what_was_done(study, item, arms, options, done, r
     found = verdict(item, study(*arms, **options))
     assert found.done == done
     assert reason in found.reason
+
+
+def test_what_started_from_runs_of_the_study_is_known_and_has_its_own_weights(study):
+    parents = [Config(opt="slbi", data="mnist", seed=seed) for seed in (0, 1)]
+    mask = "{}/mask-01234567.safetensors@0a1b2c3d"
+    children = [
+        Config(opt="sgd", data="mnist", seed=one.seed, init=f"{one.name}@0a1b2c3d", mask=mask.format(one.name))
+        for one in parents
+    ]
+    result = study(parents, children)
+    assert verdict("All settings given", result).done
+    assert verdict("Several runs", result).done
+    foreign = [dataclasses.replace(one, mask=mask.format("other")) for one in children]
+    assert not verdict("All settings given", study(parents, foreign)).done
 
 
 def test_different_commits_are_named(study):

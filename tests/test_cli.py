@@ -186,22 +186,37 @@ def test_every_field_of_config_is_a_flag_of_train_with_a_help_text(flag, sparsif
     assert len(line.split(flag)[1].strip(" │").split()) > 1, "no help"
 
 
-def test_every_field_of_config_reaches_the_run(runs, sparsify):
-    parent = run_of(runs, "sgd").name
+REACHING = {
+    "sgd-pull": {"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5},
+    "linbreg": {"momentum": 0.5, "strength": 0.02, "delta": 2.0, "density": 0.5},
+}
+
+
+def test_every_option_is_tried():
+    assert {name for options in REACHING.values() for name in options} == set(OPTIONS)
+
+
+@pytest.mark.parametrize("opt", REACHING)
+def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
+    parent = None if "density" in REACHING[opt] else run_of(runs, "sgd").name
     values = {
-        **{"model": "lenet", "data": "digits", "opt": "sgd-pull", "epochs": 1, "batch_size": 512, "lr": 0.01},
-        **{"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5, "val": 0.25},
+        **{"model": "lenet", "data": "digits", "opt": opt, "epochs": 2, "batch_size": 512, "lr": 0.01, "val": 0.25},
         **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
+        **dict.fromkeys(OPTIONS),
+        **REACHING[opt],
         "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
+        "mask_from": 1,
     }
     assert set(values) == {field.name for field in dataclasses.fields(Config)}
-    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
+    given = {name: value for name, value in values.items() if value is not None}
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
     assert sparsify(f"train {flags} --device cpu").code == 0
-    (folder,) = runs.glob("lenet-digits-sgd-pull-s4-*")
+    (folder,) = runs.glob(f"lenet-digits-{opt}-s4-*")
     found = json.loads((folder / "config.json").read_text())
-    assert found.pop("init").startswith(values.pop("init"))
+    init = found.pop("init")
+    assert init == parent or init.startswith(parent)
     assert re.fullmatch(r"runs/a\.safetensors@[0-9a-f]{8}", found.pop("mask"))
-    values.pop("mask")
+    del values["init"], values["mask"]
     assert found == values
 
 
@@ -247,6 +262,11 @@ TRAIN = {
     "momentum of 1": ("--momentum 1", "--momentum", "1"),
     "negative momentum": ("--momentum -0.9", "--momentum", "-0.9"),
     "negative weight decay": ("--weight-decay -1", "--weight-decay", "-1"),
+    "density of 0": ("--opt linbreg --density 0", "--density", "0"),
+    "density above 1": ("--opt adabreg --density 1.5", "--density", "1.5"),
+    "density of another run's weights": (f"{QUICK} --opt linbreg --density 0.5 --init x", "--density 0.5", "--init"),
+    "negative strength": ("--opt prox-sgd --strength -1", "--strength", "-1"),
+    "delta of 0": ("--opt linbreg --delta 0", "--delta", "0"),
     "no epochs": ("--epochs 0", "--epochs", "0"),
     "negative epochs": ("--epochs -1", "--epochs", "-1"),
     "a half epoch": ("--epochs 1.5", "--epochs", "1.5"),
@@ -405,6 +425,12 @@ PRUNE = {
     "an unknown criterion to compare": ("--layers conv3 --compare-criteria l1,fpg", "'fpg'", "'fpgm'"),
     "controls of a comparison": ("--layers conv3 --compare-criteria l1,fpgm --controls", "--controls"),
     "a criterion and a comparison": ("--layers conv3 --compare-criteria l1,fpgm --criterion lamp", "--criterion"),
+    "no rounds": ("--layers conv3 --rounds 0", "--rounds is 0", "at least 1"),
+    "half a round": ("--layers conv3 --rounds 1.5", "--rounds", "1.5"),
+    "rounds of a comparison": ("--layers conv3 --compare-criteria l1,fpgm --rounds 2", "--rounds"),
+    "controls in global rounds": ("--layers 'conv*' --rounds 2 --controls --scope global", "--rounds 2", "layer"),
+    "latency of what trains": ("--layers conv3 --rounds 2 --finetune 1 --latency", "--latency", "--rounds 2"),
+    "shrinking what trains": ("--layers conv3 --ratios 0.5 --rounds 2 --finetune 1 --shrink", "--shrink", "--rounds 2"),
     "unknown device": ("--layers conv3 --device tpu", "tpu", "cpu"),
     "absent device": ("--layers conv3 --device cuda:99", "cuda:99", "cpu"),
     "data-dir that is not there": ("--layers conv3 --data-dir nowhere", "nowhere"),
@@ -593,6 +619,24 @@ def test_a_ratio_of_1_is_measured(grain, runs, sparsify):
 def test_every_criterion_prunes_a_run_with_a_path(criterion, runs, sparsify):
     assert sparsify(f"prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.5 --criterion {criterion}").code == 0
     assert {row["criterion"] for row in sweep_rows(run_of(runs, "slbi"))} == {criterion.split()[0]}
+
+
+def test_rounds_have_a_sweep_of_their_own_and_what_went_is_printed(runs, sparsify):
+    line = "prune lenet-digits-sgd-s0 --layers conv3,fc1 --ratios 0.5 --criterion fpgm"
+    once, often = sparsify(line), sparsify(f"{line} --rounds 3 --finetune 1")
+    assert "by fpgm: conv3,fc1" in once.out
+    assert "by fpgm, in 3 rounds: conv3,fc1" in often.out
+    assert "after 1 epoch (%)" in often.out
+    paths = [Path(answer.out.split("written: ")[1].splitlines()[0]) for answer in (once, often)]
+    rows = [next(csv.DictReader(path.read_text().splitlines())) for path in paths]
+    assert [(row["rounds"], row["finetune_epochs"]) for row in rows] == [("1", "0"), ("3", "1")]
+    assert rows[1]["finetuned_accuracy"] != ""
+    for answer in (once, often):
+        lines = [line.split() for line in answer.out.splitlines()]
+        assert ["conv3", "120", "filters", "60", "(50.0%)", "60", "(50.0%)"] in lines
+        assert ["fc1", "10,080", "weights", "5,040", "(50.0%)", "5,040", "(50.0%)"] in lines
+    assert "what went" not in sparsify("prune --layers conv3 --ratios 0").out
+    assert sparsify(f"{line} --rounds 2 --shrink --latency").code == 0
 
 
 def test_controls_are_columns_of_the_table_and_lines_of_the_figure(runs, sparsify):
@@ -1204,6 +1248,15 @@ def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
     assert [row[0] for row in rows] == ["none", "magnitude", "random"]
     assert rows[1][1:4] == rows[2][1:4] == ["5,100", "of", "10,200"]
     assert sparsify("ticket --ratio 2").code == 2
+
+
+def test_a_ticket_rewinds_to_an_epoch_of_its_run(runs, sparsify, refused):
+    assert sparsify("train --data digits --opt sgd --epochs 2 --device cpu").code == 0
+    early = sparsify("ticket --layers conv3,fc1 --ratio 0.5 --rewind 1")
+    assert early.out.count("5,100 of 10,200") == 2
+    assert "tickets without 50%, rewound to epoch 1" in " ".join(early.out.split())
+    assert {json.loads(path.read_text())["mask_from"] for path in runs.glob("*/config.json")} == {0, 1}
+    refused(f"ticket {run_of(runs, 'sgd').name} --rewind 2", "--rewind is 2; it must be from 0 to ")
 
 
 def test_two_runs_are_compared_on_the_same_images(runs, sparsify):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sparsify.config import NUMERICS, OPTIONS, PRECISIONS, Config, sanitise
 from sparsify.data import DATASETS
 from sparsify.errors import SparsifyError
-from sparsify.nets import NETS
+from sparsify.nets import NAMES
 from sparsify.optim import OPTIMIZERS
 from sparsify.schedules import SCHEDULES
 
@@ -39,7 +39,7 @@ def refused(**values: Any) -> str:
 @pytest.mark.parametrize(
     ("field", "wrong", "nearest", "choices"),
     [
-        ("model", "lenett", "lenet", NETS),
+        ("model", "lenett", "lenet", NAMES),
         ("opt", "slbi-adm", "slbi-adam", OPTIMIZERS),
         ("data", "minst", "mnist", DATASETS),
         ("schedule", "cosin", "cosine", SCHEDULES),
@@ -53,6 +53,12 @@ def test_an_unknown_name_is_refused_with_the_choices_and_the_nearest(
     assert f"'{wrong}'" in message
     assert f"did you mean '{nearest}'?" in message
     assert ", ".join(choices) in message
+
+
+@pytest.mark.parametrize("wrong", ["torchvision:", "torchvision", "torchvision.resnet18", "xtorchvision:resnet18"])
+def test_a_network_of_torchvision_has_a_name(wrong: str) -> None:
+    assert "torchvision:NAME" in refused(model=wrong)
+    assert Config(model="torchvision:resnet18").name.startswith("torchvision-resnet18-auto-slbi-s0-")
 
 
 @pytest.mark.parametrize("field", ["model", "opt", "data", "schedule", "precision"])
@@ -70,17 +76,35 @@ def test_a_folder_without_a_path_is_refused() -> None:
 # ---- numbers ----
 
 
-@pytest.mark.parametrize("field", ["lr", "kappa", "mu", "path_scale"])
+TAKER = {"strength": "linbreg", "delta": "linbreg", "density": "adabreg"}  # slbi, the default, takes the others
+
+
+@pytest.mark.parametrize("field", ["lr", "kappa", "mu", "path_scale", "delta"])
 @pytest.mark.parametrize("wrong", [0, 0.0, -0.5, *INFINITE, True, "0.1"])
 def test_rates_and_strengths_must_be_above_0_and_finite(field: str, wrong: Any) -> None:
-    message = refused(**{field: wrong})
+    message = refused(**{"opt": TAKER.get(field, "slbi"), field: wrong})
     assert message.startswith(f"--{field.replace('_', '-')} is {f'{wrong:g}' if wrong == 0 else wrong};")
 
 
-@pytest.mark.parametrize("field", ["momentum", "weight_decay"])
+@pytest.mark.parametrize("field", ["momentum", "weight_decay", "strength"])
 @pytest.mark.parametrize("wrong", [-0.5, *INFINITE, True, "0.1"])
-def test_momentum_and_weight_decay_must_be_at_least_0_and_finite(field: str, wrong: Any) -> None:
-    assert refused(**{field: wrong}).startswith(f"--{field.replace('_', '-')} is {wrong};")
+def test_momentum_weight_decay_and_strength_must_be_at_least_0_and_finite(field: str, wrong: Any) -> None:
+    message = refused(**{"opt": TAKER.get(field, "slbi"), field: wrong})
+    assert message.startswith(f"--{field.replace('_', '-')} is {wrong};")
+
+
+@pytest.mark.parametrize("wrong", [0, -0.5, 1.5, *INFINITE, True, "0.1"])
+def test_density_must_be_a_fraction_above_0(wrong: Any) -> None:
+    assert refused(opt="linbreg", density=wrong).startswith(f"--density is {wrong};")
+    assert Config(opt="linbreg", density=1).density == 1
+
+
+def test_the_weights_of_another_run_are_taken_as_they_are() -> None:
+    assert Config(opt="linbreg", init="a-run").density == 1
+    assert Config(opt="linbreg", init="a-run", density=1) == Config(opt="linbreg", init="a-run")
+    assert refused(opt="linbreg", init="a-run", density=0.5) == (
+        "--density 0.5 has no effect with --init: the run's weights are taken as they are"
+    )
 
 
 @pytest.mark.parametrize("wrong", [1, 1.5])
@@ -114,6 +138,7 @@ def test_what_no_training_can_hold_is_refused(field: str, wrong: Any) -> None:
 
 def test_options_whose_product_overflows_are_refused() -> None:
     assert "32-bit" in refused(kappa=1e30, lr=1.0, mu=1e-5)
+    assert "32-bit" in refused(opt="linbreg", delta=1e20, lr=1e20)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1, 1.0, 2.5, *INFINITE, True, "0.1", None])
@@ -219,17 +244,30 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "kappa": 2.0,
         "mu": 21.0,
         "path_scale": 2.0,
+        "strength": 0.2,
+        "delta": 2.0,
+        "density": 0.2,
         "schedule": "constant",
         "augment": "crop-flip",
         "seed": 1,
         "val": 0.1,
         "init": "a-run",
         "mask": "a-mask",
+        "mask_from": 1,
         "precision": "fast",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config)]
-    names = {Config().name, *(Config(**{name: value}).name for name, value in other.items())}
-    assert len(names) == 1 + len(other)
+    needs = {"mask_from": {"mask": "a-mask"}}
+    options = [{"opt": TAKER.get(name, "slbi"), name: value, **needs.get(name, {})} for name, value in other.items()]
+    configs = [Config(), Config(opt="linbreg"), Config(opt="adabreg"), *(Config(**given) for given in options)]
+    assert len({config.name for config in configs}) == 3 + len(other)
+
+
+def test_a_mask_that_applies_later_needs_a_mask_and_epochs_under_it() -> None:
+    assert refused(mask_from=3) == "--mask-from 3 has no effect without --mask"
+    assert refused(mask="m", mask_from=20) == "--mask-from is 20; it must be below --epochs 20"
+    assert refused(mask="m", mask_from=-1) == "--mask-from is -1; it must be a whole number of at least 0"
+    assert Config(mask="m", mask_from=19).mask_from == 19
 
 
 def test_a_folders_name_is_its_last_part_and_its_path_is_absolute(
@@ -263,6 +301,9 @@ OPTION_VALUES = {
     "path_scale": positive,
     "momentum": st.floats(min_value=0.0, max_value=1.0, exclude_max=True),
     "weight_decay": st.floats(0.0, 1e6),
+    "strength": st.floats(0.0, 1e6),
+    "delta": positive,
+    "density": st.floats(0.0, 1.0, exclude_min=True),
 }
 folder_names = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=20)
 
@@ -272,13 +313,19 @@ def configs(draw: st.DrawFn, *, few: bool = False) -> Config:
     """Any Config; `few` draws from so few values that two of them are often equal."""
     opt = draw(st.sampled_from(["sgd", "slbi-adam"] if few else list(OPTIMIZERS)))
     values: dict[str, Any] = {"opt": opt}
+    init = draw(st.none() if few else st.none() | st.text(min_size=1, max_size=20))
     for name, default in OPTIMIZERS[opt].defaults.items():
         if few:
             values[name] = draw(st.sampled_from([None, default] if name != "lr" else [None, default, 0.5]))
-        elif draw(st.booleans()):
+        elif draw(st.booleans()) and not (name == "density" and init):
             values[name] = draw(OPTION_VALUES[name])
     return Config(
         **values,
+        model=draw(
+            st.just("lenet")
+            if few
+            else st.sampled_from(["lenet", "vgg-a"]) | folder_names.map(lambda name: f"torchvision:{name}")
+        ),
         data=draw(
             st.sampled_from(["auto", "digits"])
             if few
@@ -289,7 +336,7 @@ def configs(draw: st.DrawFn, *, few: bool = False) -> Config:
         schedule=draw(st.just("step") if few else st.sampled_from(list(SCHEDULES))),
         seed=draw(st.integers(0, 0 if few else 2**63 - 1)),
         val=draw(st.sampled_from([0, 0.0]) if few else st.floats(0.0, 1.0, exclude_max=True)),
-        init=draw(st.none() if few else st.none() | st.text(min_size=1, max_size=20)),
+        init=init,
         precision=draw(st.just("exact") if few else st.sampled_from(PRECISIONS)),
     )
 

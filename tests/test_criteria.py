@@ -210,14 +210,29 @@ class TestTorchPruning:
         torch.testing.assert_close(*self.both("fpgm", importance, model), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("criterion", ["entry", "gamma"])
-def test_what_needs_a_path_says_so_and_names_the_others(criterion):
+@pytest.mark.parametrize(
+    ("criterion", "needs"),
+    [
+        ("entry", "the path of a run trained with one of slbi, slbi-adam, linbreg, adabreg, prox-sgd"),
+        ("gamma", "Γ and Z of a run trained with slbi or slbi-adam"),
+    ],
+)
+def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):
     with pytest.raises(SparsifyError) as caught:
         CRITERIA[criterion](scored(filters([1, 2]), "filter"))
     assert str(caught.value) == (
-        f"criterion '{criterion}' needs the path of a run trained with slbi or slbi-adam, and this one has none for "
-        f"conv1; choose from: {', '.join(name for name in CRITERIA if name not in ('entry', 'gamma'))}"
+        f"criterion '{criterion}' needs {needs}; this one has none for conv1; choose from: "
+        f"{', '.join(name for name in CRITERIA if name not in ('entry', 'gamma'))}"
     )
+
+
+def test_a_path_without_gamma_has_an_order_of_entry_and_says_that_it_has_no_gamma():
+    layer = dataclasses.replace(scored(filters([1, 2], [3, 4]), "filter"), path=PathState(torch.tensor([2.0, 1.0])))
+    assert CRITERIA["entry"](layer).argsort().tolist() == [0, 1]
+    with pytest.raises(
+        SparsifyError, match=r"needs Γ and Z of a run .* this one has none for conv1; .*, entry, random"
+    ):
+        CRITERIA["gamma"](layer)
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "l1", "random", "fpgm", "lamp"])

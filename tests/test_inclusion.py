@@ -20,6 +20,7 @@ from sparsify import SLBI, Config, SLBIAdam, load_dataset, train
 from sparsify.errors import SparsifyError
 from sparsify.inclusion import InclusionPath, PathRecorder, path_times, predict_entry, record_steps
 from sparsify.nets import lenet
+from sparsify.optim.bregman import LinBreg
 
 
 def test_short_trainings_are_recorded_at_every_step():
@@ -297,6 +298,27 @@ def test_a_recorder_goes_on_from_what_was_saved():
         recorder.record(2)
     assert_same(second.path(np.arange(5.0)), first.path(np.arange(5.0)))
     assert second.path(np.arange(5.0)).entry["weight"].tolist() == [1, 2]
+
+
+def test_sparse_weights_enter_when_they_are_first_not_0_and_at_0_if_they_start_so():
+    model = nn.Conv2d(1, 4, 2, bias=False)
+    model.weight.data[1:] = 0
+    optimizer = LinBreg(model.parameters(), 0.5, momentum=0.0, strength=0.5)  # the threshold is 0.5·√4 = 1
+    recorder = PathRecorder(model, optimizer, 10)
+    history = []
+    for step, sign in enumerate((0, 1, 1, 1, -1, -1, 1, 1), start=1):
+        model.weight.grad = torch.zeros_like(model.weight)
+        model.weight.grad[2] = -sign * 0.6  # ‖v‖ grows or shrinks by 0.5·0.6·√4 = 0.6
+        model.weight.grad[3] = -abs(sign) * 0.35  # ‖v‖ grows by 0.35
+        optimizer.step()
+        recorder.record(step)
+        history.append(optimizer.support(model.weight).tolist())
+    assert [inside[2] for inside in history] == [False, False, True, True, True, False, True, True]
+    path = recorder.path(np.arange(11.0))
+    assert path.entry["weight"].tolist() == [0, math.inf, 3, 4]
+    np.testing.assert_array_equal(path.gamma_norm["weight"], path.weight_norm["weight"])
+    norms = [model.weight[0].norm().item(), 0, 1.8 - 1, 3 * 0.35 - 1]
+    assert path.weight_norm["weight"][4].tolist() == pytest.approx(norms, rel=1e-4)
 
 
 def test_parameters_outside_the_structure_have_no_path():

@@ -20,7 +20,7 @@ from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import Evaluation
 from sparsify.mask import apply_mask
-from sparsify.pruning import Subject, make_mask, prune, subject_of
+from sparsify.pruning import Subject, cuts_of, make_mask, prune, subject_of
 from sparsify.runs import Run
 from sparsify.sweep import LedgerRow, Sweep, list_sweeps, sweep_id
 
@@ -175,12 +175,12 @@ def test_ratio_1_is_measured():
 def test_the_ledger_says_what_went_from_which_layer():
     sweep = prune(subject(), layers=["conv1,fc1", "conv1"], ratios=[0, 0.5])
     assert sweep.ledger == (
-        LedgerRow("magnitude", "conv1,fc1", 0.0, 0, "conv1", "filter", 0, 4),
-        LedgerRow("magnitude", "conv1,fc1", 0.0, 0, "fc1", "weight", 0, 120),
-        LedgerRow("magnitude", "conv1,fc1", 0.5, 0, "conv1", "filter", 2, 4),
-        LedgerRow("magnitude", "conv1,fc1", 0.5, 0, "fc1", "weight", 60, 120),
-        LedgerRow("magnitude", "conv1", 0.0, 0, "conv1", "filter", 0, 4),
-        LedgerRow("magnitude", "conv1", 0.5, 0, "conv1", "filter", 2, 4),
+        LedgerRow("magnitude", "conv1,fc1", 0.0, 0, "conv1", "filter", 0, 4, 0),
+        LedgerRow("magnitude", "conv1,fc1", 0.0, 0, "fc1", "weight", 0, 120, 0),
+        LedgerRow("magnitude", "conv1,fc1", 0.5, 0, "conv1", "filter", 2, 4, 0),
+        LedgerRow("magnitude", "conv1,fc1", 0.5, 0, "fc1", "weight", 60, 120, 0),
+        LedgerRow("magnitude", "conv1", 0.0, 0, "conv1", "filter", 0, 4, 0),
+        LedgerRow("magnitude", "conv1", 0.5, 0, "conv1", "filter", 2, 4, 0),
     )
 
 
@@ -197,6 +197,57 @@ def test_the_ledger_uses_the_name_that_was_asked_for():
     given = dataclasses.replace(subject(), model=model)
     assert [entry.layer for entry in prune(given, layers="fc1", ratios=[0]).ledger] == ["fc1"]
     assert [entry.layer for entry in prune(given, layers="1", ratios=[0]).ledger] == ["1"]
+
+
+class Residual(nn.Module):
+    """4 filters added to 4 others; then a pooling and 3 classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.fc1 = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        return self.fc1((x + self.conv2(x)).mean((2, 3)))
+
+
+def residual(*, first: list[float], second: list[float]) -> Subject:
+    """Each filter of conv1 and conv2 is constant, of that value."""
+    model = Residual().eval()
+    with torch.no_grad():
+        for layer, values in ((model.conv1, first), (model.conv2, second)):
+            layer.weight[:] = torch.tensor(values).view(-1, 1, 1, 1)
+            layer.bias.zero_()
+    return dataclasses.replace(subject(), model=model)
+
+
+def test_the_ledger_counts_what_goes_with_coupled_layers():
+    """conv1's filter 0 and conv2's filter 3 are the smallest; each is added to one of the other layer."""
+    given = residual(first=[1, 2, 3, 4], second=[4, 3, 2, 1])
+    sweep = prune(given, layers=["conv1,conv2", "conv1"], ratios=[0, 0.25])
+    both = [row for row in sweep.ledger if row.layers == "conv1,conv2"]
+    alone = [row for row in sweep.ledger if row.layers == "conv1"]
+    point = ("magnitude", "conv1,conv2", 0.25, 0)
+    assert both[2:] == [
+        LedgerRow(*point, "conv1", "filter", 1, 4, 1),
+        LedgerRow(*point, "conv2", "filter", 1, 4, 1),
+    ]
+    assert alone == [
+        LedgerRow("magnitude", "conv1", 0.0, 0, "conv1", "filter", 0, 4, 0),
+        LedgerRow("magnitude", "conv1", 0.25, 0, "conv1", "filter", 1, 4, 0),
+        LedgerRow("magnitude", "conv1", 0.25, 0, "conv2", "filter", 0, 4, 1),
+    ]
+
+
+def test_a_ledger_from_before_coupled_layers_were_counted_is_read(tmp_path):
+    sweep = prune(subject(), layers="conv1", ratios=[0.5])
+    path = sweep.save(tmp_path)
+    ledger = tmp_path / f"sweep-{sweep.id}-ledger.csv"
+    ledger.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in ledger.read_text().splitlines()))
+    assert Sweep.read(path).ledger == (LedgerRow("magnitude", "conv1", 0.5, 0, "conv1", "filter", 2, 4),)
+    assert Sweep.read(path).ledger[0].coupled is None
 
 
 @pytest.mark.parametrize(
@@ -447,7 +498,7 @@ def test_the_listener_hears_of_every_point():
         ({"criterion": "taylor"}, "criterion 'taylor' needs gradients on training images with labels"),
         ({"criterion": "bn-scale"}, "criterion 'bn-scale' needs a normalisation with a scale behind conv1"),
         ({"criterion": "entry"}, "criterion 'entry' needs the path of a run"),
-        ({"criterion": "gamma"}, "criterion 'gamma' needs the path of a run"),
+        ({"criterion": "gamma"}, "criterion 'gamma' needs Γ and Z of a run"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_measured(options, message):
@@ -581,10 +632,10 @@ def test_what_is_saved_is_read(sweep, tmp_path):
 def test_the_columns_are_those_of_the_design(sweep, tmp_path):
     path = sweep.save(tmp_path)
     header = "criterion,grain,scope,layers,ratio,draw,correct,count,accuracy,params,macs,compression,speedup"
-    header += ",recalibrated_accuracy,finetune_epochs,finetuned_accuracy"
+    header += ",recalibrated_accuracy,finetune_epochs,finetuned_accuracy,rounds"
     assert path.read_text().splitlines()[0] == header
     ledger = tmp_path / f"sweep-{sweep.id}-ledger.csv"
-    assert ledger.read_text().splitlines()[0] == "criterion,layers,ratio,draw,layer,grain,removed,total"
+    assert ledger.read_text().splitlines()[0] == "criterion,layers,ratio,draw,layer,grain,removed,total,coupled"
     with open(path, newline="") as file:
         assert [row["layers"] for row in csv.DictReader(file)] == [row.layers for row in sweep.rows]
 
@@ -594,7 +645,8 @@ ASKED = {"layers": ["conv3", "conv3,fc1"], "ratios": [0, 0.5]}
 
 def test_the_id_of_a_sweep_does_not_change_from_release_to_release():
     """A changed id orphans every sweep on people's disks."""
-    assert sweep_id(**ASKED) == "113ccfd1"
+    assert sweep_id(**ASKED) == sweep_id(**ASKED, rounds=1) == "113ccfd1"
+    assert sweep_id(**ASKED, rounds=2) != sweep_id(**ASKED, rounds=3)
 
 
 @pytest.mark.parametrize(
@@ -732,8 +784,25 @@ def test_a_run_with_validation_images_is_measured_on_those(tmp_path):
     (row,) = prune(held, layers="conv1", ratios=[0], device="cpu").rows
     assert row.count == 144 != len(load_dataset("digits").test)
     assert row.accuracy == held.summary["accuracy"]
-    with pytest.raises(SparsifyError, match="needs the path of a run trained with slbi or slbi-adam"):
+    with pytest.raises(SparsifyError, match="needs Γ and Z of a run trained with slbi or slbi-adam"):
         prune(held, layers="conv1", ratios=[0], criterion="gamma", device="cpu")
+
+
+def test_a_run_whose_weights_are_sparse_is_pruned_in_the_order_of_its_path(tmp_path):
+    config = Config(opt="linbreg", data="digits", epochs=3, batch_size=32)
+    trained = train(config, runs_dir=tmp_path, device="cpu")
+    state = subject_of(trained, device="cpu").path["conv3.weight"]
+    assert state.entry.tolist() == trained.inclusion_path.entry["conv3.weight"].tolist()
+    assert state.gamma is None
+    never = int(state.entry.isinf().sum())
+    assert 0 < never < 120
+    subject = subject_of(trained, device="cpu")
+    example = subject.normalise(subject.split.images[:1])
+    (cut,) = cuts_of(subject, example, layers="conv3", ratio=never / 120, criterion="entry")
+    assert torch.equal(cut.drop, state.entry.isinf())
+    assert not subject.model.conv3.weight[cut.drop].any()
+    with pytest.raises(SparsifyError, match="criterion 'gamma' needs Γ and Z of a run"):
+        prune(trained, layers="conv3", ratios=[0], criterion="gamma", device="cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

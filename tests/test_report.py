@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
+from sparsify.arms import SweepPlan
 from sparsify.cli import app, main
 from sparsify.config import Config
 from sparsify.measures import Measure, listed
@@ -30,12 +31,40 @@ from sparsify.report.origins import environment_table
 from sparsify.report.pictures import HEAVY, pictures
 from sparsify.report.words import arms_table, data_in_words, plan_in_words, setup
 from sparsify.runs import Run
-from sparsify.study import ArmResult, StudyResult, SweepPlan, run_study
+from sparsify.study import ArmResult, StudyResult, run_study
 from sparsify.studyfile import load_study
 from sparsify.sweep import sweep_id
 from sparsify.tables import markdown, study_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+DERIVED = """
+title = "Derived"
+[base]
+data = "digits"
+epochs = 1
+batch_size = 128
+opt = "sgd"
+[[arms]]
+label = "first"
+opt = "linbreg"
+stage = true
+[[arms]]
+label = "then"
+init = "first"
+[arms.mask]
+of = "first"
+layers = "conv3"
+ratio = 0.5
+[[arms]]
+label = "chosen"
+[arms.select]
+lr = [0.01, 0.1]
+val = 0.2
+[sweep]
+layers = "conv3"
+ratios = "0,0.5"
+rounds = 2
+"""
 STUDY = """
 title = "<script>alert('title')</script> & $1 to $2"
 seeds = [0, 1]
@@ -63,6 +92,16 @@ criterion = "l1"
 layers = "conv3"
 ratios = "0,1"
 """
+
+
+@pytest.fixture(scope="module")
+def _one_core():
+    """Processes of their own would take longer to start than these trainings take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        yield
+
+
 SUMMARY = {
     "status": "finished",
     "held_out": "test",
@@ -79,7 +118,7 @@ SUMMARY = {
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
+def result(tmp_path_factory, _one_core):
     folder = tmp_path_factory.mktemp("report")
     (folder / "odd.toml").write_text(STUDY)
     return run_study(load_study(str(folder / "odd.toml")), runs_dir=folder / "runs")
@@ -229,6 +268,22 @@ def test_recalibrated_and_finetuned_accuracies_have_their_own_tables_and_figures
     assert "trained on for 1 epoch arm 0% 100% n plain – – 0 BatchNorm 75.00 ± 0.00" in text
 
 
+@pytest.mark.usefixtures("roughly", "_one_core")
+def test_arms_that_start_from_others_and_arms_that_select_are_said_to(tmp_path):
+    (tmp_path / "derived.toml").write_text(DERIVED)
+    derived = run_study(load_study(str(tmp_path / "derived.toml")), runs_dir=tmp_path / "runs")
+    page = write_report(derived, draw_study(derived), command=["sparsify"]).read_text(encoding="utf-8")
+    text = visible(page)
+    assert "arm lr init mask seeds then 0.02 'first' 'first' without 50% of conv3 by magnitude 0 chosen 0" in text
+    assert "Chosen, selected by accuracy on a held-out 20% of the training images" in text
+    assert "# the study makes the mask, without the 50% of conv3 that magnitude removes from 'first'" in text
+    (stage, then, _) = derived.study.arms
+    assert shlex.join(train_command(stage.configs[0])) in text
+    assert f"--init {stage.configs[0].name}@" in text
+    assert f"sparsify prune {then.configs[0].name} --layers conv3 --ratios 0,0.5 --rounds 2" in text
+    assert "pruned by magnitude in 2 rounds, at 2 ratios" in text
+
+
 CONFIGS = st.fixed_dictionaries(
     {
         "model": st.sampled_from(list(NETS)),
@@ -251,6 +306,8 @@ OPTIONS = {
     "kappa": st.floats(1e-3, 1e3),
     "mu": st.floats(1e-3, 1e3),
     "path_scale": st.floats(1e-3, 1e3),
+    "strength": st.floats(0, 1e3),
+    "delta": st.floats(1e-3, 1e3),
 }
 
 

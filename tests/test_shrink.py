@@ -534,7 +534,17 @@ def test_the_command_shows_coupled_layers_before_they_go(
     out = capsys.readouterr().out
     line = "coupled, so their channels go together: conv1 (2 of 4), stage1.0.conv2 (2 of 4)\n"
     assert line in out
-    assert out.index(line) < out.index("shrunk: ")
+    inputs = "stage1.0.conv1 (2 of 4), stage2.0.conv1 (2 of 4), stage2.0.shortcut.conv (2 of 4)"
+    before = [
+        "coupled, so what goes from one goes from all: conv1, stage1.0.conv2\n",
+        line,
+        f"inputs that go: {inputs}\n",
+    ]
+    for shown in before:
+        assert 0 <= out.index(shown) < out.index("shrunk: ")
+    rows = [row.split() for row in out.splitlines()]
+    assert ["conv1", "4", "filters", "2", "(50.0%)", "2", "(50.0%)"] in rows
+    assert ["stage1.0.conv2", "4", "filters", "coupled", "2", "(50.0%)"] in rows
     (folder,) = run.path.glob("shrunk-*")
     assert load(folder).stage1[0].bn2.num_features == 2
 

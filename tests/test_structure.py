@@ -17,14 +17,28 @@ LAYERS = [
     {"cli", "__main__"},
     {"console"},
     {"report"},
-    {"tables"},
+    {"plantables"},
+    {"tables", "tensorboard"},
     {"measures"},
-    {"studyfile"},
     {"study"},
     {"viz"},
+    {"studyfile", "estimates"},
+    {"planning", "armnets"},
+    {"grid", "arms"},
     {"parallel", "tickets"},
-    {"training", "starting", "finetuning", "pruning", "scoring", "analysis", "agreement", "comparison"},
-    {"runs"},
+    {
+        "training",
+        "starting",
+        "finetuning",
+        "pruning",
+        "measuring",
+        "iterative",
+        "scoring",
+        "analysis",
+        "agreement",
+        "comparison",
+    },
+    {"runs", "iteration"},
     {"shrunk", "export", "deployment"},
     {"shrinking"},
     {"criteria", "inclusion", "cost", "sweep", "outcomes", "onepass", "latency", "gradients", "checkpoint"},
@@ -103,8 +117,9 @@ def module_file(name: str) -> Path:
 
 def test_help_imports_neither_torch_nor_matplotlib():
     code = (
-        "import sys; from sparsify.cli import main; main(['--help']); main(['train', '--help'])\n"
-        "print([m for m in ('torch', 'matplotlib', 'numpy', 'sklearn', 'jinja2') if m in sys.modules])"
+        "import sys; from sparsify.cli import main\n"
+        "for line in (['--help'], ['train', '--help'], ['prune', '--help']): main(line)\n"
+        "print([m for m in ('torch', 'torchvision', 'matplotlib', 'numpy', 'sklearn', 'jinja2') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"

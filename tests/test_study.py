@@ -5,13 +5,15 @@ import dataclasses
 import io
 
 import pytest
+import torch
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
-from sparsify.report.drawings import draw_study
+from sparsify.report.drawings import draw_study, filter_panel
 from sparsify.study import run_study
 from sparsify.studyfile import built_in_studies, load_study
 from sparsify.tables import markdown, percent, study_csv, study_table, training_table
+from sparsify.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = """
@@ -37,6 +39,14 @@ ratios = "0,0.5,1"
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_core():
+    """Processes of their own would take longer to start than these trainings take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
@@ -47,8 +57,8 @@ def tiny(tmp_path_factory):
 
 def test_the_built_in_studies_are_valid_and_have_the_four_arms():
     vgg = ["vgg-cifar10", "vgg-cifar10-published", "vgg-cifar10-short"]
-    assert built_in_studies() == ["lenet-mnist", "quick", *vgg]
-    for name in built_in_studies():
+    assert built_in_studies() == ["lenet-control", "lenet-mnist", "quick", *vgg, "vgg-light-control"]
+    for name in ("lenet-mnist", "quick", *vgg):
         study = load_study(name)
         assert [arm.label for arm in study.arms][:4] == ["sgd", "sgd-pull", "slbi", "slbi-adam"]
         (sweep,) = study.sweeps
@@ -134,11 +144,26 @@ def test_the_csv_has_one_row_for_each_point(tiny):
     assert all(float(row["accuracy"]) == int(row["correct"]) / int(row["count"]) for row in rows)
 
 
+@pytest.mark.parametrize("opt", ["slbi", "linbreg"])
+def test_the_filters_that_a_run_has_not_selected_are_marked(opt, tmp_path):
+    run = train(Config(opt=opt, data="digits", epochs=3, batch_size=32), runs_dir=tmp_path)
+    panel = filter_panel(run, "conv3")
+    assert torch.equal(panel.marked, ~run.support("conv3.weight"))
+    assert int(panel.marked.sum()) == 120 - run.summary["support"]["conv3.weight"]["in"] > 0
+    assert panel.mark == "not selected"
+
+
 def test_every_figure_is_drawn_and_saved_as_png_and_svg(tiny):
     names = {path.name for one in draw_study(tiny) for path in (one.png, one.svg)}
     for stem in ("curves", "sweep", "filters-conv3", "path-slbi-conv3", "path-slbi-fc1"):
         assert {f"{stem}.png", f"{stem}.svg"} <= names
     assert all((tiny.folder / name).stat().st_size > 1000 for name in names)
+
+
+def test_only_what_is_asked_for_is_drawn(tiny, tmp_path):
+    study = dataclasses.replace(tiny.study, draw=("curves", "path"))
+    names = {one.svg.stem for one in draw_study(dataclasses.replace(tiny, study=study, folder=tmp_path))}
+    assert names == {"curves", "path-slbi-conv3", "path-slbi-fc1"}
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,22 @@ def test_a_ticket_is_the_start_under_the_mask_of_the_end_and_a_random_one_keeps_
         tickets(own.run, layers="conv3", ratio=0.5, runs_dir=runs_dir)
 
 
+def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run) -> None:
+    how = {"layers": "conv3,fc1", "ratio": 0.5, "runs_dir": run.path.parent, "device": "cpu"}
+    start, early = tickets(run, **how)[0], tickets(run, rewind=3, **how)[0]
+    assert early.mask == start.mask
+    assert (early.run.config.mask_from, early.run.name != start.run.name) == (3, True)
+    for row, mine, from_start in zip(run.metrics, early.run.metrics, start.run.metrics, strict=True):
+        assert row["lr"] == mine["lr"] == from_start["lr"]
+        assert (row["train_loss"] == mine["train_loss"]) == (row["epoch"] <= 3)
+        assert row["train_loss"] != from_start["train_loss"]
+    weights = early.run.tensors("model.safetensors")
+    assert not any(weights[name][~keep].any() for name, keep in load_mask(early.mask).items())
+    for rewind in (-1, 4):
+        with pytest.raises(SparsifyError, match=rf"--rewind is {rewind}; it must be from 0 to 3: .* has 4 epochs"):
+            tickets(run, rewind=rewind, **how)
+
+
 def test_a_sweep_measures_each_point_before_and_after_training_on(run: Run, tmp_path) -> None:
     plain = prune(run, layers="conv3,fc1", ratios=[0.8], device="cpu")
     tuned = prune(run, layers="conv3,fc1", ratios=[0.8], device="cpu", finetune_epochs=1)
@@ -63,5 +79,5 @@ def test_sweeps_from_before_a_column_was_added_are_read(run: Run, tmp_path) -> N
     sweep = prune(run, layers="conv3", ratios=[0, 0.5], device="cpu")
     path = sweep.save(tmp_path)
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(line.rsplit(",", 3)[0] for line in lines) + "\n")
+    path.write_text("\n".join(line.rsplit(",", 4)[0] for line in lines) + "\n")
     assert Sweep.read(path).rows == sweep.rows

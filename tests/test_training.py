@@ -14,6 +14,7 @@ import warnings
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from sparsify import Config, load, train
 from sparsify import data as data_module
@@ -26,7 +27,8 @@ from sparsify.training import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}
-OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam")
+PENALIZED = ("linbreg", "adabreg", "prox-sgd")
+OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam", *PENALIZED)
 
 
 def files(run: Run) -> dict[str, bytes]:
@@ -215,6 +217,45 @@ def test_what_the_summary_says_of_the_support_is_what_z_says(tmp_path):
     assert (entered <= run.summary["steps"]).sum() >= inside
 
 
+@pytest.mark.filterwarnings("error")  # no path is predicted, so that none is too short
+@pytest.mark.parametrize(
+    ("opt", "options"), [("linbreg", {}), ("adabreg", {"lr": 0.005}), ("prox-sgd", {"strength": 0.002})]
+)
+def test_a_run_whose_weights_are_sparse_selects_and_learns(opt, options, tmp_path):
+    run = train(Config(opt=opt, data="digits", epochs=10, batch_size=32, **options), runs_dir=tmp_path)
+    assert run.summary["accuracy"] > 0.8  # a tenth by chance
+    assert run.z is None
+    assert "z.safetensors" not in files(run)
+    assert run.summary["path_time"] == pytest.approx(run.inclusion_path.time[-1])
+    weights = run.tensors("model.safetensors")
+    for name, counts in run.summary["support"].items():
+        inside = weights[name].flatten(1).any(1) if weights[name].ndim == 4 else weights[name] != 0
+        assert counts == {"in": int(inside.sum()), "of": inside.numel()}
+        assert torch.equal(run.support(name), inside)
+        assert torch.isfinite(torch.from_numpy(run.inclusion_path.entry[name])[inside]).all()
+    assert run.summary["support"].keys() == {f"{layer}.weight" for layer in ("conv1", "conv2", "conv3", "fc1", "fc2")}
+    for name in ("conv3.weight", "fc1.weight"):
+        assert 0.05 < run.summary["support"][name]["in"] / run.summary["support"][name]["of"] < 0.95
+    assert run.support("fc1.bias") is None
+
+
+def test_the_path_time_of_sparse_weights_is_the_sum_of_the_learning_rates(tmp_path):
+    run = train(Config(opt="linbreg", lr=0.25, schedule="constant", **SHORT), runs_dir=tmp_path)
+    assert run.summary["path_time"] == pytest.approx(0.25 * 69)
+
+
+def test_a_run_starts_with_its_density_or_with_the_weights_of_another(tmp_path):
+    first = train(Config(opt="linbreg", lr=1e-9, density=0.25, **SHORT), runs_dir=tmp_path)
+    assert first.summary["support"]["conv3.weight"] == {"in": 30, "of": 120}
+    assert first.summary["support"]["fc1.weight"] == {"in": 2520, "of": 10080}
+    entry = first.inclusion_path.entry["fc1.weight"]
+    assert set(entry.flatten()) == {0, float("inf")}
+    parent = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    child = train(Config(opt="linbreg", init=parent.name, lr=1e-9, **SHORT), runs_dir=tmp_path)
+    assert child.config.density == 1
+    assert child.summary["accuracy"] == parent.summary["accuracy"]
+
+
 def test_resuming_elsewhere_warns(tmp_path):
     config = Config(opt="sgd", **SHORT)
     with pytest.raises(Stop):
@@ -329,11 +370,12 @@ def test_fast_is_as_accurate_as_exact_and_keeps_weights_and_z_in_float32(tmp_pat
     assert not torch.equal(*weights)
 
 
-def test_what_a_mask_removes_stays_exactly_zero_also_after_a_resume(tmp_path):
+@pytest.mark.parametrize(("opt", "options"), [("slbi-adam", {}), ("linbreg", {"strength": 0, "density": 1})])
+def test_what_a_mask_removes_stays_exactly_zero_also_after_a_resume(opt, options, tmp_path):
     mask = {"conv3.weight": torch.ones(120, 16, 5, 5, dtype=torch.bool), "fc1.weight": torch.rand(84, 120) > 0.5}
     mask["conv3.weight"][::3] = False
     path = save_mask(tmp_path / "masks" / "half.safetensors", mask)
-    config = Config(opt="slbi-adam", mask=str(path), **SHORT)
+    config = Config(opt=opt, mask=str(path), **{**options, **SHORT})
 
     class Stop(Exception):
         pass
@@ -355,6 +397,49 @@ def test_what_a_mask_removes_stays_exactly_zero_also_after_a_resume(tmp_path):
     save_mask(path, {**mask, "fc2.bias": torch.zeros(10, dtype=torch.bool)})
     with pytest.raises(SparsifyError, match=r"the sum of .*half.safetensors is [0-9a-f]{8} now; name the file alone"):
         train(run.config, runs_dir=tmp_path)
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_a_mask_that_applies_later_resumes_to_the_bit_before_and_after_it(opt, tmp_path):
+    """The first two epochs are those without a mask; from then on what it removes is 0, Z and momentum included."""
+    keep = torch.rand(84, 120, generator=torch.Generator().manual_seed(0)) > 0.5
+    filters = torch.ones(120, 16, 5, 5, dtype=torch.bool)
+    filters[::3] = False
+    mask = {"fc1.weight": keep, "conv3.weight": filters}
+    path = save_mask(tmp_path / "later.safetensors", mask)
+    values = {**SHORT, "epochs": 4, "opt": opt}
+    if opt == "slbi":  # filters of conv3 enter in the second epoch
+        values |= {"lr": 0.1, "mu": 1.0, "kappa": 0.1, "schedule": "constant"}
+    config = Config(mask=str(path), mask_from=2, **values)
+    whole = train(config, runs_dir=tmp_path / "whole")
+    free = train(Config(**values), runs_dir=tmp_path / "free")
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics] for run in (whole, free)]
+    assert rows[0][:2] == rows[1][:2]
+    assert rows[0][2] != rows[1][2]
+    assert [row["lr"] for row in rows[0]] == [row["lr"] for row in rows[1]]
+    for steps in (10, 40, 60, 80):  # stopped in each of the epochs
+        with pytest.raises(Stop):
+            train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
+        if steps == 10:
+            continue  # before the first checkpoint
+        (folder,) = (tmp_path / "parts").iterdir()
+        for key, value in load_file(folder / "checkpoint.safetensors").items():
+            kind, _, name = key.partition("/")
+            kept = mask.get(name if kind == "model" else name.rpartition("/")[0])
+            if kept is None or value.shape != kept.shape or kind == "path":
+                continue
+            if steps == 40:
+                assert value[~kept].any(), key
+            elif steps == 60 or kind == "model" or key.endswith("/z"):
+                assert not value[~kept].any(), key
+    parts = train(config, runs_dir=tmp_path / "parts")
+    assert files(parts) == files(whole)
+    assert not whole.tensors("model.safetensors")["fc1.weight"][~keep].any()
+    if opt == "slbi":
+        entry = whole.inclusion_path.entry["conv3.weight"]
+        assert (entry[::3] <= 46).any()  # what entered before the mask did so
+        assert not whole.z["conv3.weight"][::3].any()
+        assert whole.summary["support"]["conv3.weight"]["in"] <= 80
 
 
 def test_masks_that_do_not_fit_are_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Figures: what is drawn, not how it looks."""
 
+import dataclasses
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from sparsify.errors import SparsifyError
 from sparsify.inclusion import InclusionPath
+from sparsify.optim import OPTIMIZERS
 from sparsify.sweep import LedgerRow, Sweep, SweepRow
 from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
@@ -203,7 +206,9 @@ def test_dollars_in_a_title_are_no_formula(tmp_path):
 
 
 def test_filters_are_coloured_by_their_order_of_entry(tmp_path):
-    figure = path_figure(make_path(np.array([1, np.inf, 3, 3])), parameter="c.weight", title="c")
+    path = make_path(np.array([1, np.inf, 3, 3]))
+    split = dataclasses.replace(path, gamma_norm={"c.weight": path.gamma_norm["c.weight"] / 2})
+    figure = path_figure(split, parameter="c.weight", title="c")
     left, right, bar = figure.axes
     _, coloured = left.collections
     first, second, third = map(tuple, coloured.get_colors())
@@ -241,6 +246,40 @@ def test_the_path_figure_counts_what_entered():
 def test_the_path_of_single_weights_is_the_share_that_entered():
     figure = path_figure(make_path(np.array([[5, np.inf], [10, np.inf]])), parameter="c.weight", title="c")
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 25, 50]
+
+
+def test_weights_that_are_sparse_themselves_are_drawn_once():
+    """‖Γ‖ and ‖W‖ are the same there; in a path of DessiLBI they differ, and both are drawn."""
+    filters = make_path(np.array([1, np.inf, 0]))
+    weights = make_path(np.array([[5, np.inf], [10, np.inf]]))
+    split = dataclasses.replace(filters, gamma_norm={"c.weight": filters.gamma_norm["c.weight"] / 2})
+    drawn = {
+        "filters": path_figure(filters, parameter="c.weight", title="c"),
+        "weights": path_figure(weights, parameter="c.weight", title="c"),
+        "split": path_figure(split, parameter="c.weight", title="c"),
+    }
+    assert [axis.get_ylabel() for axis in drawn["filters"].axes[:-1]] == ["‖Wᵢ‖ of each filter"]
+    assert [axis.get_ylabel() for axis in drawn["split"].axes[:-1]] == ["‖Γᵢ‖ of each filter", "‖Wᵢ‖ of each filter"]
+    assert [line.get_label() for line in drawn["weights"].axes[1].lines] == ["‖W‖"]
+    assert drawn["filters"].axes[0].get_xlabel() == "path time T = Σ α"
+    assert drawn["split"].axes[0].get_xlabel() == "path time T = Σ α/μ"
+
+
+def test_optimizers_keep_their_looks_and_no_two_labels_look_alike():
+    def looks(*labels):
+        figure = sweep_figure({label: [sweep((0.9, 0.5))] for label in labels}, title="t")
+        return {
+            label: (line.get_color(), line.get_marker())
+            for label, line in zip(labels, figure.axes[0].lines, strict=True)
+        }
+
+    alone = {opt: looks(opt)[opt] for opt in OPTIMIZERS}
+    assert looks(*OPTIMIZERS) == alone
+    many = looks("sgd, no BatchNorm", *OPTIMIZERS, "a", "b")
+    assert {opt: many[opt] for opt in OPTIMIZERS} == alone
+    assert len(set(many.values())) == len(many)
+    some = looks("slbi", "sgd", "slbi-adam, published")
+    assert len({colour for colour, _ in some.values()}) == 3
 
 
 def test_a_path_in_which_nothing_entered_is_drawn(tmp_path):

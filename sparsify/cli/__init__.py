@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -15,10 +15,14 @@ from sparsify.cli import viz
 from sparsify.cli.choice import RunsDir, finished_run
 from sparsify.cli.prune import prune, ticket
 from sparsify.cli.shrink import export
+from sparsify.cli.study import study
 from sparsify.cli.where import HERE, Places, Where, keywords, suggest
 from sparsify.config import Config, parse_seeds
 from sparsify.criteria import CRITERIA
 from sparsify.errors import SparsifyError
+
+if TYPE_CHECKING:
+    from sparsify.runs import Run
 
 app = App(
     name="sparsify",
@@ -28,7 +32,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
-for command in (prune, ticket, export):
+for command in (prune, ticket, export, study):
     app.command(command)
 
 _DEFAULTS = Config()
@@ -41,15 +45,16 @@ def train(
     seeds: Annotated[
         str | None, Parameter(help="train several seeds at once: 32 is 0 to 31; 3,5 are these two (not with --seed)")
     ] = None,
+    tensorboard: Annotated[
+        bool, Parameter(help="also write events for TensorBoard, into the run's folder", negative=())
+    ] = False,
     where: Where = HERE,
 ) -> int:
     """Train a network, or go on where an interrupted training stopped. Without options: LeNet on MNIST with slbi."""
-    from sparsify.training import train as train_run
-
     if seeds is not None:
-        return _train_seeds(config, seeds, where)
+        return _train_seeds(config, seeds, where, tensorboard=tensorboard)
     with console.TrainingDisplay() as display:
-        run = train_run(config, **keywords(where), listener=display)
+        (run,) = _trained([config], where, display, tensorboard=tensorboard)
     if run.status == "diverged":
         console.fail(
             f"{run.name} diverged: its loss is not finite after epoch {run.summary['epochs']}; try a lower --lr"
@@ -67,15 +72,30 @@ def train(
     return 0
 
 
-def _train_seeds(config: Config, seeds: str, where: Places) -> int:
+def _trained(
+    configs: Sequence[Config], where: Places, display: console.TrainingDisplay, *, tensorboard: bool
+) -> list[Run]:
     from sparsify.parallel import train_all
+
+    if not tensorboard:
+        return train_all(configs, **keywords(where), listener=display)
+    from sparsify.tensorboard import Events
+
+    events = Events(where.runs_dir, then=display)
+    runs = train_all(configs, **keywords(where), listener=events)
+    for run in runs:
+        events.finish(run)
+    return runs
+
+
+def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool) -> int:
     from sparsify.tables import seeds_line
 
     if config.seed != _DEFAULTS.seed:
         raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
     configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
     with console.TrainingDisplay(len(configs)) as display:
-        runs = train_all(configs, **keywords(where), listener=display)
+        runs = _trained(configs, where, display, tensorboard=tensorboard)
     diverged = [run for run in runs if run.status == "diverged"]
     for run in diverged:
         console.fail(f"{run.name} diverged and is not counted; try a lower --lr")
@@ -122,42 +142,6 @@ def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
         console.show(runs_table(found))
     else:
         console.say(f"no run in {runs_dir}; train one with: sparsify train")
-    return 0
-
-
-@app.command
-def study(
-    name: str = "quick",
-    /,
-    *,
-    settings: Annotated[
-        tuple[str, ...],
-        Parameter(name="--set", help="change one value for all arms, as in epochs=5; can be given again", negative=()),
-    ] = (),
-    where: Where = HERE,
-) -> int:
-    """Train, prune, tabulate, draw and report: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
-    from sparsify.files import write_text
-    from sparsify.report import write_report
-    from sparsify.report.drawings import draw_study
-    from sparsify.study import run_study
-    from sparsify.studyfile import load_study
-    from sparsify.tables import markdown, study_csv, study_tables
-
-    plan = load_study(name, settings)
-    with console.TrainingDisplay(sum(len(arm.configs) for arm in plan.arms)) as display:
-        result = run_study(plan, **keywords(where), listener=display, note=console.say)
-    tables = study_tables(result)
-    for table in tables:
-        console.show(table)
-    for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
-        console.fail(f"{run.name} diverged and is not counted")
-    write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
-    write_text(result.folder / "table.csv", study_csv(result))
-    command = ["sparsify", "study", name, *(word for setting in settings for word in ("--set", setting))]
-    report = write_report(result, draw_study(result), command=command)
-    console.say(f"n is the number of seeds; ± is one sample standard deviation; written: {result.folder}")
-    console.say(f"report: {report}")
     return 0
 
 

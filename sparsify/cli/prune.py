@@ -42,6 +42,9 @@ def prune(
     finetune: Annotated[
         Whole, Parameter(help="also after so many epochs of training on under the mask, with plain SGD")
     ] = 0,
+    rounds: Annotated[
+        Whole, Parameter(help="how many rounds the grains go in, each scored anew, with --finetune after each")
+    ] = 1,
     latency: Annotated[
         bool, Parameter(help="also size and latency of the shrunk network at batch 1 and 64", negative=())
     ] = False,
@@ -56,25 +59,30 @@ def prune(
     """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
     from sparsify.pruning import prune as prune_run
     from sparsify.pruning import subject_of
-    from sparsify.tables import sweep_tables
+    from sparsify.tables import ledger_table, sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
     if not layers:
         raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(names_of(chosen))}")
     if compare_criteria is not None:
         ignored = {"reverse": reverse, "controls": controls, "draws": draws, "recalibrate-bn": recalibrate_bn}
-        ignored |= {"shrink": shrink, "latency": latency, "finetune": finetune, "criterion": criterion != "magnitude"}
+        ignored |= {"shrink": shrink, "latency": latency, "finetune": finetune, "rounds": rounds != 1}
+        ignored |= {"criterion": criterion != "magnitude"}
         for option in [name for name, value in ignored.items() if value]:
             raise SparsifyError(f"--{option} has no effect with --compare-criteria, which sweeps nothing; leave it out")
         how = {"layers": layers, "ratios": ratios, "grain": grain, "scope": scope}
         return _compare(chosen, compare_criteria, where, how, newest=run is None)
-    target, begin = chosen, functools.partial(announce, chosen, layers, newest=run is None)
+    for option, wanted in {"shrink": shrink, "latency": latency}.items():
+        if wanted and rounds > 1 and finetune:
+            reason = "it would take the network as it was trained, and what goes depends on the training on"
+            raise SparsifyError(f"--{option} with --rounds {rounds} and --finetune {finetune}: {reason}")
+    target, begin = chosen, functools.partial(announce, chosen, layers, newest=run is None, grain=grain)
     if shrink:
         ratio = the_point(layers, ratios, 1 if controls else draws)
         target = subject_of(chosen, device=where.device, data_dir=where.data_dir)
         begin()
         how = {"layers": layers[0], "ratio": ratio, "criterion": criterion, "grain": grain}
-        how |= {"scope": scope, "reverse": reverse}
+        how |= {"scope": scope, "reverse": reverse, "rounds": rounds}
         shrunk, network = shrink_run(chosen, target, **how)  # before the sweep: if it is refused nothing is done
     with console.counting("pruning", (lambda: None) if shrink else begin) as listener:
         sweep = prune_run(
@@ -89,15 +97,19 @@ def prune(
             draws=draws,
             recalibrate_bn=recalibrate_bn,
             finetune_epochs=finetune,
+            rounds=rounds,
             device=where.device,
             data_dir=where.data_dir,
             listener=listener,
         )
     path = sweep.save(chosen.output(where.runs_dir))
     heading = f"{chosen.name} by {sweep.criterion}" + ", its layers together" * (scope == "global")
+    heading += f", in {rounds} rounds" * (rounds > 1)
     for table in sweep_tables(sweep, title=heading, held_out=chosen.summary["held_out"]):
         console.show(table)
     console.say("* theoretical: multiply-accumulates of convolutions and fully connected layers, before ÷ after")
+    for names in sweep.layer_sets if sweep.ratios[-1] else ():
+        console.show(ledger_table(sweep, names, sweep.ratios[-1]))
     console.say(f"written: {path}")
     if latency:
         _deploy(chosen, target, sweep, path, where)
@@ -121,7 +133,7 @@ def _deploy(run: Run, target: Run | Subject, sweep: Sweep, path: Path, where: Pl
     example = subject.normalise(subject.split.images[:1])
     first, reverse = sweep.rows[0], sweep.criterion.endswith("-reversed")
     how = {"criterion": sweep.criterion.removesuffix("-reversed"), "reverse": reverse}
-    how |= {"grain": first.grain, "scope": first.scope}
+    how |= {"grain": first.grain, "scope": first.scope, "rounds": first.rounds}
     points = [
         (layers, ratio, cuts_of(subject, example, layers=layers, ratio=ratio, **how))
         for layers in sweep.layer_sets
@@ -140,6 +152,7 @@ def ticket(
     ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
     criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
     grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
+    rewind: Annotated[Whole, Parameter(help="the mask applies after so many epochs, those as the run's own")] = 0,
     where: Where = HERE,
 ) -> int:
     """Train a run (the newest unless one is named) again from its start under its own mask, and under a random one."""
@@ -147,8 +160,8 @@ def ticket(
     from sparsify.tickets import tickets
 
     chosen = finished_run(run, where.runs_dir)
-    announce(chosen, [layers], newest=run is None)
-    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain}
+    announce(chosen, [layers], newest=run is None, grain=grain)
+    how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain, "rewind": rewind}
     with console.TrainingDisplay(2) as display:
         found = tickets(chosen, **how, **keywords(where), listener=display)
     console.show(tickets_table(chosen, found, ratio))

@@ -39,7 +39,16 @@ def the_point(layers: Sequence[str], ratios: str, draws: int | None) -> float:
 
 
 def shrink_run(
-    run: Run, subject: Subject, *, layers: str, ratio: float, criterion: str, grain: str, scope: str, reverse: bool
+    run: Run,
+    subject: Subject,
+    *,
+    layers: str,
+    ratio: float,
+    criterion: str,
+    grain: str,
+    scope: str,
+    reverse: bool,
+    rounds: int = 1,
 ) -> tuple[Shrunk, nn.Module]:
     """One point of a run, removed for real and checked; says what goes before it does. Raises SparsifyError."""
     from sparsify.pruning import cuts_of
@@ -47,12 +56,16 @@ def shrink_run(
     from sparsify.shrunk import Shrunk
 
     model, images = subject.model, subject.normalise(subject.split.images[:IMAGES])
-    how = {"criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse}
+    how = {"criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse, "rounds": rounds}
     cuts = cuts_of(subject, images[:1], layers=layers, ratio=ratio, **how)
     removal = plan_removal(model, cuts, images)
     for group in removal.coupled:
         loses = (f"{name} ({len(removal.outputs[name])} of {len(model.get_submodule(name).weight)})" for name in group)
         console.say(f"coupled, so their channels go together: {', '.join(loses)}")
+    sides = {"outputs": (removal.outputs, 0), "inputs": (removal.inputs, 1)}
+    for side, (indices, axis) in sides.items() if removal.outputs else ():
+        sizes = {name: model.get_submodule(name).weight.shape[axis] for name in indices}
+        console.say(f"{side} that go: {', '.join(f'{name} ({len(indices[name])} of {sizes[name]})' for name in sizes)}")
     small = remove_outputs(model, removal.outputs, images, mask=removal.mask)
     difference = agreement(model, removal.mask, small, images)
     require_agreement(difference)

@@ -79,14 +79,15 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
             groups[label(run, chosen)] = same[:1]
         else:
             console.say(f"left out: {run.name} has no sweep {first.id}")
-    heading = f"{title(chosen)}: pruned by {first.rows[0].criterion}"
+    rounds = first.rows[0].rounds
+    heading = f"{title(chosen)}: pruned by {first.rows[0].criterion}" + f" in {rounds} rounds" * (rounds > 1)
     figure = sweep_figure(groups, title=heading, held_out=chosen[0].summary["held_out"])
     return _save(figure, chosen, runs_dir, f"sweep-{first.id}")
 
 
 @app.command(name="path")
 def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir: RunsDir = Path("runs")) -> int:
-    """‖Γ‖ and ‖W‖ of a layer's grains over the path of an SLBI run (the newest that has one)."""
+    """‖Γ‖ and ‖W‖ of a layer's grains over the path of a run (the newest that has one)."""
     from sparsify.layers import find_layer
     from sparsify.runs import finished_runs
     from sparsify.viz.paths import path_figure

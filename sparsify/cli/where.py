@@ -50,8 +50,11 @@ def names_of(run: Run) -> list[str]:
     return list(layer_names(run.model()))
 
 
-def announce(run: Run, layers: Sequence[str], *, newest: bool) -> None:
-    """Print which run is pruned, and what each name of a layer means."""
+def announce(run: Run, layers: Sequence[str], *, newest: bool, grain: str = "weight") -> None:
+    """Print which run is pruned, what each name of a layer means, and what loses outputs with it by that grain."""
+    import torch
+
+    from sparsify.cost import Structure
     from sparsify.layers import find_layers
 
     model = run.model()
@@ -63,6 +66,10 @@ def announce(run: Run, layers: Sequence[str], *, newest: bool) -> None:
         meanings.append(f"{name} = {own}{kind} {'×'.join(map(str, layer.weight.shape))}")
     console.say(f"run: {run.name}{' (the newest)' if newest else ''}")
     console.say(f"layers: {'; '.join(meanings)}")
+    structure = Structure(model, torch.zeros(1, *run.summary["shape"]))
+    groups = [structure.coupled(layer) for layer in found.values() if layer.grain(grain) != "weight"]
+    for group in dict.fromkeys(tuple(group) for group in groups if len(group) > 1):
+        console.say(f"coupled, so what goes from one goes from all: {', '.join(group)}")
 
 
 def suggest(run: Run) -> str:

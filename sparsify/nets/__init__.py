@@ -78,3 +78,24 @@ NETS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "resnet18": resnet18,
     "resnet20": resnet20,
 }
+
+TORCHVISION = "torchvision:"
+NAMES = (*NETS, f"{TORCHVISION}NAME")
+"""What a network can be called."""
+
+
+def is_network(name: object) -> bool:
+    """Whether it can be a network's name; what stands behind "torchvision:" is known to `network` alone."""
+    return isinstance(name, str) and (name in NETS or name.removeprefix(TORCHVISION) not in ("", name))
+
+
+def network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The network of that name for images of (channels, height, width), with initial weights of torch's generator.
+
+    Raises SparsifyError if there is none, or if it does not take such images.
+    """
+    if name in NETS:
+        return NETS[name](shape, classes)
+    from sparsify.nets.zoo import zoo
+
+    return zoo(name.removeprefix(TORCHVISION), shape, classes)

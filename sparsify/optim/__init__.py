@@ -10,19 +10,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
     from torch.optim import Optimizer
 
     from sparsify.config import Config
 
 
+def _leave(model: nn.Module, config: Config) -> None:
+    """Start from the network's own initial weights."""
+
+
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """How to build one optimizer; `defaults` holds every option that it takes, and no other is accepted."""
+    """How to build one optimizer; `defaults` holds every option that it takes, and no other is accepted.
+
+    `prepare` changes the network's initial weights in place. `path`, of an optimizer that selects, gives the path time
+    of each step from its learning rate.
+    """
 
     build: Callable[[nn.Module, Config], Optimizer]
     defaults: Mapping[str, float]
-    selects: bool = False  # whether it has a path, that is, a support that can grow
+    prepare: Callable[[nn.Module, Config], None] = _leave
+    path: Callable[[np.ndarray, Config], np.ndarray] | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether it has a path: a support, which what it trains enters at some step or never."""
+        return self.path is not None
 
 
 def sgd(model: nn.Module, config: Config) -> Optimizer:
@@ -31,7 +46,10 @@ def sgd(model: nn.Module, config: Config) -> Optimizer:
 
     from sparsify.optim.groups import decay_groups
 
-    return SGD(decay_groups(model, config.weight_decay), config.lr, config.momentum)
+    groups = decay_groups(model, config.weight_decay)
+    # on CUDA the fused step: the others read a learning rate that is a tensor back from the device
+    on_cuda = all(p.is_cuda for p in model.parameters())
+    return SGD(groups, config.lr, config.momentum, fused=True if on_cuda else None)
 
 
 def sgd_pull(model: nn.Module, config: Config) -> Optimizer:
@@ -67,11 +85,57 @@ def slbi_adam(model: nn.Module, config: Config) -> Optimizer:
     return SLBIAdam(parameter_groups(model), config.lr, kappa=config.kappa, mu=config.mu, path_scale=config.path_scale)
 
 
+def linbreg(model: nn.Module, config: Config) -> Optimizer:
+    """Linearised Bregman iterations."""
+    from sparsify.optim.bregman import LinBreg
+    from sparsify.optim.groups import parameter_groups
+
+    options = {"momentum": config.momentum, "strength": config.strength, "delta": config.delta}
+    return LinBreg(parameter_groups(model), config.lr, **options)
+
+
+def adabreg(model: nn.Module, config: Config) -> Optimizer:
+    """Linearised Bregman iterations on Adam's direction."""
+    from sparsify.optim.bregman import AdaBreg
+    from sparsify.optim.groups import parameter_groups
+
+    return AdaBreg(parameter_groups(model), config.lr, strength=config.strength, delta=config.delta)
+
+
+def prox_sgd(model: nn.Module, config: Config) -> Optimizer:
+    """Proximal SGD with group lasso and lasso."""
+    from sparsify.optim.groups import parameter_groups
+    from sparsify.optim.prox_sgd import ProxSGD
+
+    return ProxSGD(parameter_groups(model), config.lr, momentum=config.momentum, strength=config.strength)
+
+
+def _thin_out(model: nn.Module, config: Config) -> None:
+    from sparsify.optim.density import make_sparse
+
+    make_sparse(model, config.density, config.seed)
+
+
+def _split_path(rates: np.ndarray, config: Config) -> np.ndarray:
+    return rates * config.path_scale / config.mu
+
+
+def _own_path(rates: np.ndarray, config: Config) -> np.ndarray:
+    return rates
+
+
 _SLBI = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 1.0}
+_SLBI_ADAM = {"lr": 0.003, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}
+_LINBREG = {"lr": 0.5, "momentum": 0.9, "strength": 0.05, "delta": 1.0, "density": 0.1}
+_ADABREG = {"lr": 0.003, "strength": 0.05, "delta": 1.0, "density": 0.1}
+_PROX_SGD = {"lr": 0.02, "momentum": 0.9, "strength": 0.0003}
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "sgd": OptimizerSpec(sgd, {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}),
     "sgd-pull": OptimizerSpec(sgd_pull, _SLBI),
-    "slbi": OptimizerSpec(slbi, _SLBI, selects=True),
-    "slbi-adam": OptimizerSpec(slbi_adam, {"lr": 0.003, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}, selects=True),
+    "slbi": OptimizerSpec(slbi, _SLBI, path=_split_path),
+    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, path=_split_path),
+    "linbreg": OptimizerSpec(linbreg, _LINBREG, prepare=_thin_out, path=_own_path),
+    "adabreg": OptimizerSpec(adabreg, _ADABREG, prepare=_thin_out, path=_own_path),
+    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, path=_own_path),
 }

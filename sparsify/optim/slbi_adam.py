@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
-from sparsify.errors import SparsifyError
-from sparsify.optim.split import SplitOptimizer, _check
-
-
-def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """`tensor` with the strides of `parameter`: itself, or a copy. torch's fused kernel goes by memory's order."""
-    return tensor if tensor.stride() == parameter.stride() else torch.empty_like(parameter).copy_(tensor)
+from sparsify.optim.adam import adam_step, check_adam, refuse_gaps
+from sparsify.optim.split import SplitOptimizer
 
 
 class SLBIAdam(SplitOptimizer):
@@ -42,9 +35,7 @@ class SLBIAdam(SplitOptimizer):
         threshold: float = 1.0,
         penalty: str | None = "auto",
     ) -> None:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise SparsifyError(f"betas are {betas}; both must be at least 0 and below 1")
-        _check("eps", eps)
+        check_adam(betas, eps)
         split = {
             "kappa": kappa,
             "mu": mu,
@@ -57,36 +48,8 @@ class SLBIAdam(SplitOptimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As SLBI's; raises SparsifyError for a parameter with gaps in memory too."""
         super().add_param_group(param_group)
-        for p in self.param_groups[-1]["params"]:
-            if torch.empty_like(p).stride() != p.stride():
-                raise SparsifyError(
-                    f"a parameter of shape {tuple(p.shape)} has gaps in memory (strides {p.stride()}); "
-                    "make it contiguous before SLBIAdam takes it"
-                )
+        refuse_gaps(self.param_groups[-1]["params"], "SLBIAdam")
 
     def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        states = [self.state[p] for p in params]
-        for p, state in zip(params, states, strict=True):
-            if "step" not in state:
-                state["step"] = torch.zeros((), device=p.device)
-                state["exp_avg"] = torch.zeros_like(p)
-                state["exp_avg_sq"] = torch.zeros_like(p)
-            for moment in ("exp_avg", "exp_avg_sq"):
-                state[moment] = _laid_out_as(p, state[moment])
-        beta1, beta2 = group["betas"]
-        adam(
-            params,
-            [_laid_out_as(p, grad) for p, grad in zip(params, grads, strict=True)],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=float(group["lr"]) * group["kappa"],
-            weight_decay=0.0,
-            eps=group["eps"],
-            maximize=False,
-        )
+        rate = group["lr"] * group["kappa"]
+        adam_step(params, grads, [self.state[p] for p in params], lr=rate, betas=group["betas"], eps=group["eps"])

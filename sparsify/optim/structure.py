@@ -1,4 +1,4 @@
-"""The proximal maps of the split: how Γ follows from Z, for filters and for single weights."""
+"""The penalties on filters and on single weights: their proximal maps, subgradients and supports."""
 
 from __future__ import annotations
 
@@ -32,20 +32,24 @@ def filter_norms(weight: Tensor, *, keepdim: bool = False) -> Tensor:
     return torch.linalg.vector_norm(filters, dim=tuple(range(1, weight.ndim)), keepdim=keepdim)
 
 
-def shrink_factor(z: Tensor, threshold: float) -> Tensor:
+def shrink_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
     """max(0, 1 − λ/‖Z_i‖₂) per output filter, shaped (n, 1, …) to multiply Z; 0 where ‖Z_i‖ is 0."""
     norms = filter_norms(z, keepdim=True)
     # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
-    return shrink(norms, threshold).div_(norms.clamp_(min=threshold))
+    tiny = torch.finfo(z.dtype).tiny
+    least = threshold.clamp(min=tiny) if isinstance(threshold, Tensor) else max(threshold, tiny)
+    return shrink(norms, threshold).div_(norms.clamp_(min=least))
 
 
-def shrink(z: Tensor, threshold: float, penalty: Penalty = "weight") -> Tensor:
-    """prox of λ times the penalty at Z.
+def shrink(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> Tensor:
+    """prox of λ times the penalty at Z; a λ that is a tensor of no dimension stays on its device.
 
     "weight": sign(z)·max(0, |z| − λ) (soft threshold). "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂) per output filter.
     """
     if penalty == "filter":
         return z * shrink_factor(z, threshold)
+    if isinstance(threshold, Tensor):
+        return torch.copysign((z.abs() - threshold).clamp_(min=0), z)
     return F.softshrink(z, threshold) if threshold < math.inf else torch.zeros_like(z)
 
 
@@ -54,6 +58,22 @@ def residual(weight: Tensor, z: Tensor, kappa: float, threshold: float, penalty:
     if penalty == "filter":
         return torch.addcmul(weight, z, shrink_factor(z, threshold), value=-kappa)  # Γ itself is not written down
     return torch.sub(weight, shrink(z, threshold), alpha=kappa)
+
+
+def grain_size(weight: Tensor, penalty: Penalty) -> int:
+    """How many weights one grain has: those of a filter, or 1."""
+    return weight.numel() // len(weight) if penalty == "filter" else 1
+
+
+def subgradient(weight: Tensor, threshold: float, penalty: Penalty) -> Tensor:
+    """λ·W_i/‖W_i‖₂ of each grain i, 0 where it is 0: an element of the subdifferential of Σ λ‖W_i‖₂ at W.
+
+    It is the inverse of `shrink`: at W plus its subgradient, `shrink` is W.
+    """
+    if penalty == "weight":
+        return threshold * weight.sign()
+    norms = filter_norms(weight, keepdim=True)
+    return weight * torch.where(norms > 0, threshold / norms, 0)
 
 
 def support(z: Tensor, threshold: float, penalty: Penalty) -> Tensor:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from rich.table import Table
 
 from sparsify.files import write_text
+from sparsify.plantables import selection_tables
 from sparsify.report.checklist import checked
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import Drawn
@@ -78,8 +79,10 @@ def _template() -> Template:
 
 
 def _results(result: StudyResult) -> list[Grid]:
-    """The study's tables, one row an arm."""
-    return [Grid.of(table, corner="arm", drop=f"{result.study.title}: ") for table in study_tables(result)]
+    """The study's tables, one row an arm, and what was tried where an arm selected its settings."""
+    drop = f"{result.study.title}: "
+    grids = [Grid.of(table, corner="arm", drop=drop) for table in study_tables(result)]
+    return grids + [Grid.of(table, drop=drop) for table in selection_tables(result)]
 
 
 def _without_outcomes(result: StudyResult) -> list[str]:
@@ -90,13 +93,19 @@ def _without_outcomes(result: StudyResult) -> list[str]:
 
 
 def _commands(result: StudyResult) -> list[tuple[str, str]]:
-    """Of each arm the commands that train and sweep its runs, one a line."""
+    """Of each arm, stages included, the commands that train and sweep its runs, one a line."""
+    shown = {arm.label: arm for arm in result.arms}
     found = []
-    for arm in result.arms:
+    for arm in result.study.arms:
         lines = []
-        for run in arm.runs:
-            lines.append(shlex.join(train_command(run.config)))
+        if arm.mask is not None:
+            of = f"{100 * arm.mask.ratio:.10g}% of {arm.mask.layers} that {arm.mask.criterion} removes from"
+            lines.append(f"# the study makes the mask, without the {of} '{arm.mask.of}'")
+        runs = shown[arm.label].runs if arm.label in shown else ()
+        for config in [run.config for run in runs] or arm.configs:
+            lines.append(shlex.join(train_command(config)))
+        for run in runs:
             if run.status == "finished":
                 lines += [shlex.join(prune_command(run, plan)) for plan in result.study.sweeps]
-        found.append((arm.label, "\n".join(lines)))
+        found.append((f"{arm.label} (a stage on the way)" if arm.stage else arm.label, "\n".join(lines)))
     return found

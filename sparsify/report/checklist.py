@@ -13,12 +13,13 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sparsify.arms import SweepPlan
 from sparsify.data import FOLDER
 from sparsify.measures import PLAIN, listed
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
 from sparsify.runs import Run
-from sparsify.study import ArmResult, StudyResult, SweepPlan
+from sparsify.study import ArmResult, StudyResult
 
 PUBLISHED = {
     "magnitude": 1989,  # Janowsky
@@ -80,10 +81,12 @@ def early_methods(result: StudyResult) -> Verdict:
 
 
 def settings_known(result: StudyResult) -> Verdict:
-    """Whether all settings are in the report: those of a network that another run's weights or mask began are not."""
-    inherited = [run.name for run in _runs(result) if run.config.init or run.config.mask]
-    if inherited:
-        return Verdict(False, f"{listed(inherited)} started from another run, whose settings are not in this report")
+    """Whether all settings are in the report: those of a run outside the study, which one of its runs began with,
+    are not."""
+    own = {config.name for arm in result.study.arms for config in arm.configs}
+    outside = [run.name for run in _runs(result) if not _parents(run) <= own]
+    if outside:
+        return Verdict(False, f"{listed(outside)} started from another run, whose settings are not in this report")
     return Verdict(True, "every run is given by its command, and every flag that it does not have is at its default")
 
 
@@ -99,9 +102,9 @@ def code_known(result: StudyResult) -> Verdict:
 
 def architecture_cited(result: StudyResult) -> Verdict:
     """Whether each network's description names a publication, by its year."""
-    models = dict.fromkeys(run.config.model for run in _runs(result))
-    missing = [model for model in models if not re.search(r"\b(19|20)\d\d\b", NETS[model].__doc__ or "")]
-    described = "; ".join(f"{model}: {' '.join((NETS[model].__doc__ or '').split())}" for model in models)
+    models = {run.config.model: _description(run.config.model) for run in _runs(result)}
+    missing = [model for model, text in models.items() if not re.search(r"\b(19|20)\d\d\b", text)]
+    described = "; ".join(f"{model}: {text}" for model, text in models.items())
     if missing:
         return Verdict(False, f"{described} A publication is not named for {listed(missing)}")
     return Verdict(bool(models), described or "there is no run")
@@ -154,9 +157,9 @@ def several_seeds(result: StudyResult) -> Verdict:
     single = [arm.label for arm in result.arms if len({run.config.seed for run in arm.finished}) < 2]
     if single:
         return Verdict(False, f"one finished seed, or none: {listed(single)}")
-    shared = [arm.label for arm in result.arms if {run.config.init for run in arm.finished} != {None}]
+    shared = [arm.label for arm in result.arms if _inits(arm) and len(_inits(arm)) < len(arm.finished)]
     if shared:
-        return Verdict(False, f"the seeds of {listed(shared)} start from another run's weights")
+        return Verdict(False, f"seeds of {listed(shared)} start from the same weights")
     return Verdict(True, f"{_seeds(result)} seeds an arm, each with its own initial weights and order of images")
 
 
@@ -234,6 +237,21 @@ def checked(result: StudyResult) -> list[tuple[Item, Verdict]]:
 
 def _runs(result: StudyResult) -> list[Run]:
     return [run for arm in result.arms for run in arm.runs]
+
+
+def _parents(run: Run) -> set[str]:
+    """The names of the runs whose weights and whose mask a run began with."""
+    init, mask = run.config.init, run.config.mask
+    return {name for name in (init and init.split("@")[0], mask and mask.split("/")[0]) if name}
+
+
+def _inits(arm: ArmResult) -> set[str]:
+    """The weights that the finished runs began with, as far as they are those of other runs."""
+    return {run.config.init for run in arm.finished if run.config.init}
+
+
+def _description(model: str) -> str:
+    return " ".join((NETS[model].__doc__ or "").split()) if model in NETS else "a network of torchvision"
 
 
 def _finished(result: StudyResult) -> list[ArmResult]:

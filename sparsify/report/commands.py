@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from sparsify.arms import SweepPlan
 from sparsify.config import Config
 from sparsify.pruning import RATIOS
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
-from sparsify.study import SweepPlan
 
 
 def train_command(config: Config) -> list[str]:

@@ -11,13 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sparsify.analysis import smallest_filters
+from sparsify.arms import SweepPlan
 from sparsify.comparison import class_accuracy
 from sparsify.config import sanitise
 from sparsify.layers import Layer, layer_names
 from sparsify.measures import Measure, held_out, in_words, listed, measures
-from sparsify.optim.structure import support
 from sparsify.runs import Run
-from sparsify.study import ArmResult, StudyResult, SweepPlan
+from sparsify.study import ArmResult, StudyResult
 from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
@@ -61,24 +61,33 @@ def draw_study(result: StudyResult) -> list[Drawn]:
 
 
 def study_drawings(result: StudyResult) -> Iterator[Drawing]:
-    """Training curves, sweeps, what they save, each class, filters of every swept convolution, and paths."""
+    """Training curves, sweeps, what they save, each class, filters of every swept convolution, and paths.
+
+    Of these, what the study's `draw` names.
+    """
     arms = [arm for arm in result.arms if arm.finished]
     if not arms:
         return
-    title = result.study.title
-    groups = {arm.label: [run.metrics for run in arm.finished] for arm in arms}
-    what = f"Loss and accuracy of {listed(groups)} against the epoch: held-out images solid, training dashed."
-    yield Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=title))
-    for number, plan in enumerate(result.study.sweeps):
+    draw = result.study.draw
+    if "curves" in draw:
+        yield _curves(result, arms)
+    for number, plan in enumerate(result.study.sweeps if "sweep" in draw else ()):
         yield from _sweeps(result, number, plan, arms)
         yield from _classes(result, number, plan, arms)
     models = {arm.label: layer_names(arm.finished[0].model()) for arm in arms}
     named = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
     for name in named:
         has = [(arm, models[arm.label][name]) for arm in arms if name in models[arm.label]]
-        yield from _filters(name, [(arm, layer) for arm, layer in has if layer.is_convolution])
-        for arm, layer in has:
+        if "filters" in draw:
+            yield from _filters(name, [(arm, layer) for arm, layer in has if layer.is_convolution])
+        for arm, layer in has if "path" in draw else ():
             yield from _path(name, arm, layer)
+
+
+def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
+    groups = {arm.label: [run.metrics for run in arm.finished] for arm in arms}
+    what = f"Loss and accuracy of {listed(groups)} against the epoch: held-out images solid, training dashed."
+    return Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=result.study.title))
 
 
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
@@ -163,7 +172,7 @@ def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:
     grains = "filters" if entry.ndim == 1 else "weights"
     caption = (
         f"{arm.label}, {name}: {np.isfinite(entry).sum():,} of {entry.size:,} {grains} entered the support by path "
-        f"time {path.time[-1]:.3g}; ‖Γ‖ and ‖W‖ over the path."
+        f"time {path.time[-1]:.3g}; their norms over the path."
     )
     drawing = path_figure(path, parameter=layer.parameter, title=f"{arm.label}, {name}")
     yield Drawing("paths", "Line chart", f"path-{sanitise(arm.label)}-{sanitise(name)}", caption, drawing)
@@ -172,13 +181,13 @@ def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:
 def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
     """One run's filters of the layer of that module name.
 
-    Marked are the filters that magnitude removes at `ratio`; without one, those of an SLBI run that are not selected.
+    Marked are the filters that magnitude removes at `ratio`; without one, those that the run has not selected.
     """
     weight = run.model().get_submodule(layer).weight
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
         return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {ratio:.0%}")
-    z = run.z
-    if z is None or weight.ndim < 3:
+    inside = run.support(f"{layer}.weight")
+    if inside is None or weight.ndim < 3:
         return FilterPanel(title, weight)
-    return FilterPanel(title, weight, ~support(z[f"{layer}.weight"], 1.0, "filter"), "not selected")
+    return FilterPanel(title, weight, ~inside, "not selected")

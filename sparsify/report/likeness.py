@@ -9,12 +9,13 @@ import torch
 from rich.table import Table
 
 from sparsify.agreement import Agreement, compare_criteria
+from sparsify.arms import SweepPlan
 from sparsify.cost import Structure
 from sparsify.data.dataset import Split
 from sparsify.layers import find_layers
 from sparsify.pruning import Subject, path_states
 from sparsify.runs import Run
-from sparsify.study import StudyResult, SweepPlan
+from sparsify.study import StudyResult
 
 
 def agreement_tables(result: StudyResult) -> list[Table]:
@@ -56,8 +57,11 @@ def _criteria(subject: Subject, plan: SweepPlan) -> Iterator[str]:
     outputs = [layer for layer in layers if layer.grain(plan.grain) != "weight"]
     if outputs and all(structure.scale(layer) is not None for layer in outputs):
         yield "bn-scale"
-    if subject.path is not None and all(layer.parameter in subject.path for layer in layers):
-        yield from ("entry", "gamma")
+    states = [(subject.path or {}).get(layer.parameter) for layer in layers]
+    if None not in states:
+        yield "entry"
+        if all(state.gamma is not None for state in states):
+            yield "gamma"
 
 
 def _table(layers: str, ratio: float, found: dict[str, tuple[Agreement, ...]]) -> Table:

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from sparsify.arms import Arm, SweepPlan
 from sparsify.config import Config
 from sparsify.data import DATASETS, FOLDER
 from sparsify.measures import held_out, in_words, listed
 from sparsify.runs import Run
-from sparsify.study import StudyResult, SweepPlan
+from sparsify.study import StudyResult
 
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _GRAINS = {
@@ -74,16 +75,31 @@ def plan_in_words(plan: SweepPlan) -> str:
 
 
 def arms_table(result: StudyResult) -> Table:
-    """One row an arm: its seeds, and the settings in which the arms differ."""
+    """One row an arm: its seeds, and the settings in which the arms differ.
+
+    What starts from another arm names it, not the runs.
+    """
     said = _Said([run.config for arm in result.arms for run in arm.runs])
     names = [field.name for field in dataclasses.fields(Config) if field.name != "seed" and said.differs(field.name)]
+    asked = {arm.label: arm for arm in result.study.arms}
     table = Table(title="The arms, and the settings in which they differ")
     for name in ("arm", *(name.replace("_", " ") for name in names), "seeds"):
         table.add_column(name)
     for arm in result.arms:
+        parents = _parents(asked[arm.label]) if arm.label in asked else {}
         one = _Said([run.config for run in arm.runs])
-        table.add_row(arm.label, *(one(name) for name in names), ", ".join(str(run.config.seed) for run in arm.runs))
+        cells = (parents.get(name) or one(name) for name in names)
+        table.add_row(arm.label, *cells, ", ".join(str(run.config.seed) for run in arm.runs))
     return table
+
+
+def _parents(arm: Arm) -> dict[str, str | None]:
+    """What an arm starts from in other arms, in words."""
+    mask = arm.mask
+    return {
+        "init": arm.init and f"'{arm.init}'",
+        "mask": mask and f"'{mask.of}' without {100 * mask.ratio:.10g}% of {mask.layers} by {mask.criterion}",
+    }
 
 
 class _Said:

@@ -1,0 +1,80 @@
+"""`sparsify study`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sparsify import console
+from sparsify.cli.where import HERE, Where, keywords
+from sparsify.errors import SparsifyError
+
+
+def study(
+    name: str | None = None,
+    /,
+    *,
+    settings: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--set",
+            help="change one value for all: epochs=5, seeds=[0,1], sweep.controls=true; can be given again",
+            negative=(),
+        ),
+    ] = (),
+    dry_run: Annotated[
+        bool, Parameter(help="print what is missing, with an estimate of time and disk, and stop", negative=())
+    ] = False,
+    list_: Annotated[bool, Parameter(name="--list", help="list the built-in studies", negative=())] = False,
+    where: Where = HERE,
+) -> int:
+    """Train, prune, tabulate, draw, report: a built-in study (quick unless one is named; see --list) or a TOML file."""
+    if list_:
+        if name is not None or settings or dry_run:
+            raise SparsifyError("--list lists every built-in study; leave the rest out")
+        return _list()
+    from sparsify.estimates import estimate
+    from sparsify.files import write_text
+    from sparsify.planning import Planner
+    from sparsify.plantables import plan_line, plan_table, selection_csv, selection_tables
+    from sparsify.report import write_report
+    from sparsify.report.drawings import draw_study
+    from sparsify.study import run_study
+    from sparsify.studyfile import load_study
+    from sparsify.tables import markdown, study_csv, study_tables
+
+    asked = load_study(name or "quick", settings)
+    planner = Planner(asked, runs_dir=where.runs_dir, data_dir=where.data_dir)
+    plan = planner.plan()
+    if dry_run or not plan.done:
+        estimates = estimate(planner, plan, device=where.device, data_dir=where.data_dir)
+        console.show(plan_table(asked, plan, estimates))
+        console.say(plan_line(plan, estimates))
+    if dry_run:
+        return 0
+    with console.TrainingDisplay(plan.trainings) as display:
+        result = run_study(asked, **keywords(where), listener=display, note=console.say)
+    tables = [*study_tables(result), *selection_tables(result)]
+    for table in tables:
+        console.show(table)
+    for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
+        console.fail(f"{run.name} diverged and is not counted")
+    write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
+    write_text(result.folder / "table.csv", study_csv(result))
+    if any(arm.selected for arm in result.arms):
+        write_text(result.folder / "selection.csv", selection_csv(result))
+    command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
+    report = write_report(result, draw_study(result), command=command)
+    console.say(f"n is the number of seeds; ± is one sample standard deviation; written: {result.folder}")
+    console.say(f"report: {report}")
+    return 0
+
+
+def _list() -> int:
+    from sparsify.plantables import studies_table
+    from sparsify.studyfile import built_in_studies, load_study
+
+    console.show(studies_table([load_study(name) for name in built_in_studies()]))
+    console.say("sparsify study NAME runs one, and sparsify study FILE.toml one of your own")
+    return 0

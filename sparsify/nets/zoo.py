@@ -1,0 +1,42 @@
+"""torchvision's classification networks, untrained."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import torch
+import torchvision.models
+from torch import Tensor, nn
+
+from sparsify.errors import SparsifyError
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    # without the auxiliary outputs, which exist only to train on ImageNet; both need to be told how they start
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+
+
+def zoo(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """torchvision's network of that name for images of (channels, height, width), without trained weights.
+
+    Raises SparsifyError for an unknown name, and for a network that does not give one logit a class for such images.
+    """
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        nearest = difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names
+        raise SparsifyError(f"unknown network 'torchvision:{name}'; the nearest in torchvision: {', '.join(nearest)}")
+    size = "×".join(map(str, shape))
+    if shape[0] != 3:
+        raise SparsifyError(f"torchvision:{name} takes images of 3 channels, and these are {size}")
+    model = torchvision.models.get_model(name, weights=None, num_classes=classes, **_OPTIONS.get(name, {})).eval()
+    try:
+        with torch.inference_mode():
+            logits = model(torch.zeros(1, *shape))
+    except Exception as error:  # whatever the network's own forward raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SparsifyError(f"torchvision:{name} does not take images of {size}: {reason}") from error
+    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
+        raise SparsifyError(f"torchvision:{name} does not give one tensor of {classes} logits for an image")
+    return model.train()

@@ -1,0 +1,146 @@
+"""`sparsify study`: the list, what it says is missing, stopping and going on, what it writes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sparsify import console
+from sparsify.cli import main
+from sparsify.studyfile import built_in_studies
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+TEXT = """
+title = "Mine"
+draw = ["curves"]
+[base]
+data = "digits"
+batch_size = 32
+[[arms]]
+label = "early"
+opt = "sgd"
+epochs = 2
+stage = true
+[[arms]]
+label = "late"
+opt = "sgd"
+epochs = 1
+init = "early"
+mask = { of = "early", layers = "conv3", ratio = 0.5 }
+[[arms]]
+label = "chosen"
+opt = "sgd"
+epochs = 1
+[arms.select]
+lr = [0.01, 0.05]
+val = 0.2
+[sweep]
+layers = "conv3"
+ratios = "0,0.5"
+"""
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working folder but for the study, a terminal's usual width, and one core."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "mine.toml").write_text(TEXT)
+
+
+@pytest.fixture
+def sparsify(capsys: pytest.CaptureFixture[str]) -> Callable[[str], Answer]:
+    def call(line: str) -> Answer:
+        capsys.readouterr()
+        return Answer(main(shlex.split(line)), *capsys.readouterr())
+
+    return call
+
+
+def test_the_built_in_studies_are_listed_and_nothing_is_written(sparsify, tmp_path):
+    answer = sparsify("study --list")
+    assert (answer.code, answer.err) == (0, "")
+    assert [name for name in built_in_studies() if f"\n {name} " not in answer.out] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+    for line in ("study quick --list", "study --list --dry-run", "study --list --set epochs=2"):
+        refused = sparsify(line)
+        assert refused.code == 2
+        assert refused.err == "error: --list lists every built-in study; leave the rest out\n"
+
+
+def test_a_dry_run_says_what_is_missing_and_writes_nothing(sparsify, tmp_path):
+    answer = sparsify("study mine.toml --dry-run --set batch_size=128 --device cpu")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("Mine (batch_size 128): what is missing")
+    for arm, cells in {
+        "early ": ("lenet-digits-sgd-s0-", "train 2 epochs "),
+        "late ": ("after 'early'", "train 1 epoch, sweep"),
+        "chosen: lr 0.01 ": ("lenet-digits-sgd-s0-", "train 1 epoch "),
+        "chosen ": ("after the selection", "train 1 epoch, sweep"),
+    }.items():
+        (line,) = (line for line in answer.out.splitlines() if line.strip().startswith(arm))
+        assert all(cell in line for cell in cells)
+    assert "missing: 5 trainings, 1 at a time, and 2 sweeps; about " in answer.out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_a_study_that_is_stopped_goes_on_and_says_what_is_missing_until_nothing_is(sparsify, monkeypatch, tmp_path):
+    heard = console.TrainingDisplay.__call__
+
+    def interrupt(display, progress):
+        heard(display, progress)
+        if progress.epoch == 2 and progress.row is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(console.TrainingDisplay, "__call__", interrupt)
+    stopped = sparsify("study mine.toml --device cpu")
+    assert (stopped.code, stopped.err.startswith("stopped; the same command goes on from here")) == (130, True)
+    monkeypatch.setattr(console.TrainingDisplay, "__call__", heard)
+    answer = sparsify("study mine.toml --device cpu")
+    assert (answer.code, answer.err) == (0, "")
+    assert "train from epoch 2 of 2" in answer.out
+    assert "1/5 " in answer.out
+    assert "5/5 " in answer.out
+    assert "epoch 1/2" not in answer.out
+    assert "Mine: chosen, selected by accuracy" in answer.out
+    folder = tmp_path / "runs" / "studies" / "mine"
+    assert {path.name for path in folder.iterdir()} == {
+        *("table.md", "table.csv", "selection.csv", "curves.png", "curves.svg"),
+    }
+    assert "selected by accuracy on a held-out 20% of the training images" in (folder / "table.md").read_text()
+    again = sparsify("study mine.toml --device cpu")
+    assert "missing" not in again.out
+    assert "epoch" not in again.out.replace("seconds an epoch", "")
+    assert sparsify("study mine.toml --dry-run").out.rstrip().endswith("nothing is missing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fragment"),
+    [
+        ('of = "early"', 'of = "erly"', "unknown arm 'erly' in late; did you mean 'early'?"),
+        ('label = "early"', 'label = "early"\ninit = "late"', "arms start from each other in a circle: early → late"),
+        ("conv3", "conv9", "unknown layer 'conv9' in lenet"),
+        ("lr = [0.01, 0.05]", "mu = [1]", "study mine.toml: --mu 1 has no effect with --opt sgd; it is an option of"),
+    ],
+)
+def test_a_study_that_cannot_be_is_one_line_and_nothing_is_written(old, new, fragment, sparsify, tmp_path):
+    (tmp_path / "mine.toml").write_text(TEXT.replace(old, new))
+    answer = sparsify("study mine.toml --device cpu")
+    assert answer.code == 2
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    assert fragment in answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
