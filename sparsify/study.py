@@ -20,7 +20,8 @@ from sparsify.pruning import prune
 from sparsify.runs import Run
 from sparsify.sweep import Sweep
 from sparsify.tickets import masks_of
-from sparsify.training import Listener, train
+from sparsify.trainer import Listener
+from sparsify.training import train
 from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
 from sparsify.viz.style import save

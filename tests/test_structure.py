@@ -26,6 +26,7 @@ LAYERS = [
     {"parallel", "tickets"},
     {
         "training",
+        "trainer",
         "starting",
         "finetuning",
         "pruning",
