@@ -27,7 +27,7 @@ from sparsify.optim.groups import parameter_groups
 from sparsify.runs import Run
 from sparsify.seeds import permutation
 from sparsify.starting import initial_model
-from sparsify.training import _Training
+from sparsify.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference import ReferenceSLBI
@@ -119,7 +119,7 @@ class ShippedLoop:
         self.batches = _Batches(dataset, config, device)
         self._folder = tempfile.TemporaryDirectory()
         model = initial_model(config, data_dir).to(device)
-        self.training = _Training(Run(Path(self._folder.name)), config, self.batches.data, model, device)
+        self.training = Trainer(Run(Path(self._folder.name)), config, self.batches.data, model, device)
         self.model, self.precision = self.training.model, config.precision
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.step = 0

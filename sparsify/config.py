@@ -160,9 +160,9 @@ class Config:
             raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])
 
     def _resolve_options(self) -> None:
-        defaults = dict(OPTIMIZERS[self.opt].defaults)
-        if self.init is not None and "density" in defaults:
-            defaults["density"] = 1.0
+        defaults = OPTIMIZERS[self.opt].defaults
+        if self.init is not None and "density" in defaults and self.density in (None, defaults["density"]):
+            object.__setattr__(self, "density", 1.0)  # another run's weights are taken as they are
         for name in ("lr", *OPTIONS):
             value = getattr(self, name)
             if value is None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from sparsify.errors import SparsifyWarning
 
 if TYPE_CHECKING:
-    from sparsify.training import Progress as TrainingProgress
+    from sparsify.trainer import Progress as TrainingProgress
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)

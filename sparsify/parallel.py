@@ -21,19 +21,20 @@ from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.runs import Run
 from sparsify.starting import initial_model, named_data
-from sparsify.training import Listener, Progress, train, train_side_by_side
+from sparsify.trainer import Listener, Progress
+from sparsify.training import train, train_side_by_side
 
 SMALL = 10**6
 """Parameters up to which several networks train side by side on one GPU: larger ones fill it by themselves."""
 
 
-def processes_for(count: int) -> tuple[int, int]:
-    """How many processes train `count` Configs on the CPU, and with how many of torch's threads each.
+def processes_for(count: int, device: torch.device) -> tuple[int, int]:
+    """How many processes train `count` Configs, and with how many of torch's threads each.
 
-    One thread a process: small networks gain little from a second one.
+    On the CPU one thread a process: small networks gain little from a second one. On another device one process.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(count, cores)
+    processes = min(count, cores) if device.type == "cpu" else 1
     return processes, max(1, cores // processes)
 
 
@@ -59,19 +60,18 @@ def train_all(
     data_dir: Path | str | None = None,
     listener: Listener | None = None,
 ) -> list[Run]:
-    """As `train` of each Config, several at a time; the runs are in the order of the Configs, which differ in the seed.
+    """As `train` of each Config, several at a time; the runs are in the order of the Configs.
 
     On the CPU each is trained in a process of its own, with one thread where there are as many as cores. On a GPU small
     networks are trained side by side in one process, large ones one after another. Each run is resumed, returned or
     refused as by `train`; its warnings come through when it is done. The first error ends every training: the epochs
     that they have finished are kept.
     """
+    where = resolve_device(device)
+    processes, threads = processes_for(len(configs), where)
     places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
-    processes, threads = processes_for(len(configs))
-    if resolve_device(device).type != "cpu" and overlap(configs[0], data_dir):
-        return train_side_by_side(configs, **places, listener=listener)
-    if resolve_device(device).type != "cpu" or processes == 1:
-        return [train(config, **places, listener=listener) for config in configs]
+    if processes == 1:
+        return _in_one_process(configs, where, places, listener)
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:
         messages = manager.Queue()
@@ -92,6 +92,22 @@ def train_all(
                 process.terminate()
             raise
         return [job.result()[0] for job in jobs]
+
+
+def _in_one_process(
+    configs: Sequence[Config], device: torch.device, places: dict[str, Any], listener: Listener | None
+) -> list[Run]:
+    """One after another; on a GPU those of one network, data set and precision side by side, where they can be."""
+    runs: dict[int, Run] = {}
+    kinds = [(config.model, config.data, config.precision) for config in configs]
+    for kind in dict.fromkeys(kinds):
+        numbers = [number for number, other in enumerate(kinds) if other == kind]
+        first = configs[numbers[0]]
+        together = device.type == "cuda" and len(numbers) > 1 and overlap(first, places["data_dir"])
+        for chosen in [numbers] if together else [[number] for number in numbers]:
+            trained = train_side_by_side([configs[number] for number in chosen], **places, listener=listener)
+            runs.update(zip(chosen, trained, strict=True))
+    return [runs[number] for number in range(len(configs))]
 
 
 def _begin(threads: int) -> None:

@@ -17,7 +17,8 @@ from sparsify.pruning import prune
 from sparsify.runs import Run
 from sparsify.sweep import Sweep
 from sparsify.tickets import masks_of
-from sparsify.training import Listener, train
+from sparsify.trainer import Listener
+from sparsify.training import train
 
 
 @dataclass(frozen=True)

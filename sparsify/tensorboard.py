@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
-from sparsify.training import Listener, Progress
+from sparsify.trainer import Listener, Progress
 from sparsify.viz.filters import FilterPanel, filters_figure
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
 from sparsify.scoring import scorer, selections
 from sparsify.sweep import sweep_id
-from sparsify.training import Listener, train
+from sparsify.trainer import Listener
+from sparsify.training import train
 
 
 @dataclass(frozen=True)

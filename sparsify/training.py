@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import math
 import time
-import warnings
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from sparsify.checkpoint import FILE as CHECKPOINT
-from sparsify.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.config import Config
-from sparsify.data import AUGMENTATIONS, FOLDER, load_dataset
+from sparsify.data import FOLDER, load_dataset
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
-from sparsify.environment import describe_environment
-from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.evaluation import evaluate, require_batches
-from sparsify.files import write_tensors
-from sparsify.inclusion import PathRecorder, path_times, predict_entry
-from sparsify.iteration import Iteration, stepper
-from sparsify.mask import Mask, apply_mask, check_fit
-from sparsify.optim import OPTIMIZERS
-from sparsify.optim.split import SplitOptimizer
+from sparsify.errors import SparsifyError
+from sparsify.evaluation import require_batches
+from sparsify.mask import check_fit
 from sparsify.runs import Run
-from sparsify.schedules import SCHEDULES
-from sparsify.seeds import key, permutation
+from sparsify.seeds import permutation
 from sparsify.starting import build, initial_weights, load_weights, mask_of, named_data
+from sparsify.trainer import Listener, Trainer
 
-TICK = 20  # iterations between two calls of the listener
 TIMED = 8  # iterations, at most, that say how long one takes
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is; `row` is the row of metrics.csv when an epoch has just ended."""
-
-    run: str
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    row: dict[str, Any] | None = None
-
-
-Listener = Callable[[Progress], None]
 
 
 def train(
@@ -84,7 +53,7 @@ def train_side_by_side(
 ) -> list[Run]:
     """As `train` of each, an iteration of each in turn; on CUDA each has a stream of its own, and they overlap.
 
-    The Configs share a precision, and their networks draw no random numbers (`draws_random_numbers`). Each result is
+    The Configs share a precision, and their networks draw no random numbers (`parallel.overlap`). Each result is
     that of training it alone.
     """
     (precision,) = {config.precision for config in configs}
@@ -145,7 +114,7 @@ def _begin(
     def steps() -> Generator[None]:
         with run.lock():
             if run.status == "unfinished":  # another process may have finished it while this one waited
-                training = _Training(run, config, data.to(where), model.to(where), where, images, mask)
+                training = Trainer(run, config, data.to(where), model.to(where), where, images, mask)
                 yield from training.steps(listener)
 
     return run, steps()
@@ -159,7 +128,7 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
     if device.type == "cpu":
         keep_freed_memory()
     data = dataset.to(device)
-    training = _Training(Run(Path()), config, data, build(config, dataset).to(device), device)
+    training = Trainer(Run(Path()), config, data, build(config, dataset).to(device), device)
     index = torch.arange(min(config.batch_size, len(data.train)), device=device)
     draws = draw(len(index), config.seed, 1).to(device)
     seconds: list[float] = []
@@ -178,200 +147,3 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
 def _stream(device: torch.device) -> torch.cuda.Stream | None:
     """One of its own on CUDA: a graph is not captured in the default one."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None
-
-
-class _Training:
-    """One training in progress: what a checkpoint holds, and the loop."""
-
-    def __init__(
-        self,
-        run: Run,
-        config: Config,
-        data: Dataset,
-        model: nn.Module,
-        device: torch.device,
-        images_sha256: str | None = None,
-        mask: Mask | None = None,
-    ) -> None:
-        self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
-        self.run, self.config, self.data, self.device = run, config, data, device
-        self.model = model.to(memory_format=torch.channels_last)
-        self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
-        self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
-        if self.mask:
-            self.optimizer.register_step_post_hook(lambda *_: self._keep_masked())
-        self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
-        self.total = config.epochs * self.steps_per_epoch
-        factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
-        self.rates = config.lr * factors
-        self.recorder: PathRecorder | None = None
-        self.times: np.ndarray | None = None
-        path = OPTIMIZERS[config.opt].path
-        if path is not None:
-            self.times = path_times(path(self.rates, config))
-            self.recorder = PathRecorder(self.model, self.optimizer, self.total)
-        self.iteration = Iteration(
-            self.model, self.optimizer, data, AUGMENTATIONS[config.augment], config.precision, self.recorder
-        )
-        self._advance = stepper(self.iteration)
-        self.rows: list[dict[str, Any]] = []
-
-    def steps(self, listener: Listener | None) -> Generator[None]:
-        """The rest of the training, from the checkpoint on; yields after each iteration."""
-        self._begin_mask()
-        if not self._restore():
-            self.run.write_json("config.json", self.config.to_dict())
-            self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
-            self._predict()
-        while len(self.rows) < self.config.epochs:
-            row = yield from self._epoch(len(self.rows) + 1, listener)
-            self.rows.append(row)
-            if not (math.isfinite(row["train_loss"]) and math.isfinite(row[f"{self.data.held_out}_loss"])):
-                self._finish("diverged")
-                return
-            if len(self.rows) < self.config.epochs:
-                self._begin_mask()
-                self._save()
-        self._finish("finished")
-
-    def _begin_mask(self) -> None:
-        """What the mask removes becomes 0 after `mask_from` epochs, in all that the optimizer remembers as well: Z too,
-        so that what is gone is not in the support."""
-        if len(self.rows) != self.config.mask_from:
-            return
-        apply_mask(self.model, self.mask)
-        for name, parameter in self.model.named_parameters():
-            for value in self.optimizer.state.get(parameter, {}).values() if name in self.mask else ():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    value.masked_fill_(~self.mask[name], 0)
-        self._advance = stepper(self.iteration)  # a graph that was captured before would go on without the mask
-
-    def _keep_masked(self) -> None:
-        if len(self.rows) >= self.config.mask_from:
-            apply_mask(self.model, self.mask)
-
-    def _epoch(self, epoch: int, listener: Listener | None) -> Generator[None, None, dict[str, Any]]:
-        """One epoch; its row of metrics.csv. Between the epochs' ends nothing waits for the device."""
-        config, train = self.config, self.data.train
-        began = time.perf_counter()
-        order = permutation(len(train), config.seed, epoch, "order").to(self.device)
-        draws = draw(len(train), config.seed, epoch).to(self.device)
-        self.model.train()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(key(config.seed, epoch, "dropout"))
-            batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
-            for step, (index, drawn) in enumerate(batches, (epoch - 1) * self.steps_per_epoch + 1):
-                self.step(step, index, drawn)
-                if listener is not None and step % TICK == 0:
-                    listener(Progress(self.run.name, epoch, config.epochs, step, self.total))
-                yield
-        loss_sum, correct = self.iteration.sums()
-        row: dict[str, Any] = dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy"))
-        row |= {"epoch": epoch, "step": step, "lr": float(self.rates[step - 1])}
-        row |= {"train_loss": loss_sum / len(train), "train_accuracy": correct / len(train)}
-        row["seconds"] = round(time.perf_counter() - began, 3)
-        held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
-        row |= {
-            f"{self.data.held_out}_loss": held_out.loss,
-            f"{self.data.held_out}_accuracy": held_out.accuracy,
-        }
-        if listener is not None:
-            listener(Progress(self.run.name, epoch, config.epochs, step, self.total, row))
-        return row
-
-    def step(self, step: int, index: Tensor, draws: Tensor) -> None:
-        """Iteration `step`, counted from 1, on the training images of these numbers; `draws` as `augmentation.draw`."""
-        self._advance(index, draws, rate=float(self.rates[step - 1]), step=step)
-        if self.recorder is not None:
-            self.recorder.note(step)
-
-    def _predict(self) -> None:
-        if self.times is None or not isinstance(self.optimizer, SplitOptimizer):
-            return  # without a coupling to the weights their norms do not say when they enter
-        time_ = self.times[-1]
-        late = [name for name, part in predict_entry(self.model, self.optimizer, time_).items() if part == 0]
-        if late:
-            warnings.warn(
-                f"the path may be too short: by path time T = {time_:.3g} only grains whose norm reaches 1/T = "
-                f"{1 / time_:.3g} enter the support, and at the start none does in {', '.join(late)}; a lower --mu, "
-                "a higher --lr or more --epochs lengthen the path",
-                SparsifyWarning,
-                stacklevel=4,
-            )
-
-    def _save(self) -> None:
-        path = {} if self.recorder is None else self.recorder.tensors
-        save_checkpoint(self.run.path, self.model, self.optimizer, path, self.rows)
-        self.run.write_metrics(self.rows)
-
-    def _restore(self) -> bool:
-        """Go on from the checkpoint; False if there is none."""
-        checkpoint = load_checkpoint(self.run.path, self.model, self.optimizer)
-        if checkpoint is None:
-            return False
-        path, self.rows = checkpoint
-        if self.recorder is not None:
-            self.recorder.load(path)
-        self._warn_elsewhere()
-        return True
-
-    def _warn_elsewhere(self) -> None:
-        before, now = self.run.environment, describe_environment(self.device, self.config.precision)
-        changed = [f"{k} {before.get(k)} → {now[k]}" for k in ("device", "threads", "torch") if before.get(k) != now[k]]
-        if changed:
-            warnings.warn(
-                f"run {self.run.name} goes on elsewhere than it began ({', '.join(changed)}): "
-                "the result can differ in the last bits from an uninterrupted one",
-                SparsifyWarning,
-                stacklevel=5,
-            )
-
-    def _finish(self, status: str) -> None:
-        run, last = self.run, self.rows[-1]
-        held_out = self.data.held_out
-        files = ["model.safetensors"]
-        write_tensors(run.path / "model.safetensors", dict(self.model.state_dict()))
-        support: dict[str, dict[str, int]] = {}
-        if self.recorder is not None:
-            path = self.recorder.path(self.times, last["step"])
-            path.save(run.path / "path.npz")
-            files.append("path.npz")
-            parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
-            states = {name: self.optimizer.state[p] for name, p in parameters.items()}
-            zs = {name: state["z"] for name, state in states.items() if "z" in state}
-            if zs:
-                write_tensors(run.path / "z.safetensors", zs)
-                files.append("z.safetensors")
-            for name, p in parameters.items():
-                inside = self.optimizer.support(p)
-                support[name] = {"in": int(inside.sum()), "of": inside.numel()}
-        run.write_metrics(self.rows)
-        run.write_json(
-            "summary.json",
-            {
-                "status": status,
-                "held_out": held_out,
-                "accuracy": last[f"{held_out}_accuracy"],
-                "loss": _finite(last[f"{held_out}_loss"]),
-                "count": len(self.data.test),
-                "train_accuracy": last["train_accuracy"],
-                "train_loss": _finite(last["train_loss"]),
-                "epochs": len(self.rows),
-                "steps": last["step"],
-                "seconds_per_epoch": float(np.median([row["seconds"] for row in self.rows])),
-                "path_time": None if self.times is None else float(self.times[last["step"]]),
-                "support": support,
-                "parameters": sum(p.numel() for p in self.model.parameters()),
-                "shape": list(self.data.shape),
-                "classes": list(self.data.classes),
-                "images_sha256": self.images_sha256,
-                "sha256": {file: run.sha256(file) for file in files},
-                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            },
-        )
-        (run.path / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _finite(value: float) -> float | None:
-    """JSON knows neither NaN nor infinity."""
-    return value if math.isfinite(value) else None

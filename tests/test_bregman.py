@@ -245,7 +245,7 @@ def test_prox_sgd_equals_the_reference(momentum: float, channels_last: bool) -> 
 
 @ALL
 def test_mixed_groups_equal_the_reference(optimizer: type[PenalizedOptimizer]) -> None:
-    compare(optimizer, groups=Sparse.groups, **({"eps": 1.0} if optimizer is AdaBreg else {}))
+    compare(optimizer, groups=Sparse.groups, **OPTIONS[optimizer])
 
 
 @pytest.mark.parametrize(

@@ -509,7 +509,7 @@ def test_train_prints_plain_lines_and_says_what_comes_next(sparsify, tmp_path):
 
 def test_a_finished_run_is_returned_at_once(runs, sparsify, monkeypatch):
     """Its weights are not written again; nothing is trained."""
-    monkeypatch.setattr("sparsify.training._Training", None)
+    monkeypatch.setattr("sparsify.training.Trainer", None)
     folder = run_of(runs, "slbi")
     before = {name: content for name, (content, _) in files(folder).items()}
     answer = sparsify(f"train {QUICK} --opt slbi")

@@ -102,6 +102,7 @@ def test_density_must_be_a_fraction_above_0(wrong: Any) -> None:
 def test_the_weights_of_another_run_are_taken_as_they_are() -> None:
     assert Config(opt="linbreg", init="a-run").density == 1
     assert Config(opt="linbreg", init="a-run", density=1) == Config(opt="linbreg", init="a-run")
+    assert dataclasses.replace(Config(opt="linbreg"), init="a-run") == Config(opt="linbreg", init="a-run")
     assert refused(opt="linbreg", init="a-run", density=0.5) == (
         "--density 0.5 has no effect with --init: the run's weights are taken as they are"
     )

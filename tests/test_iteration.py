@@ -122,7 +122,7 @@ def test_the_state_keeps_its_place_in_memory_when_the_rate_is_a_tensor(config: C
 def test_a_cuda_graph_computes_what_its_kernels_compute(config: Config, tmp_path: Path, monkeypatch) -> None:
     config = dataclasses.replace(config, epochs=5)
     run = train(config, device="cuda", runs_dir=tmp_path / "graph")
-    monkeypatch.setattr("sparsify.training.stepper", Eager)
+    monkeypatch.setattr("sparsify.trainer.stepper", Eager)
     other = train(config, device="cuda", runs_dir=tmp_path / "eager")
     assert run.summary["train_loss"] == pytest.approx(other.summary["train_loss"], rel=1e-2)
     ours, theirs = (load_file(r.path / "model.safetensors") for r in (run, other))

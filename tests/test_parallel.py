@@ -15,7 +15,8 @@ from torch import nn
 from sparsify.config import Config, parse_seeds
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.parallel import overlap, processes_for, train_all
-from sparsify.training import Progress, train, train_side_by_side
+from sparsify.trainer import Progress
+from sparsify.training import train, train_side_by_side
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = Config(data="digits", opt="slbi", epochs=2, batch_size=256, lr=0.05, mu=5)
@@ -36,7 +37,28 @@ def test_other_seeds_are_refused(text: str) -> None:
 
 def test_a_cpu_gets_one_thread_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(8)), raising=False)
-    assert [processes_for(count) for count in (1, 2, 32)] == [(1, 8), (2, 4), (8, 1)]
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    assert [processes_for(count, cpu) for count in (1, 2, 32)] == [(1, 8), (2, 4), (8, 1)]
+    assert processes_for(32, cuda) == (1, 8)
+
+
+def test_on_a_gpu_those_that_can_overlap_are_trained_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice alone: nothing is trained."""
+    asked: list[list[Config]] = []
+
+    def side_by_side(configs, **_places):
+        asked.append(configs)
+        return [config.name for config in configs]
+
+    monkeypatch.setattr("sparsify.parallel.train_side_by_side", side_by_side)
+    monkeypatch.setattr("sparsify.parallel.resolve_device", lambda _name: torch.device("cuda", 0))
+    monkeypatch.setattr("sparsify.parallel.overlap", lambda config, _: config.model == "lenet")
+    small = [dataclasses.replace(TINY, seed=seed) for seed in (0, 1)]
+    fast = [dataclasses.replace(config, precision="fast") for config in small]
+    large = [dataclasses.replace(config, model="vgg-a", data="cifar10") for config in small]
+    configs = [small[0], large[0], fast[0], small[1], large[1], fast[1]]
+    assert train_all(configs) == [config.name for config in configs]
+    assert asked == [small, large[:1], large[1:], fast]
 
 
 @pytest.mark.parametrize(("model", "small"), [("lenet", True), ("vgg-a-dropout", False), ("vgg-a", False)])

@@ -28,6 +28,7 @@ LAYERS = [
     {"parallel", "tickets"},
     {
         "training",
+        "trainer",
         "starting",
         "finetuning",
         "pruning",

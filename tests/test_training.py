@@ -23,7 +23,7 @@ from sparsify.files import write_tensors
 from sparsify.mask import save_mask
 from sparsify.modules import FullConv2d
 from sparsify.runs import Run, find_run, list_runs, newest_run
-from sparsify.training import Progress
+from sparsify.trainer import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}

@@ -73,10 +73,10 @@ class LinBreg(BregmanOptimizer):
     def __init__(
         self,
         params: Any,
-        lr: float = 0.1,
+        lr: float = 0.5,
         *,
         momentum: float = 0.9,
-        strength: float = 0.01,
+        strength: float = 0.05,
         delta: float = 1.0,
         penalty: str | None = "auto",
     ) -> None:
@@ -119,7 +119,7 @@ class AdaBreg(BregmanOptimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
-        strength: float = 0.01,
+        strength: float = 0.05,
         delta: float = 1.0,
         penalty: str | None = "auto",
     ) -> None:

@@ -36,7 +36,7 @@ class ProxSGD(PenalizedOptimizer):
         lr: float = 0.02,
         *,
         momentum: float = 0.9,
-        strength: float = 1e-4,
+        strength: float = 3e-4,
         penalty: str | None = "auto",
     ) -> None:
         check_momentum(momentum)
