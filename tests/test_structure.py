@@ -28,7 +28,20 @@ LAYERS = [
     {"criteria", "inclusion", "cost", "sweep", "outcomes", "onepass", "latency", "gradients", "checkpoint"},
     {"evaluation", "environment"},
     {"config"},
-    {"mask", "selection", "layers", "nets", "modules", "data", "optim", "schedules", "seeds", "devices", "ratios"},
+    {
+        "mask",
+        "selection",
+        "layers",
+        "nets",
+        "modules",
+        "data",
+        "optim",
+        "schedules",
+        "seeds",
+        "devices",
+        "ratios",
+        "statistics",
+    },
     {"files"},
     {"errors"},
     {"__init__"},
@@ -102,7 +115,7 @@ def module_file(name: str) -> Path:
 def test_help_imports_neither_torch_nor_matplotlib():
     code = (
         "import sys; from sparsify.cli import main; main(['--help']); main(['train', '--help'])\n"
-        "print([m for m in ('torch', 'matplotlib', 'numpy', 'sklearn') if m in sys.modules])"
+        "print([m for m in ('torch', 'matplotlib', 'numpy', 'sklearn', 'pandas', 'scipy') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"
