@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, bootstrap
+from scipy.fft import irfft, rfft
+from scipy.stats import binom
 
 from sparsify.cost import Structure
 from sparsify.errors import SparsifyError
@@ -32,7 +33,7 @@ class Comparison:
     churn: float
 
 
-def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95, seed: int = 0) -> Comparison:
+def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> Comparison:
     """Compare predicted classes `a` and `b`, (images,) as the labels.
 
     Raises SparsifyError where they are not of the same number of images, two at least.
@@ -41,7 +42,7 @@ def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: flo
         counts = f"{len(labels)} labels, {len(a)} and {len(b)} predictions"
         raise SparsifyError(f"{counts}: a comparison takes the same images, two at least")
     right_a, right_b = a == labels, b == labels
-    low, high = difference_interval(right_a, right_b, confidence=confidence, seed=seed)
+    low, high = difference_interval(right_a, right_b, confidence=confidence)
     difference = right_b.mean() - right_a.mean()
     return Comparison(len(labels), float(difference), low, high, mcnemar(right_a, right_b), churn(a, b))
 
@@ -79,32 +80,48 @@ def compare_runs(
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
-    """The exact two-sided p of McNemar's test, from whether each answer is right, (images,) bool.
+    """The exact two-sided p of McNemar's test, from whether each answer is right: (images,), or (models, images), bool.
 
-    Of the n images that only one of the two models gets right, the number that it is A follows Binomial(n, 1/2) if
-    neither model is better (McNemar 1947). 1 if there is none.
+    Of the images that only one of two models gets right, the number that it is A follows Binomial(n, 1/2) if neither is
+    better (McNemar 1947). With several models a side, say one a seed, image i counts d_i = right answers of B − of A,
+    and its sign is as likely + as −. It is flipped for all models together: they miss the same hard images, so that
+    adding up their tables would count one image many times. The test is about these models on other images; what
+    another seed would give it does not know. 1 where no d_i differs from 0.
     """
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+    sizes, counts = np.unique(np.abs(found := _differences(a, b)), return_counts=True)
+    likely = np.ones(1)  # of Σ d_i over the images with a positive sign
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        if size:
+            spaced = np.zeros(size * count + 1)
+            spaced[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+            likely = np.convolve(likely, spaced)
+    sums = 2 * np.arange(len(likely)) - (len(likely) - 1)
+    return min(1.0, float(likely[np.abs(sums) >= abs(found.sum())].sum()))
 
 
-def difference_interval(
-    a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> tuple[float, float]:
-    """The bootstrap confidence interval of mean(b) − mean(a), percentiles; images are drawn with both their answers.
+def difference_interval(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The bootstrap confidence interval of mean(b) − mean(a), percentiles; images are drawn with all their answers.
 
-    `a` and `b` say whether each answer is right, (images,) bool. The same seed gives the same interval.
+    `a` and `b` say whether each answer is right, (images,) or (models, images), bool; the mean is over the models, too.
+    It is that of infinitely many resamples: the sum of n draws from d_i has the n-fold convolution of their
+    distribution (Efron 1979), so that chance has no part in it.
     """
+    models = 1 if a.ndim == 1 else len(a)
+    values, counts = np.unique(_differences(a, b), return_counts=True)
+    images, span = int(counts.sum()), int(values[-1] - values[0])
+    one = np.zeros(images * span + 1)
+    one[values - values[0]] = counts / images
+    likely = irfft(rfft(one) ** images, len(one))
+    tail = (1 - confidence) / 2
+    low = np.argmax(likely.cumsum() >= tail)
+    high = len(one) - 1 - np.argmax(likely[::-1].cumsum() >= tail)
+    least = images * values[0]
+    return float((least + low) / (images * models)), float((least + high) / (images * models))
 
-    def difference(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        return b.mean(axis) - a.mean(axis)
 
-    options = {"paired": True, "vectorized": True, "n_resamples": resamples, "confidence_level": confidence}
-    # not BCa, which is not defined where all images have the same difference
-    options |= {"method": "percentile", "random_state": np.random.default_rng(seed)}
-    batch = max(1, 2**20 // len(a))  # the resamples of 10,000 images at once would need gigabytes
-    interval = bootstrap((a, b), difference, batch=batch, **options).confidence_interval
-    return float(interval.low), float(interval.high)
+def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How many more right answers B has than A, of each image: (images,)."""
+    return np.atleast_2d(b).sum(0, dtype=np.int64) - np.atleast_2d(a).sum(0, dtype=np.int64)
 
 
 def churn(a: np.ndarray, b: np.ndarray) -> float:
