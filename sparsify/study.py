@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -15,6 +15,7 @@ from sparsify.config import Config, sanitise
 from sparsify.errors import SparsifyError
 from sparsify.evaluation import batch_norms
 from sparsify.layers import find_layers, find_sets
+from sparsify.longform import long_form
 from sparsify.optim.structure import support
 from sparsify.pruning import RATIOS, check_draws, prune
 from sparsify.ratios import parse_ratios
@@ -25,6 +26,9 @@ from sparsify.training import Listener, train
 from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
 from sparsify.viz.style import save
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,15 @@ class StudyResult:
     study: Study
     arms: tuple[ArmResult, ...]
     folder: Path
+
+    def table(self) -> pd.DataFrame:
+        """Every point of every sweep as a pandas DataFrame, in long form: the columns are those of `long_form`."""
+        return long_form(
+            (arm.label, run, number, sweep)
+            for arm in self.arms
+            for number, sweeps in enumerate(arm.sweeps)
+            for run, sweep in zip(arm.finished, sweeps, strict=True)
+        )
 
 
 def run_study(

@@ -138,22 +138,26 @@ def study(
 ) -> int:
     """Train, prune, tabulate and draw: a built-in study (quick, lenet-mnist, vgg-cifar10) or a TOML file."""
     from sparsify.files import write_text
+    from sparsify.findings import find
     from sparsify.study import draw_study, run_study
     from sparsify.studyfile import load_study
-    from sparsify.tables import markdown, study_csv, study_tables
+    from sparsify.studyfolder import save_study
+    from sparsify.studytables import NOTES, study_markdown, study_tables
 
     plan = load_study(name, settings)
     with console.TrainingDisplay(sum(len(arm.configs) for arm in plan.arms)) as display:
         result = run_study(plan, **keywords(where), listener=display, note=console.say)
-    tables = study_tables(result)
-    for table in tables:
+    findings = find(result)
+    for table in study_tables(result, findings):
         console.show(table)
+    for line in (*NOTES, *findings.verdicts):
+        console.tell(line)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")
-    write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
-    write_text(result.folder / "table.csv", study_csv(result))
+    write_text(result.folder / "table.md", study_markdown(result, findings))
+    save_study(result, findings)
     draw_study(result)
-    console.say(f"n is the number of seeds; ± is one sample standard deviation; written: {result.folder}")
+    console.say(f"written: {result.folder}")
     return 0
 
 
