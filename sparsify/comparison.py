@@ -15,14 +15,27 @@ from sparsify.errors import SparsifyError
 from sparsify.onepass import predict_masked
 from sparsify.pruning import cuts_of, subject_of
 from sparsify.runs import Run
+from sparsify.statistics import holm
+
+
+@dataclass(frozen=True)
+class ClassComparison:
+    """The accuracies of A and B on the `count` images of one class, and McNemar's p, Holm's over all classes."""
+
+    label: int
+    count: int
+    a: float
+    b: float
+    p: float
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Model B against model A on the same `count` images.
 
-    `difference` is B's accuracy minus A's and `low` to `high` its confidence interval, `p` McNemar's, `churn` the
-    fraction of images that the two give different classes.
+    `difference` is B's accuracy minus A's and `low` to `high` its confidence interval, `p` McNemar's, `only_a` and
+    `only_b` how many images only one of them gets right, `churn` the fraction that the two give different classes.
+    `classes` are those that have images.
     """
 
     count: int
@@ -30,7 +43,10 @@ class Comparison:
     low: float
     high: float
     p: float
+    only_a: int
+    only_b: int
     churn: float
+    classes: tuple[ClassComparison, ...]
 
 
 def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> Comparison:
@@ -43,8 +59,24 @@ def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: flo
         raise SparsifyError(f"{counts}: a comparison takes the same images, two at least")
     right_a, right_b = a == labels, b == labels
     low, high = difference_interval(right_a, right_b, confidence=confidence)
-    difference = right_b.mean() - right_a.mean()
-    return Comparison(len(labels), float(difference), low, high, mcnemar(right_a, right_b), churn(a, b))
+    return Comparison(
+        count=len(labels),
+        difference=float(right_b.mean() - right_a.mean()),
+        low=low,
+        high=high,
+        p=mcnemar(right_a, right_b),
+        only_a=int((right_a & ~right_b).sum()),
+        only_b=int((right_b & ~right_a).sum()),
+        churn=churn(a, b),
+        classes=_by_class(labels, a, b),
+    )
+
+
+def _by_class(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[ClassComparison, ...]:
+    found, counts = np.unique(labels, return_counts=True)
+    accuracies = (class_accuracy(labels, answers)[found].tolist() for answers in (a, b))
+    ps = holm([mcnemar(*(answers[labels == label] == label for answers in (a, b))) for label in found])
+    return tuple(map(ClassComparison, found.tolist(), counts.tolist(), *accuracies, ps))
 
 
 def compare_runs(
@@ -59,24 +91,31 @@ def compare_runs(
 ) -> Comparison:
     """Two runs on the images that both are measured on, whole, or both with a `ratio` of `layers` removed.
 
-    Raises SparsifyError where these are not the same images, and as `prune` does.
+    What it says is about these two networks: over seeds `sparsify.findings` compares. Raises SparsifyError where these
+    are not the same images, and as `prune` does.
     """
     if (layers is None) != (ratio == 0):
         raise SparsifyError(f"--layers {layers or 'is missing'} and --ratio {ratio:g}: what is pruned takes both")
+    subjects = [subject_of(run, device=device, data_dir=data_dir) for run in (first, second)]
+    one, other = (subject.split for subject in subjects)
+    if not (torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)):
+        measured = " and ".join(map(_images_of, (first, second)))
+        raise SparsifyError(f"{first.name} and {second.name} are not measured on the same images: {measured}")
     answers = []
-    for run in (first, second):
-        subject = subject_of(run, device=device, data_dir=data_dir)
+    for subject in subjects:
         example, mask = subject.normalise(subject.split.images[:1]), {}
         if layers is not None:
             cuts = cuts_of(subject, example, layers=layers, ratio=ratio, criterion=criterion)
             mask = Structure(subject.model, example).remove(cuts)[0]
         how = {"normalise": subject.normalise, "precision": subject.precision}
-        predicted = predict_masked(subject.model, subject.split.images, [mask], **how)[0]
-        answers.append((subject.split.images.cpu(), subject.split.labels.cpu().numpy(), predicted.cpu().numpy()))
-    (images, labels, a), (others, _, b) = answers
-    if not torch.equal(images, others):
-        raise SparsifyError(f"{first.name} and {second.name} are not measured on the same images")
-    return compare(labels, a, b)
+        answers.append(predict_masked(subject.model, subject.split.images, [mask], **how)[0].cpu().numpy())
+    return compare(one.labels.cpu().numpy(), *answers)
+
+
+def _images_of(run: Run) -> str:
+    """ "digits (test)", or "digits (0.1 held out by seed 3)"."""
+    held_out = "test" if run.summary["held_out"] == "test" else f"{run.config.val:g} held out by seed {run.config.seed}"
+    return f"{run.config.data_name} ({held_out})"
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

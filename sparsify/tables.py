@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsify.agreement import Agreement
+from sparsify.comparison import Comparison
 from sparsify.deployment import Deployed
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
@@ -125,6 +126,20 @@ def seeds_line(runs: Sequence[Run]) -> str:
     accuracy = percent([run.summary["accuracy"] for run in finished])
     what = f"{first.config.model} on {first.config.data_name} with {first.config.opt}"
     return f"{what}: {first.summary['held_out']} accuracy {accuracy} % (n = {len(finished)} seeds)"
+
+
+def classes_table(comparison: Comparison, names: Sequence[str], most: int = 10) -> Table:
+    """The classes on which two models differ the most, by their names."""
+    found = sorted(comparison.classes, key=lambda one: -abs(one.b - one.a))[:most]
+    title = "by class" if len(found) == len(comparison.classes) else f"the {most} classes that differ the most"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("class")
+    for name in ("A (%)", "B (%)", "B − A (points)", "Holm's p", "n"):
+        table.add_column(name, justify="right")
+    for one in found:
+        cells = (percent([one.a]), percent([one.b]), f"{100 * (one.b - one.a):+.2f}", f"{one.p:.3g}", f"{one.count:,}")
+        table.add_row(names[one.label], *cells)
+    return table
 
 
 def runs_table(runs: Sequence[Run]) -> Table:

@@ -153,8 +153,25 @@ def test_a_comparison_says_it_all():
     assert (found.count, found.churn) == (6, 4 / 6)
     assert found.difference == pytest.approx(3 / 6 - 4 / 6)
     assert found.p == 1.0  # A alone is right twice and B alone once
+    assert (found.only_a, found.only_b) == (2, 1)
     assert found.low <= found.difference <= found.high
+    accuracies = [(2 / 3, 1 / 3), (1 / 2, 1.0), (1.0, 0.0)]
+    assert [(one.label, one.count) for one in found.classes] == [(0, 3), (1, 2), (2, 1)]
+    assert [(one.a, one.b) for one in found.classes] == accuracies
+    assert [one.p for one in found.classes] == [1.0, 1.0, 1.0]
     assert compare(LABELS, ONE, OTHER) == found
+
+
+def test_a_class_that_differs_is_found_among_the_others():
+    """Of ten classes one has eight images that B alone gets right: 10 · 2/2⁸. Classes without images are left out."""
+    labels = np.repeat(np.arange(10) * 2, 20)
+    a, b = labels.copy(), labels.copy()
+    a[labels == 6] = 0
+    b[(labels == 6).nonzero()[0][8:]] = 0
+    found = compare(labels, a, b)
+    assert [one.label for one in found.classes] == list(range(0, 20, 2))
+    assert {one.label: one.p for one in found.classes if one.p < 1} == {6: pytest.approx(10 * 2 / 2**8)}
+    assert found.p == pytest.approx(2 / 2**8)
 
 
 @pytest.mark.parametrize("counts", [(6, 6, 5), (6, 5, 5), (5, 6, 6), (0, 0, 0), (1, 1, 1)])
