@@ -143,19 +143,20 @@ def difference_interval(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.9
 
     `a` and `b` say whether each answer is right, (images,) or (models, images), bool; the mean is over the models, too.
     It is that of infinitely many resamples: the sum of n draws from d_i has the n-fold convolution of their
-    distribution (Efron 1979), so that chance has no part in it.
+    distribution (Efron 1979), so that chance has no part in it. To the images one is added that all of A get right and
+    B wrong, and one the other way round (Bonett & Price 2012): where few images differ the plain interval is too short,
+    and where none does it would have no width.
     """
     models = 1 if a.ndim == 1 else len(a)
-    values, counts = np.unique(_differences(a, b), return_counts=True)
-    images, span = int(counts.sum()), int(values[-1] - values[0])
-    one = np.zeros(images * span + 1)
-    one[values - values[0]] = counts / images
+    values, counts = np.unique(np.append(_differences(a, b), [-models, models]), return_counts=True)
+    images = int(counts.sum())
+    one = np.zeros(2 * models * images + 1)
+    one[values + models] = counts / images
     likely = irfft(rfft(one) ** images, len(one))
     tail = (1 - confidence) / 2
     low = np.argmax(likely.cumsum() >= tail)
     high = len(one) - 1 - np.argmax(likely[::-1].cumsum() >= tail)
-    least = images * values[0]
-    return float((least + low) / (images * models)), float((least + high) / (images * models))
+    return tuple(float(end / (images * models) - 1) for end in (low, high))
 
 
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:

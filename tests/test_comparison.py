@@ -62,25 +62,35 @@ def test_the_interval_is_that_of_the_normal_approximation_for_many_images():
 
 def test_the_images_are_drawn_in_pairs():
     """Drawn apart, two models of 50% that are right on the same images would differ."""
-    a, b = answers(50, 0, 0, 50)
-    assert difference_interval(a, b) == (0.0, 0.0)
-    a, b = answers(0, 0, 10, 0)
-    assert difference_interval(a, b) == (1.0, 1.0)
+    low, high = difference_interval(*answers(500, 0, 0, 500))
+    assert -low == pytest.approx(high)
+    assert high < 0.005
+    low, high = difference_interval(*answers(0, 0, 1000, 0))
+    assert 0.99 < low < high == 1.0
 
 
-def test_the_interval_of_three_images_by_hand():
-    """d = 1, 0, 0: a resample has Binomial(3, 1/3) more right answers, with the probabilities 8, 12, 6, 1 in 27."""
-    a, b = np.array([False, True, False]), np.array([True, True, False])
-    assert difference_interval(a, b, confidence=0.5) == (0.0, 2 / 3)  # 8/27 is above a quarter, and so is (6 + 1)/27
-    assert difference_interval(a, b, confidence=0.4) == (1 / 3, 1 / 3)  # three tenths are above 8/27 and 7/27
-    assert difference_interval(a, b) == (0.0, 1.0)  # 1/27 is above 2.5%
+def test_the_interval_of_one_image_by_hand():
+    """With the two added ones d = 1, 1, −1: the sum of three draws is −3, −1, 1, 3 in 1, 6, 12, 8 of 27 cases."""
+    a, b = np.array([False]), np.array([True])
+    assert difference_interval(a, b) == (-1.0, 1.0)  # 1/27 is above 2.5%
+    assert difference_interval(a, b, confidence=0.5) == pytest.approx(
+        (-1 / 3, 1.0)
+    )  # 7/27 and 8/27 are above a quarter
+    assert difference_interval(a, b, confidence=0.4) == pytest.approx((1 / 3, 1 / 3))  # both are below three tenths
+
+
+def test_no_image_that_differs_is_no_proof_that_none_ever_will():
+    """The exact one-sided bound of 95% for 0 of n is near 3/n; the sum of the added ones is up to 2 in 95% of draws."""
+    same = np.ones(10_000, bool)
+    low, high = difference_interval(same, same, confidence=0.9)
+    assert (low, high) == pytest.approx((-2 / 10_002, 2 / 10_002))
 
 
 @pytest.mark.parametrize("models", [1, 3])
 def test_the_interval_is_scipys_bootstrap_without_its_chance(models):
     rng = np.random.default_rng(0)
     a, b = rng.random((models, 300)) < 0.8, rng.random((models, 300)) < 0.85
-    both = a.mean(0), b.mean(0)
+    both = np.append(a.mean(0), [0, 1]), np.append(b.mean(0), [1, 0])
     drawn = bootstrap(
         both, lambda a, b, axis=-1: b.mean(axis) - a.mean(axis), paired=True, method="percentile", rng=0
     ).confidence_interval
@@ -90,14 +100,15 @@ def test_the_interval_is_scipys_bootstrap_without_its_chance(models):
         assert difference_interval(a, b)[0] < low < high < difference_interval(a, b)[1]
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    """2,000 samples of 200 images of which A alone gets 10% right and B alone 15%."""
+@pytest.mark.parametrize(("only_a", "only_b", "most"), [(0.1, 0.15, 0.97), (0.0, 0.01, 1.0)])
+def test_the_interval_covers_the_truth_as_often_as_it_says(only_a, only_b, most):
+    """2,000 samples of 200 images; without the two images it would cover a difference of 0.01 in 87% of them."""
     rng = np.random.default_rng(0)
     covered = 0
-    for kinds in rng.multinomial(200, [0.6, 0.1, 0.15, 0.15], size=2000):
+    for kinds in rng.multinomial(200, [0.6, only_a, only_b, 0.4 - only_a - only_b], size=2000):
         low, high = difference_interval(*answers(*kinds.tolist()))
-        covered += low <= 0.05 <= high
-    assert 0.93 <= covered / 2000 <= 0.97
+        covered += low - 1e-9 <= only_b - only_a <= high + 1e-9
+    assert 0.94 <= covered / 2000 <= most
 
 
 def by_flipping(a: np.ndarray, b: np.ndarray) -> float:
