@@ -18,7 +18,7 @@ from sparsify.tables import markdown, percent, plus_minus
 from sparsify.verdicts import MEASURED, layers_in_words
 
 NOTES = (
-    "n is the number of seeds; ± is one sample standard deviation; the 95% interval of each cell is in table.md",
+    "n is the number of seeds; ± is one sample standard deviation; table.md has the 95% interval of each mean",
     "p, seeds: would other seeds differ, too? p, images: would these networks differ on other images? Holm's p is of"
     " the first, or, at a star, of the second, and allows for all comparisons of the study",
     "*: one seed, or seeds without spread, so that only images are sampled; ≥: nothing larger was swept",
@@ -136,7 +136,7 @@ def affordable_tables(result: StudyResult, found: Sequence[Affordable]) -> list[
         for layers, tolerance in dict.fromkeys((one.layers, one.tolerance) for one in rows):
             by_arm = {one.arm: one for one in rows if (one.layers, one.tolerance) == (layers, tolerance)}
             cells = (_largest(by_arm[arm], most) if arm in by_arm else "–" for arm in arms)
-            table.add_row(layers_in_words(layers), f"{100 * tolerance:g} points", *cells)
+            table.add_row(layers_in_words(layers), f"{100 * tolerance:g} point" + "s" * (tolerance != 0.01), *cells)
         tables.append(table)
     return tables
 
