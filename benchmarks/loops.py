@@ -121,14 +121,20 @@ class ShippedLoop:
         model = initial_model(config, data_dir).to(device)
         self.training = _Training(Run(Path(self._folder.name)), config, self.batches.data, model, device)
         self.model, self.precision = self.training.model, config.precision
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.step = 0
 
     def run(self, steps: int) -> None:
         """Go on for `steps` steps."""
         with exactly(self.precision):
             for _ in range(steps):
-                self.training._step(self.step, *self.batches.next())
-                self.step += 1
+                self.advance()
+
+    def advance(self) -> None:
+        """Go on by one step."""
+        self.step += 1
+        with torch.cuda.stream(self.stream):
+            self.training.step(self.step, *self.batches.numbers())
 
 
 class _Batches:
@@ -136,15 +142,37 @@ class _Batches:
 
     def __init__(self, dataset: Dataset, config: Config, device: torch.device) -> None:
         self.data = dataset.to(device)
-        self.augment, self.draws = AUGMENTATIONS[config.augment], draw(len(dataset.train), 0, 1).to(device)
-        self.order = order_of(dataset, config).to(device).split(config.batch_size)
+        self.augment, draws = AUGMENTATIONS[config.augment], draw(len(dataset.train), 0, 1).to(device)
+        order = order_of(dataset, config).to(device)
+        self.batches = list(zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True))
         self.position = 0
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        index = self.order[self.position % len(self.order)]
+    def numbers(self) -> tuple[Tensor, Tensor]:
+        """Of the next batch's images, and their draws."""
         self.position += 1
-        images = self.augment(self.data.train.images[index], self.draws[index])
-        return images, self.data.train.labels[index]
+        return self.batches[(self.position - 1) % len(self.batches)]
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        index, draws = self.numbers()
+        return self.augment(self.data.train.images[index], draws), self.data.train.labels[index]
+
+
+class OverlappingLoops:
+    """Shipped loops of several seeds in turn, each in a stream of its own, as `sparsify train --seeds` on a GPU."""
+
+    def __init__(self, config: Config, data_dir: str | None, device: torch.device, seeds: int) -> None:
+        self.loops = [ShippedLoop(config, data_dir, device) for _ in range(seeds)]
+
+    def run(self, steps: int) -> None:
+        """`steps` steps in all: each loop does its share."""
+        with exactly(self.loops[0].precision):
+            for _ in range(steps // len(self.loops)):
+                for loop in self.loops:
+                    loop.advance()
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        """Of the first two networks."""
+        return [loop.model.state_dict() for loop in self.loops[:2]]
 
 
 class SeveralLoops:

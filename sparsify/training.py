@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -29,6 +29,7 @@ from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.evaluation import evaluate
 from sparsify.files import write_tensors
 from sparsify.inclusion import PathRecorder, path_times, predict_entry
+from sparsify.iteration import Iteration, stepper
 from sparsify.mask import Mask, apply_mask
 from sparsify.optim import OPTIMIZERS
 from sparsify.optim.split import SplitOptimizer
@@ -37,7 +38,7 @@ from sparsify.schedules import SCHEDULES
 from sparsify.seeds import key, permutation
 from sparsify.starting import build, initial_weights, load_weights, mask_of, named_data
 
-TICK = 20  # steps between two calls of the listener
+TICK = 20  # iterations between two calls of the listener
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,57 @@ def train(
     cannot enter the support in the run's path time, and when a run goes on elsewhere than it began. Raises
     SparsifyError for absent devices, data and runs, and while another process trains the same run.
     """
+    return train_side_by_side([config], device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)[0]
+
+
+def train_side_by_side(
+    configs: Sequence[Config],
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+) -> list[Run]:
+    """As `train` of each, an iteration of each in turn; on CUDA each has a stream of its own, and they overlap.
+
+    The Configs share a precision, and their networks draw no random numbers (`draws_random_numbers`). Each result is
+    that of training it alone.
+    """
+    (precision,) = {config.precision for config in configs}
     where = resolve_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
+    runs, trainings = [], []
+    for config in configs:
+        run, steps = _begin(config, where, Path(runs_dir), data_dir, listener)
+        runs.append(run)
+        if steps is not None:
+            trainings.append((steps, torch.cuda.Stream(where) if where.type == "cuda" else None))
+    with exactly(precision), contextlib.ExitStack() as stack:
+        for steps, _ in trainings:
+            stack.enter_context(contextlib.closing(steps))
+        while trainings:
+            trainings = [one for one in trainings if _goes_on(*one)]
+    return runs
+
+
+def _goes_on(steps: Generator[None], stream: torch.cuda.Stream | None) -> bool:
+    """Go on by one iteration; False at the end."""
+    with torch.cuda.stream(stream):
+        return next(steps, _END) is not _END
+
+
+_END = object()
+
+
+def _begin(
+    config: Config, where: torch.device, runs_dir: Path, data_dir: Path | str | None, listener: Listener | None
+) -> tuple[Run, Generator[None] | None]:
+    """The run of a Config, and its training, which goes on by one iteration at a time; None if it is finished."""
     config = named_data(config, data_dir)
-    config, initial = initial_weights(config, Path(runs_dir))
-    config, mask = mask_of(config, Path(runs_dir))
-    run = Run(Path(runs_dir) / config.name)
+    config, initial = initial_weights(config, runs_dir)
+    config, mask = mask_of(config, runs_dir)
+    run = Run(runs_dir / config.name)
     if run.status != "unfinished":
         run.verify()
         images = run.summary.get("images_sha256")
@@ -82,7 +129,7 @@ def train(
                 f"the images of {config.data} are not those that {run.path} was trained on; delete it to train anew"
             )
         run.touch()
-        return run
+        return run, None
     dataset = load_dataset(config.data, data_dir)
     data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
     model = build(config, dataset)
@@ -90,14 +137,15 @@ def train(
         load_weights(model, initial, config)
     if mask is not None:
         apply_mask(model, mask)
-    if where.type == "cpu":
-        keep_freed_memory()
-    with run.lock():
-        if run.status == "unfinished":  # another process may have finished it while this one waited
-            with exactly(config.precision):
-                images = dataset.sha256() if config.data.startswith(FOLDER) else None
-                _Training(run, config, data.to(where), model.to(where), where, images, mask).train(listener)
-    return run
+    images = dataset.sha256() if config.data.startswith(FOLDER) else None
+
+    def steps() -> Generator[None]:
+        with run.lock():
+            if run.status == "unfinished":  # another process may have finished it while this one waited
+                training = _Training(run, config, data.to(where), model.to(where), where, images, mask)
+                yield from training.steps(listener)
+
+    return run, steps()
 
 
 class _Training:
@@ -130,15 +178,20 @@ class _Training:
             assert isinstance(self.optimizer, SplitOptimizer)
             self.times = path_times(self.rates * config.path_scale / config.mu)
             self.recorder = PathRecorder(self.model, self.optimizer, self.total)
+        self.iteration = Iteration(
+            self.model, self.optimizer, data, AUGMENTATIONS[config.augment], config.precision, self.recorder
+        )
+        self._advance = stepper(self.iteration)
         self.rows: list[dict[str, Any]] = []
 
-    def train(self, listener: Listener | None) -> None:
+    def steps(self, listener: Listener | None) -> Generator[None]:
+        """The rest of the training, from the checkpoint on; yields after each iteration."""
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
             self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
             self._predict()
         while len(self.rows) < self.config.epochs:
-            row = self._epoch(len(self.rows) + 1, listener)
+            row = yield from self._epoch(len(self.rows) + 1, listener)
             self.rows.append(row)
             if not (math.isfinite(row["train_loss"]) and math.isfinite(row[f"{self.data.held_out}_loss"])):
                 self._finish("diverged")
@@ -147,28 +200,25 @@ class _Training:
                 self._save()
         self._finish("finished")
 
-    def _epoch(self, epoch: int, listener: Listener | None) -> dict[str, Any]:
+    def _epoch(self, epoch: int, listener: Listener | None) -> Generator[None, None, dict[str, Any]]:
+        """One epoch; its row of metrics.csv. Between the epochs' ends nothing waits for the device."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
         order = permutation(len(train), config.seed, epoch, "order").to(self.device)
         draws = draw(len(train), config.seed, epoch).to(self.device)
-        augment = AUGMENTATIONS[config.augment]
-        loss_sum = torch.zeros((), device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.model.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(key(config.seed, epoch, "dropout"))
             batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
-            for batch, (index, drawn) in enumerate(batches):
-                step = (epoch - 1) * self.steps_per_epoch + batch
-                loss, hits = self._step(step, augment(train.images[index], drawn), train.labels[index])
-                loss_sum += loss * len(index)
-                correct += hits
-                if listener is not None and (batch + 1) % TICK == 0:
-                    listener(Progress(self.run.name, epoch, config.epochs, step + 1, self.total))
+            for step, (index, drawn) in enumerate(batches, (epoch - 1) * self.steps_per_epoch + 1):
+                self.step(step, index, drawn)
+                if listener is not None and step % TICK == 0:
+                    listener(Progress(self.run.name, epoch, config.epochs, step, self.total))
+                yield
+        loss_sum, correct = self.iteration.sums()
         row: dict[str, Any] = dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy"))
-        row |= {"epoch": epoch, "step": epoch * self.steps_per_epoch, "lr": float(self.rates[step])}
-        row |= {"train_loss": loss_sum.item() / len(train), "train_accuracy": correct.item() / len(train)}
+        row |= {"epoch": epoch, "step": step, "lr": float(self.rates[step - 1])}
+        row |= {"train_loss": loss_sum / len(train), "train_accuracy": correct / len(train)}
         row["seconds"] = round(time.perf_counter() - began, 3)
         held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
         row |= {
@@ -176,23 +226,14 @@ class _Training:
             f"{self.data.held_out}_accuracy": held_out.accuracy,
         }
         if listener is not None:
-            listener(Progress(self.run.name, epoch, config.epochs, row["step"], self.total, row))
+            listener(Progress(self.run.name, epoch, config.epochs, step, self.total, row))
         return row
 
-    def _step(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One iteration; returns the mean loss and the number of right answers, both on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = float(self.rates[step])
-        inputs = self.data.normalise(images).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
-            logits = self.model(inputs)
-            loss = F.cross_entropy(logits, labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+    def step(self, step: int, index: Tensor, draws: Tensor) -> None:
+        """Iteration `step`, counted from 1, on the training images of these numbers; `draws` as `augmentation.draw`."""
+        self._advance(index, draws, rate=float(self.rates[step - 1]), step=step)
         if self.recorder is not None:
-            self.recorder.record(step + 1)
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+            self.recorder.note(step)
 
     def _predict(self) -> None:
         if self.times is None:

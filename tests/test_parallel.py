@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 from sparsify.config import Config, parse_seeds
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.parallel import processes_for, train_all
-from sparsify.training import Progress, train
+from sparsify.parallel import overlap, processes_for, train_all
+from sparsify.training import Progress, train, train_side_by_side
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = Config(data="digits", opt="slbi", epochs=2, batch_size=256, lr=0.05, mu=5)
@@ -33,9 +36,54 @@ def test_other_seeds_are_refused(text: str) -> None:
 
 def test_a_cpu_gets_one_thread_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(8)), raising=False)
-    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
-    assert [processes_for(count, cpu) for count in (1, 2, 32)] == [(1, 8), (2, 4), (8, 1)]
-    assert processes_for(32, cuda) == (4, 2)
+    assert [processes_for(count) for count in (1, 2, 32)] == [(1, 8), (2, 4), (8, 1)]
+
+
+@pytest.mark.parametrize(("model", "small"), [("lenet", True), ("vgg-a-dropout", False), ("vgg-a", False)])
+def test_only_small_networks_without_dropout_overlap_on_a_gpu(model: str, small: bool, tmp_path: Path) -> None:
+    data = "digits" if model == "lenet" else f"folder:{colour_folder(tmp_path)}"
+    assert overlap(dataclasses.replace(TINY, model=model, data=data)) == small
+
+
+def colour_folder(tmp_path: Path) -> Path:
+    """Two images of 32×32 a split."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32), "red" if name == "a" else "blue").save(tmp_path / split / name / "0.png")
+    return tmp_path
+
+
+def test_a_network_with_dropout_does_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(784, 10))
+    monkeypatch.setattr("sparsify.parallel.initial_model", lambda *_: net)
+    assert not overlap(TINY)
+    net[1].p = 0.0
+    assert overlap(TINY)
+
+
+def test_side_by_side_is_bit_for_bit_what_it_is_alone_and_is_resumed(tmp_path: Path) -> None:
+    configs = [dataclasses.replace(TINY, seed=seed) for seed in (0, 1)] + [
+        Config(data="digits", opt="slbi-adam", batch_size=200)
+    ]
+    configs = [dataclasses.replace(config, epochs=3) for config in configs]
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.row is not None and progress.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_side_by_side(configs, device="cpu", runs_dir=tmp_path / "together", listener=stop)
+    together = train_side_by_side(configs, device="cpu", runs_dir=tmp_path / "together")
+    alone = [train(config, device="cpu", runs_dir=tmp_path / "alone") for config in configs]
+    for one, other in zip(together, alone, strict=True):
+        assert [{**row, "seconds": 0} for row in one.metrics] == [{**row, "seconds": 0} for row in other.metrics]
+        for name in ("model.safetensors", "z.safetensors"):
+            ours, theirs = load_file(one.path / name), load_file(other.path / name)
+            assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_runs_are_those_of_training_them_alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

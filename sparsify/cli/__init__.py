@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -19,6 +19,9 @@ from sparsify.cli.where import HERE, Places, Where, keywords, suggest
 from sparsify.config import Config, parse_seeds
 from sparsify.criteria import CRITERIA
 from sparsify.errors import SparsifyError
+
+if TYPE_CHECKING:
+    from sparsify.runs import Run
 
 app = App(
     name="sparsify",
@@ -41,15 +44,16 @@ def train(
     seeds: Annotated[
         str | None, Parameter(help="train several seeds at once: 32 is 0 to 31; 3,5 are these two (not with --seed)")
     ] = None,
+    tensorboard: Annotated[
+        bool, Parameter(help="also write events for TensorBoard, into the run's folder", negative=())
+    ] = False,
     where: Where = HERE,
 ) -> int:
     """Train a network, or go on where an interrupted training stopped. Without options: LeNet on MNIST with slbi."""
-    from sparsify.training import train as train_run
-
     if seeds is not None:
-        return _train_seeds(config, seeds, where)
+        return _train_seeds(config, seeds, where, tensorboard=tensorboard)
     with console.TrainingDisplay() as display:
-        run = train_run(config, **keywords(where), listener=display)
+        (run,) = _trained([config], where, display, tensorboard=tensorboard)
     if run.status == "diverged":
         console.fail(
             f"{run.name} diverged: its loss is not finite after epoch {run.summary['epochs']}; try a lower --lr"
@@ -67,15 +71,30 @@ def train(
     return 0
 
 
-def _train_seeds(config: Config, seeds: str, where: Places) -> int:
+def _trained(
+    configs: Sequence[Config], where: Places, display: console.TrainingDisplay, *, tensorboard: bool
+) -> list[Run]:
     from sparsify.parallel import train_all
+
+    if not tensorboard:
+        return train_all(configs, **keywords(where), listener=display)
+    from sparsify.tensorboard import Events
+
+    events = Events(where.runs_dir, then=display)
+    runs = train_all(configs, **keywords(where), listener=events)
+    for run in runs:
+        events.finish(run)
+    return runs
+
+
+def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool) -> int:
     from sparsify.tables import seeds_line
 
     if config.seed != _DEFAULTS.seed:
         raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
     configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
     with console.TrainingDisplay(len(configs)) as display:
-        runs = train_all(configs, **keywords(where), listener=display)
+        runs = _trained(configs, where, display, tensorboard=tensorboard)
     diverged = [run for run in runs if run.status == "diverged"]
     for run in diverged:
         console.fail(f"{run.name} diverged and is not counted; try a lower --lr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,12 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device))
 
 
+@functools.lru_cache(maxsize=64)
+def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(channels, 1, 1). Kept, because copying it to the device at each batch would wait for the device."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)
+
+
 @dataclass(frozen=True)
 class Normalise:
     """Pixel values from 0 to 255 to float32 with mean 0 and standard deviation 1 in each channel."""
@@ -38,8 +45,7 @@ class Normalise:
 
     def __call__(self, images: Tensor) -> Tensor:
         """(n, channels, height, width), uint8 → float32."""
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        mean, std = (_of_channels(values, images.device) for values in (self.mean, self.std))
         return images.float().sub_(mean).div_(std)
 
     @classmethod

@@ -31,7 +31,10 @@ def sgd(model: nn.Module, config: Config) -> Optimizer:
 
     from sparsify.optim.groups import decay_groups
 
-    return SGD(decay_groups(model, config.weight_decay), config.lr, config.momentum)
+    groups = decay_groups(model, config.weight_decay)
+    # on CUDA the fused step: the others read a learning rate that is a tensor back from the device
+    on_cuda = all(p.is_cuda for p in model.parameters())
+    return SGD(groups, config.lr, config.momentum, fused=True if on_cuda else None)
 
 
 def sgd_pull(model: nn.Module, config: Config) -> Optimizer:

@@ -42,41 +42,48 @@ class FusedSLBI(SLBI):
         if "z" not in state:
             state["z"] = torch.zeros_like(p)
         tensors = (p, p.grad, state["momentum_buffer"], state["z"])
-        if len({tensor.stride() for tensor in tensors}) > 1 or torch.empty_like(p).stride() != p.stride():
+        if len({_strides(tensor) for tensor in (*tensors, torch.empty_like(p))}) > 1:
             raise SparsifyError(
                 f"a parameter of shape {tuple(p.shape)}, its gradient and its state must lie alike in memory, without "
                 "gaps; SLBI itself takes them as they are"
             )
-        rate = float(group["lr"])
+        lr = group["lr"]
+        lr = lr if isinstance(lr, Tensor) else torch.full((), lr, dtype=p.dtype, device=p.device)
         size = p.numel() // len(p) if kernel is _filters else p.numel()
         programs = len(p) if kernel is _filters else triton.cdiv(size, BLOCK)
         kernel[(programs,)](
             *tensors,
+            lr,
             size,
             group["weight_decay"] if p.ndim >= 2 else 0.0,
             group["momentum"],
             1.0 if first else 1.0 - group["dampening"],
-            rate * group["kappa"],
-            rate * group["path_scale"] / group["mu"],
+            group["path_scale"] / group["mu"],
             group["kappa"],
             group["threshold"],
             BLOCK,
         )
 
 
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    """Those that say where a number lies: a dimension of length 1 may have any."""
+    return tuple(stride for stride, length in zip(tensor.stride(), tensor.shape, strict=True) if length > 1)
+
+
 @triton.jit
-def _update(w_ptr, g_ptr, v_ptr, z_ptr, at, inside, z, gamma, decay, momentum, kept, rate, path_rate, kappa):
+def _update(w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, gamma, decay, momentum, kept, path_scale, kappa):
+    lr = tl.load(lr_ptr)  # from memory, so that a captured launch reads the rate of each replay
     w = tl.load(w_ptr + at, inside)
     v = momentum * tl.load(v_ptr + at, inside) + kept * tl.load(g_ptr + at, inside) + decay * w
     apart = w - gamma
     tl.store(v_ptr + at, v, inside)
-    tl.store(w_ptr + at, w - rate * v - path_rate * kappa * apart, inside)
-    tl.store(z_ptr + at, z + path_rate * apart, inside)
+    tl.store(w_ptr + at, w - lr * kappa * v - lr * path_scale * kappa * apart, inside)
+    tl.store(z_ptr + at, z + lr * path_scale * apart, inside)
 
 
 @triton.jit
 def _filters(
-    w_ptr, g_ptr, v_ptr, z_ptr, size, decay, momentum, kept, rate, path_rate, kappa, threshold, block: tl.constexpr
+    w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr
 ):  # fmt: skip
     # One program a filter: first ‖Z_i‖, then the update, for which Z_i is still in the cache.
     begin = tl.program_id(0).to(tl.int64) * size
@@ -93,13 +100,13 @@ def _filters(
         at += begin
         z = tl.load(z_ptr + at, inside)
         _update(
-            w_ptr, g_ptr, v_ptr, z_ptr, at, inside, z, factor * z, decay, momentum, kept, rate, path_rate, kappa
+            w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, factor * z, decay, momentum, kept, path_scale, kappa
         )  # fmt: skip
 
 
 @triton.jit
 def _weights(
-    w_ptr, g_ptr, v_ptr, z_ptr, size, decay, momentum, kept, rate, path_rate, kappa, threshold, block: tl.constexpr
+    w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr
 ):  # fmt: skip
     # One program a block of single weights.
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
@@ -107,4 +114,4 @@ def _weights(
     z = tl.load(z_ptr + at, inside)
     left = tl.maximum(tl.abs(z) - threshold, 0.0)
     gamma = kappa * tl.where(z > 0, left, -left)
-    _update(w_ptr, g_ptr, v_ptr, z_ptr, at, inside, z, gamma, decay, momentum, kept, rate, path_rate, kappa)
+    _update(w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, gamma, decay, momentum, kept, path_scale, kappa)

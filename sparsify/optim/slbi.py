@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsify.errors import SparsifyError
-from sparsify.optim.split import SplitOptimizer, _check
+from sparsify.optim.split import SplitOptimizer, _check, add_scaled
 
 
 class SLBI(SplitOptimizer):
@@ -66,12 +66,16 @@ class SLBI(SplitOptimizer):
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(p)
         # a new V, in one pass where m·V and + g in place would be two
-        velocity = torch._foreach_add(grads, [s["momentum_buffer"] for s in states], alpha=group["momentum"])
-        for state, v in zip(states, velocity, strict=True):
-            state["momentum_buffer"] = v
+        buffers = [state["momentum_buffer"] for state in states]
+        velocity = torch._foreach_add(grads, buffers, alpha=group["momentum"])
         if group["weight_decay"]:
             weights = [p for p in params if p.ndim >= 2]
             if weights:
                 decaying = [v for v in velocity if v.ndim >= 2]
                 torch._foreach_add_(decaying, weights, alpha=group["weight_decay"])
-        torch._foreach_add_(params, velocity, alpha=-float(group["lr"]) * group["kappa"])
+        add_scaled(params, velocity, -group["lr"] * group["kappa"])
+        if isinstance(group["lr"], Tensor):  # in a CUDA graph, whose memory keeps its place
+            torch._foreach_copy_(buffers, velocity)
+        else:
+            for state, v in zip(states, velocity, strict=True):
+                state["momentum_buffer"] = v

@@ -85,7 +85,7 @@ class SLBIAdam(SplitOptimizer):
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
-            lr=float(group["lr"]) * group["kappa"],
+            lr=group["lr"] * group["kappa"],
             weight_decay=0.0,
             eps=group["eps"],
             maximize=False,

@@ -40,6 +40,18 @@ def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
         yield batch
 
 
+def add_scaled(tensors: list[Tensor], others: list[Tensor], rate: float | Tensor) -> None:
+    """tensors += rate·others, in place.
+
+    A rate that is a tensor stays on its device: in a CUDA graph it is read at each replay, where a number would be
+    that of the capture.
+    """
+    if isinstance(rate, Tensor):
+        torch._foreach_add_(tensors, torch._foreach_mul(others, rate))
+    else:
+        torch._foreach_add_(tensors, others, alpha=rate)
+
+
 class SplitOptimizer(Optimizer):
     """Base of the SLBI family: parameters W coupled to a sparse copy Γ = κ·prox_λ(Z), which starts at 0.
 
@@ -84,9 +96,9 @@ class SplitOptimizer(Optimizer):
         weights, zs, residuals = self._couple(group, params)
         self._descend(group, params, [p.grad for p in params])
         if weights:
-            rate = float(group["lr"]) * group["path_scale"] / group["mu"]
-            torch._foreach_add_(zs, residuals, alpha=rate)
-            torch._foreach_add_(weights, residuals, alpha=-rate * group["kappa"])
+            rate = group["lr"] * group["path_scale"] / group["mu"]
+            add_scaled(zs, residuals, rate)
+            add_scaled(weights, residuals, -rate * group["kappa"])
 
     def _couple(self, group: dict[str, Any], params: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """W, Z and W − Γ of every structured parameter of a group, before any of them moves."""
