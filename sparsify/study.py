@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.config import sanitise
 from sparsify.errors import SparsifyWarning
 from sparsify.layers import find_layers
+from sparsify.longform import long_form
 from sparsify.parallel import train_all
 from sparsify.planning import Plan, Planner, Selected, sweep_path
 from sparsify.pruning import prune
@@ -25,6 +27,9 @@ from sparsify.training import train
 from sparsify.viz.curves import curves_figure, path_figure, sweep_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
 from sparsify.viz.style import save
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,15 @@ class StudyResult:
     study: Study
     arms: tuple[ArmResult, ...]
     folder: Path
+
+    def table(self) -> pd.DataFrame:
+        """Every point of every sweep as a pandas DataFrame, in long form: the columns are those of `long_form`."""
+        return long_form(
+            (arm.label, run, number, sweep)
+            for arm in self.arms
+            for number, sweeps in enumerate(arm.sweeps)
+            for run, sweep in zip(arm.finished, sweeps, strict=True)
+        )
 
 
 def run_study(
