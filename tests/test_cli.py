@@ -204,6 +204,7 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
         **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
         **dict.fromkeys(OPTIONS),
         **REACHING[opt],
+        "structure": "grains",
         "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
         "mask_from": 1,
     }
