@@ -30,10 +30,10 @@ def smallest_filters(weight: Tensor, ratio: float) -> Tensor:
     return lowest(norms, removed_count(ratio, len(norms)))
 
 
-def support_shares(runs: Sequence[Run]) -> dict[str, float]:
-    """The mean share of each layer's grains in the support over runs of one kind; empty if they have no path."""
+def support_shares(runs: Sequence[Run]) -> dict[str, list[float]]:
+    """The share of each layer's grains in the support, one a run of one kind; empty if they have no path."""
     shares: dict[str, list[float]] = {}
     for run in runs:
         for name, counts in run.summary["support"].items():
             shares.setdefault(name.removesuffix(".weight"), []).append(counts["in"] / counts["of"])
-    return {name: sum(values) / len(values) for name, values in shares.items()}
+    return shares

@@ -24,10 +24,11 @@ from sparsify.schedules import SCHEDULES
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-ADDED = ("augment", "mask", "mask_from", "strength", "delta", "density")
+ADDED = ("augment", "mask", "mask_from", "strength", "delta", "density", "structure")
 """Fields that runs trained before lack; they had the default."""
 
 PRECISIONS = ("exact", "fast")
+STRUCTURES = ("grains", "bn-scale")
 OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale", "strength", "delta", "density")
 
 
@@ -93,6 +94,12 @@ class Config:
         default=None,
         metadata=_option("density", "fraction of the filters and weights of each layer that do not start at 0"),
     )
+    structure: str = dataclasses.field(
+        default="grains",
+        metadata={
+            "help": "what DessiLBI selects: grains (filters, weights), bn-scale (BatchNorm's scales for filters)"
+        },
+    )
     schedule: str = dataclasses.field(
         default="cosine", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
     )
@@ -119,6 +126,7 @@ class Config:
             raise unknown("network", self.model, NAMES)
         for kind, name, choices in (
             ("optimizer", self.opt, OPTIMIZERS),
+            ("structure", self.structure, STRUCTURES),
             ("schedule", self.schedule, SCHEDULES),
             ("augmentation", self.augment, AUGMENTATIONS),
             ("precision", self.precision, PRECISIONS),
@@ -161,6 +169,8 @@ class Config:
 
     def _resolve_options(self) -> None:
         defaults = OPTIMIZERS[self.opt].defaults
+        if self.structure != STRUCTURES[0] and "mu" not in defaults:
+            raise self._ignored("structure", "mu")
         if self.init is not None and "density" in defaults and self.density in (None, defaults["density"]):
             object.__setattr__(self, "density", 1.0)  # another run's weights are taken as they are
         for name in ("lr", *OPTIONS):
@@ -169,10 +179,7 @@ class Config:
                 object.__setattr__(self, name, defaults.get(name))
                 continue
             if name not in defaults:
-                takers = [opt for opt, spec in OPTIMIZERS.items() if name in spec.defaults]
-                raise SparsifyError(
-                    f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {_choices(takers)}"
-                )
+                raise self._ignored(name, name)
             object.__setattr__(self, name, _number(name, value))
         for name in ("lr", "kappa", "mu", "path_scale", "delta"):
             value = getattr(self, name)
@@ -200,6 +207,12 @@ class Config:
             raise SparsifyError(
                 f"--density {self.density:g} has no effect with --init: the run's weights are taken as they are"
             )
+
+    def _ignored(self, name: str, option: str) -> SparsifyError:
+        """The refusal of a field that only the optimizers with this option heed."""
+        takers = _choices(opt for opt, spec in OPTIMIZERS.items() if option in spec.defaults)
+        value = getattr(self, name)
+        return SparsifyError(f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {takers}")
 
     def digest(self) -> str:
         """8 hex digits of the fields that differ from their defaults, together with NUMERICS."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,14 +33,44 @@ def fail(message: str) -> None:
 
 
 def show(table: Table) -> None:
-    """A table at its own width: a cell is never cut, in a narrow terminal the lines wrap."""
-    width = max(out.width, Console(width=1000).measure(table).maximum)
-    Console(highlight=False, width=width).print(table)
+    """A table whose cells are never cut. What is wider than the terminal is shown in parts, each with the first column.
+
+    Elsewhere it is as wide as it is, so that a file has each row in one line.
+    """
+    widths = [Console(width=1000).measure(_part(table, [column])).maximum for column in range(len(table.columns))]
+    whole = Console(width=1000).measure(table).maximum
+    parts, room = [[0]], out.width - widths[0]
+    for column, width in enumerate(widths[1:], start=1):
+        if out.is_terminal and whole > out.width and width > room and parts[-1] != [0]:
+            parts.append([0])
+            room = out.width - widths[0]
+        parts[-1].append(column)
+        room -= width
+    for number, columns in enumerate(parts):
+        part = _part(table, columns)
+        part.title = table.title if number == 0 else None
+        Console(highlight=False, width=max(out.width, Console(width=1000).measure(part).maximum)).print(part)
+
+
+def _part(table: Table, columns: list[int]) -> Table:
+    """Some columns of a table, without its title."""
+    part = copy.copy(table)
+    part.title, part.columns, part.rows = None, [], []
+    for column in (table.columns[index] for index in columns):
+        part.add_column(column.header, justify=column.justify)
+    for row in zip(*(table.columns[index].cells for index in columns), strict=True):
+        part.add_row(*row)
+    return part
 
 
 def say(text: str) -> None:
     """One line on stdout, never wrapped: what is printed can be copied."""
     out.print(escape(text), soft_wrap=True)
+
+
+def tell(text: str) -> None:
+    """One sentence on stdout; a terminal wraps it between words."""
+    out.print(escape(text), soft_wrap=not out.is_terminal)
 
 
 @contextmanager

@@ -108,10 +108,15 @@ class Structure:
 
     def scale(self, layer: Layer) -> Tensor | None:
         """γ of the normalisation of each output of a layer, (outputs,); None if there is none."""
+        found = self.normalisation(layer)
+        return None if found is None else self._model.get_submodule(found[0]).weight.detach()[found[1]]
+
+    def normalisation(self, layer: Layer) -> tuple[str, Tensor] | None:
+        """The module's name of the normalisation behind a layer, and which of its channels is each output's."""
         outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
         for module, output_side, index, *_ in self.group(layer, outputs):
             if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
-                return module.weight.detach()[index]
+                return self._names[module], torch.as_tensor(index)
         return None
 
     def coupled(self, layer: Layer) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 
 from rich import box
@@ -30,19 +31,37 @@ def studies_table(studies: Sequence[Study]) -> Table:
 
 
 def plan_table(study: Study, plan: Plan, estimates: Estimates) -> Table:
-    """One row a run: what there is, what is missing, and about how long and how large that is."""
+    """What there is of each arm, what is missing, and about how long and how large that is.
+
+    One row a run, or one for all seeds of an arm that miss the same.
+    """
     table = Table(title=f"{study.title}: what is missing", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("arm")
-    table.add_column("seed", justify="right")
+    table.add_column("seeds", justify="right")
     table.add_column("run")
     table.add_column("missing")
     for name in ("time", "disk"):
         table.add_column(name, justify="right")
-    for task, one in zip(plan.tasks, estimates.tasks, strict=True):
-        arm = f"{task.arm}: {task.candidate}" if task.candidate else task.arm
-        run = task.run.name if task.run is not None else f"after {task.waits}" if task.waits else "–"
-        table.add_row(arm, str(task.config.seed), run, _missing(task), *_cost(one))
+    rows = [(_named(task), task, one) for task, one in zip(plan.tasks, estimates.tasks, strict=True)]
+    for (arm, waits, missing), group in itertools.groupby(rows, key=lambda row: row[0]):
+        tasks, costs = zip(*((task, one) for _, task, one in group), strict=True)
+        alone = tasks[0].run.name if tasks[0].run is not None else "–"
+        run = waits or (alone if len(tasks) == 1 else f"{len(tasks)} runs")
+        table.add_row(arm, _seeds([task.config.seed for task in tasks]), run, missing, *_cost(costs))
     return table
+
+
+def _named(task: Task) -> tuple[str, str, str]:
+    """The arm, and its candidate if it is one; what it waits for; what is missing."""
+    arm = f"{task.arm}: {task.candidate}" if task.candidate else task.arm
+    return arm, "" if task.run is not None or not task.waits else f"after {task.waits}", _missing(task)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """ "3", "0–4", or "1, 5": as short as it can be said."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}–{seeds[-1]}"
+    return ", ".join(map(str, seeds))
 
 
 def plan_line(plan: Plan, estimates: Estimates) -> str:
@@ -72,9 +91,9 @@ def _missing(task: Task) -> str:
     return ", ".join(steps)
 
 
-def _cost(one: Estimate) -> tuple[str, str]:
-    seconds = one.training + one.sweeping
-    return (duration(seconds), size(one.kept)) if seconds else ("", "")
+def _cost(estimates: Sequence[Estimate]) -> tuple[str, str]:
+    seconds = sum(one.training + one.sweeping for one in estimates)
+    return (duration(seconds), size(sum(one.kept for one in estimates))) if seconds else ("", "")
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsify.cost import Structure
-from sparsify.criteria import CRITERIA, Scored
+from sparsify.criteria import CRITERIA, PathState, Scored
 from sparsify.errors import unknown
 from sparsify.gradients import loss_gradients
 from sparsify.layers import Layer
@@ -40,12 +40,24 @@ def score(
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
-    state = None if subject.path is None else subject.path.get(layer.parameter)
+    state = _path_of(subject, layer, structure)
     keyed = generator(subject.seed, "random", draw, layer.name)
     weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
     left = ... if gone is None else ~gone
     known = (layer.name, weight, layer.grain(grain), keyed, state, scale)
     return CRITERIA[criterion](Scored(*known, lambda: gradients().get(layer.parameter), left))
+
+
+def _path_of(subject: Subject, layer: Layer, structure: Structure) -> PathState | None:
+    """What an SLBI run knows of a layer, or, where it selected by them, of the BatchNorm scales of its filters."""
+    if subject.path is None or layer.parameter in subject.path:
+        return None if subject.path is None else subject.path[layer.parameter]
+    behind = structure.normalisation(layer)
+    state = None if behind is None else subject.path.get(f"{behind[0]}.weight")
+    if state is None:
+        return None
+    tensors = (state.entry, state.gamma, state.z)
+    return PathState(*(None if tensor is None else tensor[behind[1]] for tensor in tensors))
 
 
 Scorer = Callable[..., dict[str, Tensor]]

@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.errors import SparsifyWarning
+from sparsify.longform import long_form
 from sparsify.parallel import train_all
 from sparsify.planning import Plan, Planner, Selected, sweep_path
 from sparsify.pruning import prune
@@ -19,6 +21,9 @@ from sparsify.sweep import Sweep
 from sparsify.tickets import masks_of
 from sparsify.trainer import Listener
 from sparsify.training import train
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,15 @@ class StudyResult:
     study: Study
     arms: tuple[ArmResult, ...]
     folder: Path
+
+    def table(self) -> pd.DataFrame:
+        """Every point of every sweep as a pandas DataFrame, in long form: the columns are those of `long_form`."""
+        return long_form(
+            (arm.label, run, number, sweep)
+            for arm in self.arms
+            for number, sweeps in enumerate(arm.sweeps)
+            for run, sweep in zip(arm.finished, sweeps, strict=True)
+        )
 
 
 def run_study(

@@ -18,6 +18,9 @@ from sparsify.errors import SparsifyError
 from sparsify.files import write_text
 from sparsify.outcomes import Outcomes
 
+MEASURES = ("accuracy", "recalibrated_accuracy", "finetuned_accuracy")
+"""The columns of a sweep that are accuracies."""
+
 
 @dataclass(frozen=True)
 class SweepRow:
@@ -115,17 +118,22 @@ class Sweep:
         """Whether each point was measured again with BatchNorm's statistics re-estimated."""
         return self.rows[0].recalibrated_accuracy is not None
 
+    @property
+    def measures(self) -> list[str]:
+        """Those of `MEASURES` that it holds."""
+        return [name for name in MEASURES if getattr(self.rows[0], name) is not None]
+
     def points(self, layers: str, ratio: float, criterion: str | None = None) -> list[SweepRow]:
         """The rows of one set at one ratio, one a draw: of the criterion that was asked for, or of a control."""
         wanted = (layers, ratio, criterion or self.criterion)
         return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
 
-    def accuracy(self, layers: str, ratio: float, *, recalibrated: bool = False) -> float:
-        """The accuracy of one set at one ratio, the mean over the draws. Raises SparsifyError if it was not swept."""
+    def accuracy(self, layers: str, ratio: float, measure: str = "accuracy") -> float:
+        """One of `MEASURES` at one point, the mean over the draws. Raises SparsifyError if it is not there."""
         rows = self.points(layers, ratio)
-        found = [row.recalibrated_accuracy if recalibrated else row.accuracy for row in rows]
+        found = [getattr(row, measure) for row in rows]
         if not found or None in found:
-            raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
+            raise self._missing(layers, ratio)
         return sum(found) / len(found)
 
     def predictions(self, layers: str, ratio: float, *, draw: int = 0) -> np.ndarray:
@@ -133,12 +141,30 @@ class Sweep:
 
         Raises SparsifyError if it was not swept, or without its outcomes.
         """
-        places = [i for i, row in enumerate(self.rows) if (row.layers, row.ratio, row.draw) == (layers, ratio, draw)]
+        places = [place for place in self._places(layers, ratio) if self.rows[place].draw == draw]
         if not places:
-            raise SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
+            raise self._missing(layers, ratio)
+        return self._kept.predictions[places[0]]
+
+    def right(self, layers: str, ratio: float) -> np.ndarray:
+        """Whether each answer at one point is right: (draws, images), bool. Raises SparsifyError as `predictions`."""
+        places = self._places(layers, ratio)
+        if not places:
+            raise self._missing(layers, ratio)
+        return self._kept.predictions[places] == self._kept.labels
+
+    @property
+    def _kept(self) -> Outcomes:
         if self.outcomes is None:
             raise SparsifyError(f"sweep-{self.id} has no outcomes of single images; sweep again to keep them")
-        return self.outcomes.predictions[places[0]]
+        return self.outcomes
+
+    def _places(self, layers: str, ratio: float) -> list[int]:
+        wanted = (layers, ratio, self.criterion)
+        return [i for i, row in enumerate(self.rows) if (row.layers, row.ratio, row.criterion) == wanted]
+
+    def _missing(self, layers: str, ratio: float) -> SparsifyError:
+        return SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
 
     def save(self, folder: Path) -> Path:
         """Write `sweep-<id>-ledger.csv`, `sweep-<id>-outcomes.npz` and, last, `sweep-<id>.csv`; returns its path."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
+import copy
 import io
 import math
-import statistics
 from collections.abc import Sequence
 
 from rich import box
@@ -14,25 +12,27 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsify.agreement import Agreement
-from sparsify.analysis import support_shares
+from sparsify.comparison import Comparison
 from sparsify.deployment import Deployed
 from sparsify.errors import SparsifyError
-from sparsify.measures import PLAIN, Measure, controls, held_out, in_words, measures
 from sparsify.runs import Run
-from sparsify.study import StudyResult
-from sparsify.sweep import Sweep, SweepRow
+from sparsify.statistics import estimate
+from sparsify.sweep import Sweep
 from sparsify.tickets import Ticket
 
 
 def percent(values: Sequence[float], digits: int = 2) -> str:
-    """Fractions as "98.76", or "98.76 ± 0.05": their mean and, from two values on, sample standard deviation in %.
+    """Fractions as "98.76", or "98.76 ± 0.05": `plus_minus` of them in %."""
+    return plus_minus([100 * value for value in values], digits)
 
-    Without values a dash.
-    """
+
+def plus_minus(values: Sequence[float], digits: int = 2) -> str:
+    """The mean and, from two values on, the sample standard deviation; without values a dash."""
     if not values:
         return "–"
-    mean = f"{100 * statistics.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.{digits}f}"
+    found = estimate(values)
+    mean = f"{found.mean:.{digits}f}"
+    return mean if found.deviation is None else f"{mean} ± {found.deviation:.{digits}f}"
 
 
 def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Table]:
@@ -98,62 +98,6 @@ def agreement_tables(agreements: Sequence[Agreement], *, title: str) -> list[Tab
     return tables
 
 
-def study_tables(result: StudyResult) -> list[Table]:
-    """Training, then accuracy against sparsity: a table a set of layers, one a way to measure it and one a control."""
-    tables = [training_table(result)]
-    for number, plan in enumerate(result.study.sweeps):
-        for layers in plan.layers:
-            for measure in measures(plan):
-                if any(measure.of(sweep) for arm in result.arms for sweep in arm.sweeps[number]):
-                    tables.append(study_table(result, layers, sweep=number, measure=measure))
-            for control in controls(result, number):
-                tables.append(study_table(result, layers, sweep=number, control=control))
-    return tables
-
-
-def study_table(
-    result: StudyResult, layers: str, *, sweep: int = 0, measure: Measure = PLAIN, control: str | None = None
-) -> Table:
-    """Accuracy against sparsity of one set of layers in one sweep of the study: one row a ratio, one column an arm.
-
-    `control` is one of the sweep's controls, in the place of its criterion.
-    """
-    study, plan = result.study, result.study.sweeps[sweep]
-    name = plan.name if control is None else f"{control}, the control of {plan.name}"
-    what = f"{held_out(result)} accuracy (%) with {in_words(layers)} pruned by {name}{measure.how}"
-    table = Table(title=f"{study.title}: {what}", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("removed", justify="right")
-    for arm in result.arms:
-        table.add_column(arm.label, justify="right")
-    measured = [[one for one in arm.sweeps[sweep] if measure.of(one)] for arm in result.arms]
-    for ratio in plan.ratios:
-        cells = [percent([measure.value(one, layers, ratio, control) for one in arm]) for arm in measured]
-        table.add_row(f"{100 * ratio:.10g}%", *cells)
-    table.add_row("n", *(str(len(arm)) for arm in measured))
-    return table
-
-
-def training_table(result: StudyResult) -> Table:
-    """One column an arm: accuracy, seconds an epoch and the share of each layer's grains in the support."""
-    table = Table(title=f"{result.study.title}: training", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("")
-    for arm in result.arms:
-        table.add_column(arm.label, justify="right")
-    finished = [[run.summary for run in arm.finished] for arm in result.arms]
-    accuracy = [percent([summary["accuracy"] for summary in summaries]) for summaries in finished]
-    table.add_row(f"{held_out(result)} accuracy (%)", *accuracy)
-    seconds = [[summary["seconds_per_epoch"] for summary in summaries] for summaries in finished]
-    table.add_row("seconds an epoch", *(f"{statistics.mean(s):.2f}" if s else "–" for s in seconds))
-    shares = [support_shares(arm.finished) for arm in result.arms]
-    for layer in dict.fromkeys(layer for share in shares for layer in share):
-        cells = (f"{100 * share[layer]:.1f}" if layer in share else "–" for share in shares)
-        table.add_row(f"{layer} in the support (%)", *cells)
-    table.add_row("n", *(str(len(summaries)) for summaries in finished))
-    if any(len(arm.finished) < len(arm.runs) for arm in result.arms):
-        table.add_row("diverged", *(str(len(arm.runs) - len(arm.finished)) for arm in result.arms))
-    return table
-
-
 def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:
     """Size and latency of the shrunk network at each point; "no faster" where fewer operations saved no time."""
     table = Table(title=f"{title}: shrunk, on {rows[0].device}", box=box.SIMPLE_HEAD, title_justify="left")
@@ -205,6 +149,20 @@ def seeds_line(runs: Sequence[Run]) -> str:
     return f"{what}: {first.summary['held_out']} accuracy {accuracy} % (n = {len(finished)} seeds)"
 
 
+def classes_table(comparison: Comparison, names: Sequence[str], most: int = 10) -> Table:
+    """The classes on which two models differ the most, by their names."""
+    found = sorted(comparison.classes, key=lambda one: -abs(one.b - one.a))[:most]
+    title = "by class" if len(found) == len(comparison.classes) else f"the {most} classes that differ the most"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("class")
+    for name in ("A (%)", "B (%)", "B − A (points)", "Holm's p", "n"):
+        table.add_column(name, justify="right")
+    for one in found:
+        cells = (percent([one.a]), percent([one.b]), f"{100 * (one.b - one.a):+.2f}", f"{one.p:.3g}", f"{one.count:,}")
+        table.add_row(names[one.label], *cells)
+    return table
+
+
 def runs_table(runs: Sequence[Run]) -> Table:
     """One row a run, as `list_runs` orders them; a damaged one is shown as such."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -232,22 +190,9 @@ def runs_table(runs: Sequence[Run]) -> Table:
 
 def markdown(table: Table) -> str:
     """The same table as Markdown, with its title as a bold line above."""
-    title, table.title, table.box = table.title, None, box.MARKDOWN
+    plain = copy.copy(table)
+    plain.title, plain.box, plain.pad_edge, plain.collapse_padding = None, box.MARKDOWN, True, False
     buffer = io.StringIO()
-    Console(file=buffer, width=500, no_color=True, highlight=False).print(table)
+    Console(file=buffer, width=500, no_color=True, highlight=False).print(plain)
     text = "\n".join(line.rstrip() for line in buffer.getvalue().strip().splitlines())
-    table.title, table.box = title, box.SIMPLE_HEAD
-    return f"**{title}**\n\n{text}\n" if title else text + "\n"
-
-
-def study_csv(result: StudyResult) -> str:
-    """One row for each arm, seed, set of layers and ratio, in long form."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("arm", "run", "seed", *(field.name for field in dataclasses.fields(SweepRow))))
-    for arm in result.arms:
-        for sweeps in arm.sweeps:
-            for run, sweep in zip(arm.finished, sweeps, strict=True):
-                for row in sweep.rows:
-                    writer.writerow((arm.label, run.name, run.config.seed, *dataclasses.astuple(row)))
-    return buffer.getvalue()
+    return f"**{table.title}**\n\n{text}\n" if table.title else text + "\n"

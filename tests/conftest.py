@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from hypothesis import settings
 # the same examples every time; no deadline, because the first example of a test pays for the imports
 settings.register_profile("sparsify", deadline=None, derandomize=True)
 settings.load_profile("sparsify")
+
+# statsmodels collects garbage whenever it corrects: the libraries need not be looked through each time
+gc.freeze()
 
 torch.set_num_threads(1)  # the networks are tiny: threads that wait for each other cost more than they do
 

@@ -52,11 +52,11 @@ def test_the_smallest_filters_go_with_ties_by_index(ratio, goes):
     assert smallest_filters(filters(1, 1, 1, 1), ratio).nonzero().flatten().tolist() == list(range(len(goes)))
 
 
-def test_shares_of_the_support_are_means_over_runs():
+def test_shares_of_the_support_are_those_of_each_run():
     first = {"conv1.weight": {"in": 1, "of": 4}, "fc1.weight": {"in": 0, "of": 10}}
     second = {"conv1.weight": {"in": 3, "of": 4}, "fc1.weight": {"in": 5, "of": 10}}
     runs = [SimpleNamespace(summary={"support": support}) for support in (first, second)]
-    assert support_shares(runs) == {"conv1": 0.5, "fc1": 0.25}
+    assert support_shares(runs) == {"conv1": [0.25, 0.75], "fc1": [0.0, 0.5]}
 
 
 def test_runs_without_a_path_have_no_shares():

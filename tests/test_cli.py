@@ -204,6 +204,7 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
         **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
         **dict.fromkeys(OPTIONS),
         **REACHING[opt],
+        "structure": "grains",
         "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
         "mask_from": 1,
     }
@@ -1262,10 +1263,15 @@ def test_a_ticket_rewinds_to_an_epoch_of_its_run(runs, sparsify, refused):
 def test_two_runs_are_compared_on_the_same_images(runs, sparsify):
     one, other = run_of(runs, "sgd").name, run_of(runs, "slbi").name
     same = sparsify(f"compare {one} {one}")
-    assert "B − A: +0.00 points of test accuracy, 95% interval +0.00 to +0.00" in same.out
-    assert "p = 1; the two disagree on 0.00% of the images" in same.out
+    assert "B − A: +0.00 points of test accuracy, 95% interval -0.83 to +0.83" in same.out
+    assert "p = 1; right on an image: A alone 0 times, B alone 0; the two disagree on 0.00% of the images" in same.out
+    assert "they differ in: nothing" in same.out
     pruned = sparsify(f"compare {one} {other} --layers conv3,fc1 --ratio 0.6")
     assert "both with 60% of conv3,fc1 pruned by magnitude" in pruned.out
+    assert "they differ in: opt (sgd, slbi), lr (0.02, 0.05)" in pruned.out
+    classes = [line.split() for line in pruned.out.split("by class")[1].splitlines()]
+    assert sorted(cells[0] for cells in classes if len(cells) == 6) == [str(digit) for digit in range(10)]
+    assert "this is about these two networks" in pruned.out
     accuracy = []
     for name in (one, other):
         out = sparsify(f"prune {name} --layers conv3,fc1 --ratios 0.6").out
@@ -1275,3 +1281,19 @@ def test_two_runs_are_compared_on_the_same_images(runs, sparsify):
     assert f"B − A: {100 * (accuracy[1] - accuracy[0]):+.2f} points" in pruned.out
     assert sparsify(f"compare {one} {other} --ratio 0.5").code == 2
     assert sparsify(f"compare {one} nowhere").code == 2
+
+
+def test_runs_of_other_images_are_not_compared(runs, sparsify, refused):
+    """Another seed has the same test images, but holds out others."""
+    test = run_of(runs, "sgd").name
+    train = f"train {QUICK} --opt sgd"
+    assert sparsify(f"{train} --seed 1").code == 0
+    (again,) = (path.name for path in runs.glob("lenet-digits-sgd-s1-*"))
+    assert "they differ in: seed (0, 1)\n" in sparsify(f"compare {test} {again}").out
+    held_out = []
+    for seed in (2, 3):
+        assert sparsify(f"{train} --val 0.1 --seed {seed}").code == 0
+        held_out += [path.name for path in runs.glob(f"lenet-digits-sgd-s{seed}-*")]
+    same = "are not measured on the same images: digits"
+    refused(f"compare {' '.join(held_out)}", same, "(0.1 held out by seed 2) and digits (0.1 held out by seed 3)")
+    refused(f"compare {test} {held_out[0]}", same, "(test) and digits (0.1 held out by seed 2)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.stats import bootstrap
 
 from sparsify.comparison import churn, class_accuracy, compare, difference_interval, mcnemar
 from sparsify.errors import SparsifyError
@@ -60,19 +62,85 @@ def test_the_interval_is_that_of_the_normal_approximation_for_many_images():
 
 def test_the_images_are_drawn_in_pairs():
     """Drawn apart, two models of 50% that are right on the same images would differ."""
-    a, b = answers(50, 0, 0, 50)
-    assert difference_interval(a, b) == (0.0, 0.0)
-    a, b = answers(0, 0, 10, 0)
-    assert difference_interval(a, b) == (1.0, 1.0)
+    low, high = difference_interval(*answers(500, 0, 0, 500))
+    assert -low == pytest.approx(high)
+    assert high < 0.005
+    low, high = difference_interval(*answers(0, 0, 1000, 0))
+    assert 0.99 < low < high == 1.0
 
 
-def test_the_interval_depends_on_the_seed_and_the_confidence_only():
-    a, b = answers(50, 10, 20, 20)
-    assert difference_interval(a, b) == difference_interval(a, b, seed=0)
-    few = {difference_interval(a, b, seed=seed, resamples=99) for seed in range(5)}
-    assert len(few) > 1
-    low, high = difference_interval(a, b, confidence=0.5)
-    assert difference_interval(a, b)[0] < low < 0.1 < high < difference_interval(a, b)[1]
+def test_the_interval_of_one_image_by_hand():
+    """With the two added ones d = 1, 1, −1: the sum of three draws is −3, −1, 1, 3 in 1, 6, 12, 8 of 27 cases."""
+    a, b = np.array([False]), np.array([True])
+    assert difference_interval(a, b) == (-1.0, 1.0)  # 1/27 is above 2.5%
+    assert difference_interval(a, b, confidence=0.5) == pytest.approx(
+        (-1 / 3, 1.0)
+    )  # 7/27 and 8/27 are above a quarter
+    assert difference_interval(a, b, confidence=0.4) == pytest.approx((1 / 3, 1 / 3))  # both are below three tenths
+
+
+def test_no_image_that_differs_is_no_proof_that_none_ever_will():
+    """The exact one-sided bound of 95% for 0 of n is near 3/n; the sum of the added ones is up to 2 in 95% of draws."""
+    same = np.ones(10_000, bool)
+    low, high = difference_interval(same, same, confidence=0.9)
+    assert (low, high) == pytest.approx((-2 / 10_002, 2 / 10_002))
+
+
+@pytest.mark.parametrize("models", [1, 3])
+def test_the_interval_is_scipys_bootstrap_without_its_chance(models):
+    rng = np.random.default_rng(0)
+    a, b = rng.random((models, 300)) < 0.8, rng.random((models, 300)) < 0.85
+    both = np.append(a.mean(0), [0, 1]), np.append(b.mean(0), [1, 0])
+    drawn = bootstrap(
+        both, lambda a, b, axis=-1: b.mean(axis) - a.mean(axis), paired=True, method="percentile", rng=0
+    ).confidence_interval
+    assert difference_interval(a, b) == pytest.approx((drawn.low, drawn.high), abs=0.004)
+    for confidence in (0.5, 0.9):
+        low, high = difference_interval(a, b, confidence=confidence)
+        assert difference_interval(a, b)[0] < low < high < difference_interval(a, b)[1]
+
+
+@pytest.mark.parametrize(("only_a", "only_b", "most"), [(0.1, 0.15, 0.97), (0.0, 0.01, 1.0)])
+def test_the_interval_covers_the_truth_as_often_as_it_says(only_a, only_b, most):
+    """2,000 samples of 200 images; without the two images it would cover a difference of 0.01 in 87% of them."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for kinds in rng.multinomial(200, [0.6, only_a, only_b, 0.4 - only_a - only_b], size=2000):
+        low, high = difference_interval(*answers(*kinds.tolist()))
+        covered += low - 1e-9 <= only_b - only_a <= high + 1e-9
+    assert 0.94 <= covered / 2000 <= most
+
+
+def by_flipping(a: np.ndarray, b: np.ndarray) -> float:
+    """Every way to give the differences signs."""
+    found = b.sum(0) * 1 - a.sum(0)
+    sums = [sum(signs) for signs in itertools.product(*((d, -d) for d in found.tolist()))]
+    return sum(abs(s) >= abs(found.sum()) for s in sums) / len(sums)
+
+
+@given(arrays.arrays(bool, (2, 3, 7)))
+def test_several_models_a_side_flip_one_sign_an_image(both):
+    a, b = both
+    assert mcnemar(a, b) == pytest.approx(by_flipping(a, b), rel=1e-9)
+    assert mcnemar(b, a) == mcnemar(a, b)
+    assert mcnemar(a[0], b[0]) == mcnemar(a[:1], b[:1])
+
+
+def test_models_that_answer_alike_are_no_more_evidence_than_one():
+    """Added up, the tables of five equal seeds would make of p = 0.08, 12 images against 4, a p of 0.000009."""
+    a, b = answers(100, 4, 12, 10)
+    five = np.tile(a, (5, 1)), np.tile(b, (5, 1))
+    assert mcnemar(*five) == pytest.approx(mcnemar(a, b), rel=1e-9)
+    assert difference_interval(*five) == pytest.approx(difference_interval(a, b))
+
+
+def test_the_test_rejects_as_often_as_it_says():
+    """1,000 times three models a side that miss the same hard images and are equally good: about 5% have p < 0.05."""
+    rng = np.random.default_rng(0)
+    hard = rng.random((1000, 1, 400)) * 0.5
+    a, b = (rng.random((1000, 3, 400)) > hard for _ in range(2))
+    rejected = sum(mcnemar(*pair) < 0.05 for pair in zip(a, b, strict=True))
+    assert 0.03 <= rejected / 1000 <= 0.06
 
 
 def test_churn_counts_what_differs():
@@ -96,8 +164,25 @@ def test_a_comparison_says_it_all():
     assert (found.count, found.churn) == (6, 4 / 6)
     assert found.difference == pytest.approx(3 / 6 - 4 / 6)
     assert found.p == 1.0  # A alone is right twice and B alone once
+    assert (found.only_a, found.only_b) == (2, 1)
     assert found.low <= found.difference <= found.high
+    accuracies = [(2 / 3, 1 / 3), (1 / 2, 1.0), (1.0, 0.0)]
+    assert [(one.label, one.count) for one in found.classes] == [(0, 3), (1, 2), (2, 1)]
+    assert [(one.a, one.b) for one in found.classes] == accuracies
+    assert [one.p for one in found.classes] == [1.0, 1.0, 1.0]
     assert compare(LABELS, ONE, OTHER) == found
+
+
+def test_a_class_that_differs_is_found_among_the_others():
+    """Of ten classes one has eight images that B alone gets right: 10 · 2/2⁸. Classes without images are left out."""
+    labels = np.repeat(np.arange(10) * 2, 20)
+    a, b = labels.copy(), labels.copy()
+    a[labels == 6] = 0
+    b[(labels == 6).nonzero()[0][8:]] = 0
+    found = compare(labels, a, b)
+    assert [one.label for one in found.classes] == list(range(0, 20, 2))
+    assert {one.label: one.p for one in found.classes if one.p < 1} == {6: pytest.approx(10 * 2 / 2**8)}
+    assert found.p == pytest.approx(2 / 2**8)
 
 
 @pytest.mark.parametrize("counts", [(6, 6, 5), (6, 5, 5), (5, 6, 6), (0, 0, 0), (1, 1, 1)])

@@ -248,6 +248,7 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "strength": 0.2,
         "delta": 2.0,
         "density": 0.2,
+        "structure": "bn-scale",
         "schedule": "constant",
         "augment": "crop-flip",
         "seed": 1,
@@ -262,6 +263,14 @@ def test_every_field_that_changes_changes_the_name() -> None:
     options = [{"opt": TAKER.get(name, "slbi"), name: value, **needs.get(name, {})} for name, value in other.items()]
     configs = [Config(), Config(opt="linbreg"), Config(opt="adabreg"), *(Config(**given) for given in options)]
     assert len({config.name for config in configs}) == 3 + len(other)
+
+
+def test_a_structure_is_for_the_optimizers_that_couple() -> None:
+    takers = "it is an option of: sgd-pull, slbi, slbi-adam"
+    assert refused(opt="sgd", structure="bn-scale") == f"--structure bn-scale has no effect with --opt sgd; {takers}"
+    assert refused(opt="linbreg", structure="bn-scale").endswith(takers)
+    assert refused(structure="bn").startswith("unknown structure 'bn'")
+    assert Config(opt="sgd", structure="grains") == Config(opt="sgd")
 
 
 def test_a_mask_that_applies_later_needs_a_mask_and_epochs_under_it() -> None:

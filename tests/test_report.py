@@ -18,23 +18,25 @@ from rich.table import Table
 from sparsify.arms import SweepPlan
 from sparsify.cli import app, main
 from sparsify.config import Config
-from sparsify.measures import Measure, listed
+from sparsify.findings import find
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
 from sparsify.report import write_report
+from sparsify.report.accuracies import control_table
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import draw_study
 from sparsify.report.grids import Cell, Grid
 from sparsify.report.headline import headline_table
 from sparsify.report.likeness import agreement_tables
 from sparsify.report.origins import environment_table
+from sparsify.report.phrases import listed
 from sparsify.report.pictures import HEAVY, pictures
 from sparsify.report.words import arms_table, data_in_words, plan_in_words, setup
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult, run_study
 from sparsify.studyfile import load_study
 from sparsify.sweep import sweep_id
-from sparsify.tables import markdown, study_table
+from sparsify.tables import markdown, percent
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 DERIVED = """
@@ -131,12 +133,8 @@ def drawn(result):
 
 @pytest.fixture(scope="module")
 def page(result, drawn):
-    verdicts = ["<script>alert('verdict')</script> is better."]
-    table = Table("pair", "difference", title="Differences")
-    table.add_row("a, b", "0.10")
-    path = write_report(
-        result, drawn, command=["sparsify", "study", "my <odd>.toml"], verdicts=verdicts, differences=[table]
-    )
+    findings = dataclasses.replace(find(result), verdicts=["<script>alert('verdict')</script> is better."])
+    path = write_report(result, findings, drawn, command=["sparsify", "study", "my <odd>.toml"])
     assert path == result.folder / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -183,8 +181,10 @@ def test_every_section_is_there_with_its_numbers(page, result):
         assert f">{word}</h2>" in page
         assert word in text
     assert "2 of 6 runs diverged and are not counted" in text
-    assert "Differences pair difference a, b 0.10" in text
-    for cell in rows(study_table(result, "conv3", control="random"))[0]:
+    assert "Difference of test accuracy against sgd, pruned by magnitude arm removed points 95% interval" in text
+    assert "Largest part that can go by magnitude, with 95% confidence layers loses less than" in text
+    assert "95% intervals of the mean" in text
+    for cell in rows(control_table(result, "conv3", 0, "random"))[0]:
         assert cell in text
 
 
@@ -232,7 +232,9 @@ def roughly(monkeypatch):
 def test_a_study_in_which_nothing_finished_has_a_report(result, tmp_path):
     arms = tuple(arm for arm in result.arms if not arm.finished)
     nothing = dataclasses.replace(result, arms=arms, folder=tmp_path)
-    text = visible(write_report(nothing, draw_study(nothing), command=["sparsify"]).read_text(encoding="utf-8"))
+    text = visible(
+        write_report(nothing, find(nothing), draw_study(nothing), command=["sparsify"]).read_text(encoding="utf-8")
+    )
     assert "2 of 2 runs diverged" in text
     assert "no run is finished" in text
 
@@ -242,7 +244,7 @@ def test_one_arm_without_a_path_and_without_outcomes(result, tmp_path):
     arm = result.arms[0]
     old = tuple(tuple(dataclasses.replace(sweep, outcomes=None) for sweep in sweeps) for sweeps in arm.sweeps)
     one = dataclasses.replace(result, arms=(dataclasses.replace(arm, sweeps=old),), folder=tmp_path)
-    text = write_report(one, draw_study(one), command=["sparsify"]).read_text(encoding="utf-8")
+    text = write_report(one, find(one), draw_study(one), command=["sparsify"]).read_text(encoding="utf-8")
     assert "Inclusion paths" not in text
     assert "Some sweeps of sgd did not keep what was answered for each image" in visible(text)
     assert "settings in which they differ" not in text
@@ -263,16 +265,16 @@ def test_recalibrated_and_finetuned_accuracies_have_their_own_tables_and_figures
     drawings = draw_study(both)
     names = [one.png.name for one in drawings]
     assert {"sweep-recalibrated.png", "sweep-finetuned.png"} <= set(names)
-    text = visible(write_report(both, drawings, command=["sparsify"]).read_text(encoding="utf-8"))
+    text = visible(write_report(both, find(both), drawings, command=["sparsify"]).read_text(encoding="utf-8"))
     assert "BatchNorm recalibrated on training images arm 0% 100% n plain – – 0 BatchNorm 25.00 ± 0.00" in text
-    assert "trained on for 1 epoch arm 0% 100% n plain – – 0 BatchNorm 75.00 ± 0.00" in text
+    assert "fine-tuned arm 0% 100% n plain – – 0 BatchNorm 75.00 ± 0.00" in text
 
 
 @pytest.mark.usefixtures("roughly", "_one_core")
 def test_arms_that_start_from_others_and_arms_that_select_are_said_to(tmp_path):
     (tmp_path / "derived.toml").write_text(DERIVED)
     derived = run_study(load_study(str(tmp_path / "derived.toml")), runs_dir=tmp_path / "runs")
-    page = write_report(derived, draw_study(derived), command=["sparsify"]).read_text(encoding="utf-8")
+    page = write_report(derived, find(derived), draw_study(derived), command=["sparsify"]).read_text(encoding="utf-8")
     text = visible(page)
     assert "arm lr init mask seeds then 0.02 'first' 'first' without 50% of conv3 by magnitude 0 chosen 0" in text
     assert "Chosen, selected by accuracy on a held-out 20% of the training images" in text
@@ -383,6 +385,9 @@ def test_the_commands_of_the_study_are_in_the_page(page, result):
         ("0, 1", None),
         ("20 or 40", None),
         ("magnitude", None),
+        ("[98.81, 99.51]", None),
+        ("≥ 60%*", 60),
+        ("< 0.001", 0.001),
         ("", None),
     ],
 )
@@ -400,6 +405,19 @@ def test_a_grid_is_the_table_or_the_table_turned():
     turned = Grid.of(table, corner="arm")
     assert turned.head == ("arm", "0%", "50%")
     assert [[cell.text for cell in row] for row in turned.rows] == [["a", "1", "3"], ["b", "2", "4"]]
+
+
+def test_groups_of_rows_become_a_column():
+    table = Table("arm", "points", title="t")
+    for row in (("60% of conv3",), ("  slbi", "+1"), ("  sgd", "+2"), ("60% of fc1",), ("  slbi", "+3")):
+        table.add_row(*row)
+    grid = Grid.grouped(table, "removed")
+    assert grid.head == ("arm", "removed", "points")
+    assert [[cell.text for cell in row] for row in grid.rows] == [
+        ["slbi", "60% of conv3", "+1"],
+        ["sgd", "60% of conv3", "+2"],
+        ["slbi", "60% of fc1", "+3"],
+    ]
 
 
 def test_the_headline_takes_the_largest_ratio_below_one_of_the_last_set(result):
@@ -482,11 +500,13 @@ def test_criteria_are_compared_on_each_layer_of_each_sweep(result):
 
 
 def test_tables_of_controls_are_means_over_the_draws(result):
-    (first, _) = result.arms[0].sweeps[0]
-    draws = [row.accuracy for row in first.points("conv3", 0.5, "random")]
-    assert Measure().value(first, "conv3", 0.5, "random") == pytest.approx(sum(draws) / 2)
-    text = markdown(study_table(result, "conv3", control="magnitude-reversed"))
-    assert "pruned by magnitude-reversed, the control of magnitude**" in text
+    table = control_table(result, "conv3", 0, "random")
+    draws = [[row.accuracy for row in one.points("conv3", 0.5, "random")] for one in result.arms[0].sweeps[0]]
+    assert [len(each) for each in draws] == [2, 2]
+    assert rows(table)[1][:2] == ("50%", percent([sum(each) / 2 for each in draws]))
+    assert rows(table)[-1] == ("n", "2", "2", "0")
+    text = markdown(control_table(result, "conv3,fc1", 0, "magnitude-reversed"))
+    assert "with conv3 and fc1 pruned by magnitude-reversed, control of magnitude**" in text
 
 
 def test_lists_in_words():

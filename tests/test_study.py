@@ -1,18 +1,21 @@
 """Studies: TOML files, reuse of what is there, tables, figures."""
 
-import csv
 import dataclasses
-import io
+import shutil
 
+import pandas as pd
 import pytest
 import torch
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
+from sparsify.findings import find
 from sparsify.report.drawings import draw_study, filter_panel
 from sparsify.study import run_study
 from sparsify.studyfile import built_in_studies, load_study
-from sparsify.tables import markdown, percent, study_csv, study_table, training_table
+from sparsify.studyfolder import read_study, save_study
+from sparsify.studytables import study_table, training_table
+from sparsify.tables import markdown, percent
 from sparsify.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -126,7 +129,7 @@ def test_tables_say_mean_deviation_and_n(tiny):
     assert "| n " in text.replace("|       n ", "| n ")
     assert text.startswith("**Tiny: test accuracy (%) with conv3 pruned by magnitude**")
     training = markdown(training_table(tiny))
-    assert "conv3 in the support (%)" in training
+    assert "conv3 in support (%)" in training
     assert "seconds an epoch" in training
     assert "diverged" in training
 
@@ -137,11 +140,50 @@ def test_percent_is_a_mean_and_a_sample_standard_deviation():
     assert percent([]) == "–"
 
 
-def test_the_csv_has_one_row_for_each_point(tiny):
-    rows = list(csv.DictReader(io.StringIO(study_csv(tiny))))
-    assert len(rows) == 2 * 2 * 2 * 3
-    assert {row["arm"] for row in rows} == {"sgd", "slbi"}
-    assert all(float(row["accuracy"]) == int(row["correct"]) / int(row["count"]) for row in rows)
+def test_the_table_has_one_row_for_each_point(tiny):
+    table = tiny.table()
+    assert len(table) == 2 * 2 * 2 * 3
+    assert list(table.columns[:4]) == ["arm", "run", "seed", "sweep"]
+    assert set(table.arm) == {"sgd", "slbi"}
+    assert (table.accuracy == table.correct / table["count"]).all()
+    assert table[table.arm == "slbi"].mu.unique().tolist() == [5.0]
+    assert table[table.arm == "sgd"].mu.isna().all()
+    means = table[table.ratio == 0.5].groupby(["arm", "layers"]).accuracy.mean()
+    (slbi,) = tiny.arms[1].sweeps
+    assert means["slbi", "conv3,fc1"] == pytest.approx(sum(s.accuracy("conv3,fc1", 0.5) for s in slbi) / 2)
+
+
+def test_a_study_is_read_as_it_was_saved(tiny):
+    findings = find(tiny)
+    names = [path.name for path in save_study(tiny, findings)]
+    assert names == ["table.csv", "cells.csv", "contrasts.csv", "affordable.csv", "study.json"]
+    runs_dir = tiny.folder.parent.parent
+    for read in (read_study("tiny", runs_dir), read_study(tiny.folder)):
+        assert read.arms == tiny.arms
+        assert read.folder.resolve() == tiny.folder.resolve()
+        assert (read.study.title, read.study.sweeps) == (tiny.study.title, tiny.study.sweeps)
+        assert find(read) == findings
+        pd.testing.assert_frame_equal(read.table(), tiny.table())
+    rows = pd.read_csv(tiny.folder / "table.csv")
+    assert rows.accuracy.tolist() == tiny.table().accuracy.tolist()
+    assert list(rows.columns) == list(tiny.table().columns)
+    cells = pd.read_csv(tiny.folder / "cells.csv")
+    assert len(cells) == 2 * 2 * 3
+    assert (cells.n == 2).all()
+
+
+def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
+    runs_dir = tiny.folder.parent.parent
+    save_study(tiny, find(tiny))
+    with pytest.raises(SparsifyError, match=r"unknown study 'tinny'.*did you mean 'tiny'"):
+        read_study("tinny", runs_dir)
+    shutil.copytree(tiny.folder, tmp_path / "studies" / "tiny")
+    with pytest.raises(SparsifyError, match=r"of the study .* is missing; run the study again"):
+        read_study("tiny", tmp_path)
+    for text in ("", "[]", "{}", '{"sweeps": [{"layer": 3}], "arms": []}'):
+        (tmp_path / "studies" / "tiny" / "study.json").write_text(text)
+        with pytest.raises(SparsifyError, match=r"study\.json is damaged .*; run the study again"):
+            read_study("tiny", tmp_path)
 
 
 @pytest.mark.parametrize("opt", ["slbi", "linbreg"])

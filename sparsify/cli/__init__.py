@@ -116,18 +116,28 @@ def compare(
 ) -> int:
     """Compare two runs on the same images: the difference, its interval, McNemar's test, and how often they differ."""
     from sparsify.comparison import compare_runs
+    from sparsify.tables import classes_table
 
     one, other = (finished_run(name, where.runs_dir) for name in (first, second))
     how = {"layers": layers, "ratio": ratio, "criterion": criterion}
     found = compare_runs(one, other, **how, device=where.device, data_dir=where.data_dir)
     console.say(f"A: {one.name}\nB: {other.name}")
+    values = (one.config.to_dict(), other.config.to_dict())
+    differ = [f"{key} ({values[0][key]}, {values[1][key]})" for key in values[0] if values[0][key] != values[1][key]]
+    console.say(f"they differ in: {', '.join(differ) or 'nothing that was asked for'}")
     if layers:
         console.say(f"both with {100 * ratio:g}% of {layers} pruned by {criterion}")
+    held_out = one.summary["held_out"]
     console.say(
-        f"B − A: {100 * found.difference:+.2f} points of {one.summary['held_out']} accuracy, 95% interval "
+        f"B − A: {100 * found.difference:+.2f} points of {held_out} accuracy, 95% interval "
         f"{100 * found.low:+.2f} to {100 * found.high:+.2f} (paired bootstrap over n = {found.count:,} images)"
     )
-    console.say(f"McNemar's exact test: p = {found.p:.3g}; the two disagree on {found.churn:.2%} of the images")
+    console.say(
+        f"McNemar's exact test: p = {found.p:.3g}; right on an image: A alone {found.only_a:,} times, B alone "
+        f"{found.only_b:,}; the two disagree on {found.churn:.2%} of the images"
+    )
+    console.show(classes_table(found, one.summary["classes"]))
+    console.say("this is about these two networks; over seeds, sparsify study compares")
     return 0
 
 

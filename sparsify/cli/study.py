@@ -36,13 +36,16 @@ def study(
         return _list()
     from sparsify.estimates import estimate
     from sparsify.files import write_text
+    from sparsify.findings import find
     from sparsify.planning import Planner
     from sparsify.plantables import plan_line, plan_table, selection_csv, selection_tables
     from sparsify.report import write_report
     from sparsify.report.drawings import draw_study
     from sparsify.study import run_study
     from sparsify.studyfile import load_study
-    from sparsify.tables import markdown, study_csv, study_tables
+    from sparsify.studyfolder import save_study
+    from sparsify.studytables import NOTES, study_markdown, study_tables
+    from sparsify.tables import markdown
 
     asked = load_study(name or "quick", settings)
     planner = Planner(asked, runs_dir=where.runs_dir, data_dir=where.data_dir)
@@ -55,18 +58,22 @@ def study(
         return 0
     with console.TrainingDisplay(plan.trainings) as display:
         result = run_study(asked, **keywords(where), listener=display, note=console.say)
-    tables = [*study_tables(result), *selection_tables(result)]
-    for table in tables:
+    findings = find(result)
+    selections = selection_tables(result)
+    for table in (*study_tables(result, findings), *selections):
         console.show(table)
+    for line in (*NOTES, *findings.verdicts):
+        console.tell(line)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")
-    write_text(result.folder / "table.md", "\n".join(markdown(table) for table in tables))
-    write_text(result.folder / "table.csv", study_csv(result))
+    text = "\n".join([study_markdown(result, findings), *map(markdown, selections)])
+    write_text(result.folder / "table.md", text)
+    save_study(result, findings)
     if any(arm.selected for arm in result.arms):
         write_text(result.folder / "selection.csv", selection_csv(result))
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
-    report = write_report(result, draw_study(result), command=command)
-    console.say(f"n is the number of seeds; ± is one sample standard deviation; written: {result.folder}")
+    report = write_report(result, findings, draw_study(result), command=command)
+    console.say(f"written: {result.folder}")
     console.say(f"report: {report}")
     return 0
 

@@ -67,7 +67,7 @@ def _slbi(model: nn.Module, config: Config, *, threshold: float) -> Optimizer:
     from sparsify.optim.slbi import SLBI
 
     return SLBI(
-        parameter_groups(model, weight_decay=config.weight_decay),
+        parameter_groups(model, weight_decay=config.weight_decay, structure=config.structure),
         config.lr,
         momentum=config.momentum,
         kappa=config.kappa,
@@ -82,7 +82,8 @@ def slbi_adam(model: nn.Module, config: Config) -> Optimizer:
     from sparsify.optim.groups import parameter_groups
     from sparsify.optim.slbi_adam import SLBIAdam
 
-    return SLBIAdam(parameter_groups(model), config.lr, kappa=config.kappa, mu=config.mu, path_scale=config.path_scale)
+    groups = parameter_groups(model, structure=config.structure)
+    return SLBIAdam(groups, config.lr, kappa=config.kappa, mu=config.mu, path_scale=config.path_scale)
 
 
 def linbreg(model: nn.Module, config: Config) -> Optimizer:

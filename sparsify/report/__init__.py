@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from rich.table import Table
 
 from sparsify.files import write_text
-from sparsify.plantables import selection_tables
+from sparsify.findings import Findings
+from sparsify.report.accuracies import differences, intervals, results
 from sparsify.report.checklist import checked
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import Drawn
@@ -24,23 +24,21 @@ from sparsify.report.origins import environment_table
 from sparsify.report.pictures import pictures
 from sparsify.report.words import arms_table, plan_in_words, setup
 from sparsify.study import StudyResult
-from sparsify.tables import study_tables
+from sparsify.studytables import NOTES
 
 FILE = "report.html"
 
 
 def write_report(
     result: StudyResult,
+    findings: Findings,
     drawn: Sequence[Drawn],
     *,
     command: Sequence[str],
-    verdicts: Sequence[str] = (),
-    differences: Sequence[Table] = (),
 ) -> Path:
     """Write `report.html` into the study's folder, in one step; returns its path.
 
-    `drawn` are the study's figures, `command` the words of the command that made it. `verdicts` are sentences that
-    answer the study's question, and `differences` the tables behind them: they stand at the top.
+    `drawn` are the study's figures, `command` the words of the command that made it.
     """
     page = _template().render(
         study=result.study,
@@ -48,9 +46,11 @@ def write_report(
         plans=[plan_in_words(plan) for plan in result.study.sweeps],
         arms=Grid.of(arms_table(result)),
         headline=Grid.of(headline_table(result)),
-        verdicts=verdicts,
-        differences=[Grid.of(table) for table in differences],
-        results=_results(result),
+        verdicts=findings.verdicts,
+        differences=differences(result, findings),
+        notes=NOTES[1:],
+        results=results(result),
+        intervals=intervals(result, findings),
         pictures=pictures(drawn),
         without_outcomes=_without_outcomes(result),
         agreements=[Grid.of(table) for table in agreement_tables(result)],
@@ -76,13 +76,6 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html")
-
-
-def _results(result: StudyResult) -> list[Grid]:
-    """The study's tables, one row an arm, and what was tried where an arm selected its settings."""
-    drop = f"{result.study.title}: "
-    grids = [Grid.of(table, corner="arm", drop=drop) for table in study_tables(result)]
-    return grids + [Grid.of(table, drop=drop) for table in selection_tables(result)]
 
 
 def _without_outcomes(result: StudyResult) -> list[str]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from sparsify.arms import SweepPlan
 from sparsify.data import FOLDER
-from sparsify.measures import PLAIN, listed
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
+from sparsify.report.phrases import listed
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
 
@@ -283,7 +283,7 @@ def _losses(arm: ArmResult, number: int, plan: SweepPlan) -> list[float]:
     if 0 not in plan.ratios:
         return []
     means = [
-        [statistics.mean(PLAIN.value(sweep, layers, ratio) for sweep in arm.sweeps[number]) for ratio in plan.ratios]
+        [statistics.mean(sweep.accuracy(layers, ratio) for sweep in arm.sweeps[number]) for ratio in plan.ratios]
         for layers in plan.layers
     ]
     return [mean[0] - min(mean) for mean in means]

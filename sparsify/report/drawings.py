@@ -15,9 +15,11 @@ from sparsify.arms import SweepPlan
 from sparsify.comparison import class_accuracy
 from sparsify.config import sanitise
 from sparsify.layers import Layer, layer_names
-from sparsify.measures import Measure, held_out, in_words, listed, measures
+from sparsify.points import measures_of
+from sparsify.report.phrases import held_out, listed
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
+from sparsify.verdicts import MEASURED, layers_in_words
 from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
@@ -90,13 +92,16 @@ def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
     return Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=result.study.title))
 
 
+_FILES = {"accuracy": "", "recalibrated_accuracy": "-recalibrated", "finetuned_accuracy": "-finetuned"}
+"""What the name of a figure's file says of each measure."""
+
+
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
     split = held_out(result)
-    for measure in measures(plan):
-        groups = _measured(arms, number, measure)
-        if not groups:
-            continue
-        title = f"{result.study.title}: pruned by {plan.name}{measure.how}"
+    for measure in dict.fromkeys(name for arm in arms for name in measures_of(arm, number)):
+        groups = {arm.label: arm.sweeps[number] for arm in arms if measure in measures_of(arm, number)}
+        how = f", {MEASURED[measure]}" * bool(MEASURED[measure])
+        title = f"{result.study.title}: pruned by {plan.name}{how}"
         what = f"{split.capitalize()} accuracy of {listed(groups)} against "
         n = "Lines are means over the seeds, bands one sample standard deviation."
         for against, stem, words in (
@@ -104,19 +109,11 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
             ("compression", "compression", "compression"),
             ("speedup", "speedup", "the theoretical speed-up"),
         ):
-            if against != "ratio" and measure.field != "accuracy":
+            if against != "ratio" and measure != "accuracy":
                 continue
-            drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure.field)
-            name = stem + f"-{measure.name}" * bool(measure.name) + f"-{number + 1}" * (number > 0)
-            yield Drawing(
-                "sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{measure.how}. {n}", drawing
-            )
-
-
-def _measured(arms: Sequence[ArmResult], number: int, measure: Measure) -> dict[str, Sequence]:
-    """The sweeps of each arm that were measured so."""
-    groups = {arm.label: [one for one in arm.sweeps[number] if measure.of(one)] for arm in arms}
-    return {label: sweeps for label, sweeps in groups.items() if sweeps}
+            drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure)
+            name = stem + _FILES[measure] + f"-{number + 1}" * (number > 0)
+            yield Drawing("sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{how}. {n}", drawing)
 
 
 def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
@@ -132,7 +129,7 @@ def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[A
                 classes = tuple(map(str, arm.finished[0].summary["classes"]))
                 kinds.setdefault(classes, {})[arm.label] = damage
         for kind, (classes, groups) in enumerate(kinds.items()):
-            what = f"{100 * ratio:.10g}% of {in_words(layers)} removed by {plan.name}"
+            what = f"{100 * ratio:.10g}% of {layers_in_words(layers)} removed by {plan.name}"
             caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {listed(groups)}."
             title = f"Each class, with {what}"
             drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-_NUMBER = re.compile(r"([+−-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?: ± [\d.]+)?(?:\s?[%×])?")
+_NUMBER = re.compile(r"(?:[<≥] )?([+−-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?: ± [\d.]+)?(?:\s?[%×])?\*?")
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,15 @@ class Grid:
             (_, *names), *rows = columns
             head = (corner, *names)
         return cls(caption, tuple(head), tuple(tuple(map(Cell, row)) for row in rows))
+
+    @classmethod
+    def grouped(cls, table: Table, name: str, *, drop: str = "") -> Grid:
+        """A table in which rows of nothing but a first cell head groups: that cell becomes a column called `name`."""
+        plain = cls.of(table, drop=drop)
+        rows, group = [], Cell("")
+        for first, *rest in plain.rows:
+            if not any(cell.text for cell in rest):
+                group = first
+            else:
+                rows.append((Cell(first.text.strip()), group, *rest))
+        return cls(plain.caption, (plain.head[0], name, *plain.head[1:]), tuple(rows))

@@ -7,9 +7,10 @@ import statistics
 
 from rich.table import Table
 
-from sparsify.measures import PLAIN, held_out, in_words
+from sparsify.report.phrases import held_out
 from sparsify.study import StudyResult
 from sparsify.tables import percent
+from sparsify.verdicts import layers_in_words
 
 
 def headline_table(result: StudyResult) -> Table:
@@ -20,13 +21,13 @@ def headline_table(result: StudyResult) -> Table:
     plan = result.study.sweeps[0]
     layers = plan.layers[-1]
     ratio = max((ratio for ratio in plan.ratios if ratio < 1), default=max(plan.ratios))
-    gone = f"{100 * ratio:.10g}% of {in_words(layers)} removed"
+    gone = f"{100 * ratio:.10g}% of {layers_in_words(layers)} removed"
     table = Table(title=f"{held_out(result).capitalize()} accuracy (%), whole and with {gone} by {plan.name}")
     for name in ("arm", "whole", gone, "change", "compression", "theoretical speed-up", "n"):
         table.add_column(name)
     for arm in result.arms:
         whole = [run.summary["accuracy"] for run in arm.finished]
-        pruned = [PLAIN.value(sweep, layers, ratio) for sweep in arm.sweeps[0]]
+        pruned = [sweep.accuracy(layers, ratio) for sweep in arm.sweeps[0]]
         changes = [after - before for before, after in zip(whole, pruned, strict=True)]
         rows = [row for sweep in arm.sweeps[0] for row in sweep.points(layers, ratio)]
         savings = (_factor([row.compression for row in rows]), _factor([row.speedup for row in rows]))

@@ -10,9 +10,10 @@ from rich.table import Table
 from sparsify.arms import Arm, SweepPlan
 from sparsify.config import Config
 from sparsify.data import DATASETS, FOLDER
-from sparsify.measures import held_out, in_words, listed
+from sparsify.report.phrases import held_out, listed
 from sparsify.runs import Run
 from sparsify.study import StudyResult
+from sparsify.verdicts import layers_in_words
 
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _GRAINS = {
@@ -63,7 +64,7 @@ def plan_in_words(plan: SweepPlan) -> str:
     first, last = (f"{100 * ratio:.10g}%" for ratio in (min(plan.ratios), max(plan.ratios)))
     span = f"at {len(plan.ratios)} ratios from {first} to {last}" if len(plan.ratios) > 1 else f"at {first}"
     how = "together" if plan.scope == "global" else "each"
-    sets = (f"{in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
+    sets = (f"{layers_in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
     text = f"Every finished network is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; removed as one are "
     extras = ["beside it go random grains and those of the opposite order, as many of each layer"] * plan.controls
     extras += ["it is measured again with BatchNorm's statistics re-estimated on training images"] * plan.recalibrate_bn

@@ -1,0 +1,100 @@
+"""Points: where the arms of a study are measured, and what each one's runs reach there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparsify.statistics import estimate
+from sparsify.study import ArmResult, StudyResult, SweepPlan
+from sparsify.sweep import Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A point of a study: a ratio of some layers, removed in its sweep number `sweep` (from 0), which goes `by` this.
+
+    `measure` is one of `sparsify.sweep.MEASURES`.
+    """
+
+    sweep: int
+    by: str
+    layers: str
+    ratio: float
+    measure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(Point):
+    """The accuracy of an arm at a point, as `Estimate` has it over `n` seeds. Of "random", one seed's is the mean over
+    its draws."""
+
+    arm: str
+    n: int
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+
+def cells(result: StudyResult, confidence: float = 0.95) -> list[Cell]:
+    """Every cell of the study's tables."""
+    return [
+        Cell(**point, arm=arm.label, **vars(estimate(list(values.values()), confidence)))
+        for arm in result.arms
+        for number, plan in enumerate(result.study.sweeps)
+        for point in points_of(plan, number, plan.ratios, measures_of(arm, number))
+        if (values := accuracies(arm, point))
+    ]
+
+
+def measures_of(arm: ArmResult, sweep: int) -> list[str]:
+    """What was measured of an arm in one sweep of the study."""
+    return arm.sweeps[sweep][0].measures if arm.sweeps[sweep] else []
+
+
+def accuracies(arm: ArmResult, at: Mapping[str, Any]) -> dict[int, float]:
+    """An arm's accuracy at a point by seed, the mean over the draws; `at` has the fields of a `Point`.
+
+    Empty if it was not measured. Raises SparsifyError for layers and a ratio that were not swept.
+    """
+    if at["measure"] not in measures_of(arm, at["sweep"]):
+        return {}
+    sweeps = _by_seed(arm, at["sweep"])
+    return {seed: one.accuracy(at["layers"], at["ratio"], at["measure"]) for seed, one in sweeps.items()}
+
+
+def points_of(
+    plan: SweepPlan, sweep: int, ratios: Sequence[float], measures: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The fields of every `Point` of one sweep at these ratios."""
+    for layers in plan.layers:
+        for ratio in ratios:
+            for measure in measures:
+                yield {"sweep": sweep, "by": plan.name, "layers": layers, "ratio": ratio, "measure": measure}
+
+
+def right_answers(
+    sides: Sequence[tuple[ArmResult, float]], at: Mapping[str, Any], seeds: Sequence[int]
+) -> list[np.ndarray] | None:
+    """Whether each answer is right, (seeds × draws, images) for each arm and ratio.
+
+    None unless all outcomes were kept and are of the same images: with --val each seed holds out others.
+    """
+    sweeps = [[_by_seed(arm, at["sweep"])[seed] for seed in seeds] for arm, _ in sides]
+    outcomes = [one.outcomes for side in sweeps for one in side]
+    if at["measure"] != "accuracy" or any(one is None for one in outcomes):
+        return None
+    if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):
+        return None
+    return [
+        np.concatenate([one.right(at["layers"], ratio) for one in side])
+        for side, (_, ratio) in zip(sweeps, sides, strict=True)
+    ]
+
+
+def _by_seed(arm: ArmResult, sweep: int) -> dict[int, Sweep]:
+    return {run.config.seed: one for run, one in zip(arm.finished, arm.sweeps[sweep], strict=True)}

@@ -1,0 +1,175 @@
+"""A study's tables: training, accuracy against sparsity, differences between arms, and what each can lose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from sparsify.affordable import Affordable
+from sparsify.analysis import support_shares
+from sparsify.contrasts import Contrast
+from sparsify.findings import Findings
+from sparsify.points import accuracies, measures_of
+from sparsify.statistics import Estimate, estimate
+from sparsify.study import ArmResult, StudyResult
+from sparsify.tables import markdown, percent, plus_minus
+from sparsify.verdicts import MEASURED, layers_in_words
+
+NOTES = (
+    "n is the number of seeds; ± is one sample standard deviation; table.md has the 95% interval of each mean",
+    "p, seeds: would other seeds differ, too? p, images: would these networks differ on other images? Holm's p is of"
+    " the first, or, at a star, of the second, and allows for all comparisons of the study",
+    "*: one seed, or seeds without spread, so that only images are sampled; ≥: nothing larger was swept",
+)
+"""What the tables mean."""
+
+
+def study_tables(result: StudyResult, findings: Findings) -> list[Table]:
+    """Training, accuracy against sparsity, a table a set of layers and measure, differences, and what can go."""
+    accuracy = [study_table(result, layers, sweep, measure) for sweep, layers, measure in _measured(result)]
+    differences = contrast_tables(result, findings.contrasts)
+    return [training_table(result), *accuracy, *differences, *affordable_tables(result, findings.affordable)]
+
+
+def study_markdown(result: StudyResult, findings: Findings) -> str:
+    """The tables and the verdicts, then the tables of accuracy again with the interval of each cell."""
+    tables = study_tables(result, findings)
+    if any(cell.low is not None for cell in findings.cells):
+        asked = _measured(result)
+        intervals = [study_table(result, layers, sweep, measure, 0.95) for sweep, layers, measure in asked]
+    else:
+        intervals = []
+    sentences = "".join(f"- {sentence}\n" for sentence in findings.verdicts)
+    return "\n".join([*map(markdown, tables), *[sentences][: bool(sentences)], *map(markdown, intervals)])
+
+
+def study_table(
+    result: StudyResult, layers: str, sweep: int = 0, measure: str = "accuracy", confidence: float | None = None
+) -> Table:
+    """Accuracy against sparsity of one set of layers in one sweep of the study: one row a ratio, one column an arm.
+
+    A cell is the mean and, from two seeds on, the sample standard deviation, or, with a `confidence`, the interval of
+    the mean.
+    """
+    plan = result.study.sweeps[sweep]
+    what = f"{_held_out(result.arms)} accuracy (%) with {layers_in_words(layers)} pruned by {plan.name}"
+    what += f", {MEASURED[measure]}" * bool(MEASURED[measure])
+    what += f", {100 * confidence:g}% intervals of the mean" if confidence is not None else ""
+    table = _table(f"{result.study.title}: {what}", "removed", [arm.label for arm in result.arms], "right")
+    counts = []
+    for ratio in plan.ratios:
+        at = {"sweep": sweep, "layers": layers, "ratio": ratio, "measure": measure}
+        arms = [list(accuracies(arm, at).values()) for arm in result.arms]
+        cells = map(percent, arms)
+        if confidence is not None:
+            cells = (interval(estimate(values, confidence)) if values else "–" for values in arms)
+        table.add_row(f"{100 * ratio:.10g}%", *cells)
+        counts = [str(len(values)) for values in arms]
+    table.add_row("n", *counts)
+    return table
+
+
+def interval(estimate: Estimate) -> str:
+    """ "[98.81, 99.51]", in %; a dash where there is none. An accuracy lies between 0 and 100, and so do its ends."""
+    if estimate.low is None:
+        return "–"
+    return f"[{max(0.0, 100 * estimate.low):.2f}, {min(100.0, 100 * estimate.high):.2f}]"
+
+
+def training_table(result: StudyResult) -> Table:
+    """One column an arm: accuracy, seconds an epoch and the share of each layer's grains in the support."""
+    table = _table(f"{result.study.title}: training", "", [arm.label for arm in result.arms])
+    finished = [[run.summary for run in arm.finished] for arm in result.arms]
+    accuracy = [percent([summary["accuracy"] for summary in summaries]) for summaries in finished]
+    table.add_row(f"{_held_out(result.arms)} accuracy (%)", *accuracy)
+    table.add_row(
+        "seconds an epoch", *(plus_minus([s["seconds_per_epoch"] for s in summaries]) for summaries in finished)
+    )
+    shares = [support_shares(arm.finished) for arm in result.arms]
+    for layer in dict.fromkeys(layer for share in shares for layer in share):
+        table.add_row(f"{layer} in support (%)", *(percent(share.get(layer, []), 1) for share in shares))
+    table.add_row("n", *(str(len(summaries)) for summaries in finished))
+    if any(len(arm.finished) < len(arm.runs) for arm in result.arms):
+        table.add_row("diverged", *(str(len(arm.runs) - len(arm.finished)) for arm in result.arms))
+    return table
+
+
+def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[Table]:
+    """The difference of each arm to its reference, in points, with its interval and p; a table a sweep and measure."""
+    tables = []
+    for kind in dict.fromkeys((one.sweep, one.measure) for one in contrasts):
+        rows = [one for one in contrasts if (one.sweep, one.measure) == kind]
+        references = {one.reference for one in rows}
+        against = f" against {rows[0].reference}" if len(references) == 1 else ""
+        what = f"difference of {_held_out(result.arms)} accuracy{against}, pruned by {rows[0].by}"
+        what += f", {MEASURED[kind[1]]}" * bool(MEASURED[kind[1]])
+        columns = ("points", f"{100 * rows[0].confidence:g}% interval", "Holm's p", "p, seeds", "p, images", "n")
+        table = _table(f"{result.study.title}: {what}", "arm", columns)
+        points = dict.fromkeys((one.layers, one.ratio) for one in rows)
+        for layers, ratio in points:
+            table.add_row(f"{100 * ratio:.10g}% of {layers_in_words(layers)}")
+            for one in rows:
+                if (one.layers, one.ratio) == (layers, ratio):
+                    table.add_row(f"  {one.arm}" + f" − {one.reference}" * (not against), *_contrast_cells(one))
+        tables.append(table)
+    return tables
+
+
+def _contrast_cells(one: Contrast) -> tuple[str, ...]:
+    ends = "–" if one.low is None else f"[{100 * one.low:+.2f}, {100 * one.high:+.2f}]" + "*" * (one.over == "images")
+    ps = (_p(p) for p in (one.p_adjusted, one.p_seeds, one.p_images))
+    return (f"{100 * one.difference:+.2f}", ends, *ps, str(one.seeds))
+
+
+def affordable_tables(result: StudyResult, found: Sequence[Affordable]) -> list[Table]:
+    """The largest ratio that an arm can lose, for each set of layers and tolerance; a table a sweep and measure."""
+    tables = []
+    for sweep, measure in dict.fromkeys((one.sweep, one.measure) for one in found):
+        rows = [one for one in found if (one.sweep, one.measure) == (sweep, measure)]
+        what = f"largest part that can go by {rows[0].by}, with {100 * rows[0].confidence:g}% confidence"
+        what += f", {MEASURED[measure]}" * bool(MEASURED[measure])
+        arms = list(dict.fromkeys(one.arm for one in rows))
+        table = _table(f"{result.study.title}: {what}", "layers", ("loses less than", *arms))
+        most = max(result.study.sweeps[sweep].ratios)
+        for layers, tolerance in dict.fromkeys((one.layers, one.tolerance) for one in rows):
+            by_arm = {one.arm: one for one in rows if (one.layers, one.tolerance) == (layers, tolerance)}
+            cells = (_largest(by_arm[arm], most) if arm in by_arm else "–" for arm in arms)
+            table.add_row(layers_in_words(layers), f"{100 * tolerance:g} point" + "s" * (tolerance != 0.01), *cells)
+        tables.append(table)
+    return tables
+
+
+def _largest(one: Affordable, most: float) -> str:
+    """ "40%", "≥ 60%" where no larger ratio was swept, and a star where only images were sampled."""
+    return "≥ " * (one.ratio == most) + f"{100 * one.ratio:.10g}%" + "*" * (one.over == "images")
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _table(title: str, first: str, others: Sequence[str], justify: str = "left") -> Table:
+    """A table whose columns are numbers but for the first, which stands left unless it is one of numbers, too."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", collapse_padding=True, pad_edge=False)
+    table.add_column(first, justify=justify)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _measured(result: StudyResult) -> list[tuple[int, str, str]]:
+    """Each sweep, set of layers and measure of which there is a table."""
+    return [
+        (sweep, layers, measure)
+        for sweep, plan in enumerate(result.study.sweeps)
+        for layers in plan.layers
+        for measure in dict.fromkeys(name for arm in result.arms for name in measures_of(arm, sweep))
+    ]
+
+
+def _held_out(arms: Sequence[ArmResult]) -> str:
+    return next((run.summary["held_out"] for arm in arms for run in arm.finished), "test")

@@ -1,0 +1,66 @@
+"""Verdicts: findings in words that follow from their numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sparsify.contrasts import Contrast, control_of
+from sparsify.points import Point
+from sparsify.study import StudyResult
+
+MEASURED = {
+    "accuracy": "",
+    "recalibrated_accuracy": "BatchNorm recalibrated on training images",
+    "finetuned_accuracy": "fine-tuned",
+}
+"""How each measure of a sweep was come by."""
+
+
+def verdicts(result: StudyResult, contrasts: Sequence[Contrast]) -> list[str]:
+    """Does selecting keep more than its control? A sentence for each contrast of an arm that selects with its own."""
+    controls = {arm.label: control_of(result, arm) for arm in result.arms}
+    return [
+        verdict(one) for one in contrasts if controls[one.arm] is not None and controls[one.arm].label == one.reference
+    ]
+
+
+def verdict(contrast: Contrast) -> str:
+    """A contrast as a sentence. A difference is called one where Holm's p is below 1 − confidence."""
+    one, where = contrast, point_in_words(contrast).capitalize()
+    sampled = "one seed" if one.seeds == 1 else f"the {one.seeds} seeds show no spread"
+    if not one.over:
+        difference = f"{100 * one.difference:+.2f} points; {sampled}, and there are no answers for single images"
+        return f"{where} nothing can be said of {one.arm} against {one.reference}: {difference}"
+    shown = one.p_adjusted < 1 - one.confidence
+    turn = -1 if shown and one.difference < 0 else 1  # "0.3 points less" has the interval 0.1 to 0.5
+    ends = sorted((turn * 100 * one.low, turn * 100 * one.high))
+    interval = " to ".join(f"{end:.2f}" if shown else f"{end:+.2f}" for end in ends)
+    n = f"n = {one.seeds} seeds" if one.over == "seeds" else f"n = {one.images:,} images"
+    evidence = f"({100 * one.confidence:g}% interval {interval}, {n}, Holm-adjusted {p_in_words(one.p_adjusted)}"
+    evidence += ")" if one.over == "seeds" else f"; {sampled}: only images are sampled)"
+    if not shown:
+        difference = f"{100 * one.difference:+.2f} points {evidence}"
+        return f"{where} no difference between {one.arm} and {one.reference} can be shown: {difference}"
+    more = "more" if one.difference > 0 else "less"
+    return f"{where} {one.arm} keeps {100 * abs(one.difference):.2f} points {more} than {one.reference} {evidence}"
+
+
+def point_in_words(point: Point) -> str:
+    """ "with 60% of conv3 and fc1 removed by magnitude"."""
+    removed = f"{100 * point.ratio:.10g}% of {layers_in_words(point.layers)}" if point.ratio else "nothing"
+    by = f" by {point.by}" if point.ratio else ""
+    how = MEASURED[point.measure]
+    return f"with {removed} removed{by}" + (f" and {how}" if how else "")
+
+
+def layers_in_words(layers: str) -> str:
+    """ "conv1, conv3 and fc1"; more than four are counted."""
+    names = layers.split(",")
+    if len(names) > 4:
+        return f"{len(names)} layers"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def p_in_words(p: float) -> str:
+    """ "p = 0.02", or "p < 0.001" for what is smaller."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

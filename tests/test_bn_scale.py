@@ -1,0 +1,104 @@
+"""DessiLBI on BatchNorm's scales: what selects a filter is the γ behind it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sparsify.config import Config
+from sparsify.criteria import PathState
+from sparsify.data.dataset import Split
+from sparsify.errors import SparsifyError
+from sparsify.nets import NETS
+from sparsify.optim import OPTIMIZERS
+from sparsify.optim.groups import parameter_groups
+from sparsify.optim.slbi import SLBI
+from sparsify.pruning import Subject, cuts_of, prune
+from sparsify.training import train
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+
+
+def small(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """For digits: two convolutions with BatchNorm."""
+    return nn.Sequential(
+        *(nn.Conv2d(shape[0], 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Conv2d(8, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, classes)),
+    )
+
+
+@pytest.fixture
+def nets(monkeypatch):
+    monkeypatch.setitem(NETS, "small", small)
+
+
+def test_the_scales_are_the_structure_in_the_place_of_the_filters():
+    model = small((1, 28, 28), 10)
+    optimizer = SLBI(parameter_groups(model, weight_decay=0.1, structure="bn-scale"))
+    penalties = {name: optimizer.penalty(p) for name, p in model.named_parameters()}
+    inside = {name: penalty for name, penalty in penalties.items() if penalty}
+    assert inside == {"1.weight": "weight", "4.weight": "weight", "8.weight": "weight"}
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert [decays[id(model.get_parameter(name))] for name in ("0.weight", "1.weight", "8.weight")] == [0.1, 0.0, 0.1]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_a_step_on_the_scales_by_hand():
+    """γ = 1, no gradient: Z grows by α/μ·(γ − Γ), and γ falls by ακ/μ·(γ − Γ)."""
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    optimizer = SLBI(parameter_groups(model, structure="bn-scale"), lr=1.0, mu=2.0)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    filters = model[0].weight.detach().clone()
+    optimizer.step()
+    assert model[1].weight.item() == 0.5
+    assert optimizer.state[model[1].weight]["z"].item() == 0.5
+    assert torch.equal(model[0].weight, filters)  # nothing pulls at the filters
+    optimizer.step()
+    assert model[1].weight.item() == 0.25
+    assert not optimizer.support(model[1].weight).any()  # Z = 0.75: what nothing holds up never passes λ = 1
+
+
+def test_a_network_without_batchnorm_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(SparsifyError, match="--structure bn-scale: the network has no BatchNorm"):
+        train(Config(data="digits", structure="bn-scale"), runs_dir=tmp_path / "runs")
+    assert not list(tmp_path.glob("runs/*/*.json"))
+
+
+@pytest.mark.parametrize("opt", ["sgd-pull", "slbi", "slbi-adam"])
+def test_every_optimizer_of_the_family_takes_it(opt):
+    model = small((1, 28, 28), 10)
+    optimizer = OPTIMIZERS[opt].build(model, Config(opt=opt, structure="bn-scale"))
+    assert optimizer.penalty(model[1].weight) == "weight"
+    assert optimizer.penalty(model[0].weight) is None
+
+
+def test_the_path_of_a_scale_is_that_of_its_filter():
+    """Entry steps 3, 1, never and 2 of the γ behind four filters: the third goes first, then the first."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    state = PathState(
+        entry=torch.tensor([3.0, 1.0, torch.inf, 2.0]),
+        gamma=torch.tensor([0.1, -0.9, 0.0, 0.5]),
+        z=torch.tensor([1.1, -1.9, 0.3, 1.5]),
+    )
+    subject = Subject(model, Split(images, torch.tensor([0, 1])), path={"1.weight": state})
+    for criterion in ("entry", "gamma"):
+        (cut,) = cuts_of(subject, images[:1].float(), layers="conv1", ratio=0.5, criterion=criterion)
+        assert cut.drop.tolist() == [True, False, True, False]
+
+
+def test_a_run_says_which_scales_it_has_selected(nets, tmp_path):
+    config = Config(model="small", data="digits", epochs=8, batch_size=32, lr=0.05, mu=1, structure="bn-scale")
+    run = train(config, device="cpu", runs_dir=tmp_path)
+    assert {name: counts["of"] for name, counts in run.summary["support"].items()} == {
+        **{"1.weight": 8, "4.weight": 12, "8.weight": 480}
+    }
+    inside = sum(counts["in"] for name, counts in run.summary["support"].items() if name != "8.weight")
+    assert 0 < inside <= 20
+    entered = torch.isfinite(torch.from_numpy(run.inclusion_path.entry["4.weight"]))
+    assert torch.equal(entered, run.support("4.weight"))
+    sweep = prune(run, layers="conv2", ratios="0,0.5", criterion="entry", device="cpu")
+    assert sweep.ledger[-1].removed == 6

@@ -1,0 +1,48 @@
+"""What a person sees: tables that are wider than the terminal."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from sparsify import console
+
+
+def wide() -> Table:
+    table = Table(title="Wide")
+    for name in ("removed", "first column", "second column", "third column"):
+        table.add_column(name)
+    table.add_row("10%", "one", "two", "three")
+    return table
+
+
+def shown(table: Table, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **how) -> str:
+    monkeypatch.setattr(console, "out", Console(width=width, **how))
+    console.show(table)
+    return capsys.readouterr().out
+
+
+def test_a_terminal_shows_a_wide_table_in_parts(capsys, monkeypatch):
+    text = shown(wide(), 45, capsys, monkeypatch, force_terminal=True)
+    assert all(len(line) <= 45 for line in text.splitlines())
+    assert text.count("Wide") == 1
+    assert text.count("removed") == text.count("10%") == 2
+    assert [text.count(name) for name in ("first column", "second column", "third column", "three")] == [1, 1, 1, 1]
+    narrow = shown(wide(), 15, capsys, monkeypatch, force_terminal=True)
+    assert narrow.count("removed") == 3
+    assert "third column" in narrow
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(100, True), (45, False)])
+def test_elsewhere_and_where_there_is_room_it_is_whole(width, terminal, capsys, monkeypatch):
+    text = shown(wide(), width, capsys, monkeypatch, force_terminal=terminal)
+    assert text.count("removed") == 1
+    assert any("first column" in line and "third column" in line for line in text.splitlines())
+
+
+def test_a_sentence_is_wrapped_between_words_on_a_terminal_only(capsys, monkeypatch):
+    for terminal, lines in ((True, ["a sentence of", "words [3]"]), (False, ["a sentence of words [3]"])):
+        monkeypatch.setattr(console, "out", Console(width=15, force_terminal=terminal, highlight=False))
+        console.tell("a sentence of words [3]")
+        assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines
