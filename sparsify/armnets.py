@@ -11,6 +11,7 @@ from torch import nn
 from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
+from sparsify.evaluation import batch_norms
 from sparsify.layers import find_layers, find_sets
 from sparsify.starting import initial_model, named_data
 
@@ -78,6 +79,9 @@ def _with_layers(plan: SweepPlan, arms: list[Arm], networks: Networks) -> SweepP
         meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
         raise SparsifyError(f"layers '{' '.join(plan.layers)}' differ from arm to arm ({meanings}); name them singly")
     (layers,) = sets
+    for arm in arms if plan.criterion == "bn-scale" and plan.grain != "weight" else ():
+        if not batch_norms(networks[arm.label]):
+            raise SparsifyError(f"a sweep is by bn-scale, and {arm.configs[0].model} of '{arm.label}' has no BatchNorm")
     return replace(plan, layers=layers)
 
 

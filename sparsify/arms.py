@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,26 @@ from torch import nn
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
 from sparsify.evaluation import batch_norms
-from sparsify.optim import OPTIMIZERS
-from sparsify.pruning import RATIOS, check_draws
+from sparsify.optim import OPTIMIZERS, OptimizerSpec
+from sparsify.pruning import RATIOS, check_draws, check_rounds
 from sparsify.ratios import parse_ratios
 
 DRAWINGS = ("curves", "sweep", "filters", "path")
-NEED_A_PATH = ("entry", "gamma")
-"""Criteria for runs of optimizers that select."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a criterion needs of the optimizer that a run was trained with."""
+
+    name: str
+    met: Callable[[OptimizerSpec], bool]
+
+
+NEEDS = {
+    "entry": Need("a path", lambda spec: spec.selects),
+    "gamma": Need("a path with a Γ", lambda spec: spec.selects and "mu" in spec.defaults),
+}
+"""By criterion."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,12 @@ class SweepPlan:
     recalibrate_bn: bool = False
     finetune_epochs: int = 0
     rounds: int = 1
+
+    def __post_init__(self) -> None:
+        check_draws(self.draws, self.criterion, self.controls)
+        check_rounds(self.rounds, self.controls, self.scope)
+        if self.finetune_epochs < 0:
+            raise SparsifyError(f"finetune_epochs is {self.finetune_epochs}; it must be a whole number of at least 0")
 
     @property
     def name(self) -> str:
@@ -154,11 +173,12 @@ class Study:
 
 
 def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
-    for arm in arms if criterion in NEED_A_PATH else ():
-        if not OPTIMIZERS[arm.configs[0].opt].selects:
-            selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
-            reason = f"the arm '{arm.label}' is trained with {arm.configs[0].opt}; it takes one of: {selecting}"
-            raise SparsifyError(f"{what} is by {criterion}, which needs a path, and {reason}")
+    needs = NEEDS.get(criterion)
+    for arm in arms if needs else ():
+        if not needs.met(OPTIMIZERS[arm.configs[0].opt]):
+            fitting = ", ".join(name for name, spec in OPTIMIZERS.items() if needs.met(spec))
+            reason = f"the arm '{arm.label}' is trained with {arm.configs[0].opt}; it takes one of: {fitting}"
+            raise SparsifyError(f"{what} is by {criterion}, which needs {needs.name}, and {reason}")
 
 
 def _check_ends(arm: Arm, arms: dict[str, Arm], trail: tuple[str, ...]) -> None:

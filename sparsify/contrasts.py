@@ -77,7 +77,8 @@ def control_of(result: StudyResult, arm: ArmResult) -> ArmResult | None:
     """The arm that differs from this one, which selects, in nothing but that its optimizer does not."""
     for other in result.arms:
         pairs = [(run.config, _of_seed(other, run.config.seed)) for run in arm.finished]
-        if pairs and all(theirs is not None and _controls(theirs, own) for own, theirs in pairs):
+        pairs = [(own, theirs) for own, theirs in pairs if theirs is not None]  # a seed may have diverged in one
+        if pairs and all(_controls(theirs, own) for own, theirs in pairs):
             return other
     return None
 

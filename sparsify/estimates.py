@@ -76,7 +76,7 @@ def estimate(planner: Planner, plan: Plan, *, device: str = "auto", data_dir: Pa
     steps are timed.
     """
     where = resolve_device(device)
-    processes, threads = processes_for(max(1, plan.trainings), where)
+    processes, threads = processes_for(len(plan.tasks), where)
     clock = _Clock(planner.runs_dir, where, threads, data_dir)
     seen: set[Path] = set()
     found = []

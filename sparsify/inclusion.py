@@ -118,7 +118,8 @@ class PathRecorder:
         """Note which grains are in the support after `step` steps; what entered before stays. Waits for no device."""
         for name, p, _ in self._watched:
             entry = self.tensors[f"entry/{name}"]
-            entry.masked_fill_(self._optimizer.support(p) & (entry > step), step)
+            # not masked_fill_, which reads a value that is a tensor back from the device
+            entry.copy_(torch.where(self._optimizer.support(p) & (entry > step), step, entry))
 
     @torch.no_grad()
     def note(self, step: int) -> None:

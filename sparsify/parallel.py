@@ -28,6 +28,10 @@ SMALL = 10**6
 """Parameters up to which several networks train side by side on one GPU: larger ones fill it by themselves."""
 
 
+TOGETHER = 32
+"""Trainings that overlap on one GPU at a time."""
+
+
 def processes_for(count: int, device: torch.device) -> tuple[int, int]:
     """How many processes train `count` Configs, and with how many of torch's threads each.
 
@@ -59,19 +63,26 @@ def train_all(
     runs_dir: Path | str = "runs",
     data_dir: Path | str | None = None,
     listener: Listener | None = None,
+    among: int = 1,
 ) -> list[Run]:
     """As `train` of each Config, several at a time; the runs are in the order of the Configs.
 
     On the CPU each is trained in a process of its own, with one thread where there are as many as cores. On a GPU small
     networks are trained side by side in one process, large ones one after another. Each run is resumed, returned or
     refused as by `train`; its warnings come through when it is done. The first error ends every training: the epochs
-    that they have finished are kept.
+    that they have finished are kept. `among` is how many runs they belong to, those that are not asked for included:
+    the number of threads, and so the last bits, do not depend on how many of them are missing. A script that calls this
+    does so under `if __name__ == "__main__"`, as with any that starts processes.
     """
     where = resolve_device(device)
-    processes, threads = processes_for(len(configs), where)
+    processes, threads = processes_for(max(len(configs), among), where)
     places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
     if processes == 1:
         return _in_one_process(configs, where, places, listener)
+    processes = min(processes, len(configs))
+    for config in {config.data: config for config in configs}.values():
+        load_dataset(named_data(config, data_dir).data, data_dir)  # what is to be downloaded is, and once
+    before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:
         messages = manager.Queue()
@@ -85,10 +96,11 @@ def train_all(
                 for text in dict.fromkeys(text for job in done for text in job.result()[1]):
                     warnings.warn(text, SparsifyWarning, stacklevel=2)
         except BrokenProcessPool as error:
-            raise SparsifyError("a training was ended from outside; the same command goes on from here") from error
+            reason = "it was killed, or a script calls this outside of if __name__ == '__main__'"
+            raise SparsifyError(f"a training process ended ({reason}); the same command goes on from here") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - before:
                 process.terminate()
             raise
         return [job.result()[0] for job in jobs]
@@ -104,7 +116,8 @@ def _in_one_process(
         numbers = [number for number, other in enumerate(kinds) if other == kind]
         first = configs[numbers[0]]
         together = device.type == "cuda" and len(numbers) > 1 and overlap(first, places["data_dir"])
-        for chosen in [numbers] if together else [[number] for number in numbers]:
+        size = TOGETHER if together else 1
+        for chosen in (numbers[begin : begin + size] for begin in range(0, len(numbers), size)):
             trained = train_side_by_side([configs[number] for number in chosen], **places, listener=listener)
             runs.update(zip(chosen, trained, strict=True))
     return [runs[number] for number in range(len(configs))]

@@ -190,7 +190,7 @@ class _Look:
         network = self.networks[task.arm]
         paths = [sweep_path(run, plan, network) for plan in task.sweeps if status != "diverged"]
         missing = tuple(number for number, path in enumerate(paths) if not path.exists())
-        return replace(task, config=config, run=run, status=status, epochs_done=run.epochs_done, missing=missing)
+        return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing)
 
     def _select(self, arm: Arm, choice: Choice) -> Selected | None:
         """Which candidate the held-out images choose; None while a trial is missing."""

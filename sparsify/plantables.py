@@ -68,10 +68,17 @@ def plan_line(plan: Plan, estimates: Estimates) -> str:
     """How much is missing in all."""
     if plan.done:
         return "nothing is missing"
-    sweeps = sum(len(task.sweeps) if task.status == "unfinished" else len(task.missing) for task in plan.tasks)
-    runs, at_a_time = plan.trainings, estimates.processes
+    found = {  # two arms may share a run
+        task.run.path if task.run is not None else number: len(
+            task.sweeps if task.status == "unfinished" else task.missing
+        )
+        for number, task in enumerate(plan.tasks)
+        if not task.done
+    }
+    runs, sweeps = plan.trainings, sum(found.values())
+    at_a_time = f", {estimates.processes} at a time," * (estimates.processes > 1 and runs > 1)
     return (
-        f"missing: {runs} training{'s' * (runs != 1)}, {at_a_time} at a time, and {sweeps} sweep{'s' * (sweeps != 1)}; "
+        f"missing: {runs} training{'s' * (runs != 1)}{at_a_time} and {sweeps} sweep{'s' * (sweeps != 1)}; "
         f"about {duration(estimates.seconds)} and {size(estimates.kept)}, "
         f"{size(estimates.checkpoints)} more while it trains"
     )

@@ -89,7 +89,7 @@ def run_study(
         plan = planner.plan()
         configs = {task.run.path: task.config for task in plan.tasks if task.trainable}  # two arms may share a run
         if configs:
-            train_all(list(configs.values()), **places, runs_dir=runs_dir, listener=listener)
+            train_all(list(configs.values()), **places, runs_dir=runs_dir, listener=listener, among=len(plan.tasks))
         for task in planner.plan().tasks:
             for number in task.missing if task.status == "finished" else ():
                 _sweep(task.run, task.sweeps[number], planner.networks[task.arm], **places, note=note)
@@ -98,7 +98,10 @@ def run_study(
         if task.lost:
             what = f"'{task.arm}', seed {task.config.seed}"
             warnings.warn(f"{what} is left out: {task.lost}", SparsifyWarning, stacklevel=2)
-    arms = [replace(arm, configs=tuple(t.config for t in plan.arms[arm.label])) for arm in planner.study.arms]
+    arms = [
+        replace(arm, configs=tuple(t.run.config if t.run else t.config for t in plan.arms[arm.label]))
+        for arm in planner.study.arms
+    ]
     results = tuple(_result(arm, plan, planner) for arm in arms if not arm.stage)
     folder = Path(runs_dir) / "studies" / study.name
     return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder)

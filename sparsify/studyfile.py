@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,7 +97,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     if changed:  # a study of its own, so that it does not overwrite the one it comes from
         shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
-        name += "".join(f"-{sanitise(f'{key}-{value}')}" for key, value in shown.items())
+        name += "".join(f"-{_short(f'{key}-{value}')}" for key, value in shown.items())
     swept = {key.removeprefix(SWEEP): value for key, value in changed.items() if key.startswith(SWEEP)}
     return Study(name, title, tuple(arms), _sweeps(values, swept), draw)
 
@@ -236,3 +237,10 @@ def _only(values: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in values:
         if key not in allowed:
             raise unknown("key", key, allowed)
+
+
+def _short(text: str) -> str:
+    """A part of a folder's name; a long one ends in 8 hex digits of its sum, so that two are not taken for one."""
+    if len(text) <= 32:
+        return sanitise(text)
+    return f"{sanitise(text[:32])}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -49,22 +49,21 @@ class Events:
         self._then(progress)
 
     def finish(self, run: Run) -> None:
-        """Write what is known at the end: the share of each layer in the support, the filters, the hyperparameters.
-
-        For a run that was trained before, without events, all epochs come first.
-        """
-        known = any((self._runs_dir / run.name / FOLDER).glob("events.*"))
+        """Write the events of a run anew, with what is known at the end: all epochs, those before a resumed training or
+        before this option too, the share of each layer in the support, the filters, the hyperparameters."""
+        if run.name in self._writers:
+            self._writers.pop(run.name).close()
+        for file in (self._runs_dir / run.name / FOLDER).glob("events.*"):
+            file.unlink()
         writer = self._writer(run.name)
-        if not known:
-            for row in run.metrics:
-                self._scalars(writer, row)
+        for row in run.metrics:
+            self._scalars(writer, row)
         if run.status == "finished":
             _selection(writer, run)
             _filters(writer, run)
         options = {name: value for name, value in dataclasses.asdict(run.config).items() if value is not None}
         writer.add_hparams(options, {"accuracy": run.summary["accuracy"]}, run_name=".")
-        writer.close()
-        del self._writers[run.name]
+        self._writers.pop(run.name).close()
 
     def _writer(self, run: str) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter

@@ -76,6 +76,8 @@ class Trainer:
         self.total = config.epochs * self.steps_per_epoch
         factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
         self.rates = config.lr * factors
+        if config.mask_from == 0:
+            apply_mask(self.model, self.mask)  # before the path begins
         self.recorder: PathRecorder | None = None
         self.times: np.ndarray | None = None
         path = OPTIMIZERS[config.opt].path
@@ -88,15 +90,19 @@ class Trainer:
         self._advance = stepper(self.iteration)
         self.rows: list[dict[str, Any]] = []
 
-    def steps(self, listener: Listener | None) -> Generator[None]:
-        """The rest of the training, from the checkpoint on; yields after each iteration."""
+    def steps(self, listener: Listener | None, share: float = 1.0) -> Generator[None]:
+        """The rest of the training, from the checkpoint on; yields after each iteration.
+
+        torch's own generators are seeded at each epoch. Where others go on between the iterations, `share` of the time
+        that passes is this training's.
+        """
         self._begin_mask()
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
             self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
             self._predict()
         while len(self.rows) < self.config.epochs:
-            row = yield from self._epoch(len(self.rows) + 1, listener)
+            row = yield from self._epoch(len(self.rows) + 1, listener, share)
             self.rows.append(row)
             if not (math.isfinite(row["train_loss"]) and math.isfinite(row[f"{self.data.held_out}_loss"])):
                 self._finish("diverged")
@@ -122,26 +128,25 @@ class Trainer:
         if len(self.rows) >= self.config.mask_from:
             apply_mask(self.model, self.mask)
 
-    def _epoch(self, epoch: int, listener: Listener | None) -> Generator[None, None, dict[str, Any]]:
+    def _epoch(self, epoch: int, listener: Listener | None, share: float) -> Generator[None, None, dict[str, Any]]:
         """One epoch; its row of metrics.csv. Between the epochs' ends nothing waits for the device."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
         order = permutation(len(train), config.seed, epoch, "order").to(self.device)
         draws = draw(len(train), config.seed, epoch).to(self.device)
         self.model.train()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(key(config.seed, epoch, "dropout"))
-            batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
-            for step, (index, drawn) in enumerate(batches, (epoch - 1) * self.steps_per_epoch + 1):
-                self.step(step, index, drawn)
-                if listener is not None and step % TICK == 0:
-                    listener(Progress(self.run.name, epoch, config.epochs, step, self.total))
-                yield
+        torch.manual_seed(key(config.seed, epoch, "dropout"))
+        batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
+        for step, (index, drawn) in enumerate(batches, (epoch - 1) * self.steps_per_epoch + 1):
+            self.step(step, index, drawn)
+            if listener is not None and step % TICK == 0:
+                listener(Progress(self.run.name, epoch, config.epochs, step, self.total))
+            yield
         loss_sum, correct = self.iteration.sums()
         row: dict[str, Any] = dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy"))
         row |= {"epoch": epoch, "step": step, "lr": float(self.rates[step - 1])}
         row |= {"train_loss": loss_sum / len(train), "train_accuracy": correct / len(train)}
-        row["seconds"] = round(time.perf_counter() - began, 3)
+        row["seconds"] = round(share * (time.perf_counter() - began), 3)
         held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
         row |= {
             f"{self.data.held_out}_loss": held_out.loss,

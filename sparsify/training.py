@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from sparsify.data.dataset import Dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
 from sparsify.errors import SparsifyError
 from sparsify.evaluation import require_batches
+from sparsify.iteration import WARM_UP
 from sparsify.mask import check_fit
 from sparsify.runs import Run
 from sparsify.seeds import permutation
@@ -60,18 +61,23 @@ def train_side_by_side(
     where = resolve_device(device)
     if where.type == "cpu":
         keep_freed_memory()
-    runs, trainings = [], []
-    for config in configs:
-        run, steps = _begin(config, where, Path(runs_dir), data_dir, listener)
-        runs.append(run)
-        if steps is not None:
-            trainings.append((steps, _stream(where)))
-    with exactly(precision), contextlib.ExitStack() as stack:
-        for steps, _ in trainings:
-            stack.enter_context(contextlib.closing(steps))
-        while trainings:
-            trainings = [one for one in trainings if _goes_on(*one)]
-    return runs
+    placed: dict[tuple, Dataset] = {}
+    try:
+        runs, starts = zip(
+            *(_prepare(config, where, Path(runs_dir), data_dir, listener, placed) for config in configs), strict=True
+        )
+        starts = [start for start in starts if start is not None]
+        with exactly(precision), _fork_rng(where), contextlib.ExitStack() as stack:
+            if where.type == "cuda":
+                torch.cuda.synchronize(where)  # the data is there before other streams read it
+            steps = [stack.enter_context(contextlib.closing(start(1 / len(starts)))) for start in starts]
+            trainings = [(one, _stream(where)) for one in steps]
+            while trainings:
+                trainings = [one for one in trainings if _goes_on(*one)]
+    except torch.OutOfMemoryError as error:
+        number = f" {len(configs)} trainings at once" if len(configs) > 1 else ""
+        raise SparsifyError(f"the memory of {where} is not enough for{number}; take a smaller --batch-size") from error
+    return list(runs)
 
 
 def _goes_on(steps: Generator[None], stream: torch.cuda.Stream | None) -> bool:
@@ -83,10 +89,19 @@ def _goes_on(steps: Generator[None], stream: torch.cuda.Stream | None) -> bool:
 _END = object()
 
 
-def _begin(
-    config: Config, where: torch.device, runs_dir: Path, data_dir: Path | str | None, listener: Listener | None
-) -> tuple[Run, Generator[None] | None]:
-    """The run of a Config, and its training, which goes on by one iteration at a time; None if it is finished."""
+Start = Callable[[float], Generator[None]]
+"""Begins a training, which goes on by one iteration at a time; takes its share of the time that passes meanwhile."""
+
+
+def _prepare(
+    config: Config,
+    where: torch.device,
+    runs_dir: Path,
+    data_dir: Path | str | None,
+    listener: Listener | None,
+    placed: dict[tuple, Dataset],
+) -> tuple[Run, Start | None]:
+    """The run of a Config, and what begins its training, None if it is finished; `placed` is data on the device."""
     config = named_data(config, data_dir)
     config, initial = initial_weights(config, runs_dir)
     config, mask = mask_of(config, runs_dir)
@@ -110,14 +125,17 @@ def _begin(
     if mask is not None:
         check_fit(model, mask)
     images = dataset.sha256() if config.data.startswith(FOLDER) else None
+    kind = (config.data, config.val, config.seed if config.val else None)
+    if kind not in placed:
+        placed[kind] = data.to(where)
 
-    def steps() -> Generator[None]:
+    def start(share: float) -> Generator[None]:
         with run.lock():
             if run.status == "unfinished":  # another process may have finished it while this one waited
-                training = Trainer(run, config, data.to(where), model.to(where), where, images, mask)
-                yield from training.steps(listener)
+                training = Trainer(run, config, placed[kind], model.to(where), where, images, mask)
+                yield from training.steps(listener, share)
 
-    return run, steps()
+    return run, start
 
 
 def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> float:
@@ -133,15 +151,24 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
     draws = draw(len(index), config.seed, 1).to(device)
     seconds: list[float] = []
     stream = _stream(device)
+    warm_up = WARM_UP + 1 if device.type == "cuda" else 1  # on CUDA until there is a graph
     training.model.train()
-    with exactly(config.precision), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        while len(seconds) < 2 or (len(seconds) < TIMED and sum(seconds) < 0.5):
+    with exactly(config.precision), _fork_rng(device):
+        for number in range(warm_up + TIMED):
             began = time.perf_counter()
             with torch.cuda.stream(stream):
                 training.step(max(1, training.total // 2), index, draws)
                 training.iteration.sums()  # waits for the device
-            seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds[1:]))  # the first one warms up
+            if number >= warm_up:
+                seconds.append(time.perf_counter() - began)
+            if sum(seconds) > 0.5:
+                break
+    return float(np.median(seconds))
+
+
+def _fork_rng(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """torch's generators are afterwards what they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream | None:

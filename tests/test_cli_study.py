@@ -93,7 +93,7 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(sparsify, tmp_path):
     }.items():
         (line,) = (line for line in answer.out.splitlines() if line.strip().startswith(arm))
         assert all(cell in line for cell in cells)
-    assert "missing: 5 trainings, 1 at a time, and 2 sweeps; about " in answer.out
+    assert "missing: 5 trainings and 2 sweeps; about " in answer.out
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 

@@ -170,7 +170,21 @@ MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
             MASK + "of = 'sgd'\nlayers = 'conv3'\nratio = 0.5\ncriterion = 'entry'",
             "the mask of 'm' is by entry, which needs a path, and the arm 'sgd' is trained with sgd; it takes one of: ",
         ),
-        (ARM + "[sweep]\ncriterion = 'gamma'", "a sweep is by gamma, which needs a path, and the arm 'sgd' is"),
+        (
+            ARM + "[sweep]\ncriterion = 'gamma'",
+            "a sweep is by gamma, which needs a path with a Γ, and the arm 'sgd' is",
+        ),
+        (
+            '[[arms]]\nopt = "linbreg"\n[sweep]\ncriterion = "gamma"',
+            "a sweep is by gamma, which needs a path with a Γ, and the arm 'linbreg' is trained with linbreg; it takes "
+            "one of: slbi, slbi-adam",
+        ),
+        (ARM + "[sweep]\nrounds = 0", "--rounds is 0; it must be"),
+        (ARM + "[sweep]\nfinetune_epochs = -1", "finetune_epochs is -1; it must be"),
+        (
+            ARM + '[sweep]\nrounds = 2\ncontrols = true\nscope = "global"',
+            "--controls with --rounds 2 and --scope global",
+        ),
         (
             '[[arms]]\nlabel = "a"\ninit = "b"\n[[arms]]\nlabel = "b"\ninit = "a"',
             "arms start from each other in a circle: a → b → a",

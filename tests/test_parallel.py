@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,27 @@ def test_an_error_in_one_training_is_raised_here(tmp_path, monkeypatch: pytest.M
     wrong = dataclasses.replace(TINY, data=f"folder:{tmp_path}/nowhere")
     with pytest.raises(SparsifyError, match="nowhere"):
         train_all([dataclasses.replace(TINY, epochs=10_000), wrong], device="cpu", runs_dir=tmp_path / "runs")
+
+
+def test_side_by_side_leaves_torchs_generator_and_shares_the_time(tmp_path: Path) -> None:
+    configs = [dataclasses.replace(TINY, seed=seed, batch_size=64) for seed in (0, 1)]
+    before = torch.get_rng_state()
+    began = time.perf_counter()
+    runs = train_side_by_side(configs, device="cpu", runs_dir=tmp_path)
+    passed = time.perf_counter() - began
+    assert torch.equal(before, torch.get_rng_state())
+    assert sum(row["seconds"] for run in runs for row in run.metrics) <= passed
+
+
+def test_the_callers_own_processes_live_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1}, raising=False)
+    own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    own.start()
+    try:
+        wrong = dataclasses.replace(TINY, init="nowhere")
+        with pytest.raises(SparsifyError):
+            train_all([dataclasses.replace(TINY, epochs=10_000), wrong], device="cpu", runs_dir=tmp_path)
+        assert own.is_alive()
+    finally:
+        own.terminate()
+        own.join()

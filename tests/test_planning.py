@@ -20,7 +20,7 @@ from sparsify.config import Config
 from sparsify.data import load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.estimates import estimate
-from sparsify.mask import load_mask
+from sparsify.mask import load_mask, save_mask
 from sparsify.parallel import train_all
 from sparsify.planning import Planner, Selected, Trial
 from sparsify.plantables import duration, plan_line, plan_table, selection_csv, selection_tables, size, studies_table
@@ -337,7 +337,7 @@ def test_a_plan_of_what_is_not_there_writes_nothing(tmp_path):
     assert plan.trainings == 10
     estimates = estimate(planner, plan)
     assert all(one.training > 0 and one.kept > 61_706 * 4 for one in estimates.tasks)
-    assert "missing: 10 trainings, 1 at a time, and 8 sweeps; about " in plan_line(plan, estimates)
+    assert "missing: 10 trainings and 8 sweeps; about " in plan_line(plan, estimates)
     assert not (tmp_path / "runs").exists()
 
 
@@ -431,3 +431,54 @@ def test_forward_and_backward_keep_as_many_filters_and_cost_as_many_epochs():
         best = dataclasses.replace(arms["sgd"].configs[0], weight_decay=0.005)
         assert best in [candidate.configs[0] for candidate in arms["sgd, best weight decay"].choice.candidates]
         assert arms["sgd, best weight decay"].choice.figure == "accuracy with conv3,fc1 pruned by 60%"
+
+
+def test_a_sweep_by_bn_scale_asks_for_batchnorm_before_anything_is_trained(tmp_path):
+    text = '[[arms]]\nopt = "sgd"\ndata = "digits"\n[sweep]\ncriterion = "bn-scale"\nlayers = "conv3"\n'
+    with pytest.raises(SparsifyError, match="a sweep is by bn-scale, and lenet of 'sgd' has no BatchNorm"):
+        Planner(read(tmp_path, text), runs_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_arm_starts_from_a_run_and_a_mask_that_lie_elsewhere(tmp_path):
+    config = Config(data="digits", opt="sgd", epochs=1, batch_size=256)
+    run = train(config, device="cpu", runs_dir=tmp_path / "elsewhere")
+    file = save_mask(tmp_path / "elsewhere" / "mask.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})
+    text = f"""
+[base]
+data = "digits"
+opt = "sgd"
+epochs = 1
+batch_size = 256
+[[arms]]
+label = "on"
+init = "{run.path}"
+[[arms]]
+label = "masked"
+mask = "{file}"
+[sweep]
+layers = "conv3"
+ratios = 0.5
+"""
+    for _ in range(2):  # trained, then read
+        result = run_study(read(tmp_path, text), device="cpu", runs_dir=tmp_path / "runs")
+        assert [arm.runs[0].status for arm in result.arms] == ["finished", "finished"]
+        assert result.arms[0].runs[0].config.init.startswith(f"{run.name}@")
+
+
+def test_the_threads_of_a_study_are_those_of_all_its_runs_however_few_are_missing(tmp_path, monkeypatch):
+    asked = []
+    text = 'seeds = [0, 1, 2]\n[base]\ndata = "digits"\nepochs = 1\n[[arms]]\nopt = "sgd"\n[sweep]\nlayers = "conv3"\n'
+    train(Config(data="digits", opt="sgd", epochs=1), device="cpu", runs_dir=tmp_path / "runs")
+
+    class Enough(Exception):
+        pass
+
+    def once(configs, **how):
+        asked.append((len(configs), how["among"]))
+        raise Enough
+
+    monkeypatch.setattr("sparsify.study.train_all", once)
+    with pytest.raises(Enough):
+        run_study(read(tmp_path, text), device="cpu", runs_dir=tmp_path / "runs")
+    assert asked == [(2, 3)]

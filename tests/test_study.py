@@ -1,6 +1,7 @@
 """Studies: TOML files, reuse of what is there, tables, figures."""
 
 import dataclasses
+import re
 import shutil
 
 import pandas as pd
@@ -256,6 +257,9 @@ def test_settings_change_every_arm_and_make_a_study_of_its_own(tmp_path):
     plain = load_study("quick")
     changed = load_study("quick", ["epochs=2", "seeds=[3, 4]", "schedule=linear"])
     assert changed.name == "quick-epochs-2-seeds-3-4-schedule-linear"
+    many = [load_study("quick", [f"seeds={list(range(count))}"]).name for count in (15, 20)]
+    assert many[0] != many[1]
+    assert all(re.fullmatch(r"quick-seeds-[0-9-]+-[0-9a-f]{8}", name) for name in many)
     assert changed.title == plain.title + " (epochs 2, seeds [3, 4], schedule linear)"
     for arm, original in zip(changed.arms, plain.arms, strict=True):
         assert [config.seed for config in arm.configs] == [3, 4]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sparsify import console
 from sparsify.cli import main
 from sparsify.runs import list_runs
 
@@ -58,3 +59,23 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch, caps
     assert main([*TRAIN, "--tensorboard"]) == 2
     assert "pip install 'sparsify-study[tensorboard]'" in capsys.readouterr().err
     assert not list(Path(".").iterdir())
+
+
+def test_a_training_that_began_without_it_has_all_epochs_and_no_event_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    heard = console.TrainingDisplay.__call__
+
+    def interrupt(display, progress):
+        heard(display, progress)
+        if progress.epoch == 2 and progress.row is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(console.TrainingDisplay, "__call__", interrupt)
+    assert main(TRAIN) == 130
+    monkeypatch.setattr(console.TrainingDisplay, "__call__", heard)
+    for _ in range(2):
+        assert main([*TRAIN, "--tensorboard"]) == 0
+        (run,) = list_runs(Path("runs"))
+        found = events(run.path)
+        assert [e.step for e in found.Scalars("accuracy/test")] == [1, 2, 3]
+        assert len(found.Images("filters/conv3")) == 1
