@@ -95,7 +95,12 @@ def step(device: torch.device, turns: int, console: Console) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for net, shape, name in (("lenet", (1, 28, 28), "LeNet"), ("vgg-a", (3, 32, 32), "VGG-A")):
         rows, gate = [], {}
-        for reference, shipped in ((ReferenceSLBI, SLBI), (ReferenceSLBIAdam, SLBIAdam)):
+        pairs = [(ReferenceSLBI, SLBI), (ReferenceSLBIAdam, SLBIAdam)]
+        if device.type == "cuda":
+            from sparsify.optim.fused import FusedSLBI  # Triton comes with torch for CUDA
+
+            pairs.append((ReferenceSLBI, FusedSLBI))
+        for reference, shipped in pairs:
             for channels_last in (True, False):
                 arms, measured = [], {}
                 layout = "channels last" if channels_last else "contiguous"
