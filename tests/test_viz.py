@@ -229,6 +229,20 @@ def test_training_curves_name_the_split():
     assert figure.axes[1].lines[0].get_ydata().tolist() == [80, 80]
 
 
+def test_training_curves_of_runs_with_and_without_val_have_their_own_split():
+    def rows(**measured):
+        return [{"epoch": 1.0, "train_loss": 1.0, "train_accuracy": 0.9, **measured}]
+
+    test = rows(test_loss=0.5, test_accuracy=0.8, val_loss=None, val_accuracy=None)
+    val = rows(test_loss=None, test_accuracy=None, val_loss=0.6, val_accuracy=0.5)
+    for groups in ({"a": [test], "b": [val]}, {"b": [val], "a": [test]}):
+        figure = curves_figure(groups, title="t")
+        lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[1].lines}
+        assert (lines["a, test (n = 1)"], lines["b, val (n = 1)"]) == ([80], [50])
+        assert figure.axes[1].get_ylim()[0] < 50
+    assert "solid: val or test" in figure.get_suptitle()
+
+
 def make_path(entry):
     norms = np.linspace(0, 1, 3)[:, None] * np.ones((1, len(entry) if entry.ndim == 1 else 1))
     return InclusionPath(
