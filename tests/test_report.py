@@ -21,15 +21,15 @@ from sparsify.config import Config
 from sparsify.findings import find
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
+from sparsify.phrases import listed
 from sparsify.report import write_report
 from sparsify.report.accuracies import control_table
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import draw_study
 from sparsify.report.grids import Cell, Grid
 from sparsify.report.headline import headline_table
-from sparsify.report.likeness import agreement_tables
+from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
-from sparsify.report.phrases import listed
 from sparsify.report.pictures import HEAVY, pictures
 from sparsify.report.words import arms_table, data_in_words, plan_in_words, setup
 from sparsify.runs import Run
@@ -483,7 +483,7 @@ def test_the_environment_says_where_runs_differ(result, monkeypatch):
 
 
 def test_criteria_are_compared_on_each_layer_of_each_sweep(result):
-    tables = agreement_tables(result)
+    tables = likeness_tables(result)
     assert [table.title.split(":")[0] for table in tables] == [
         "Agreement on conv3 (120 grains)",
         "Agreement on fc1 (10,080 grains)",

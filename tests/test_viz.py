@@ -135,6 +135,9 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     assert len({line.get_color() for line in axis.lines}) == 1
     assert len(axis.collections) == 1  # the spread of the draws
     assert axis.get_xlabel() == "removed from conv3 and fc1 together (%)"
+    three = [dataclasses.replace(row, layers="conv1,conv3,fc1") for row in sweep((0.9, 0.5)).rows]
+    (axis,) = sweep_figure({"sgd": [Sweep(tuple(three), ())]}, title="t").axes
+    assert axis.get_xlabel() == "removed from conv1, conv3 and fc1 each (%)"
 
 
 def test_the_sweep_figure_draws_accuracy_against_what_is_saved():

@@ -19,7 +19,7 @@ from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import Drawn
 from sparsify.report.grids import Grid
 from sparsify.report.headline import headline_table
-from sparsify.report.likeness import agreement_tables
+from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
 from sparsify.report.pictures import pictures
 from sparsify.report.words import arms_table, plan_in_words, setup
@@ -53,7 +53,7 @@ def write_report(
         intervals=intervals(result, findings),
         pictures=pictures(drawn),
         without_outcomes=_without_outcomes(result),
-        agreements=[Grid.of(table) for table in agreement_tables(result)],
+        agreements=[Grid.of(table) for table in likeness_tables(result)],
         command=shlex.join(command),
         commands=_commands(result),
         environment=Grid.of(environment_table(result)),

@@ -17,7 +17,7 @@ from sparsify.arms import SweepPlan
 from sparsify.data import FOLDER
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
-from sparsify.report.phrases import listed
+from sparsify.phrases import listed
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
 

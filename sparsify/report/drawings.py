@@ -15,8 +15,8 @@ from sparsify.arms import SweepPlan
 from sparsify.comparison import class_accuracy
 from sparsify.config import sanitise
 from sparsify.layers import Layer, layer_names
-from sparsify.points import measures_of
-from sparsify.report.phrases import held_out, listed
+from sparsify.phrases import listed
+from sparsify.points import held_out, measured_in, measures_of
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
 from sparsify.verdicts import MEASURED, layers_in_words
@@ -98,7 +98,7 @@ _FILES = {"accuracy": "", "recalibrated_accuracy": "-recalibrated", "finetuned_a
 
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
     split = held_out(result)
-    for measure in dict.fromkeys(name for arm in arms for name in measures_of(arm, number)):
+    for measure in measured_in(result, number):
         groups = {arm.label: arm.sweeps[number] for arm in arms if measure in measures_of(arm, number)}
         how = f", {MEASURED[measure]}" * bool(MEASURED[measure])
         title = f"{result.study.title}: pruned by {plan.name}{how}"

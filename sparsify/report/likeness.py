@@ -18,7 +18,7 @@ from sparsify.runs import Run
 from sparsify.study import StudyResult
 
 
-def agreement_tables(result: StudyResult) -> list[Table]:
+def likeness_tables(result: StudyResult) -> list[Table]:
     """One table for each sweep and layer, one row a pair of criteria: Kendall's τ and Jaccard's overlap in each arm.
 
     The first run of each arm is looked at, and of the criteria those that need no images. The overlap is that of what

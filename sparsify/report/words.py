@@ -10,7 +10,8 @@ from rich.table import Table
 from sparsify.arms import Arm, SweepPlan
 from sparsify.config import Config
 from sparsify.data import DATASETS, FOLDER
-from sparsify.report.phrases import held_out, listed
+from sparsify.phrases import listed
+from sparsify.points import held_out
 from sparsify.runs import Run
 from sparsify.study import StudyResult
 from sparsify.verdicts import layers_in_words
