@@ -265,6 +265,17 @@ def test_the_path_of_single_weights_is_the_share_that_entered():
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 25, 50]
 
 
+def test_the_path_of_filters_without_a_norm_each_is_the_share_that_entered():
+    """As of the scales behind filters: of two filters one enters."""
+    whole = make_path(np.array([[5, np.inf]]))
+    figure = path_figure(
+        dataclasses.replace(whole, entry={"c.weight": np.array([5, np.inf])}), parameter="c.weight", title="c"
+    )
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 50, 50]
+    assert figure.axes[0].get_ylabel() == "filters that have entered (%)"
+    assert "1 of 2 filters entered" in figure.get_suptitle()
+
+
 def test_weights_that_are_sparse_themselves_are_drawn_once():
     """‖Γ‖ and ‖W‖ are the same there; in a path of DessiLBI they differ, and both are drawn."""
     filters = make_path(np.array([1, np.inf, 0]))

@@ -15,6 +15,7 @@ from sparsify.data.dataset import Split
 from sparsify.layers import find_layers
 from sparsify.pruning import Subject, path_states
 from sparsify.runs import Run
+from sparsify.scoring import path_of
 from sparsify.study import StudyResult
 
 
@@ -57,7 +58,7 @@ def _criteria(subject: Subject, plan: SweepPlan) -> Iterator[str]:
     outputs = [layer for layer in layers if layer.grain(plan.grain) != "weight"]
     if outputs and all(structure.scale(layer) is not None for layer in outputs):
         yield "bn-scale"
-    states = [(subject.path or {}).get(layer.parameter) for layer in layers]
+    states = [path_of(subject, layer, structure) for layer in layers]
     if None not in states:
         yield "entry"
         if all(state.gamma is not None for state in states):
