@@ -81,7 +81,8 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
             console.say(f"left out: {run.name} has no sweep {first.id}")
     rounds = first.rows[0].rounds
     heading = f"{title(chosen)}: pruned by {first.rows[0].criterion}" + f" in {rounds} rounds" * (rounds > 1)
-    figure = sweep_figure(groups, title=heading, held_out=chosen[0].summary["held_out"])
+    splits = dict.fromkeys(run.summary["held_out"] for run in chosen if label(run, chosen) in groups)
+    figure = sweep_figure(groups, title=heading, held_out=" or ".join(splits))
     return _save(figure, chosen, runs_dir, f"sweep-{first.id}")
 
 

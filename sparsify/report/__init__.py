@@ -22,7 +22,7 @@ from sparsify.report.headline import headline_table
 from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
 from sparsify.report.pictures import pictures
-from sparsify.report.words import arms_table, plan_in_words, setup
+from sparsify.report.words import arms_table, paths_in_words, plan_in_words, setup
 from sparsify.study import StudyResult
 from sparsify.studytables import NOTES
 
@@ -52,6 +52,7 @@ def write_report(
         results=results(result),
         intervals=intervals(result, findings),
         pictures=pictures(drawn),
+        paths=paths_in_words(result),
         without_outcomes=_without_outcomes(result),
         agreements=[Grid.of(table) for table in likeness_tables(result)],
         command=shlex.join(command),
