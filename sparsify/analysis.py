@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sparsify.cost import Structure
+from sparsify.inclusion import InclusionPath
+from sparsify.layers import prunable_layers
 from sparsify.mask import lowest, removed_count
 from sparsify.optim.structure import filter_norms
 from sparsify.runs import Run
@@ -37,3 +42,34 @@ def support_shares(runs: Sequence[Run]) -> dict[str, list[float]]:
         for name, counts in run.summary["support"].items():
             shares.setdefault(name.removesuffix(".weight"), []).append(counts["in"] / counts["of"])
     return shares
+
+
+def layer_path(run: Run, layer: str) -> InclusionPath | None:
+    """The path of the layer of that module name alone, under the name of the parameter by which it is selected.
+
+    That is its weight or the scale behind it (`Structure.selected_by`), in the order of the layer's filters; of the
+    scales, as of single weights, the norms are those of all together. None if the run selects nothing, or not here.
+    """
+    path = run.inclusion_path
+    found = None if path is None else _selected_by(run, layer, path)
+    if found is None:
+        return None
+    name, grains = found
+    norms = (kind[name] for kind in (path.gamma_norm, path.weight_norm))
+    kinds = ({name: values if values.shape[1] == 1 else values[:, grains]} for values in norms)
+    return InclusionPath(path.steps, path.time, {name: path.entry[name][grains]}, *kinds)
+
+
+def layer_support(run: Run, layer: str) -> Tensor | None:
+    """As `Run.support`, of the grains of the layer of that module name, in its own order."""
+    path = run.inclusion_path
+    found = None if path is None else _selected_by(run, layer, path)
+    return None if found is None else run.support(found[0])[found[1]]
+
+
+def _selected_by(run: Run, layer: str, path: InclusionPath) -> tuple[str, np.ndarray | EllipsisType] | None:
+    model = run.model()
+    structure = Structure(model, torch.zeros(1, *run.summary["shape"]))
+    (found,) = (one for one in prunable_layers(model) if one.name == layer)
+    answer = structure.selected_by(found, path.entry)
+    return answer if answer is None or answer[1] is ... else (answer[0], answer[1].numpy())

@@ -14,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from sparsify.errors import SparsifyWarning
+from sparsify.plaintext import plain_console, width_of
 
 if TYPE_CHECKING:
     from sparsify.trainer import Progress as TrainingProgress
 
 out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def _line(kind: str, message: str) -> None:
@@ -37,8 +38,8 @@ def show(table: Table) -> None:
 
     Elsewhere it is as wide as it is, so that a file has each row in one line.
     """
-    widths = [Console(width=1000).measure(_part(table, [column])).maximum for column in range(len(table.columns))]
-    whole = Console(width=1000).measure(table).maximum
+    widths = [width_of(_part(table, [column])) for column in range(len(table.columns))]
+    whole = width_of(table)
     parts, room = [[0]], out.width - widths[0]
     for column, width in enumerate(widths[1:], start=1):
         if out.is_terminal and whole > out.width and width > room and parts[-1] != [0]:
@@ -49,7 +50,7 @@ def show(table: Table) -> None:
     for number, columns in enumerate(parts):
         part = _part(table, columns)
         part.title = table.title if number == 0 else None
-        Console(highlight=False, width=max(out.width, Console(width=1000).measure(part).maximum)).print(part)
+        plain_console(width=max(out.width, width_of(part))).print(part)
 
 
 def _part(table: Table, columns: list[int]) -> Table:
@@ -65,12 +66,12 @@ def _part(table: Table, columns: list[int]) -> Table:
 
 def say(text: str) -> None:
     """One line on stdout, never wrapped: what is printed can be copied."""
-    out.print(escape(text), soft_wrap=True)
+    out.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
 def tell(text: str) -> None:
     """One sentence on stdout; a terminal wraps it between words."""
-    out.print(escape(text), soft_wrap=not out.is_terminal)
+    out.print(text, markup=False, emoji=False, soft_wrap=not out.is_terminal)
 
 
 @contextmanager
@@ -102,7 +103,7 @@ class TrainingDisplay:
         self._runs = runs
         self._seen: list[str] = []
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=9),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import NamedTuple
 
 import torch
@@ -118,6 +119,18 @@ class Structure:
             if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
                 return self._names[module], torch.as_tensor(index)
         return None
+
+    def selected_by(self, layer: Layer, parameters: Container[str]) -> tuple[str, Tensor | EllipsisType] | None:
+        """By which of these parameters the grains of a layer are selected, and which of its grains are the layer's.
+
+        The layer's own weight or, as with the structure "bn-scale", the scale of the normalisation behind it; None if
+        neither is among them.
+        """
+        if layer.parameter in parameters:
+            return layer.parameter, ...
+        found = self.normalisation(layer)
+        scale = None if found is None else f"{found[0]}.weight"
+        return None if scale not in parameters else (scale, found[1])
 
     def coupled(self, layer: Layer) -> list[str]:
         """The layers whose outputs are combined with those of this one, itself among them, in the network's order."""

@@ -99,7 +99,7 @@ def l1(layer: Scored) -> Tensor:
 
 
 def entry(layer: Scored) -> Tensor:
-    """The path's order, as DessiLBI's: what first entered the support earlier stays longer; among equals, the norm.
+    """The order of a path: what first entered the support earlier stays longer; among equals, the norm.
 
     The first entry counts, also of a grain that has left the support since. A neuron enters with its first weight; a
     single weight of a convolution enters with its filter.
@@ -107,15 +107,23 @@ def entry(layer: Scored) -> Tensor:
     steps = layer.require_entry()
     if layer.grain == "neuron":
         steps = steps.flatten(1).amin(1)
-    elif layer.grain == "weight" and steps.shape != layer.weight.shape:
-        steps = steps.view(-1, *[1] * (layer.weight.ndim - 1)).expand(layer.weight.shape)
-    return lexicographic(-steps, layer.norms(layer.weight))
+    return lexicographic(-_of_each_grain(layer, steps), layer.norms(layer.weight))
 
 
 def gamma(layer: Scored) -> Tensor:
-    """‖Γ_i‖, then ‖Z_i‖: most of Γ ties at 0."""
-    gamma, z = layer.require_split()
+    """‖Γ_i‖, then ‖Z_i‖: most of Γ ties at 0.
+
+    A single weight of a convolution whose filters are selected by the scales behind them has those of its scale.
+    """
+    gamma, z = (_of_each_grain(layer, tensor) for tensor in layer.require_split())
     return lexicographic(layer.norms(gamma), layer.norms(z))
+
+
+def _of_each_grain(layer: Scored, values: Tensor) -> Tensor:
+    """Values of single weights, or of each filter; where weights are the grain each one has its filter's."""
+    if layer.grain == "weight" and values.ndim == 1:
+        return values.view(-1, *[1] * (layer.weight.ndim - 1)).expand(layer.weight.shape)
+    return values
 
 
 def bn_scale(layer: Scored) -> Tensor:

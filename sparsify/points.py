@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from sparsify.arms import SweepPlan
 from sparsify.statistics import estimate
-from sparsify.study import ArmResult, StudyResult, SweepPlan
+from sparsify.study import ArmResult, StudyResult
 from sparsify.sweep import Sweep
 
 
@@ -54,6 +55,16 @@ def cells(result: StudyResult, confidence: float = 0.95) -> list[Cell]:
 def measures_of(arm: ArmResult, sweep: int) -> list[str]:
     """What was measured of an arm in one sweep of the study."""
     return arm.sweeps[sweep][0].measures if arm.sweeps[sweep] else []
+
+
+def measured_in(result: StudyResult, sweep: int) -> list[str]:
+    """What was measured of any arm in one sweep of the study."""
+    return list(dict.fromkeys(name for arm in result.arms for name in measures_of(arm, sweep)))
+
+
+def held_out(result: StudyResult) -> str:
+    """The split that the study is measured on: "test" or "val"."""
+    return next((run.summary["held_out"] for arm in result.arms for run in arm.finished), "test")
 
 
 def accuracies(arm: ArmResult, at: Mapping[str, Any]) -> dict[int, float]:

@@ -38,7 +38,7 @@ CONTROL_DRAWS = 5
 
 @dataclass(frozen=True)
 class Subject:
-    """What is pruned and measured: a network, images, and the path of an SLBI run where there is one.
+    """What is pruned and measured: a network, images, and the path of a run that selects where there is one.
 
     `training` is what it is fine-tuned on; a seeded sample of it is what BatchNorm's statistics are re-estimated on and
     what the gradients of the criterion "taylor" come from.

@@ -40,7 +40,7 @@ def score(
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
-    state = _path_of(subject, layer, structure)
+    state = path_of(subject, layer, structure)
     keyed = generator(subject.seed, "random", draw, layer.name)
     weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
     left = ... if gone is None else ~gone
@@ -48,16 +48,15 @@ def score(
     return CRITERIA[criterion](Scored(*known, lambda: gradients().get(layer.parameter), left))
 
 
-def _path_of(subject: Subject, layer: Layer, structure: Structure) -> PathState | None:
-    """What an SLBI run knows of a layer, or, where it selected by them, of the BatchNorm scales of its filters."""
-    if subject.path is None or layer.parameter in subject.path:
-        return None if subject.path is None else subject.path[layer.parameter]
-    behind = structure.normalisation(layer)
-    state = None if behind is None else subject.path.get(f"{behind[0]}.weight")
-    if state is None:
+def path_of(subject: Subject, layer: Layer, structure: Structure) -> PathState | None:
+    """What a subject's path knows of a layer, or, where it selects by them, of the BatchNorm scales of its filters."""
+    found = None if subject.path is None else structure.selected_by(layer, subject.path)
+    if found is None:
         return None
+    parameter, grains = found
+    state = subject.path[parameter]
     tensors = (state.entry, state.gamma, state.z)
-    return PathState(*(None if tensor is None else tensor[behind[1]] for tensor in tensors))
+    return PathState(*(None if tensor is None else tensor[grains] for tensor in tensors))
 
 
 Scorer = Callable[..., dict[str, Tensor]]

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsify.affordable import Affordable
+from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.contrasts import Contrast
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import write_text
 from sparsify.findings import Findings
 from sparsify.points import Cell, Point
 from sparsify.runs import Run
-from sparsify.study import Arm, ArmResult, Study, StudyResult, SweepPlan
+from sparsify.study import ArmResult, StudyResult
 from sparsify.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
     path = folder / FILE
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")), folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SparsifyError(f"{path} is damaged ({error!r}); run the study again") from error
 
 

@@ -11,9 +11,9 @@ from sparsify.affordable import Affordable
 from sparsify.analysis import support_shares
 from sparsify.contrasts import Contrast
 from sparsify.findings import Findings
-from sparsify.points import accuracies, measures_of
+from sparsify.points import accuracies, held_out, measured_in
 from sparsify.statistics import Estimate, estimate
-from sparsify.study import ArmResult, StudyResult
+from sparsify.study import StudyResult
 from sparsify.tables import markdown, percent, plus_minus
 from sparsify.verdicts import MEASURED, layers_in_words
 
@@ -36,13 +36,16 @@ def study_tables(result: StudyResult, findings: Findings) -> list[Table]:
 def study_markdown(result: StudyResult, findings: Findings) -> str:
     """The tables and the verdicts, then the tables of accuracy again with the interval of each cell."""
     tables = study_tables(result, findings)
-    if any(cell.low is not None for cell in findings.cells):
-        asked = _measured(result)
-        intervals = [study_table(result, layers, sweep, measure, 0.95) for sweep, layers, measure in asked]
-    else:
-        intervals = []
     sentences = "".join(f"- {sentence}\n" for sentence in findings.verdicts)
-    return "\n".join([*map(markdown, tables), *[sentences][: bool(sentences)], *map(markdown, intervals)])
+    intervals = map(markdown, interval_tables(result, findings))
+    return "\n".join([*map(markdown, tables), *[sentences][: bool(sentences)], *intervals])
+
+
+def interval_tables(result: StudyResult, findings: Findings) -> list[Table]:
+    """The tables of accuracy again, each cell the interval of its mean; none where no arm has two seeds."""
+    if all(cell.low is None for cell in findings.cells):
+        return []
+    return [study_table(result, layers, sweep, measure, 0.95) for sweep, layers, measure in _measured(result)]
 
 
 def study_table(
@@ -54,7 +57,7 @@ def study_table(
     the mean.
     """
     plan = result.study.sweeps[sweep]
-    what = f"{_held_out(result.arms)} accuracy (%) with {layers_in_words(layers)} pruned by {plan.name}"
+    what = f"{held_out(result)} accuracy (%) with {layers_in_words(layers)} pruned by {plan.name}"
     what += f", {MEASURED[measure]}" * bool(MEASURED[measure])
     what += f", {100 * confidence:g}% intervals of the mean" if confidence is not None else ""
     table = _table(f"{result.study.title}: {what}", "removed", [arm.label for arm in result.arms], "right")
@@ -83,7 +86,7 @@ def training_table(result: StudyResult) -> Table:
     table = _table(f"{result.study.title}: training", "", [arm.label for arm in result.arms])
     finished = [[run.summary for run in arm.finished] for arm in result.arms]
     accuracy = [percent([summary["accuracy"] for summary in summaries]) for summaries in finished]
-    table.add_row(f"{_held_out(result.arms)} accuracy (%)", *accuracy)
+    table.add_row(f"{held_out(result)} accuracy (%)", *accuracy)
     table.add_row(
         "seconds an epoch", *(plus_minus([s["seconds_per_epoch"] for s in summaries]) for summaries in finished)
     )
@@ -103,7 +106,7 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
         rows = [one for one in contrasts if (one.sweep, one.measure) == kind]
         references = {one.reference for one in rows}
         against = f" against {rows[0].reference}" if len(references) == 1 else ""
-        what = f"difference of {_held_out(result.arms)} accuracy{against}, pruned by {rows[0].by}"
+        what = f"difference of {held_out(result)} accuracy{against}, pruned by {rows[0].by}"
         what += f", {MEASURED[kind[1]]}" * bool(MEASURED[kind[1]])
         columns = ("points", f"{100 * rows[0].confidence:g}% interval", "Holm's p", "p, seeds", "p, images", "n")
         table = _table(f"{result.study.title}: {what}", "arm", columns)
@@ -167,9 +170,5 @@ def _measured(result: StudyResult) -> list[tuple[int, str, str]]:
         (sweep, layers, measure)
         for sweep, plan in enumerate(result.study.sweeps)
         for layers in plan.layers
-        for measure in dict.fromkeys(name for arm in result.arms for name in measures_of(arm, sweep))
+        for measure in measured_in(result, sweep)
     ]
-
-
-def _held_out(arms: Sequence[ArmResult]) -> str:
-    return next((run.summary["held_out"] for arm in arms for run in arm.finished), "test")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import math
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from sparsify.agreement import Agreement
 from sparsify.comparison import Comparison
 from sparsify.deployment import Deployed
 from sparsify.errors import SparsifyError
+from sparsify.plaintext import plain_console, width_of
 from sparsify.runs import Run
 from sparsify.statistics import estimate
 from sparsify.sweep import Sweep
@@ -189,10 +188,18 @@ def runs_table(runs: Sequence[Run]) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """The same table as Markdown, with its title as a bold line above."""
-    plain = copy.copy(table)
-    plain.title, plain.box, plain.pad_edge, plain.collapse_padding = None, box.MARKDOWN, True, False
+    """The same table as Markdown, each row in one line, with its title as a bold line above."""
+    plain = Table(box=box.MARKDOWN)
+    for column in table.columns:
+        plain.add_column(_in_a_cell(column.header), justify=column.justify)
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        plain.add_row(*map(_in_a_cell, row))
     buffer = io.StringIO()
-    Console(file=buffer, width=500, no_color=True, highlight=False).print(plain)
+    plain_console(file=buffer, width=width_of(plain), no_color=True).print(plain)
     text = "\n".join(line.rstrip() for line in buffer.getvalue().strip().splitlines())
     return f"**{table.title}**\n\n{text}\n" if table.title else text + "\n"
+
+
+def _in_a_cell(text: str) -> str:
+    """Text in which no "|" ends a cell of Markdown."""
+    return text.replace("|", r"\|")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sparsify.contrasts import Contrast, control_of
+from sparsify.phrases import capitalised, listed
 from sparsify.points import Point
 from sparsify.study import StudyResult
 
@@ -26,7 +27,7 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast]) -> list[str]:
 
 def verdict(contrast: Contrast) -> str:
     """A contrast as a sentence. A difference is called one where Holm's p is below 1 − confidence."""
-    one, where = contrast, point_in_words(contrast).capitalize()
+    one, where = contrast, capitalised(point_in_words(contrast))
     sampled = "one seed" if one.seeds == 1 else f"the {one.seeds} seeds show no spread"
     if not one.over:
         difference = f"{100 * one.difference:+.2f} points; {sampled}, and there are no answers for single images"
@@ -56,9 +57,7 @@ def point_in_words(point: Point) -> str:
 def layers_in_words(layers: str) -> str:
     """ "conv1, conv3 and fc1"; more than four are counted."""
     names = layers.split(",")
-    if len(names) > 4:
-        return f"{len(names)} layers"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"{len(names)} layers" if len(names) > 4 else listed(names)
 
 
 def p_in_words(p: float) -> str:

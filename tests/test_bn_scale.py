@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from sparsify.analysis import layer_path, layer_support
+from sparsify.arms import Arm, Study, SweepPlan
+from sparsify.cli import main
 from sparsify.config import Config
 from sparsify.criteria import PathState
 from sparsify.data.dataset import Split
@@ -15,6 +18,9 @@ from sparsify.optim import OPTIMIZERS
 from sparsify.optim.groups import parameter_groups
 from sparsify.optim.slbi import SLBI
 from sparsify.pruning import Subject, cuts_of, prune
+from sparsify.report.drawings import filter_panel, study_drawings
+from sparsify.report.likeness import likeness_tables
+from sparsify.study import ArmResult, StudyResult
 from sparsify.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -88,11 +94,18 @@ def test_the_path_of_a_scale_is_that_of_its_filter():
     for criterion in ("entry", "gamma"):
         (cut,) = cuts_of(subject, images[:1].float(), layers="conv1", ratio=0.5, criterion=criterion)
         assert cut.drop.tolist() == [True, False, True, False]
+        how = {"criterion": criterion, "grain": "weight"}
+        (cut,) = cuts_of(subject, images[:1].float(), layers="conv1", ratio=0.5, **how)
+        assert cut.drop.flatten(1).sum(1).tolist() == [9, 0, 9, 0]  # each weight has the place of its filter
 
 
-def test_a_run_says_which_scales_it_has_selected(nets, tmp_path):
+@pytest.fixture
+def run(nets, tmp_path):
     config = Config(model="small", data="digits", epochs=8, batch_size=32, lr=0.05, mu=1, structure="bn-scale")
-    run = train(config, device="cpu", runs_dir=tmp_path)
+    return train(config, device="cpu", runs_dir=tmp_path)
+
+
+def test_a_run_says_which_scales_it_has_selected(run):
     assert {name: counts["of"] for name, counts in run.summary["support"].items()} == {
         **{"1.weight": 8, "4.weight": 12, "8.weight": 480}
     }
@@ -102,3 +115,45 @@ def test_a_run_says_which_scales_it_has_selected(nets, tmp_path):
     assert torch.equal(entered, run.support("4.weight"))
     sweep = prune(run, layers="conv2", ratios="0,0.5", criterion="entry", device="cpu")
     assert sweep.ledger[-1].removed == 6
+
+
+def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
+    """The second convolution, "3", has its scales in "4"; the fully connected layer, "8", has a path of its own."""
+    everything = run.inclusion_path
+    path = layer_path(run, "3")
+    assert list(path.entry) == ["4.weight"]
+    assert (path.entry["4.weight"] == everything.entry["4.weight"]).all()
+    assert (path.gamma_norm["4.weight"] == everything.gamma_norm["4.weight"]).all()
+    assert torch.equal(layer_support(run, "3"), run.support("4.weight"))
+    assert layer_path(run, "8").entry["8.weight"].shape == (10, 48)
+    panel = filter_panel(run, "3")
+    assert torch.equal(panel.marked, ~run.support("4.weight"))
+    assert panel.mark == "not selected"
+    assert main(["viz", "path", run.name, "--layer", "conv2", "--runs-dir", str(tmp_path)]) == 0
+    assert "path-conv2.svg" in capsys.readouterr().out
+    sweep = prune(run, layers="conv2", ratios="0,0.5", device="cpu")
+    plan = SweepPlan(("conv2",), (0.0, 0.5))
+    arm = ArmResult("scales", (run,), ((sweep,),))
+    result = StudyResult(Study("s", "S", (Arm("scales", (run.config,)),), (plan,)), (arm,), tmp_path / "s")
+    (drawn,) = [one for one in study_drawings(result) if one.kind == "Line chart" and one.section == "paths"]
+    assert drawn.caption.startswith("scales, conv2 by its scales 4.weight: ")
+    (table,) = likeness_tables(result)
+    pairs = list(table.columns[0].cells)
+    assert "magnitude, entry" in pairs
+    assert "entry, gamma" in pairs
+
+
+def test_a_convolution_without_batchnorm_behind_it_has_no_path(monkeypatch, tmp_path, capsys):
+    def bare(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        layers = small(shape, classes)
+        layers[1] = nn.Identity()
+        return layers
+
+    monkeypatch.setitem(NETS, "bare", bare)
+    config = Config(model="bare", data="digits", epochs=1, batch_size=128, structure="bn-scale")
+    run = train(config, device="cpu", runs_dir=tmp_path)
+    assert layer_path(run, "0") is layer_support(run, "0") is filter_panel(run, "0").marked is None
+    assert main(["viz", "path", run.name, "--layer", "conv1", "--runs-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"{run.name} has no path of conv1: it selects neither by its weight nor by the scales of a" in said
+    assert said.rstrip().endswith("it selects by: 8.weight, 4.weight")

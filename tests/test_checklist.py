@@ -11,7 +11,10 @@ from test_report import SUMMARY
 from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.config import Config
 from sparsify.criteria import CRITERIA
-from sparsify.report.checklist import ITEMS, PUBLISHED, checked
+from sparsify.data import DATASETS
+from sparsify.nets import NETS
+from sparsify.report.checklist import ITEMS, checked
+from sparsify.report.publications import DATA, NETWORKS, PUBLISHED, Source
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
 from sparsify.sweep import Sweep, SweepRow
@@ -59,6 +62,7 @@ def verdict(text, result):
 
 
 SLBI = [Config(opt="slbi", data="mnist", seed=seed) for seed in (0, 1)]
+PULL = [Config(opt="sgd-pull", data="mnist", seed=seed) for seed in (0, 1)]
 SGD = [Config(opt="sgd", data="mnist", seed=seed) for seed in (0, 1)]
 L1 = dataclasses.replace(PLAN, criterion="l1")
 
@@ -68,6 +72,8 @@ L1 = dataclasses.replace(PLAN, criterion="l1")
     [
         ("Compared with magnitude", [SGD, SLBI], {}, True, "magnitude prunes sgd-0, too"),
         ("Compared with magnitude", [SLBI], {}, False, "every arm was trained with an optimizer that selects"),
+        ("Compared with magnitude", [SGD, PULL, SLBI], {}, True, "magnitude prunes sgd-0, too"),
+        ("Compared with magnitude", [PULL, SLBI], {}, False, "optimizer that selects, or with the pull of one"),
         ("Compared with magnitude", [SGD], {"sweeps": (L1,)}, False, "no sweep is by magnitude, only by l1"),
         ("Compared with methods of recent", [SGD], {}, False, "the only criterion is magnitude"),
         ("Compared with methods of recent", [SGD], {"sweeps": (PLAN, L1)}, True, "swept by l1 (2017)"),
@@ -171,13 +177,18 @@ def test_different_commits_are_named(study):
 
 
 def test_a_network_without_a_citation_is_named(study, monkeypatch):
-    def mine(shape, classes):
-        """My network."""
-
-    monkeypatch.setattr("sparsify.report.checklist.NETS", {"lenet": mine})
+    monkeypatch.setitem(NETWORKS, "lenet", Source("my network"))
     found = verdict("Each architecture", study(SGD))
-    assert not found.done
-    assert "a publication is not named for lenet" in found.reason.lower()
+    assert (found.done, found.reason) == (False, "lenet: my network. A publication is not named for lenet")
+    zoo = Config(opt="sgd", data="cifar10", model="torchvision:resnet18")
+    assert "torchvision:resnet18: a network of torchvision. A" in verdict("Each architecture", study([zoo])).reason
+
+
+def test_every_network_and_data_set_is_described():
+    assert set(NETWORKS) == set(NETS)
+    assert all(source.publication for source in NETWORKS.values())
+    assert set(DATA) == set(DATASETS)
+    assert [name for name, source in DATA.items() if source.publication is None] == ["digits"]
 
 
 def test_a_criterion_from_before_2010_is_named(study, monkeypatch):

@@ -470,7 +470,7 @@ def test_prune_refuses(case, runs, refused):
         ("sweep lenet-digits-sgd-s0", ["lenet-digits-sgd-s0", "sparsify prune"]),
         ("sweep", ["no sweep", "sparsify prune"]),
         ("path nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
-        ("path lenet-digits-sgd-s0", ["lenet-digits-sgd-s0", "slbi"]),
+        ("path lenet-digits-sgd-s0", ["lenet-digits-sgd-s0", "slbi, slbi-adam, linbreg, adabreg, prox-sgd"]),
         ("path --layer conv4", ["'conv4'", "conv3"]),
         ("path --layer conv3,fc1", ["'conv3,fc1'", "conv3"]),
     ],
@@ -1260,7 +1260,7 @@ def test_a_ticket_rewinds_to_an_epoch_of_its_run(runs, sparsify, refused):
     refused(f"ticket {run_of(runs, 'sgd').name} --rewind 2", "--rewind is 2; it must be from 0 to ")
 
 
-def test_two_runs_are_compared_on_the_same_images(runs, sparsify):
+def test_two_runs_are_compared_on_the_same_images(runs, sparsify, refused):
     one, other = run_of(runs, "sgd").name, run_of(runs, "slbi").name
     same = sparsify(f"compare {one} {one}")
     assert "B − A: +0.00 points of test accuracy, 95% interval -0.83 to +0.83" in same.out
@@ -1280,6 +1280,8 @@ def test_two_runs_are_compared_on_the_same_images(runs, sparsify):
         accuracy.append(float(row["accuracy"]))
     assert f"B − A: {100 * (accuracy[1] - accuracy[0]):+.2f} points" in pruned.out
     assert sparsify(f"compare {one} {other} --ratio 0.5").code == 2
+    refused(f"compare {one} {other} --criterion l1", "--criterion l1 has no effect without --layers")
+    refused(f"compare {one} {other} --criterion magnitude", "--criterion magnitude has no effect without --layers")
     assert sparsify(f"compare {one} nowhere").code == 2
 
 

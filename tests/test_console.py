@@ -34,6 +34,25 @@ def test_a_terminal_shows_a_wide_table_in_parts(capsys, monkeypatch):
     assert "third column" in narrow
 
 
+@pytest.mark.parametrize("text", ["slbi [ours]", "odd [/b]", ":zap: [red]", "a\\[b]"])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_text_is_shown_as_its_author_wrote_it(text, terminal, capsys, monkeypatch):
+    table = Table("arm", text, title=f"On {text}")
+    table.add_row(text, "1")
+    lines = shown(table, 60, capsys, monkeypatch, force_terminal=terminal, color_system=None).splitlines()
+    assert all(text in line for line in (lines[0], lines[2], lines[4]))
+    console.say(text)
+    console.tell(text)
+    assert capsys.readouterr().out.splitlines() == [text, text]
+
+
+def test_a_table_of_any_width_has_each_row_in_one_line(capsys, monkeypatch):
+    table = Table("removed", *(f"an arm with quite a long label, number {number}" for number in range(60)))
+    table.add_row("10%", *map(str, range(60)))
+    text = shown(table, 80, capsys, monkeypatch, force_terminal=False)
+    assert any(all(f"number {number} " in line for number in range(60)) for line in text.splitlines())
+
+
 @pytest.mark.parametrize(("width", "terminal"), [(100, True), (45, False)])
 def test_elsewhere_and_where_there_is_room_it_is_whole(width, terminal, capsys, monkeypatch):
     text = shown(wide(), width, capsys, monkeypatch, force_terminal=terminal)

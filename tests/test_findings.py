@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from sparsify.affordable import Affordable, affordable
+from sparsify.arms import Arm, Study, SweepPlan
 from sparsify.comparison import difference_interval, mcnemar
 from sparsify.config import Config
 from sparsify.contrasts import Contrast, contrasts, control_of
@@ -20,7 +21,7 @@ from sparsify.findings import find
 from sparsify.outcomes import Outcomes
 from sparsify.points import cells
 from sparsify.statistics import Estimate
-from sparsify.study import Arm, ArmResult, Study, StudyResult, SweepPlan
+from sparsify.study import ArmResult, StudyResult
 from sparsify.studytables import interval, study_markdown, study_table, study_tables
 from sparsify.sweep import Sweep, SweepRow
 from sparsify.tables import markdown
@@ -286,6 +287,11 @@ FOUND = Contrast(
             "+0.31 points; one seed, and there are no answers for single images",
         ),
         (
+            {"layers": "features.Conv1", "measure": "recalibrated_accuracy"},
+            "With 60% of features.Conv1 removed by magnitude and BatchNorm recalibrated on training images slbi keeps "
+            "0.31 points more than sgd-pull (95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.02)",
+        ),
+        (
             {"ratio": 0.0, "measure": "finetuned_accuracy"},
             "With nothing removed and fine-tuned slbi keeps 0.31 points more than sgd-pull "
             "(95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.02)",
@@ -329,6 +335,25 @@ def test_tables_hold_what_was_found():
     assert (cell.n, cell.mean) == (3, pytest.approx(0.9716667))
     assert f"[{100 * cell.low:.2f}, {100 * cell.high:.2f}]" in text.split("95% intervals of the mean")[1]
     assert "0.5 points" in text
+
+
+def test_a_table_of_thirty_arms_has_each_row_in_one_line():
+    names = [f"slbi with quite a long label, number {number}" for number in range(30)]
+    result = study(*(arm(name, seeds(20, 30), opt="slbi") for name in names))
+    text = markdown(study_table(result, "conv3"))
+    head = text.splitlines()[2]
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == ["removed", *names]
+    assert all(line.count("|") == 32 for line in text.splitlines()[2:])
+
+
+@pytest.mark.parametrize("label", ["slbi [ours]", "odd [/b]", ":zap: [red]"])
+def test_what_users_wrote_is_in_the_tables_as_they_wrote_it(label):
+    result = study(arm("sgd-pull", seeds(30, 42)), arm(label, seeds(20, 30), opt="slbi"))
+    text = study_markdown(result, find(result))
+    assert all(label in line for line in text.splitlines() if line.startswith("| removed") or " keeps " in line)
+    assert text.count(f" {label} ") >= 5
+    piped = markdown(study_table(study(arm("a|b", seeds(20), opt="slbi")), "conv3"))
+    assert r"| removed |  a\|b |" in piped
 
 
 def test_one_seed_has_no_table_of_intervals():

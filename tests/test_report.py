@@ -21,17 +21,17 @@ from sparsify.config import Config
 from sparsify.findings import find
 from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
+from sparsify.phrases import listed
 from sparsify.report import write_report
 from sparsify.report.accuracies import control_table
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import draw_study
 from sparsify.report.grids import Cell, Grid
 from sparsify.report.headline import headline_table
-from sparsify.report.likeness import agreement_tables
+from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
-from sparsify.report.phrases import listed
 from sparsify.report.pictures import HEAVY, pictures
-from sparsify.report.words import arms_table, data_in_words, plan_in_words, setup
+from sparsify.report.words import arms_table, data_in_words, paths_in_words, plan_in_words, setup
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult, run_study
 from sparsify.studyfile import load_study
@@ -461,6 +461,39 @@ def test_a_folder_of_images_is_called_one(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("opts", "text"),
+    [
+        (
+            ["slbi", "sgd"],
+            "With slbi, ‖Γ‖ of a filter is exactly 0 until it enters the support, and ‖W‖ of what never enters is "
+            "pulled towards 0.",
+        ),
+        (
+            ["linbreg", "prox-sgd"],
+            "With linbreg and prox-sgd there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support.",
+        ),
+        (["slbi", "adabreg"], "is pulled towards 0. With adabreg there is no Γ: "),
+        (["sgd", "sgd-pull"], ""),
+    ],
+)
+def test_what_paths_show_is_said_of_what_the_runs_have(opts, text, result, monkeypatch):
+    monkeypatch.setattr(Run, "z", property(lambda run: {} if run.config.opt == "slbi" else None))
+    arms = []
+    for opt in opts:
+        run = Run(result.folder / opt)
+        run.write_json("config.json", Config(opt=opt).to_dict())
+        run.write_json("summary.json", SUMMARY)
+        arms.append(ArmResult(opt, (run,), ()))
+    said = paths_in_words(StudyResult(result.study, tuple(arms), result.folder))
+    assert text in said if text else said == ""
+
+
+def test_the_page_says_where_its_numbers_are(page):
+    assert "every number in it is in the CSV files beside it, and in the runs." in visible(page)
+    assert "With slbi, ‖Γ‖ of a filter is exactly 0" in visible(page)
+
+
 def test_the_arms_table_has_what_differs_and_nothing_else(result):
     table = arms_table(result)
     assert [column.header for column in table.columns] == ["arm", "opt", "lr", "kappa", "mu", "path scale", "seeds"]
@@ -483,7 +516,7 @@ def test_the_environment_says_where_runs_differ(result, monkeypatch):
 
 
 def test_criteria_are_compared_on_each_layer_of_each_sweep(result):
-    tables = agreement_tables(result)
+    tables = likeness_tables(result)
     assert [table.title.split(":")[0] for table in tables] == [
         "Agreement on conv3 (120 grains)",
         "Agreement on fc1 (10,080 grains)",

@@ -49,7 +49,7 @@ LAYERS = [
     {"evaluation", "environment"},
     {"config"},
     {"mask", "selection", "layers", "nets", "modules", "data", "optim", "schedules", "seeds", "devices", "ratios"},
-    {"files", "statistics"},
+    {"files", "statistics", "phrases", "plaintext"},
     {"errors"},
     {"__init__"},
 ]

@@ -181,7 +181,9 @@ def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
     shutil.copytree(tiny.folder, tmp_path / "studies" / "tiny")
     with pytest.raises(SparsifyError, match=r"of the study .* is missing; run the study again"):
         read_study("tiny", tmp_path)
-    for text in ("", "[]", "{}", '{"sweeps": [{"layer": 3}], "arms": []}'):
+    unrun = '{"name": "x", "title": "X", "sweeps": [{"layers": ["conv3"], "ratios": [0], "criterion": "entry"}], '
+    unrun += '"arms": [{"label": "a", "runs": [], "sweeps": [[]]}]}'
+    for text in ("", "[]", "{}", unrun, '{"sweeps": [{"layer": 3}], "arms": []}'):
         (tmp_path / "studies" / "tiny" / "study.json").write_text(text)
         with pytest.raises(SparsifyError, match=r"study\.json is damaged .*; run the study again"):
             read_study("tiny", tmp_path)

@@ -135,6 +135,9 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     assert len({line.get_color() for line in axis.lines}) == 1
     assert len(axis.collections) == 1  # the spread of the draws
     assert axis.get_xlabel() == "removed from conv3 and fc1 together (%)"
+    three = [dataclasses.replace(row, layers="conv1,conv3,fc1") for row in sweep((0.9, 0.5)).rows]
+    (axis,) = sweep_figure({"sgd": [Sweep(tuple(three), ())]}, title="t").axes
+    assert axis.get_xlabel() == "removed from conv1, conv3 and fc1 each (%)"
 
 
 def test_the_sweep_figure_draws_accuracy_against_what_is_saved():
@@ -229,6 +232,20 @@ def test_training_curves_name_the_split():
     assert figure.axes[1].lines[0].get_ydata().tolist() == [80, 80]
 
 
+def test_training_curves_of_runs_with_and_without_val_have_their_own_split():
+    def rows(**measured):
+        return [{"epoch": 1.0, "train_loss": 1.0, "train_accuracy": 0.9, **measured}]
+
+    test = rows(test_loss=0.5, test_accuracy=0.8, val_loss=None, val_accuracy=None)
+    val = rows(test_loss=None, test_accuracy=None, val_loss=0.6, val_accuracy=0.5)
+    for groups in ({"a": [test], "b": [val]}, {"b": [val], "a": [test]}):
+        figure = curves_figure(groups, title="t")
+        lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[1].lines}
+        assert (lines["a, test (n = 1)"], lines["b, val (n = 1)"]) == ([80], [50])
+        assert figure.axes[1].get_ylim()[0] < 50
+    assert "solid: val or test" in figure.get_suptitle()
+
+
 def make_path(entry):
     norms = np.linspace(0, 1, 3)[:, None] * np.ones((1, len(entry) if entry.ndim == 1 else 1))
     return InclusionPath(
@@ -246,6 +263,17 @@ def test_the_path_figure_counts_what_entered():
 def test_the_path_of_single_weights_is_the_share_that_entered():
     figure = path_figure(make_path(np.array([[5, np.inf], [10, np.inf]])), parameter="c.weight", title="c")
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 25, 50]
+
+
+def test_the_path_of_filters_without_a_norm_each_is_the_share_that_entered():
+    """As of the scales behind filters: of two filters one enters."""
+    whole = make_path(np.array([[5, np.inf]]))
+    figure = path_figure(
+        dataclasses.replace(whole, entry={"c.weight": np.array([5, np.inf])}), parameter="c.weight", title="c"
+    )
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 50, 50]
+    assert figure.axes[0].get_ylabel() == "filters that have entered (%)"
+    assert "1 of 2 filters entered" in figure.get_suptitle()
 
 
 def test_weights_that_are_sparse_themselves_are_drawn_once():

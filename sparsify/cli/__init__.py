@@ -111,7 +111,9 @@ def compare(
     *,
     layers: Annotated[str | None, Parameter(help="compare them with these layers pruned, as in conv3,fc1")] = None,
     ratio: Annotated[float, Parameter(help="the fraction of each layer that goes")] = 0.0,
-    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
+    criterion: Annotated[
+        str | None, Parameter(help=f"what goes first, magnitude unless it is named: {', '.join(CRITERIA)}")
+    ] = None,
     where: Where = HERE,
 ) -> int:
     """Compare two runs on the same images: the difference, its interval, McNemar's test, and how often they differ."""
@@ -119,6 +121,9 @@ def compare(
     from sparsify.tables import classes_table
 
     one, other = (finished_run(name, where.runs_dir) for name in (first, second))
+    if layers is None and criterion is not None:
+        raise SparsifyError(f"--criterion {criterion} has no effect without --layers and --ratio; give them, too")
+    criterion = criterion or "magnitude"
     how = {"layers": layers, "ratio": ratio, "criterion": criterion}
     found = compare_runs(one, other, **how, device=where.device, data_dir=where.data_dir)
     console.say(f"A: {one.name}\nB: {other.name}")

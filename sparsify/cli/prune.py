@@ -152,7 +152,7 @@ def ticket(
     ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
     criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
     grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
-    rewind: Annotated[Whole, Parameter(help="the mask applies after so many epochs, those as the run's own")] = 0,
+    rewind: Annotated[Whole, Parameter(help="train so many epochs as the run did, and only then apply the mask")] = 0,
     where: Where = HERE,
 ) -> int:
     """Train a run (the newest unless one is named) again from its start under its own mask, and under a random one."""

@@ -81,14 +81,23 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
             console.say(f"left out: {run.name} has no sweep {first.id}")
     rounds = first.rows[0].rounds
     heading = f"{title(chosen)}: pruned by {first.rows[0].criterion}" + f" in {rounds} rounds" * (rounds > 1)
-    figure = sweep_figure(groups, title=heading, held_out=chosen[0].summary["held_out"])
+    splits = dict.fromkeys(run.summary["held_out"] for run in chosen if label(run, chosen) in groups)
+    figure = sweep_figure(groups, title=heading, held_out=" or ".join(splits))
     return _save(figure, chosen, runs_dir, f"sweep-{first.id}")
 
 
 @app.command(name="path")
-def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir: RunsDir = Path("runs")) -> int:
+def inclusion_path(
+    run: str | None = None,
+    /,
+    *,
+    layer: Annotated[str, Parameter(help="a convolution, or a fully connected layer, whose path is drawn")] = "conv3",
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of a run (the newest that has one)."""
+    from sparsify.analysis import layer_path
     from sparsify.layers import find_layer
+    from sparsify.report.drawings import selected_through
     from sparsify.runs import finished_runs
     from sparsify.viz.paths import path_figure
 
@@ -99,11 +108,19 @@ def inclusion_path(run: str | None = None, /, *, layer: str = "conv3", runs_dir:
         console.say(f"run: {chosen.name} (the newest)")
     else:
         chosen = finished_run(run, runs_dir)
-    path = chosen.inclusion_path
-    if path is None:
-        raise SparsifyError(f"{chosen.name} has no path: {chosen.config.opt} selects nothing; take a run of slbi")
+    if chosen.inclusion_path is None:
+        selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
+        reason = f"{chosen.config.opt} selects nothing; take a run of one of: {selecting}"
+        raise SparsifyError(f"{chosen.name} has no path: {reason}")
     found = find_layer(chosen.model(), layer, chosen.name)
-    figure = path_figure(path, parameter=found.parameter, title=f"{title([chosen])}, {chosen.config.opt}, {layer}")
+    path = layer_path(chosen, found.name)
+    if path is None:
+        there = ", ".join(chosen.inclusion_path.entry)
+        reason = "it selects neither by its weight nor by the scales of a BatchNorm behind it"
+        raise SparsifyError(f"{chosen.name} has no path of {layer}: {reason}; it selects by: {there}")
+    (parameter,) = path.entry
+    heading = f"{title([chosen])}, {chosen.config.opt}, {layer}{selected_through(found, parameter)}"
+    figure = path_figure(path, parameter=parameter, title=heading)
     return _save(figure, [chosen], runs_dir, f"path-{layer}")
 
 

@@ -19,10 +19,10 @@ from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import Drawn
 from sparsify.report.grids import Grid
 from sparsify.report.headline import headline_table
-from sparsify.report.likeness import agreement_tables
+from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
 from sparsify.report.pictures import pictures
-from sparsify.report.words import arms_table, plan_in_words, setup
+from sparsify.report.words import arms_table, paths_in_words, plan_in_words, setup
 from sparsify.study import StudyResult
 from sparsify.studytables import NOTES
 
@@ -52,8 +52,9 @@ def write_report(
         results=results(result),
         intervals=intervals(result, findings),
         pictures=pictures(drawn),
+        paths=paths_in_words(result),
         without_outcomes=_without_outcomes(result),
-        agreements=[Grid.of(table) for table in agreement_tables(result)],
+        agreements=[Grid.of(table) for table in likeness_tables(result)],
         command=shlex.join(command),
         commands=_commands(result),
         environment=Grid.of(environment_table(result)),

@@ -8,11 +8,10 @@ from rich.table import Table
 
 from sparsify.findings import Findings
 from sparsify.plantables import selection_tables
-from sparsify.points import measures_of
+from sparsify.points import held_out, measured_in
 from sparsify.report.grids import Grid
-from sparsify.report.phrases import held_out
 from sparsify.study import StudyResult
-from sparsify.studytables import affordable_tables, contrast_tables, study_table, training_table
+from sparsify.studytables import affordable_tables, contrast_tables, interval_tables, study_table, training_table
 from sparsify.tables import percent
 from sparsify.verdicts import layers_in_words
 
@@ -22,7 +21,7 @@ def results(result: StudyResult) -> list[Grid]:
     tables = [training_table(result)]
     for number, plan in enumerate(result.study.sweeps):
         for layers in plan.layers:
-            tables += [study_table(result, layers, number, measure) for measure in _measures(result, number)]
+            tables += [study_table(result, layers, number, measure) for measure in measured_in(result, number)]
             tables += [control_table(result, layers, number, control) for control in _controls(result, number)]
     drop = _drop(result)
     selections = [Grid.of(table, drop=drop) for table in selection_tables(result)]
@@ -30,15 +29,8 @@ def results(result: StudyResult) -> list[Grid]:
 
 
 def intervals(result: StudyResult, findings: Findings) -> list[Grid]:
-    """The tables of accuracy again, each cell the interval of its mean; none where no arm has two seeds."""
-    if all(cell.low is None for cell in findings.cells):
-        return []
-    return [
-        Grid.of(study_table(result, layers, number, measure, 0.95), corner="arm", drop=_drop(result))
-        for number, plan in enumerate(result.study.sweeps)
-        for layers in plan.layers
-        for measure in _measures(result, number)
-    ]
+    """The tables of accuracy again, as `interval_tables` has them."""
+    return [Grid.of(table, corner="arm", drop=_drop(result)) for table in interval_tables(result, findings)]
 
 
 def differences(result: StudyResult, findings: Findings) -> list[Grid]:
@@ -61,10 +53,6 @@ def control_table(result: StudyResult, layers: str, number: int, control: str) -
         table.add_row(f"{100 * ratio:.10g}%", *(percent([statistics.mean(rows) for rows in arm]) for arm in drawn))
     table.add_row("n", *(str(len(arm)) for arm in measured))
     return table
-
-
-def _measures(result: StudyResult, number: int) -> list[str]:
-    return list(dict.fromkeys(name for arm in result.arms for name in measures_of(arm, number)))
 
 
 def _controls(result: StudyResult, number: int) -> list[str]:

@@ -8,30 +8,19 @@ and how results of other papers were obtained.
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparsify.arms import SweepPlan
 from sparsify.data import FOLDER
-from sparsify.nets import NETS
+from sparsify.nets import TORCHVISION
 from sparsify.optim import OPTIMIZERS
-from sparsify.report.phrases import listed
+from sparsify.phrases import listed
+from sparsify.report import publications
+from sparsify.report.publications import NETWORKS, PUBLISHED, Source, in_words
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
-
-PUBLISHED = {
-    "magnitude": 1989,  # Janowsky
-    "l1": 2017,
-    "bn-scale": 2017,
-    "taylor": 2019,
-    "fpgm": 2019,
-    "entry": 2020,
-    "gamma": 2020,
-    "lamp": 2021,
-}
-"""When each criterion was published; "random" is nobody's."""
 
 DECLINE = 0.1
 """An accuracy that is so much below that of the whole network has declined substantially."""
@@ -55,12 +44,12 @@ class Item:
 
 
 def plain_magnitude(result: StudyResult) -> Verdict:
-    """Whether networks of an optimizer that does not select are pruned by magnitude."""
-    plain = [arm.label for arm in result.arms if arm.finished and not OPTIMIZERS[arm.finished[0].config.opt].selects]
+    """Whether networks of an optimizer that neither selects nor pulls at the weights are pruned by magnitude."""
+    plain = [arm.label for arm in result.arms if arm.finished and _ordinary(arm.finished[0].config.opt)]
     if "magnitude" not in _criteria(result):
         return Verdict(False, f"no sweep is by magnitude, only by {listed(_criteria(result))}")
     if not plain:
-        return Verdict(False, "every arm was trained with an optimizer that selects")
+        return Verdict(False, "every arm was trained with an optimizer that selects, or with the pull of one")
     return Verdict(True, f"magnitude prunes {listed(plain)}, too")
 
 
@@ -101,12 +90,12 @@ def code_known(result: StudyResult) -> Verdict:
 
 
 def architecture_cited(result: StudyResult) -> Verdict:
-    """Whether each network's description names a publication, by its year."""
-    models = {run.config.model: _description(run.config.model) for run in _runs(result)}
-    missing = [model for model, text in models.items() if not re.search(r"\b(19|20)\d\d\b", text)]
-    described = "; ".join(f"{model}: {text}" for model, text in models.items())
+    """Whether a publication of each network is named."""
+    models = {run.config.model: _source(run.config.model) for run in _runs(result)}
+    missing = [model for model, source in models.items() if source.publication is None]
+    described = ". ".join(f"{model}: {in_words(source)}" for model, source in models.items())
     if missing:
-        return Verdict(False, f"{described} A publication is not named for {listed(missing)}")
+        return Verdict(False, f"{described}. A publication is not named for {listed(missing)}")
     return Verdict(bool(models), described or "there is no run")
 
 
@@ -250,8 +239,14 @@ def _inits(arm: ArmResult) -> set[str]:
     return {run.config.init for run in arm.finished if run.config.init}
 
 
-def _description(model: str) -> str:
-    return " ".join((NETS[model].__doc__ or "").split()) if model in NETS else "a network of torchvision"
+def _ordinary(opt: str) -> bool:
+    """Whether an optimizer only follows the loss: the control of SLBI selects nothing, but has its pull (1/μ)."""
+    return not OPTIMIZERS[opt].selects and "mu" not in OPTIMIZERS[opt].defaults
+
+
+def _source(model: str) -> Source:
+    zoo = model.startswith(TORCHVISION)
+    return NETWORKS.get(model, publications.TORCHVISION if zoo else publications.UNKNOWN)
 
 
 def _finished(result: StudyResult) -> list[ArmResult]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsify.analysis import smallest_filters
+from sparsify.analysis import layer_path, layer_support, smallest_filters
 from sparsify.arms import SweepPlan
 from sparsify.comparison import class_accuracy
 from sparsify.config import sanitise
 from sparsify.layers import Layer, layer_names
-from sparsify.points import measures_of
-from sparsify.report.phrases import held_out, listed
+from sparsify.phrases import listed
+from sparsify.points import held_out, measured_in, measures_of
 from sparsify.runs import Run
 from sparsify.study import ArmResult, StudyResult
 from sparsify.verdicts import MEASURED, layers_in_words
@@ -98,7 +98,7 @@ _FILES = {"accuracy": "", "recalibrated_accuracy": "-recalibrated", "finetuned_a
 
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
     split = held_out(result)
-    for measure in dict.fromkeys(name for arm in arms for name in measures_of(arm, number)):
+    for measure in measured_in(result, number):
         groups = {arm.label: arm.sweeps[number] for arm in arms if measure in measures_of(arm, number)}
         how = f", {MEASURED[measure]}" * bool(MEASURED[measure])
         title = f"{result.study.title}: pruned by {plan.name}{how}"
@@ -162,17 +162,23 @@ def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Dra
 
 
 def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:
-    path = arm.finished[0].inclusion_path
-    if path is None or layer.parameter not in path.entry:
+    path = layer_path(arm.finished[0], layer.name)
+    if path is None:
         return
-    entry = path.entry[layer.parameter]
+    ((parameter, entry),) = path.entry.items()
     grains = "filters" if entry.ndim == 1 else "weights"
+    title = f"{arm.label}, {name}{selected_through(layer, parameter)}"
     caption = (
-        f"{arm.label}, {name}: {np.isfinite(entry).sum():,} of {entry.size:,} {grains} entered the support by path "
+        f"{title}: {np.isfinite(entry).sum():,} of {entry.size:,} {grains} entered the support by path "
         f"time {path.time[-1]:.3g}; their norms over the path."
     )
-    drawing = path_figure(path, parameter=layer.parameter, title=f"{arm.label}, {name}")
+    drawing = path_figure(path, parameter=parameter, title=title)
     yield Drawing("paths", "Line chart", f"path-{sanitise(arm.label)}-{sanitise(name)}", caption, drawing)
+
+
+def selected_through(layer: Layer, parameter: str) -> str:
+    """ " by its scales bn3.weight", of a layer that is not selected by its own weight."""
+    return "" if parameter == layer.parameter else f" by its scales {parameter}"
 
 
 def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
@@ -184,7 +190,7 @@ def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
         return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {ratio:.0%}")
-    inside = run.support(f"{layer}.weight")
-    if inside is None or weight.ndim < 3:
+    inside = layer_support(run, layer) if weight.ndim > 2 else None
+    if inside is None:
         return FilterPanel(title, weight)
     return FilterPanel(title, weight, ~inside, "not selected")

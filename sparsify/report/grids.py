@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from sparsify.phrases import capitalised
+
 _NUMBER = re.compile(r"(?:[<≥] )?([+−-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?: ± [\d.]+)?(?:\s?[%×])?\*?")
 
 
@@ -38,8 +40,7 @@ class Grid:
         With a `corner` it is turned: each column but the first is a row, under the cells of the first and the corner.
         """
         columns = [(str(column.header), *map(str, column.cells)) for column in table.columns]
-        caption = str(table.title or "").removeprefix(drop)
-        caption = caption[:1].upper() + caption[1:]
+        caption = capitalised(str(table.title or "").removeprefix(drop))
         if corner is None:
             head, *rows = zip(*columns, strict=True)
         else:

@@ -7,7 +7,7 @@ import statistics
 
 from rich.table import Table
 
-from sparsify.report.phrases import held_out
+from sparsify.points import held_out
 from sparsify.study import StudyResult
 from sparsify.tables import percent
 from sparsify.verdicts import layers_in_words

@@ -15,10 +15,11 @@ from sparsify.data.dataset import Split
 from sparsify.layers import find_layers
 from sparsify.pruning import Subject, path_states
 from sparsify.runs import Run
+from sparsify.scoring import path_of
 from sparsify.study import StudyResult
 
 
-def agreement_tables(result: StudyResult) -> list[Table]:
+def likeness_tables(result: StudyResult) -> list[Table]:
     """One table for each sweep and layer, one row a pair of criteria: Kendall's τ and Jaccard's overlap in each arm.
 
     The first run of each arm is looked at, and of the criteria those that need no images. The overlap is that of what
@@ -57,7 +58,7 @@ def _criteria(subject: Subject, plan: SweepPlan) -> Iterator[str]:
     outputs = [layer for layer in layers if layer.grain(plan.grain) != "weight"]
     if outputs and all(structure.scale(layer) is not None for layer in outputs):
         yield "bn-scale"
-    states = [(subject.path or {}).get(layer.parameter) for layer in layers]
+    states = [path_of(subject, layer, structure) for layer in layers]
     if None not in states:
         yield "entry"
         if all(state.gamma is not None for state in states):

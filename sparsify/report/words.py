@@ -9,8 +9,11 @@ from rich.table import Table
 
 from sparsify.arms import Arm, SweepPlan
 from sparsify.config import Config
-from sparsify.data import DATASETS, FOLDER
-from sparsify.report.phrases import held_out, listed
+from sparsify.data import FOLDER
+from sparsify.optim import OPTIMIZERS
+from sparsify.phrases import listed
+from sparsify.points import held_out
+from sparsify.report.publications import DATA, in_words
 from sparsify.runs import Run
 from sparsify.study import StudyResult
 from sparsify.verdicts import layers_in_words
@@ -55,8 +58,7 @@ def data_in_words(run: Run) -> str:
         digest = run.summary.get("images_sha256")
         known = f"; SHA-256 of the images {digest[:16]}…" if digest else ""
         return f"a folder of image files, {run.config.data_name} (not a published archive{known})"
-    described = " ".join((DATASETS[data].__doc__ or "").split()).rstrip(".")
-    return f"{data} ({described})"
+    return f"{data} ({in_words(DATA[data])})" if data in DATA else data
 
 
 def plan_in_words(plan: SweepPlan) -> str:
@@ -73,6 +75,22 @@ def plan_in_words(plan: SweepPlan) -> str:
             f"it is measured again after {_epochs(str(plan.finetune_epochs))} more of training under the mask"
         )
     return "; ".join([text + _GRAINS[plan.grain], *extras]) + "."
+
+
+def paths_in_words(result: StudyResult) -> str:
+    """What the figures of paths show of runs that keep Γ beside W, and of those whose W is sparse itself."""
+    runs = [arm.finished[0] for arm in result.arms if arm.finished]
+    selecting = [run for run in runs if OPTIMIZERS[run.config.opt].selects]
+    split = dict.fromkeys(run.config.opt for run in selecting if run.z is not None)
+    own = dict.fromkeys(run.config.opt for run in selecting if run.config.opt not in split)
+    sentences = [
+        f"With {listed(split)}, ‖Γ‖ of a filter is exactly 0 until it enters the support, and ‖W‖ of what never enters "
+        "is pulled towards 0."
+    ] * bool(split)
+    sentences += [
+        f"With {listed(own)} there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support."
+    ] * bool(own)
+    return " ".join(sentences)
 
 
 def arms_table(result: StudyResult) -> Table:

@@ -28,31 +28,37 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, **look: obje
 def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure:
     """Loss and accuracy against the epoch. `groups` maps a label to the metrics of its runs (one each seed).
 
-    Training is dashed, the held-out split solid; a band is one sample standard deviation.
+    Training is dashed, the held-out split solid and named behind each label, since it is not that of all groups where
+    only some have `val`; a band is one sample standard deviation. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no run to draw")
     with mpl.rc_context(RC):
         drawing = figure(9.2, 3.8)
         left, right = drawing.subplots(1, 2)
+        splits = {label: _held_out(runs[0]) for label, runs in groups.items()}
         for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
             length = min(len(rows) for rows in runs)
             epochs = np.array([row["epoch"] for row in runs[0][:length]])
-            held_out = "val" if runs[0][0]["val_accuracy"] is not None else "test"
+            held_out = splits[label]
             for axis, what, factor in ((left, "loss", 1), (right, "accuracy", 100)):
                 test = factor * np.array([[row[f"{held_out}_{what}"] for row in rows[:length]] for rows in runs])
                 training = factor * np.array([[row[f"train_{what}"] for row in rows[:length]] for rows in runs])
-                band(axis, epochs, test, label, **look, markevery=max(1, length // 10))
+                band(axis, epochs, test, f"{label}, {held_out}", **look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
         left.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=True))
         left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
-        last = [100 * rows[-1][f"{held_out}_accuracy"] for runs in groups.values() for rows in runs]
+        last = [100 * rows[-1][f"{splits[label]}_accuracy"] for label, runs in groups.items() for rows in runs]
         low = min(last)
         right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
         for axis in (left, right):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend_below(drawing, left)
-        heading(drawing, f"{title}   (solid: {held_out}, dashed: training)")
+        heading(drawing, f"{title}   (solid: {' or '.join(dict.fromkeys(splits.values()))}, dashed: training)")
         return drawing
+
+
+def _held_out(rows: Rows) -> str:
+    return "val" if rows[0]["val_accuracy"] is not None else "test"

@@ -22,9 +22,9 @@ _TITLES = {"Γ": "Γ: exactly 0 until the filter enters", "W": "W: what never en
 def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
     """‖Γ‖ and ‖W‖ against path time, in the manner of a lasso path; grains that entered are coloured by when.
 
-    Both panels have one scale; ‖W‖ alone where W is its own sparse copy. For a layer whose grains are single weights:
-    the share of them that have entered the support, and the norms of the whole layer. Raises SparsifyError if the path
-    has no such parameter.
+    Both panels have one scale; ‖W‖ alone where W is its own sparse copy. Where the path has no norm for each grain, as
+    of single weights and of the scales behind filters: the share of them that have entered the support, and the norms
+    of all together. Raises SparsifyError if the path has no such parameter.
     """
     if parameter not in path.entry:
         raise SparsifyError(f"no path of {parameter}; there is one of: {', '.join(path.entry)}")
@@ -34,9 +34,10 @@ def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
     if np.array_equal(norms["Γ"], norms["W"]):
         del norms["Γ"]
         time = "path time T = Σ α"
+    each = entry.ndim == 1 and norms["W"].shape[1] == len(entry)
     with mpl.rc_context(RC):
-        drawing = figure(9.2 if entry.ndim > 1 or len(norms) > 1 else 5.6, 3.7)
-        draw = _filter_paths if entry.ndim == 1 else _weight_paths
+        drawing = figure(9.2 if not each or len(norms) > 1 else 5.6, 3.7)
+        draw = _filter_paths if each else _shared_paths
         for axis in draw(drawing, path, entry, norms):
             axis.set(xlabel=time, xlim=(0, path.time[-1] or 1), ylim=(0, None))
         grains, entered = "filters" if entry.ndim == 1 else "weights", np.isfinite(entry)
@@ -67,13 +68,14 @@ def _filter_paths(
     return axes
 
 
-def _weight_paths(
+def _shared_paths(
     drawing: Figure, path: InclusionPath, entry: np.ndarray, norms: Mapping[str, np.ndarray]
 ) -> list[Axes]:
     axes = list(drawing.subplots(1, 2, sharex=True))
     share = [100 * (entry <= step).mean() for step in path.steps]
     axes[0].plot(path.time, share, color=COLOURS[0])
-    axes[0].set(ylabel="weights that have entered (%)", title="Support")
+    grains = "filters" if entry.ndim == 1 else "weights"
+    axes[0].set(ylabel=f"{grains} that have entered (%)", title="Support")
     for index, (name, values) in enumerate(norms.items()):
         axes[1].plot(path.time, values[:, 0], color=COLOURS[index], label=f"‖{name}‖")
     axes[1].set(ylabel="norm of the layer", title="Norms")

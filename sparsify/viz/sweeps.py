@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsify.errors import SparsifyError, unknown
+from sparsify.phrases import listed
 from sparsify.sweep import Sweep
 from sparsify.viz.curves import band
 from sparsify.viz.style import RC, figure, heading, legend_below, looks
@@ -59,7 +60,7 @@ def sweep_figure(
                     band(axis, x, values.reshape(-1, len(x)), f"{label}, {control}", **thin)
             names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
             how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
-            axis.set(xlabel=AGAINST[against].format(layers=" and ".join(names) + how), title=" + ".join(names))
+            axis.set(xlabel=AGAINST[against].format(layers=listed(names) + how), title=" + ".join(names))
             _error_scale(axis)
             if against != "ratio":
                 _factor_scale(axis)
