@@ -175,7 +175,7 @@ class Study:
 def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
     needs = NEEDS.get(criterion)
     for arm in arms if needs else ():
-        if not needs.met(OPTIMIZERS[arm.configs[0].opt]):
+        if arm.configs and not needs.met(OPTIMIZERS[arm.configs[0].opt]):
             fitting = ", ".join(name for name, spec in OPTIMIZERS.items() if needs.met(spec))
             reason = f"the arm '{arm.label}' is trained with {arm.configs[0].opt}; it takes one of: {fitting}"
             raise SparsifyError(f"{what} is by {criterion}, which needs {needs.name}, and {reason}")

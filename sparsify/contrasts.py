@@ -10,7 +10,7 @@ from sparsify.comparison import difference_interval, mcnemar
 from sparsify.config import Config
 from sparsify.errors import unknown
 from sparsify.optim import OPTIMIZERS
-from sparsify.points import Point, accuracies, measures_of, points_of, right_answers
+from sparsify.points import Point, accuracies, measured_in, points_of, right_answers
 from sparsify.statistics import holm, paired
 from sparsify.study import ArmResult, StudyResult
 
@@ -65,8 +65,8 @@ def contrasts(
     for number, plan in enumerate(result.study.sweeps):
         chosen = ratios or [max((r for r in plan.ratios if r < 1), default=plan.ratios[-1])]
         pairs = [(arm, _reference(result, arm, reference)) for arm in result.arms]
-        measured = dict.fromkeys(name for arm in result.arms for name in measures_of(arm, number))
-        for point in points_of(plan, number, chosen, list(measured)):
+        measured = measured_in(result, number)
+        for point in points_of(plan, number, chosen, measured):
             found += [_contrast(arm, other, point, confidence) for arm, other in pairs if arm is not other]
     made = [one for one in found if one is not None]
     adjusted = holm([one.p for one in made])

@@ -181,12 +181,14 @@ def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
     shutil.copytree(tiny.folder, tmp_path / "studies" / "tiny")
     with pytest.raises(SparsifyError, match=r"of the study .* is missing; run the study again"):
         read_study("tiny", tmp_path)
-    unrun = '{"name": "x", "title": "X", "sweeps": [{"layers": ["conv3"], "ratios": [0], "criterion": "entry"}], '
-    unrun += '"arms": [{"label": "a", "runs": [], "sweeps": [[]]}]}'
-    for text in ("", "[]", "{}", unrun, '{"sweeps": [{"layer": 3}], "arms": []}'):
+    for text in ("", "[]", "{}", '{"sweeps": [{"layer": 3}], "arms": []}'):
         (tmp_path / "studies" / "tiny" / "study.json").write_text(text)
         with pytest.raises(SparsifyError, match=r"study\.json is damaged .*; run the study again"):
             read_study("tiny", tmp_path)
+    unrun = '{"name": "x", "title": "X", "sweeps": [{"layers": ["conv3"], "ratios": [0], "criterion": "entry"}], '
+    unrun += '"arms": [{"label": "a", "runs": [], "sweeps": [[]]}]}'
+    (tmp_path / "studies" / "tiny" / "study.json").write_text(unrun)
+    assert [arm.runs for arm in read_study("tiny", tmp_path).arms] == [()]  # every seed of it was left out
 
 
 @pytest.mark.parametrize("opt", ["slbi", "linbreg"])
