@@ -26,24 +26,33 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast]) -> list[str]:
 
 
 def verdict(contrast: Contrast) -> str:
-    """A contrast as a sentence. A difference is called one where Holm's p is below 1 − confidence."""
+    """A contrast as a sentence. A difference is called one where Holm's p is below 1 − confidence.
+
+    Where its own interval leaves out 0 and Holm's p is not, it is said to be no more than what chance may do in one of
+    so many comparisons.
+    """
     one, where = contrast, capitalised(point_in_words(contrast))
     sampled = "one seed" if one.seeds == 1 else f"the {one.seeds} seeds show no spread"
     if not one.over:
         difference = f"{100 * one.difference:+.2f} points; {sampled}, and there are no answers for single images"
         return f"{where} nothing can be said of {one.arm} against {one.reference}: {difference}"
-    shown = one.p_adjusted < 1 - one.confidence
+    held = one.p_adjusted < 1 - one.confidence
+    shown = held or one.low * one.high > 0
     turn = -1 if shown and one.difference < 0 else 1  # "0.3 points less" has the interval 0.1 to 0.5
     ends = sorted((turn * 100 * one.low, turn * 100 * one.high))
     interval = " to ".join(f"{end:.2f}" if shown else f"{end:+.2f}" for end in ends)
     n = f"n = {one.seeds} seeds" if one.over == "seeds" else f"n = {one.images:,} images"
-    evidence = f"({100 * one.confidence:g}% interval {interval}, {n}, Holm-adjusted {p_in_words(one.p_adjusted)}"
+    adjusted = f"Holm-adjusted {p_in_words(one.p_adjusted)}"
+    evidence = f"({100 * one.confidence:g}% interval {interval}, {n}, {adjusted}"
     evidence += ")" if one.over == "seeds" else f"; {sampled}: only images are sampled)"
     if not shown:
         difference = f"{100 * one.difference:+.2f} points {evidence}"
         return f"{where} no difference between {one.arm} and {one.reference} can be shown: {difference}"
     more = "more" if one.difference > 0 else "less"
-    return f"{where} {one.arm} keeps {100 * abs(one.difference):.2f} points {more} than {one.reference} {evidence}"
+    chance = "" if held else ": among all comparisons of the study, that may be chance"
+    return (
+        f"{where} {one.arm} keeps {100 * abs(one.difference):.2f} points {more} than {one.reference} {evidence}{chance}"
+    )
 
 
 def point_in_words(point: Point) -> str:
