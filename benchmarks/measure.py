@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from sparsify.environment import describe_environment
 from sparsify.files import write_text
 
 
@@ -77,6 +80,14 @@ def peak(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     arm = Arm("product", lambda steps: [one @ other for _ in range(steps)])
     return 2 * size**3 / take_turns([arm], 10, 1, device)["product"].min()
+
+
+def machine(device: torch.device, now: datetime.datetime) -> dict[str, Any]:
+    """When and on what it is measured."""
+    environment = describe_environment(device, "exact")
+    kept = ("device", "threads", "torch", "torchvision", "python", "git_commit")
+    about = {"date": now.isoformat(timespec="seconds"), "cores": os.cpu_count()}
+    return about | {key: environment[key] for key in kept}
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

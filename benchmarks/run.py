@@ -15,14 +15,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from loops import LoaderLoop, OverlappingLoops, ResidentLoop, SeveralLoops, ShippedLoop
-from measure import Arm, peak, save, summarise, table, take_turns
+from measure import Arm, machine, peak, save, summarise, table, take_turns
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -31,7 +30,6 @@ from sparsify.config import Config
 from sparsify.cost import Structure
 from sparsify.data import load_dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
-from sparsify.environment import describe_environment
 from sparsify.nets import NETS
 from sparsify.optim.slbi import SLBI
 from sparsify.optim.slbi_adam import SLBIAdam
@@ -193,10 +191,7 @@ def main() -> None:
         keep_freed_memory()  # of use to all arms: they share this process
     console = Console(width=120)
     now = datetime.datetime.now(datetime.UTC)
-    environment = describe_environment(device, "exact")
-    kept = ("device", "threads", "torch", "torchvision", "python", "git_commit")
-    about = {"date": now.isoformat(timespec="seconds"), "cores": os.cpu_count()}
-    about |= {key: environment[key] for key in kept}
+    about = machine(device, now)
     console.print(f"{about['device']}, {about['threads']} threads, torch {about['torch']}, {now:%Y-%m-%d}\n")
     data = f"folder:{arguments.images}" if arguments.images else "cifar10"
     configs = {"lenet": Config(data="mnist"), "vgg": Config(model="vgg-a", data=data, lr=0.01)}

@@ -17,13 +17,12 @@ import os
 from pathlib import Path
 
 import torch
-from measure import Arm, save, summarise, table, take_turns
+from measure import Arm, machine, save, summarise, table, take_turns
 from rich.console import Console
 from safetensors.torch import load_file
 
 from sparsify.data import load_dataset
 from sparsify.devices import keep_freed_memory, resolve_device
-from sparsify.environment import describe_environment
 from sparsify.evaluation import evaluate
 from sparsify.mask import masked
 from sparsify.nets import NETS
@@ -84,10 +83,7 @@ def main() -> None:
         keep_freed_memory()  # of use to all arms: they share this process
     console = Console(width=110)
     now = datetime.datetime.now(datetime.UTC)
-    environment = describe_environment(device, "exact")
-    kept = ("device", "threads", "torch", "torchvision", "python", "git_commit")
-    result: dict[str, object] = {"date": now.isoformat(timespec="seconds"), "cores": os.cpu_count()}
-    result |= {key: environment[key] for key in kept}
+    result = machine(device, now)
     if hasattr(os, "getloadavg"):
         result["load_average_before"] = os.getloadavg()[0]  # what else the machine was doing
     console.print(f"{result['device']}, {result['threads']} threads, torch {result['torch']}, {now:%Y-%m-%d}\n")

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from sparsify.cost import Cut, Structure
 from sparsify.criteria import CRITERIA, PathState
-from sparsify.data import load_dataset
 from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
@@ -29,6 +28,7 @@ from sparsify.runs import Run
 from sparsify.scoring import scorer, selections
 from sparsify.seeds import permutation
 from sparsify.selection import SCOPES, Selection
+from sparsify.starting import data_of
 from sparsify.sweep import Sweep
 
 RATIOS = "0:0.6:0.1"
@@ -67,9 +67,7 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
     where = resolve_device(device)
     run.require_finished()
     model, config = run.model(), run.config
-    data = load_dataset(config.data, data_dir)
-    if config.val:
-        data = data.hold_out(config.val, permutation(len(data.train), config.seed, "val"))
+    data = data_of(config, data_dir)
     return Subject(
         model.to(where).to(memory_format=torch.channels_last),
         data.test.to(where),
@@ -83,6 +81,7 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
 
 
 def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
+    """What a run's path says of each of its network's parameters that has one, by name; None if the run has no path."""
     path, zs = run.inclusion_path, run.z
     if path is None:
         return None

@@ -19,7 +19,7 @@ from sparsify.mask import Mask, load_mask
 from sparsify.nets import network
 from sparsify.optim import OPTIMIZERS
 from sparsify.runs import find_run
-from sparsify.seeds import key
+from sparsify.seeds import key, permutation
 
 
 def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
@@ -38,6 +38,14 @@ def build(config: Config, dataset: Dataset) -> nn.Module:
         model = network(config.model, dataset.shape, len(dataset.classes))
     OPTIMIZERS[config.opt].prepare(model, config)
     return model
+
+
+def data_of(config: Config, data_dir: Path | str | None = None) -> Dataset:
+    """The Config's data set; with `val`, that fraction of the training images in the place of the test images."""
+    dataset = load_dataset(config.data, data_dir)
+    if not config.val:
+        return dataset
+    return dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val"))
 
 
 def named_data(config: Config, data_dir: Path | str | None) -> Config:

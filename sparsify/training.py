@@ -20,8 +20,7 @@ from sparsify.evaluation import require_batches
 from sparsify.iteration import WARM_UP
 from sparsify.mask import check_fit
 from sparsify.runs import Run
-from sparsify.seeds import permutation
-from sparsify.starting import build, initial_weights, load_weights, mask_of, named_data
+from sparsify.starting import build, data_of, initial_weights, load_weights, mask_of, named_data
 from sparsify.trainer import Listener, Trainer
 
 TIMED = 8  # iterations, at most, that say how long one takes
@@ -116,7 +115,7 @@ def _prepare(
         run.touch()
         return run, None
     dataset = load_dataset(config.data, data_dir)
-    data = dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val")) if config.val else dataset
+    data = data_of(config, data_dir)
     model = build(config, dataset)
     first = data.normalise(data.train.images[:1])
     require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")

@@ -88,10 +88,7 @@ class LinBreg(BregmanOptimizer):
         if not momentum:
             add_scaled(targets, grads, -rate)
             return
-        for p in params:
-            if "momentum_buffer" not in self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        buffers = [self.state[p]["momentum_buffer"] for p in params]
+        buffers = self._momentum_buffers(params)
         torch._foreach_mul_(buffers, momentum)
         add_scaled(buffers, grads, (1 - momentum) * rate)
         torch._foreach_sub_(targets, buffers)

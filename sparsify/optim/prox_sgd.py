@@ -46,10 +46,7 @@ class ProxSGD(PenalizedOptimizer):
         rate, momentum = group["lr"], group["momentum"]
         velocities = [p.grad for p in params]
         if momentum:
-            for p in params:
-                if "momentum_buffer" not in self.state[p]:
-                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            buffers = [self.state[p]["momentum_buffer"] for p in params]
+            buffers = self._momentum_buffers(params)
             torch._foreach_mul_(buffers, momentum)
             torch._foreach_add_(buffers, velocities)
             velocities = buffers

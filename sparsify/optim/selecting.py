@@ -100,6 +100,13 @@ class SelectingOptimizer(Optimizer):
         """One iteration of some parameters of a group, all of which have a gradient."""
         raise NotImplementedError
 
+    def _momentum_buffers(self, params: list[Tensor]) -> list[Tensor]:
+        """The state `momentum_buffer` of each parameter, 0 before its first step."""
+        for p in params:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return [self.state[p]["momentum_buffer"] for p in params]
+
     def sizes(self, parameter: Tensor) -> Tensor:
         """How large each grain of the sparse copy is: the norms of filters (filters,), or |w| of the weight's shape."""
         raise NotImplementedError

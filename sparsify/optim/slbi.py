@@ -60,11 +60,8 @@ class SLBI(SplitOptimizer):
         if group["dampening"]:
             kept = 1 - group["dampening"]
             grads = [kept * g if "momentum_buffer" in s else g for s, g in zip(states, grads, strict=True)]
-        for state, p in zip(states, params, strict=True):
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(p)
+        buffers = self._momentum_buffers(params)
         # a new V, in one pass where m·V and + g in place would be two
-        buffers = [state["momentum_buffer"] for state in states]
         velocity = torch._foreach_add(grads, buffers, alpha=group["momentum"])
         if group["weight_decay"]:
             weights = [p for p in params if p.ndim >= 2]
