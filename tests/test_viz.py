@@ -184,6 +184,16 @@ def test_each_class_has_a_ring_and_a_dot_and_the_one_that_loses_most_is_on_top()
     assert first.get_ylim()[0] > first.get_ylim()[1]
 
 
+def test_the_classes_of_many_labels_stand_in_rows():
+    """Seven: four and three, an x label below the lowest of each column, and nothing in the place that is left."""
+    damage = ClassDamage(np.ones((1, 2)), np.ones((1, 2)) / 2)
+    figure = classes_figure({f"arm {n}": damage for n in range(7)}, classes=["cat", "dog"], title="t")
+    assert [axis.get_title() for axis in figure.axes] == [*(f"arm {n} (n = 1)" for n in range(7)), ""]
+    assert [bool(axis.get_xlabel()) for axis in figure.axes] == [False] * 3 + [True] * 4 + [False]
+    assert len({axis.get_position().y0 for axis in figure.axes}) == 2
+    assert not figure.axes[7].axison
+
+
 def test_of_many_classes_those_that_lose_most_are_drawn():
     whole = np.ones((1, 40))
     damage = ClassDamage(whole, whole - np.arange(40) / 100)
@@ -258,6 +268,23 @@ def test_the_path_figure_counts_what_entered():
     assert "2 of 3 filters entered" in figure.get_suptitle()
     grey, coloured = figure.axes[0].collections
     assert (len(grey.get_segments()), len(coloured.get_segments())) == (1, 2)
+
+
+def test_filters_that_left_the_support_are_counted_and_dashed():
+    """As of prox-sgd, where all are there at the start: of three, the second is 0 at the end."""
+    path = make_path(np.zeros(3))
+    norms = path.weight_norm["c.weight"].copy()
+    norms[-1, 1] = 0
+    path = dataclasses.replace(path, gamma_norm={"c.weight": norms}, weight_norm={"c.weight": norms})
+    figure = path_figure(path, parameter="c.weight", title="c")
+    assert "3 of 3 filters entered the support, 1 left it again" in figure.get_suptitle().replace("\n", " ")
+    (panel,) = figure.axes  # all entered at once: no scale of when
+    stayed, left = panel.collections
+    assert (len(stayed.get_segments()), len(left.get_segments())) == (2, 1)
+    assert stayed.get_linestyle()[0][1] is None
+    assert left.get_linestyle()[0][1] is not None
+    again = path_figure(make_path(np.array([0.0, np.inf])), parameter="c.weight", title="c")
+    assert "left" not in again.get_suptitle()
 
 
 def test_the_path_of_single_weights_is_the_share_that_entered():

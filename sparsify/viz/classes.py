@@ -14,6 +14,7 @@ from sparsify.errors import SparsifyError
 from sparsify.viz.style import GREY, RC, figure, heading, looks
 
 MOST_CLASSES = 30  # more are too many to read
+MOST_PANELS = 5  # side by side, on a page
 RING = {"marker": "o", "linestyle": "", "markersize": 5.5, "markerfacecolor": "white", "markeredgecolor": "#555555"}
 DOT = {"marker": "o", "linestyle": "", "markersize": 4}
 
@@ -29,7 +30,7 @@ class ClassDamage:
 def classes_figure(
     groups: Mapping[str, ClassDamage], *, classes: Sequence[str], title: str, held_out: str = "test"
 ) -> Figure:
-    """One panel a label, one row a class: the accuracy before (ring) and after pruning (dot), means over the runs.
+    """One panel a label, one line a class: the accuracy before (ring) and after pruning (dot), means over the runs.
 
     The class that loses most on average stands at the top, and all panels have one scale. Of more than 30 classes the
     30 that lose most are drawn. Classes without images are left out. Raises SparsifyError without groups.
@@ -41,18 +42,28 @@ def classes_figure(
     order = [place for place in np.argsort(-losses, kind="stable") if np.isfinite(losses[place])][:MOST_CLASSES]
     rows = np.arange(len(order))
     with mpl.rc_context(RC):
-        drawing = figure(max(2.15 * len(groups) + 0.8, 4.8), 0.19 * len(order) + 1.6)
-        axes = drawing.subplots(1, len(groups), squeeze=False, sharex=True, sharey=True)[0]
-        for axis, (label, look) in zip(axes, looks(groups).items(), strict=True):
+        stacked = -(-len(groups) // MOST_PANELS)
+        wide = -(-len(groups) // stacked)
+        drawing = figure(max(2.15 * wide + 0.8, 4.8), stacked * (0.19 * len(order) + 0.6) + 1.0)
+        grid = drawing.subplots(stacked, wide, squeeze=False, sharex=True, sharey=True)
+        axes = grid.flatten()
+        for axis in axes[len(groups) :]:
+            axis.set_axis_off()
+        for axis, (label, look) in zip(axes, looks(groups).items(), strict=False):
             whole, pruned = (values[order] for values in means[label])
             axis.hlines(rows, whole, pruned, color=look["color"], alpha=0.45, linewidth=2)
             axis.plot(whole, rows, **RING)
             axis.plot(pruned, rows, **DOT, color=look["color"])
-            axis.set(xlabel=f"{held_out} accuracy (%)", title=f"{label} (n = {len(groups[label].whole)})")
+            axis.set_title(f"{label} (n = {len(groups[label].whole)})")
+        for place in range(wide):  # below the lowest panel of each column
+            lowest = axes[max(range(place, len(groups), wide))]
+            lowest.set_xlabel(f"{held_out} accuracy (%)")
+            lowest.xaxis.set_tick_params(labelbottom=True)
         low = min(values[order].min() for pair in means.values() for values in pair)
         axes[0].set(xlim=(low - 0.06 * (101 - low), 100 + 0.06 * (101 - low)), ylim=(len(order) - 0.5, -0.5))
         axes[0].set_yticks(rows, [str(classes[place]) for place in order])
-        axes[0].set_ylabel("class")
+        for axis in grid[:, 0]:
+            axis.set_ylabel("class")
         dots = [Line2D([], [], **RING), Line2D([], [], **DOT, color=GREY)]
         drawing.legend(dots, ["whole", "pruned"], loc="outside lower center", ncols=2, fontsize=8)
         there = int(np.isfinite(losses).sum())

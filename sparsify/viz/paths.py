@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from sparsify.errors import SparsifyError
@@ -22,9 +22,10 @@ _TITLES = {"Γ": "Γ: exactly 0 until the filter enters", "W": "W: what never en
 def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
     """‖Γ‖ and ‖W‖ against path time, in the manner of a lasso path; grains that entered are coloured by when.
 
-    Both panels have one scale; ‖W‖ alone where W is its own sparse copy. Where the path has no norm for each grain, as
-    of single weights and of the scales behind filters: the share of them that have entered the support, and the norms
-    of all together. Raises SparsifyError if the path has no such parameter.
+    Filters whose sparse copy is 0 again at the end have left the support, and are dashed. Both panels have one scale;
+    ‖W‖ alone where W is its own sparse copy. Where the path has no norm for each grain, as of single weights and of the
+    scales behind filters: the share of them that have entered the support, and the norms of all together. Raises
+    SparsifyError if the path has no such parameter.
     """
     if parameter not in path.entry:
         raise SparsifyError(f"no path of {parameter}; there is one of: {', '.join(path.entry)}")
@@ -41,7 +42,10 @@ def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
         for axis in draw(drawing, path, entry, norms):
             axis.set(xlabel=time, xlim=(0, path.time[-1] or 1), ylim=(0, None))
         grains, entered = "filters" if entry.ndim == 1 else "weights", np.isfinite(entry)
-        heading(drawing, f"{title}: {entered.sum():,} of {entered.size:,} {grains} entered the support")
+        words = f"{title}: {entered.sum():,} of {entered.size:,} {grains} entered the support"
+        if each and (left := entered & (path.gamma_norm[parameter][-1] == 0)).any():
+            words += f", {left.sum():,} left it again"
+        heading(drawing, words)
         return drawing
 
 
@@ -50,21 +54,31 @@ def _filter_paths(
 ) -> list[Axes]:
     axes = list(drawing.subplots(1, len(norms), sharex=True, sharey=True, squeeze=False)[0])
     entered = np.isfinite(entry)
+    sparse = norms.get("Γ", norms["W"])  # W where it is its own sparse copy
+    left = entered & (sparse[-1] == 0)
     # coloured by rank: most enter within a short time
     times, rank = np.unique(np.interp(entry[entered], path.steps, path.time), return_inverse=True)
     scale = Normalize(0, max(len(times) - 1, 1))
     colours = mpl.colormaps["viridis"]
     for axis, (name, values) in zip(axes, norms.items(), strict=True):
         lines = [np.column_stack([path.time, values[:, grain]]) for grain in range(len(entry))]
-        for keep, shades, width in ((~entered, GREY, 0.6), (entered, colours(scale(rank)), 0.9)):
-            chosen = [line for line, wanted in zip(lines, keep, strict=True) if wanted]
-            axis.add_collection(LineCollection(chosen, colors=shades, linewidths=width, alpha=0.9))
+        shades = np.empty((len(entry), 4))
+        shades[entered] = colours(scale(rank))
+        shades[~entered] = to_rgba(GREY)
+        for which, width, dashes in ((~entered, 0.6, "-"), (entered & ~left, 0.9, "-"), (left, 0.9, (0, (2, 1.5)))):
+            if which.any():
+                chosen = [line for line, wanted in zip(lines, which, strict=True) if wanted]
+                axis.add_collection(
+                    LineCollection(chosen, colors=shades[which], linewidths=width, linestyles=dashes, alpha=0.9)
+                )
         axis.autoscale()
-        axis.set(ylabel=f"‖{name}ᵢ‖ of each filter", title=_TITLES[name])
+        what_left = ", what left it is dashed" if left.any() else ""
+        axis.set(ylabel=f"‖{name}ᵢ‖ of each filter", title=_TITLES[name] + what_left)
         axis.yaxis.set_tick_params(labelleft=True)
-    bar = drawing.colorbar(ScalarMappable(scale, colours), ax=axes, label="order of entry", pad=0.015)
-    ends = {0: "first", len(times) - 1: "last"} if len(times) > 1 else {}
-    bar.set_ticks(list(ends), labels=[f"{word}\nT = {times[place]:.3g}" for place, word in ends.items()])
+    if len(times) > 1:
+        bar = drawing.colorbar(ScalarMappable(scale, colours), ax=axes, label="order of entry", pad=0.015)
+        ends = {0: "first", len(times) - 1: "last"}
+        bar.set_ticks(list(ends), labels=[f"{word}\nT = {times[place]:.3g}" for place, word in ends.items()])
     return axes
 
 
