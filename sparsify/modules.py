@@ -38,6 +38,28 @@ class FullConv2d(nn.Conv2d):
         return F.linear(rows, filters, self.bias)[:, :, None, None]
 
 
+class Conv3x3(nn.Conv2d):
+    """A 3×3 convolution with a padding of 1.
+
+    While it trains on a CPU, maps of 2×2 are one matrix product: there each output sees each input, once, and five of
+    the nine products of an ordinary convolution are with the padding. In evaluation mode it is an ordinary one.
+    """
+
+    def __init__(self, channels: int, filters: int) -> None:
+        super().__init__(channels, filters, 3, padding=1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(n, channels, height, width) → (n, filters, height, width)."""
+        if not self.training or inputs.device.type != "cpu" or inputs.shape[2:] != (2, 2):
+            return super().forward(inputs)
+        # the filter's tap (1 + r − p, 1 + s − q) takes input (r, s) to output (p, q)
+        taps = self.weight.to(inputs.dtype).permute(0, 2, 3, 1)
+        windows = [taps[:, 1 - p : 3 - p, 1 - q : 3 - q] for p in (0, 1) for q in (0, 1)]
+        rows = inputs.permute(0, 2, 3, 1).flatten(1)
+        outputs = F.linear(rows, torch.stack(windows).flatten(0, 1).flatten(1), self.bias.repeat(4))
+        return outputs.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
+
+
 class StackingSequential(nn.Sequential):
     """A Sequential whose modules before the one named `until` see `STACK` images at a time, stacked in the channels.
 
@@ -84,5 +106,5 @@ def stages_of(module: nn.Module) -> list[nn.Module]:
 
 def computes_outputs_apart(module: nn.Module) -> bool:
     """Whether each output depends on its own row of the weight and element of the bias, and not on the other ones."""
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, StackedConv2d, FullConv2d)
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, StackedConv2d, FullConv2d, Conv3x3)
     return is_plain(module) and type(module) in kinds  # a subclass may mix them

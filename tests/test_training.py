@@ -21,7 +21,6 @@ from sparsify import data as data_module
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.mask import save_mask
-from sparsify.modules import FullConv2d
 from sparsify.runs import Run, find_run, list_runs, newest_run
 from sparsify.trainer import Progress
 
@@ -307,18 +306,6 @@ def test_fast_precision_learns_too(tmp_path):
     run = train(Config(opt="sgd", precision="fast", data="digits", epochs=6, batch_size=32), runs_dir=tmp_path)
     assert run.summary["accuracy"] > 0.8
     assert run.config.precision == "fast"
-
-
-def test_a_full_convolution_is_the_same_as_an_ordinary_one():
-    layer = FullConv2d(3, 5, 4).double()
-    inputs = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    outputs, gradients = [], []
-    for training in (True, False):
-        outputs.append(layer.train(training)(inputs))
-        gradients.append(torch.autograd.grad(outputs[-1].square().sum(), [inputs, *layer.parameters()]))
-    assert outputs[0].shape == (2, 5, 1, 1)
-    torch.testing.assert_close(outputs[0], outputs[1])
-    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from sparsify.errors import SparsifyError
+from sparsify.modules import Conv3x3
 
 POOL = 0
 """A 2×2 max pooling among the channels of a plan."""
@@ -41,7 +42,7 @@ def vgg(
             continue
         convolutions += 1
         filters = int(width * outputs)
-        layers[f"conv{convolutions}"] = nn.Conv2d(channels, filters, 3, padding=1)
+        layers[f"conv{convolutions}"] = Conv3x3(channels, filters)
         if batch_norm:
             layers[f"bn{convolutions}"] = nn.BatchNorm2d(filters)
         if plan[position + 1] == POOL:
