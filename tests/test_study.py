@@ -60,7 +60,7 @@ def tiny(tmp_path_factory):
 
 
 def test_the_built_in_studies_are_valid_and_have_the_four_arms():
-    vgg = ["vgg-cifar10", "vgg-cifar10-published", "vgg-cifar10-short"]
+    vgg = ["vgg-cifar10", "vgg-cifar10-published"]
     assert built_in_studies() == ["lenet-control", "lenet-mnist", "quick", *vgg, "vgg-light-control"]
     for name in ("lenet-mnist", "quick", *vgg):
         study = load_study(name)
@@ -74,14 +74,6 @@ def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
     for name in built_in_studies():
         by_label = {arm.label: arm.configs[0].to_dict() for arm in load_study(name).arms}
         assert {**by_label["sgd-pull"], "opt": "slbi"} == by_label["slbi"]
-
-
-def test_the_short_vgg_study_has_a_path_of_the_same_length_in_half_the_epochs():
-    whole, half = load_study("vgg-cifar10").arms[:4], load_study("vgg-cifar10-short").arms
-    for long, short in zip(whole, half, strict=True):
-        one, other = long.configs[0], short.configs[0]
-        mu = None if one.mu is None else one.mu / 2
-        assert dataclasses.replace(one, epochs=one.epochs // 2, mu=mu) == other
 
 
 def test_the_mnist_study_trains_the_defaults_of_each_optimizer():
@@ -291,6 +283,6 @@ def test_settings_that_do_not_fit_are_refused(setting, message):
 
 
 def test_a_folder_of_images_has_its_name_in_the_title(tmp_path):
-    study = load_study("vgg-cifar10-short", [f"data=folder:{tmp_path}/copy"])
-    assert study.title == "VGG-A on CIFAR-10, 10 epochs (data folder-copy)"
-    assert study.name == "vgg-cifar10-short-data-folder-copy"
+    study = load_study("vgg-cifar10", [f"data=folder:{tmp_path}/copy"])
+    assert study.title == "VGG-A on CIFAR-10 (data folder-copy)"
+    assert study.name == "vgg-cifar10-data-folder-copy"
