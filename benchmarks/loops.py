@@ -122,6 +122,8 @@ class ShippedLoop:
         self.training = Trainer(Run(Path(self._folder.name)), config, self.batches.data, model, device)
         self.model, self.precision = self.training.model, config.precision
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self.stream is not None:
+            self.stream.wait_stream(torch.cuda.current_stream(device))  # where the weights were made
         self.step = 0
 
     def run(self, steps: int) -> None:
@@ -129,6 +131,12 @@ class ShippedLoop:
         with exactly(self.precision):
             for _ in range(steps):
                 self.advance()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until the device has done what it was given: who reads the weights does so in another stream."""
+        if self.stream is not None:
+            self.stream.synchronize()
 
     def advance(self) -> None:
         """Go on by one step."""
@@ -169,6 +177,8 @@ class OverlappingLoops:
             for _ in range(steps // len(self.loops)):
                 for loop in self.loops:
                     loop.advance()
+        for loop in self.loops:
+            loop.wait()
 
     def weights(self) -> list[dict[str, Tensor]]:
         """Of the first two networks."""

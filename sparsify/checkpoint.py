@@ -28,6 +28,7 @@ def save_checkpoint(
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{name}/{key}"] = value
     tensors |= {f"path/{name}": tensor for name, tensor in path.items()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}  # from the device once
     write_tensors(folder / FILE, tensors, {"rows": json.dumps(rows), "sha256": _digest(tensors)})
 
 

@@ -20,12 +20,24 @@ def resolve_device(name: str = "auto") -> torch.device:
     if torch.backends.mps.is_available():
         available.insert(0, "mps")
     available = [f"cuda:{index}" for index in range(torch.cuda.device_count())] + available
+    if torch.cuda.is_available():
+        os.environ.setdefault(*_DETERMINISTIC_CUBLAS)  # torch reads it once, at the first product on a GPU
     if name == "auto":
         return torch.device(available[0])
     if name not in (*available, *(["cuda"] if available[0].startswith("cuda") else [])):
         kind = "absent" if name.split(":")[0] in ("cuda", "mps") else "unknown"
         raise SparsifyError(f"--device '{name}' is {kind}; this machine has: auto, {', '.join(available)}")
     return torch.device("cuda:0" if name == "cuda" else name)
+
+
+def seed_dropout(device: torch.device, seed: int) -> None:
+    """Seed torch's own generators of the CPU and of this device, and of no other GPU."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def describe(device: torch.device) -> str:
@@ -47,6 +59,8 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+_DETERMINISTIC_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -64,7 +78,7 @@ def exactly(precision: str) -> Iterator[None]:
     benchmark = torch.backends.cudnn.benchmark
     exact = precision == "exact"
     if exact:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        os.environ.setdefault(*_DETERMINISTIC_CUBLAS)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not exact
     # warn_only: a network of the user's own may need a kernel that has no deterministic form
     torch.use_deterministic_algorithms(exact, warn_only=True)

@@ -137,10 +137,9 @@ class _Clock:
 
     @functools.cached_property
     def _runs(self) -> list[Run]:
-        """The finished runs that were trained on such a device with as many threads."""
-        here = (describe(self.device), self.threads)
-        found = [(run, run.environment) for run in finished_runs(self.runs_dir)]
-        return [run for run, where in found if (where.get("device"), where.get("threads")) == here]
+        """The finished runs that were trained on such a device, or on a CPU with as many threads."""
+        here = {"device": describe(self.device)} | ({"threads": self.threads} if self.device.type == "cpu" else {})
+        return [run for run in finished_runs(self.runs_dir) if here.items() <= run.environment.items()]
 
     def _measure(self, config: Config) -> float:
         dataset = load_dataset(config.data, self.data_dir)

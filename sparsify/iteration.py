@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -122,14 +124,17 @@ class _OneSize:
     replay: Callable[[], None] | None = None
 
 
-def cuda_graph(run: Callable[[], None]) -> Callable[[], None]:
-    """Capture in the current stream. Warns, and returns `run` itself, where something in it cannot be captured."""
+def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
+    """Capture in the current stream. Warns, and returns `run` itself, where something in it cannot be captured.
+
+    Graphs that are never replayed at the same time can share the memory of a `pool`.
+    """
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
             run()
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error.__context__ or error).splitlines()[0]  # the end of a capture fails after what failed in it
         warnings.warn(
             f"an iteration cannot be captured as a CUDA graph ({reason}); each is launched kernel by kernel, which is "
             "slower and computes the same",
@@ -142,4 +147,6 @@ def cuda_graph(run: Callable[[], None]) -> Callable[[], None]:
 
 def stepper(iteration: Iteration) -> Eager | Replayed:
     """The one for the iteration's device."""
-    return Replayed(iteration, cuda_graph) if iteration.device.type == "cuda" else Eager(iteration)
+    if iteration.device.type != "cuda":
+        return Eager(iteration)
+    return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))

@@ -52,8 +52,9 @@ def predict_masked(
             except _NotFinite:
                 found = list(_walk(unsplit, normalise(images[batch]), everyone))
             for points, logits in found:
-                predictions[points, batch] = logits.float().argmax(1)
-                for _ in points:
+                answers = logits.float().argmax(1)
+                for point in points:
+                    predictions[point, batch] = answers
                     done += 1
                     if listener is not None:
                         listener(done // len(starts), len(masks))

@@ -34,7 +34,7 @@ def build(config: Config, dataset: Dataset) -> nn.Module:
     torch's own generator is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(config.seed, "init"))
+        torch.default_generator.manual_seed(key(config.seed, "init"))  # torch.manual_seed seeds every GPU, too
         model = network(config.model, dataset.shape, len(dataset.classes))
     OPTIMIZERS[config.opt].prepare(model, config)
     return model

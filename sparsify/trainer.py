@@ -6,6 +6,7 @@ import datetime
 import math
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from sparsify.config import Config
 from sparsify.data import AUGMENTATIONS
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
+from sparsify.devices import seed_dropout
 from sparsify.environment import describe_environment
 from sparsify.errors import SparsifyWarning
 from sparsify.evaluation import evaluate
@@ -71,7 +73,8 @@ class Trainer:
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
         self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
         if self.mask:
-            self.optimizer.register_step_post_hook(lambda *_: self._keep_masked())
+            me = weakref.proxy(self)  # no cycle: captured graphs must go with the last reference, not amid a capture
+            self.optimizer.register_step_post_hook(lambda *_: me._keep_masked())
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
@@ -135,7 +138,7 @@ class Trainer:
         order = permutation(len(train), config.seed, epoch, "order").to(self.device)
         draws = draw(len(train), config.seed, epoch).to(self.device)
         self.model.train()
-        torch.manual_seed(key(config.seed, epoch, "dropout"))
+        seed_dropout(self.device, key(config.seed, epoch, "dropout"))
         batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
         for step, (index, drawn) in enumerate(batches, (epoch - 1) * self.steps_per_epoch + 1):
             self.step(step, index, drawn)

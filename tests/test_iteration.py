@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from sparsify.inclusion import PathRecorder
 from sparsify.iteration import WARM_UP, Eager, Iteration, Replayed, cuda_graph
 from sparsify.optim import OPTIMIZERS
 from sparsify.parallel import train_all
+from sparsify.runs import Run
 from sparsify.starting import initial_model
+from sparsify.trainer import Trainer
 from sparsify.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -117,6 +121,22 @@ def test_the_state_keeps_its_place_in_memory_when_the_rate_is_a_tensor(config: C
     assert all(group["lr"] is rate for group in optimizer.param_groups)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_training_goes_with_the_last_reference_to_it(masked: bool) -> None:
+    """With its graphs: the garbage collector could free them in the middle of another's capture."""
+    dataset, model = load_dataset("digits"), initial_model(TINY)
+    mask = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()} if masked else None
+    gc.disable()
+    try:
+        training = Trainer(Run(Path()), TINY, dataset, model, torch.device("cpu"), mask=mask)
+        optimizer = weakref.ref(training.optimizer)
+        training.step(1, torch.arange(4), draw(4, 0, 1))
+        del training
+        assert optimizer() is None
+    finally:
+        gc.enable()
+
+
 @on_cuda
 @pytest.mark.parametrize("config", configs(), ids=lambda config: config.opt)
 def test_a_cuda_graph_computes_what_its_kernels_compute(config: Config, tmp_path: Path, monkeypatch) -> None:
@@ -132,8 +152,8 @@ def test_a_cuda_graph_computes_what_its_kernels_compute(config: Config, tmp_path
 
 @on_cuda
 def test_a_graph_is_captured_and_replayed() -> None:
-    total = torch.zeros((), device="cuda")
     with torch.cuda.stream(torch.cuda.Stream()):
+        total = torch.zeros((), device="cuda")
         total += 1  # loads the kernel
         replay = cuda_graph(lambda: total.add_(1))
         replay()

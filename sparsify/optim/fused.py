@@ -42,7 +42,7 @@ class FusedSLBI(SLBI):
         if "z" not in state:
             state["z"] = torch.zeros_like(p)
         tensors = (p, p.grad, state["momentum_buffer"], state["z"])
-        if len({_strides(tensor) for tensor in (*tensors, torch.empty_like(p))}) > 1:
+        if len({_strides(tensor) for tensor in (*tensors, torch.empty_like(p, device="meta"))}) > 1:
             raise SparsifyError(
                 f"a parameter of shape {tuple(p.shape)}, its gradient and its state must lie alike in memory, without "
                 "gaps; SLBI itself takes them as they are"
@@ -51,18 +51,19 @@ class FusedSLBI(SLBI):
         lr = lr if isinstance(lr, Tensor) else torch.full((), lr, dtype=p.dtype, device=p.device)
         size = p.numel() // len(p) if kernel is _filters else p.numel()
         programs = len(p) if kernel is _filters else triton.cdiv(size, BLOCK)
-        kernel[(programs,)](
-            *tensors,
-            lr,
-            size,
-            group["weight_decay"] if p.ndim >= 2 else 0.0,
-            group["momentum"],
-            1.0 if first else 1.0 - group["dampening"],
-            group["path_scale"] / group["mu"],
-            group["kappa"],
-            group["threshold"],
-            BLOCK,
-        )
+        with torch.cuda.device_of(p):  # Triton launches on the current device
+            kernel[(programs,)](
+                *tensors,
+                lr,
+                size,
+                group["weight_decay"] if p.ndim >= 2 else 0.0,
+                group["momentum"],
+                1.0 if first else 1.0 - group["dampening"],
+                group["path_scale"] / group["mu"],
+                group["kappa"],
+                group["threshold"],
+                BLOCK,
+            )
 
 
 def _strides(tensor: Tensor) -> tuple[int, ...]:
