@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from sparsify.cost import Cut, Structure
 from sparsify.criteria import CRITERIA, PathState
+from sparsify.data import AUGMENTATIONS
+from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Split
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
@@ -40,8 +42,8 @@ CONTROL_DRAWS = 5
 class Subject:
     """What is pruned and measured: a network, images, and the path of a run that selects where there is one.
 
-    `training` is what it is fine-tuned on; a seeded sample of it is what BatchNorm's statistics are re-estimated on and
-    what the gradients of the criterion "taylor" come from.
+    `training` is what it is fine-tuned on; a seeded sample of it, augmented as in the training (`augment`), is what
+    BatchNorm's statistics are re-estimated on and what the gradients of the criterion "taylor" come from.
     """
 
     model: nn.Module
@@ -52,14 +54,17 @@ class Subject:
     seed: int = 0
     name: str = "the network"
     precision: str = "exact"
+    augment: str = "none"
 
     @functools.cached_property
     def sample(self) -> Split | None:
-        """5,000 training images, or all if there are fewer."""
+        """5,000 training images, or all if there are fewer, as the network saw them: its statistics are of such."""
         if self.training is None:
             return None
         chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]
-        return self.training[chosen.to(self.training.labels.device)]
+        sample = self.training[chosen.to(self.training.labels.device)]
+        draws = draw(len(sample), self.seed, 0).to(sample.labels.device)  # epochs count from 1
+        return Split(AUGMENTATIONS[self.augment](sample.images, draws), sample.labels)
 
 
 def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = None) -> Subject:
@@ -77,6 +82,7 @@ def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = 
         config.seed,
         run.name,
         config.precision,
+        config.augment,
     )
 
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from sparsify import Split, Subject, prune
+from sparsify import Config, Split, Subject, prune, train
+from sparsify.data.augmentation import crop_and_flip, draw
 from sparsify.errors import SparsifyError
-from sparsify.evaluation import recalibrated
-from sparsify.pruning import make_mask
+from sparsify.evaluation import evaluate, recalibrated
+from sparsify.pruning import make_mask, subject_of
 from sparsify.sweep import Sweep
 
 
@@ -50,6 +51,25 @@ def test_bn_scale_without_a_normalisation_is_refused_but_for_single_weights() ->
         make_mask(model, image, layers="4", ratio=0.3, criterion=criterion) for criterion in ("bn-scale", "magnitude")
     )
     assert torch.equal(by_scale["4.weight"], by_size["4.weight"])
+
+
+def test_statistics_are_of_images_as_they_were_in_training() -> None:
+    """Cropped and mirrored images have other means; each is one of its own image, and nothing is drawn twice alike."""
+    plain, augmented = subject(), subject(augment="crop-flip")
+    draws = draw(20, 0, 0)
+    assert torch.equal(augmented.sample.images, crop_and_flip(plain.sample.images, draws))
+    assert torch.equal(augmented.sample.labels, plain.sample.labels)
+    assert not torch.equal(augmented.sample.images, plain.sample.images)
+    by_hand = subject(training=augmented.sample)
+    with recalibrated(by_hand.model, augmented.sample.images) as model:
+        expected = evaluate(model, by_hand.split).accuracy
+    (row,) = prune(augmented, layers="0", ratios="0", recalibrate_bn=True).rows
+    assert row.recalibrated_accuracy == expected
+
+
+def test_a_run_is_recalibrated_with_its_own_augmentation(tmp_path) -> None:
+    run = train(Config(data="digits", opt="sgd", epochs=1, batch_size=500, augment="crop-flip"), runs_dir=tmp_path)
+    assert subject_of(run).augment == "crop-flip"
 
 
 def test_recalibrated_statistics_are_those_of_the_images_and_go_back() -> None:
