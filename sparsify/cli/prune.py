@@ -37,11 +37,7 @@ def prune(
     ] = False,
     draws: Annotated[Whole | None, Parameter(help="how often random is drawn: once, or 5 times as a control")] = None,
     recalibrate_bn: Annotated[
-        bool,
-        Parameter(
-            help="also with BatchNorm's statistics re-estimated on training images, augmented as in training",
-            negative=(),
-        ),
+        bool, Parameter(help="also with BatchNorm's statistics re-estimated on images as in training", negative=())
     ] = False,
     finetune: Annotated[
         Whole, Parameter(help="also after so many epochs of training on under the mask, with plain SGD")
