@@ -202,11 +202,12 @@ def prune(
     `target` is a finished Run, or a Subject: any network with the images to measure it on. The network is left as it
     was. `scope` and `reverse` are those of `Selection`. `controls` adds to each set, with as many grains of each layer,
     "random" and the reversed order of the criterion. `draws` repeats "random": once, or five times as a control.
-    `recalibrate_bn` also measures each point with BatchNorm's statistics re-estimated on 5,000 training images,
-    `finetune_epochs` after that many epochs of training on under its mask (`Recipe`). `rounds`: the grains of a point
-    go in so many (`cuts_in_rounds`), with that many epochs after each; its accuracy is that after the last round,
-    before the epochs that follow it. Raises SparsifyError for unknown layers, criteria, grains and scopes, for ratios
-    outside 0 to 1, and for a criterion that needs a path, gradients or a normalisation where there is none.
+    `recalibrate_bn` also measures each point with BatchNorm's statistics re-estimated on 5,000 training images
+    augmented as in the training, `finetune_epochs` after that many epochs of training on under its mask (`Recipe`).
+    `rounds`: the grains of a point go in so many (`cuts_in_rounds`), with that many epochs after each; its accuracy is
+    that after the last round, before the epochs that follow it. Raises SparsifyError for unknown layers, criteria,
+    grains and scopes, for ratios outside 0 to 1, and for a criterion that needs a path, gradients or a normalisation
+    where there is none.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
