@@ -956,7 +956,8 @@ def test_an_unfinished_run_that_is_damaged_otherwise_never_ends_in_a_traceback(n
 
 def test_two_processes_cannot_write_one_run_and_ctrl_c_says_how_to_go_on(sparsify, refused, tmp_path):
     line = "train --data digits --epochs 10 --batch-size 16 --device cpu --opt sgd"
-    code = "import sys; from sparsify.cli import main; sys.exit(main())"
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # background jobs ignore it
+    code = f"{heeding}; import sys; from sparsify.cli import main; sys.exit(main())"
     with subprocess.Popen(
         [sys.executable, "-c", code, *shlex.split(line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -964,7 +965,7 @@ def test_two_processes_cannot_write_one_run_and_ctrl_c_says_how_to_go_on(sparsif
             seen = [process.stdout.readline(), process.stdout.readline()]
             answer = sparsify(line)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=120)  # it does not hang
+            out, err = process.communicate(timeout=60)
         finally:
             process.kill()
     assert [f"epoch {number}/10" in text for number, text in enumerate(seen, 1)] == [True, True]
