@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import platformdirs
 import pytest
 import torch
 from hypothesis import settings
+
+from sparsify.console import TrainingDisplay
+from sparsify.trainer import Progress
 
 # the same examples every time; no deadline, because the first example of a test pays for the imports
 settings.register_profile("sparsify", deadline=None, derandomize=True)
@@ -33,6 +37,25 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
         yield
+
+
+@pytest.fixture
+def ctrl_c_in_epoch_2() -> Callable[[], AbstractContextManager[None]]:
+    """Within it every training is interrupted in its second epoch, as if somebody had pressed Ctrl-C."""
+    heard = TrainingDisplay.__call__
+
+    def interrupt(display: TrainingDisplay, progress: Progress) -> None:
+        heard(display, progress)
+        if progress.epoch == 2 and progress.row is None:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def pressed() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingDisplay, "__call__", interrupt)
+            yield
+
+    return pressed
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from sparsify import console
 from sparsify.cli import main
 from sparsify.config import OPTIONS, Config
 from sparsify.mask import save_mask
@@ -860,15 +859,9 @@ def unfinished(stopped: Path, runs: Path) -> Path:
     return Path(shutil.copytree(stopped, runs / stopped.name))
 
 
-def test_ctrl_c_stops_and_the_same_command_goes_on(sparsify, monkeypatch):
+def test_ctrl_c_stops_and_the_same_command_goes_on(sparsify, ctrl_c_in_epoch_2):
     command = "train --data digits --epochs 2 --device cpu --opt sgd"
-
-    def interrupt(_display, progress):
-        if progress.epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(console.TrainingDisplay, "__call__", interrupt)
+    with ctrl_c_in_epoch_2():
         answer = sparsify(command)
     assert answer.code == 130
     assert answer.err.count("\n") == 1

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pytest
 
-from sparsify import console
 from sparsify.cli import main
 from sparsify.studyfile import built_in_studies
 
@@ -97,18 +96,12 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(sparsify, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
-def test_a_study_that_is_stopped_goes_on_and_says_what_is_missing_until_nothing_is(sparsify, monkeypatch, tmp_path):
-    heard = console.TrainingDisplay.__call__
-
-    def interrupt(display, progress):
-        heard(display, progress)
-        if progress.epoch == 2 and progress.row is None:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(console.TrainingDisplay, "__call__", interrupt)
-    stopped = sparsify("study mine.toml --device cpu")
+def test_a_study_that_is_stopped_goes_on_and_says_what_is_missing_until_nothing_is(
+    sparsify, ctrl_c_in_epoch_2, tmp_path
+):
+    with ctrl_c_in_epoch_2():
+        stopped = sparsify("study mine.toml --device cpu")
     assert (stopped.code, stopped.err.startswith("stopped; the same command goes on from here")) == (130, True)
-    monkeypatch.setattr(console.TrainingDisplay, "__call__", heard)
     answer = sparsify("study mine.toml --device cpu")
     assert (answer.code, answer.err) == (0, "")
     assert "train from epoch 2 of 2" in answer.out

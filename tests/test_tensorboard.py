@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsify import console
 from sparsify.cli import main
 from sparsify.runs import list_runs
 
@@ -61,18 +60,10 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch, caps
     assert not list(Path(".").iterdir())
 
 
-def test_a_training_that_began_without_it_has_all_epochs_and_no_event_twice(tmp_path, monkeypatch):
+def test_a_training_that_began_without_it_has_all_epochs_and_no_event_twice(tmp_path, monkeypatch, ctrl_c_in_epoch_2):
     monkeypatch.chdir(tmp_path)
-    heard = console.TrainingDisplay.__call__
-
-    def interrupt(display, progress):
-        heard(display, progress)
-        if progress.epoch == 2 and progress.row is None:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(console.TrainingDisplay, "__call__", interrupt)
-    assert main(TRAIN) == 130
-    monkeypatch.setattr(console.TrainingDisplay, "__call__", heard)
+    with ctrl_c_in_epoch_2():
+        assert main(TRAIN) == 130
     for _ in range(2):
         assert main([*TRAIN, "--tensorboard"]) == 0
         (run,) = list_runs(Path("runs"))

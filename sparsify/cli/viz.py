@@ -108,7 +108,7 @@ def inclusion_path(
         console.say(f"run: {chosen.name} (the newest)")
     else:
         chosen = finished_run(run, runs_dir)
-    if chosen.inclusion_path is None:
+    if not OPTIMIZERS[chosen.config.opt].selects:
         selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
         reason = f"{chosen.config.opt} selects nothing; take a run of one of: {selecting}"
         raise SparsifyError(f"{chosen.name} has no path: {reason}")

@@ -36,26 +36,26 @@ def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
         del norms["Γ"]
         time = "path time T = Σ α"
     each = entry.ndim == 1 and norms["W"].shape[1] == len(entry)
+    entered = np.isfinite(entry)
+    left = entered & (path.gamma_norm[parameter][-1] == 0) if each else np.zeros_like(entered)
     with mpl.rc_context(RC):
         drawing = figure(9.2 if not each or len(norms) > 1 else 5.6, 3.7)
-        draw = _filter_paths if each else _shared_paths
-        for axis in draw(drawing, path, entry, norms):
+        axes = _filter_paths(drawing, path, entry, norms, left) if each else _shared_paths(drawing, path, entry, norms)
+        for axis in axes:
             axis.set(xlabel=time, xlim=(0, path.time[-1] or 1), ylim=(0, None))
-        grains, entered = "filters" if entry.ndim == 1 else "weights", np.isfinite(entry)
+        grains = "filters" if entry.ndim == 1 else "weights"
         words = f"{title}: {entered.sum():,} of {entered.size:,} {grains} entered the support"
-        if each and (left := entered & (path.gamma_norm[parameter][-1] == 0)).any():
+        if left.any():
             words += f", {left.sum():,} left it again"
         heading(drawing, words)
         return drawing
 
 
 def _filter_paths(
-    drawing: Figure, path: InclusionPath, entry: np.ndarray, norms: Mapping[str, np.ndarray]
+    drawing: Figure, path: InclusionPath, entry: np.ndarray, norms: Mapping[str, np.ndarray], left: np.ndarray
 ) -> list[Axes]:
     axes = list(drawing.subplots(1, len(norms), sharex=True, sharey=True, squeeze=False)[0])
     entered = np.isfinite(entry)
-    sparse = norms.get("Γ", norms["W"])  # W where it is its own sparse copy
-    left = entered & (sparse[-1] == 0)
     # coloured by rank: most enter within a short time
     times, rank = np.unique(np.interp(entry[entered], path.steps, path.time), return_inverse=True)
     scale = Normalize(0, max(len(times) - 1, 1))
