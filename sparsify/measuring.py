@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from sparsify.cost import Cost, Cut, Structure, removed_grains
-from sparsify.evaluation import evaluate, recalibrated
+from sparsify.evaluation import recalibrated
 from sparsify.finetuning import Recipe, finetune
 from sparsify.iterative import cuts_in_rounds, restored
 from sparsify.layers import Layer, prunable_layers
@@ -18,7 +19,7 @@ from sparsify.mask import Mask, masked
 from sparsify.onepass import predict_masked
 from sparsify.outcomes import Outcomes
 from sparsify.selection import Selection
-from sparsify.sweep import LedgerRow, Sweep, SweepRow
+from sparsify.sweep import MEASURES, LedgerRow, Sweep, SweepRow
 
 if TYPE_CHECKING:
     from sparsify.pruning import Subject
@@ -80,33 +81,34 @@ def measure(
             removed.append(remove(point))
     hear(0)
     trained_apart = rounds > 1 and finetune_epochs > 0  # else the weights that are left are the same at every point
-    predictions = []
+    answers: dict[str, list[Tensor]] = {measure: [] for measure in MEASURES}
     if not trained_apart:
         masks = [mask for _, mask, _ in removed]
-        predictions += predict_masked(model, images, masks, listener=lambda count, _: hear(count - done), **how)
-    measured = []
+        answers["accuracy"] += predict_masked(model, images, masks, listener=lambda count, _: hear(count - done), **how)
     for place, point in enumerate(points):
-        again = tuned = None
         with restored(model):
             if trained_apart:
                 removed[place] = remove(point, train)
-                predictions += predict_masked(model, images, [removed[place][1]], **how)
+                answers["accuracy"] += predict_masked(model, images, [removed[place][1]], **how)
                 hear(1)
             _, mask, _ = removed[place]
             if recalibrate_bn:
                 # from the start, because each mask gives other statistics to the layers that it does not touch as well
                 with masked(model, mask), recalibrated(model, subject.sample.images, **how):
-                    again = evaluate(model, subject.split, **how).accuracy
+                    answers["recalibrated_accuracy"] += predict_masked(model, images, [{}], **how)
                 hear(1)
             if finetune_epochs:
                 train(mask)
-                tuned = evaluate(model, subject.split, **how).accuracy
-        measured.append((again, tuned))
-    outcomes = Outcomes.of(subject.split.labels.cpu().numpy(), torch.stack(predictions).cpu().numpy())
+                answers["finetuned_accuracy"] += predict_masked(model, images, [{}], **how)
+    labels = subject.split.labels.cpu().numpy()
+    outcomes = {
+        measure: Outcomes.of(labels, torch.stack(found).cpu().numpy()) for measure, found in answers.items() if found
+    }
+    accuracies = {measure: found.accuracies for measure, found in outcomes.items()}
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
-    for point, (cuts, mask, cost), (again, tuned), right in zip(points, removed, measured, outcomes.right, strict=True):
-        selection, correct = point.selection, int(right.sum())
+    for place, (point, (cuts, mask, cost)) in enumerate(zip(points, removed, strict=True)):
+        selection = point.selection
         rows.append(
             SweepRow(
                 criterion=selection.name,
@@ -115,17 +117,15 @@ def measure(
                 layers=point.names,
                 ratio=point.ratio,
                 draw=selection.draw,
-                correct=correct,
-                count=len(right),
-                accuracy=correct / len(right),
+                correct=int(outcomes["accuracy"].right[place].sum()),
+                count=len(labels),
                 params=cost.params,
                 macs=cost.macs,
                 compression=whole.params / cost.params if cost.params else math.inf,
                 speedup=whole.macs / cost.macs if cost.macs else math.inf,
-                recalibrated_accuracy=again,
                 finetune_epochs=finetune_epochs,
-                finetuned_accuracy=tuned,
                 rounds=rounds,
+                **{measure: found[place] for measure, found in accuracies.items()},
             )
         )
         ledger += _ledger(point, cuts, mask, prunable_layers(model))

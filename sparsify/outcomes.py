@@ -41,6 +41,11 @@ class Outcomes:
         """Whether each answer is right: (points, images), bool."""
         return self.predictions == self.labels
 
+    @property
+    def accuracies(self) -> list[float]:
+        """The fraction of right answers at each point."""
+        return (self.right.sum(1) / len(self.labels)).tolist()
+
     def save(self, path: Path) -> None:
         """Write an npz file, in one step: `labels`; `right`, a bitset a point; `wrong`, the wrong answers in order.
 

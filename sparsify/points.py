@@ -96,13 +96,13 @@ def right_answers(
     None unless all outcomes were kept and are of the same images: with --val each seed holds out others.
     """
     sweeps = [[_by_seed(arm, at["sweep"])[seed] for seed in seeds] for arm, _ in sides]
-    outcomes = [one.outcomes for side in sweeps for one in side]
-    if at["measure"] != "accuracy" or any(one is None for one in outcomes):
+    outcomes = [one.outcomes.get(at["measure"]) for side in sweeps for one in side]
+    if any(one is None for one in outcomes):
         return None
     if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):
         return None
     return [
-        np.concatenate([one.right(at["layers"], ratio) for one in side])
+        np.concatenate([one.right(at["layers"], ratio, at["measure"]) for one in side])
         for side, (_, ratio) in zip(sweeps, sides, strict=True)
     ]
 

@@ -8,8 +8,8 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +67,14 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The points of one sweep in the order in which they were asked for, their ledger, and their outcomes if kept.
+    """The points of one sweep in the order in which they were asked for, their ledger, and their outcomes by measure.
 
-    The outcomes are those without re-estimated statistics. Sweeps of before they were kept have none.
+    The measures are those of `MEASURES`. Sweeps of before outcomes were kept have none, or those of "accuracy" only.
     """
 
     rows: tuple[SweepRow, ...]
     ledger: tuple[LedgerRow, ...]
-    outcomes: Outcomes | None = None
+    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -136,28 +136,28 @@ class Sweep:
             raise self._missing(layers, ratio)
         return sum(found) / len(found)
 
-    def predictions(self, layers: str, ratio: float, *, draw: int = 0) -> np.ndarray:
-        """The predicted class of each image at one point: (images,).
+    def predictions(self, layers: str, ratio: float, measure: str = "accuracy", *, draw: int = 0) -> np.ndarray:
+        """The predicted class of each image at one point, of the network that was measured so: (images,).
 
         Raises SparsifyError if it was not swept, or without its outcomes.
         """
         places = [place for place in self._places(layers, ratio) if self.rows[place].draw == draw]
         if not places:
             raise self._missing(layers, ratio)
-        return self._kept.predictions[places[0]]
+        return self._kept(measure).predictions[places[0]]
 
-    def right(self, layers: str, ratio: float) -> np.ndarray:
+    def right(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
         """Whether each answer at one point is right: (draws, images), bool. Raises SparsifyError as `predictions`."""
         places = self._places(layers, ratio)
         if not places:
             raise self._missing(layers, ratio)
-        return self._kept.predictions[places] == self._kept.labels
+        return self._kept(measure).right[places]
 
-    @property
-    def _kept(self) -> Outcomes:
-        if self.outcomes is None:
-            raise SparsifyError(f"sweep-{self.id} has no outcomes of single images; sweep again to keep them")
-        return self.outcomes
+    def _kept(self, measure: str) -> Outcomes:
+        if measure not in self.outcomes:
+            of = "" if measure == "accuracy" else f" for {measure}"
+            raise SparsifyError(f"sweep-{self.id} has no outcomes of single images{of}; sweep again to keep them")
+        return self.outcomes[measure]
 
     def _places(self, layers: str, ratio: float) -> list[int]:
         wanted = (layers, ratio, self.criterion)
@@ -167,13 +167,18 @@ class Sweep:
         return SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
 
     def save(self, folder: Path) -> Path:
-        """Write `sweep-<id>-ledger.csv`, `sweep-<id>-outcomes.npz` and, last, `sweep-<id>.csv`; returns its path."""
+        """Write `sweep-<id>-ledger.csv`, the outcomes and, last, `sweep-<id>.csv`; returns its path.
+
+        The outcomes are in `sweep-<id>-outcomes.npz`, and, of other measures than "accuracy", in
+        `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
+        """
         write_text(folder / f"sweep-{self.id}-ledger.csv", _to_csv(LedgerRow, self.ledger))
         path = folder / f"sweep-{self.id}.csv"
-        if self.outcomes is None:
-            _outcomes(path).unlink(missing_ok=True)  # those of another sweep of the same name
-        else:
-            self.outcomes.save(_outcomes(path))
+        for measure in MEASURES:
+            if measure in self.outcomes:
+                self.outcomes[measure].save(_outcomes(path, measure))
+            else:
+                _outcomes(path, measure).unlink(missing_ok=True)  # those of another sweep of the same name
         write_text(path, _to_csv(SweepRow, self.rows))
         return path
 
@@ -182,9 +187,11 @@ class Sweep:
         """The inverse of `save`. Raises SparsifyError if a file is damaged, or missing, but for the outcomes."""
         ledger = path.with_name(f"{path.stem}-ledger.csv")
         rows = tuple(_from_csv(SweepRow, path))
-        outcomes = Outcomes.read(_outcomes(path)) if _outcomes(path).exists() else None
-        if outcomes is not None and outcomes.right.sum(1).tolist() != [row.correct for row in rows]:
-            raise SparsifyError(f"{_outcomes(path)} is not that of {path.name}; delete both and sweep again")
+        files = {measure: _outcomes(path, measure) for measure in MEASURES}
+        outcomes = {measure: Outcomes.read(file) for measure, file in files.items() if file.exists()}
+        for measure, kept in outcomes.items():
+            if kept.accuracies != [getattr(row, measure) for row in rows]:
+                raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
         return cls(rows, tuple(_from_csv(LedgerRow, ledger)), outcomes)
 
 
@@ -216,8 +223,8 @@ def list_sweeps(*folders: Path) -> list[Sweep]:
     return [Sweep.read(path) for path in sorted(paths, key=lambda path: -path.stat().st_mtime)]
 
 
-def _outcomes(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-outcomes.npz")
+def _outcomes(path: Path, measure: str) -> Path:
+    return path.with_name(f"{path.stem}-{measure.removesuffix('accuracy').replace('_', '-')}outcomes.npz")
 
 
 def _optional(kind: type, text: str) -> int | float | None:

@@ -233,7 +233,8 @@ def sweep(outcomes: Outcomes | None) -> Sweep:
     sizes = {"params": 1, "macs": 1, "compression": 1.0, "speedup": 1.0}
     row = SweepRow("magnitude", "auto", "layer", "conv3", 0.0, 0, 4, 6, 4 / 6, **sizes)
     rows = (row, dataclasses.replace(row, ratio=0.5, correct=3, accuracy=0.5))
-    return Sweep(rows, (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),), outcomes)
+    kept = {} if outcomes is None else {"accuracy": outcomes}
+    return Sweep(rows, (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),), kept)
 
 
 def test_a_sweep_keeps_its_outcomes(tmp_path):
@@ -243,6 +244,33 @@ def test_a_sweep_keeps_its_outcomes(tmp_path):
     assert read.predictions("conv3", 0.5).tolist() == OTHER.tolist()
     with pytest.raises(SparsifyError, match=r"conv3 at 0\.1 is not in this sweep"):
         read.predictions("conv3", 0.1)
+
+
+def test_a_sweep_keeps_the_outcomes_of_each_measure(tmp_path):
+    as_it_is = sweep(Outcomes.of(LABELS, np.stack([ONE, OTHER])))
+    rows = tuple(
+        dataclasses.replace(row, recalibrated_accuracy=again, finetune_epochs=1, finetuned_accuracy=tuned)
+        for row, again, tuned in zip(as_it_is.rows, (0.5, 4 / 6), (4 / 6, 1.0), strict=True)
+    )
+    others = {
+        "recalibrated_accuracy": Outcomes.of(LABELS, np.stack([OTHER, ONE])),
+        "finetuned_accuracy": Outcomes.of(LABELS, np.stack([ONE, LABELS])),
+    }
+    kept = dataclasses.replace(as_it_is, rows=rows, outcomes=as_it_is.outcomes | others)
+    path = kept.save(tmp_path)
+    names = {f"{path.stem}-{which}outcomes.npz" for which in ("", "recalibrated-", "finetuned-")}
+    assert {file.name for file in tmp_path.glob("*.npz")} == names
+    read = Sweep.read(path)
+    assert read == kept
+    assert read.predictions("conv3", 0.5).tolist() == OTHER.tolist()
+    assert read.predictions("conv3", 0.5, "recalibrated_accuracy").tolist() == ONE.tolist()
+    assert read.right("conv3", 0.5, "finetuned_accuracy").all()
+    (tmp_path / f"{path.stem}-finetuned-outcomes.npz").unlink()  # as in a sweep of before these were kept
+    with pytest.raises(SparsifyError, match="no outcomes of single images for finetuned_accuracy; sweep again"):
+        Sweep.read(path).right("conv3", 0.5, "finetuned_accuracy")
+    others["recalibrated_accuracy"].save(tmp_path / f"{path.stem}-finetuned-outcomes.npz")
+    with pytest.raises(SparsifyError, match=r"-finetuned-outcomes\.npz is not that of sweep-"):
+        Sweep.read(path)
 
 
 def test_a_sweep_of_before_is_read_without_outcomes(tmp_path):

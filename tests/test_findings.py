@@ -43,8 +43,18 @@ def sweep(points: Mapping[float, Wrong | Sequence[Wrong]], *, kept: bool = True,
             row = SweepRow("magnitude", "auto", "layer", "conv3", ratio, draw, right, IMAGES, right / IMAGES, **sizes)
             rows.append(dataclasses.replace(row, recalibrated_accuracy=again))
             answers.append(np.isin(np.arange(IMAGES), images).astype(int))
-    outcomes = Outcomes.of(np.zeros(IMAGES, int), np.stack(answers)) if kept else None
-    return Sweep(tuple(rows), (), outcomes)
+    outcomes = Outcomes.of(np.zeros(IMAGES, int), np.stack(answers))
+    return Sweep(tuple(rows), (), {"accuracy": outcomes} if kept else {})
+
+
+def recalibrated(as_it_is: Sweep, with_it: Sweep) -> Sweep:
+    """A sweep whose networks answer like those of another one when BatchNorm is recalibrated."""
+    rows = tuple(
+        dataclasses.replace(row, recalibrated_accuracy=other.accuracy)
+        for row, other in zip(as_it_is.rows, with_it.rows, strict=True)
+    )
+    outcomes = as_it_is.outcomes | {"recalibrated_accuracy": with_it.outcomes["accuracy"]}
+    return Sweep(rows, (), outcomes)
 
 
 def arm(label: str, sweeps: Mapping[int, Sweep], **settings: object) -> ArmResult:
@@ -105,9 +115,27 @@ def test_what_was_not_kept_or_is_of_other_images_is_not_compared_over_images():
     pull, slbi = seeds(30, kept=False), seeds(20)
     (one,) = contrasts(study(arm("sgd-pull", pull), arm("slbi", slbi)))
     assert (one.over, one.images, one.low, one.p_images, one.p_adjusted) == ("", 0, None, None, None)
-    other = dataclasses.replace(slbi[0], outcomes=Outcomes.of(np.ones(IMAGES, int), slbi[0].outcomes.predictions))
+    others = Outcomes.of(np.ones(IMAGES, int), slbi[0].outcomes["accuracy"].predictions)
+    other = dataclasses.replace(slbi[0], outcomes={"accuracy": others})
     (one,) = contrasts(study(arm("sgd-pull", seeds(30)), arm("slbi", {0: other})))
     assert (one.over, one.images) == ("", 0)
+
+
+def test_recalibrated_networks_are_compared_by_their_own_answers():
+    """And not by those without the statistics re-estimated, in which these two do not differ."""
+    same = sweep({0.0: range(500), 0.6: range(500)})
+    better, worse = sweep({0.0: (), 0.6: range(20)}), sweep({0.0: (), 0.6: range(30)})
+    pull, slbi = recalibrated(same, worse), recalibrated(same, better)
+    arms = [arm("sgd-pull", {0: pull}), arm("slbi", {0: slbi})]
+    as_it_is, again = contrasts(study(*arms))
+    assert (as_it_is.measure, as_it_is.difference, as_it_is.p_images) == ("accuracy", 0, 1)
+    assert (again.measure, again.over, again.images) == ("recalibrated_accuracy", "images", IMAGES)
+    assert again.difference == pytest.approx(0.01)
+    assert again.p_images == pytest.approx(2 * 0.5**10)  # 10 images, all of one sign
+    losses = {(one.measure, one.arm): one for one in affordable(study(*arms), tolerances=[0.03])}
+    assert losses["recalibrated_accuracy", "slbi"].ratio == 0.6
+    assert losses["recalibrated_accuracy", "slbi"].over == "images"
+    assert losses["recalibrated_accuracy", "sgd-pull"].ratio == 0  # 30 of 1,000 are not shown to be fewer than 3%
 
 
 def test_draws_count_for_one_seed():

@@ -321,7 +321,8 @@ def test_a_sweep_is_what_evaluate_says_of_each_mask():
     masks = [make_mask(model, example, layers=row.layers, ratio=row.ratio) for row in sweep.rows]
     counts, logits = scratch(model, images, masks, 1000)
     assert [row.correct for row in sweep.rows] == counts
-    assert sweep.outcomes.right.sum(1).tolist() == counts
-    assert sweep.outcomes.labels.tolist() == subject.split.labels.tolist()
+    outcomes = sweep.outcomes["accuracy"]
+    assert outcomes.right.sum(1).tolist() == counts
+    assert outcomes.labels.tolist() == subject.split.labels.tolist()
     for row, expected in zip(sweep.rows, logits, strict=True):
         assert sweep.predictions(row.layers, row.ratio).tolist() == expected.argmax(1).tolist()

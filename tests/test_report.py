@@ -242,7 +242,7 @@ def test_a_study_in_which_nothing_finished_has_a_report(result, tmp_path):
 @pytest.mark.usefixtures("roughly")
 def test_one_arm_without_a_path_and_without_outcomes(result, tmp_path):
     arm = result.arms[0]
-    old = tuple(tuple(dataclasses.replace(sweep, outcomes=None) for sweep in sweeps) for sweeps in arm.sweeps)
+    old = tuple(tuple(dataclasses.replace(sweep, outcomes={}) for sweep in sweeps) for sweeps in arm.sweeps)
     one = dataclasses.replace(result, arms=(dataclasses.replace(arm, sweeps=old),), folder=tmp_path)
     text = write_report(one, find(one), draw_study(one), command=["sparsify"]).read_text(encoding="utf-8")
     assert "Inclusion paths" not in text
@@ -256,7 +256,11 @@ def test_recalibrated_and_finetuned_accuracies_have_their_own_tables_and_figures
     changes = {"recalibrated_accuracy": 0.25, "finetune_epochs": 1, "finetuned_accuracy": 0.75}
     (arm, *_), arms = result.arms, []
     sweeps = tuple(
-        dataclasses.replace(sweep, rows=tuple(dataclasses.replace(row, **changes) for row in sweep.rows))
+        dataclasses.replace(
+            sweep,
+            rows=tuple(dataclasses.replace(row, **changes) for row in sweep.rows),
+            outcomes=dict.fromkeys(("accuracy", "recalibrated_accuracy"), sweep.outcomes["accuracy"]),
+        )
         for sweep in arm.sweeps[1]
     )
     arms = (ArmResult("plain", arm.runs, (arm.sweeps[1],)), ArmResult("BatchNorm", arm.runs, (sweeps,)))
@@ -265,6 +269,9 @@ def test_recalibrated_and_finetuned_accuracies_have_their_own_tables_and_figures
     drawings = draw_study(both)
     names = [one.png.name for one in drawings]
     assert {"sweep-recalibrated.png", "sweep-finetuned.png"} <= set(names)
+    classes = {one.png.name: one.alternative for one in drawings if one.section == "classes"}
+    assert set(classes) == {"classes-1-1.png", "classes-recalibrated-1-1.png"}  # fine-tuned ones' answers are not kept
+    assert "BatchNorm recalibrated" in classes["classes-recalibrated-1-1.png"]
     text = visible(write_report(both, find(both), drawings, command=["sparsify"]).read_text(encoding="utf-8"))
     assert "BatchNorm recalibrated on training images arm 0% 100% n plain – – 0 BatchNorm 25.00 ± 0.00" in text
     assert "fine-tuned arm 0% 100% n plain – – 0 BatchNorm 75.00 ± 0.00" in text

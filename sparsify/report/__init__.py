@@ -82,7 +82,9 @@ def _template() -> Template:
 def _without_outcomes(result: StudyResult) -> list[str]:
     """The arms with sweeps that did not keep what was answered for each image."""
     return [
-        arm.label for arm in result.arms if any(sweep.outcomes is None for sweeps in arm.sweeps for sweep in sweeps)
+        arm.label
+        for arm in result.arms
+        if any("accuracy" not in sweep.outcomes for sweeps in arm.sweeps for sweep in sweeps)
     ]
 
 

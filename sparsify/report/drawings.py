@@ -117,35 +117,38 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
 
 
 def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
-    """A figure for each set of layers and each list of classes: arms of other data are not compared."""
+    """A figure for each set of layers, measure and list of classes: arms of other data are not compared."""
     ratio = max(plan.ratios)
     if 0 not in plan.ratios or ratio == 0:
         return
-    for place, layers in enumerate(plan.layers):
+    for (place, layers), measure in itertools.product(enumerate(plan.layers), measured_in(result, number)):
         kinds: dict[tuple[str, ...], dict[str, ClassDamage]] = {}
         for arm in arms:
-            damage = _damage(arm, number, layers, ratio)
+            damage = _damage(arm, number, layers, ratio, measure)
             if damage is not None:
                 classes = tuple(map(str, arm.finished[0].summary["classes"]))
                 kinds.setdefault(classes, {})[arm.label] = damage
         for kind, (classes, groups) in enumerate(kinds.items()):
             what = f"{100 * ratio:.10g}% of {layers_in_words(layers)} removed by {plan.name}"
+            what += f", {MEASURED[measure]}" * bool(MEASURED[measure])
             caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {listed(groups)}."
             title = f"Each class, with {what}"
             drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))
-            name = f"classes-{number + 1}-{place + 1}" + f"-{kind + 1}" * (kind > 0)
+            name = f"classes{_FILES[measure]}-{number + 1}-{place + 1}" + f"-{kind + 1}" * (kind > 0)
             yield Drawing("classes", "Dot plot", name, caption, drawing)
 
 
-def _damage(arm: ArmResult, number: int, layers: str, ratio: float) -> ClassDamage | None:
+def _damage(arm: ArmResult, number: int, layers: str, ratio: float, measure: str) -> ClassDamage | None:
     """The accuracy of each class, or None if no sweep kept what was answered for each image."""
-    kept = [one for one in arm.sweeps[number] if one.outcomes is not None]
+    kept = [one for one in arm.sweeps[number] if measure in one.outcomes]
     if not kept:
         return None
     classes = len(arm.finished[0].summary["classes"])
     points = (
-        np.array([class_accuracy(s.outcomes.labels, s.predictions(layers, point), classes) for s in kept])
-        for point in (0.0, ratio)
+        np.array(
+            [class_accuracy(s.outcomes[measure].labels, s.predictions(layers, at, measure), classes) for s in kept]
+        )
+        for at in (0.0, ratio)
     )
     return ClassDamage(*points)
 
