@@ -16,7 +16,7 @@ from sparsify.criteria import CRITERIA, PathState
 from sparsify.data import AUGMENTATIONS
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Split
-from sparsify.devices import resolve_device
+from sparsify.devices import keep_freed_memory, resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.evaluation import RECALIBRATION_BATCH, batch_norms, require_batches
 from sparsify.finetuning import Recipe
@@ -216,6 +216,8 @@ def prune(
     draws = check_draws(draws, criterion, controls)
     parsed = parse_ratios(ratios)
     subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
+    if subject.split.images.device.type == "cpu":
+        keep_freed_memory()
     found = find_sets(subject.model, layers, subject.name)
     check_scope(scope, found.values(), grain)
     if recalibrate_bn and not batch_norms(subject.model):

@@ -65,17 +65,18 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_freed_memory_is_kept() -> None:
+@pytest.mark.parametrize("megabytes", [4, 64])
+def test_freed_memory_is_kept(megabytes: int) -> None:
     """In a process of its own: it lasts."""
-    program = """
+    program = f"""
 import resource
 import torch
 from sparsify.devices import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        [torch.zeros(2**20) for _ in range(10)]
+    for _ in range(10):
+        [torch.zeros({megabytes} * 2**18) for _ in range(5)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 keep_freed_memory()
@@ -83,5 +84,5 @@ faults()  # the first time, memory is taken
 print(faults())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    pages = 20 * 10 * 2**20 * 4 / 4096
+    pages = 10 * 5 * megabytes * 2**20 / 4096
     assert int(done.stdout) < 0.01 * pages
