@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from sparsify.errors import SparsifyError
 from sparsify.viz.style import RC, figure, heading, legend_below, looks
@@ -47,8 +47,9 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
                 band(axis, epochs, test, f"{label}, {held_out}", **look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
-        left.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=True))
-        left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_formatter(NullFormatter())
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
         last = [100 * rows[-1][f"{splits[label]}_accuracy"] for label, runs in groups.items() for rows in runs]
         low = min(last)

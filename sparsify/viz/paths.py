@@ -89,7 +89,7 @@ def _shared_paths(
     share = [100 * (entry <= step).mean() for step in path.steps]
     axes[0].plot(path.time, share, color=COLOURS[0])
     grains = "filters" if entry.ndim == 1 else "weights"
-    axes[0].set(ylabel=f"{grains} that have entered (%)", title="Support")
+    axes[0].set(ylabel=f"{grains} that have entered (%)", title="Support", ylim=(0, max(1, 1.05 * share[-1])))
     for index, (name, values) in enumerate(norms.items()):
         axes[1].plot(path.time, values[:, 0], color=COLOURS[index], label=f"‖{name}‖")
     axes[1].set(ylabel="norm of the layer", title="Norms")
