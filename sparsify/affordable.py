@@ -38,7 +38,7 @@ def affordable(
     The ratios are tested in ascending order, and the first that cannot be shown to be affordable ends it, so that the
     confidence holds for the answer without a correction (a fixed sequence of tests). The bound is Student's over the
     seeds, or, for one seed and where seeds show no spread, the bootstrap's over images. Sweeps without ratio 0 have no
-    loss and are left out.
+    loss and are left out, and so is what neither bounds: one seed whose answers to single images were not kept.
     """
     found = []
     for number, plan in enumerate(result.study.sweeps):
@@ -48,6 +48,8 @@ def affordable(
                 for measure in measures_of(arm, number):
                     at = {"sweep": number, "by": plan.name, "layers": layers, "measure": measure}
                     losses = [_loss(arm, at, ratio, confidence) for ratio in rising]
+                    if losses[0]["bound"] is None:
+                        continue  # 0 would say that it was tested
                     found += [_largest(arm, at, losses, tolerance, confidence) for tolerance in tolerances]
     return found
 

@@ -18,7 +18,7 @@ from sparsify.tables import markdown, percent, plus_minus
 from sparsify.verdicts import MEASURED, layers_in_words
 
 NOTES = (
-    "n is the number of seeds; ± is one sample standard deviation; table.md has the 95% interval of each mean",
+    "n is the number of seeds; ± is one sample standard deviation",
     "p, seeds: would other seeds differ, too? p, images: would these networks differ on other images? Holm's p is of"
     " the first, or, at a star, of the second, and allows for all comparisons of the study",
     "*: one seed, or seeds without spread, so that only images are sampled; ≥: nothing larger was swept",
@@ -34,11 +34,11 @@ def study_tables(result: StudyResult, findings: Findings) -> list[Table]:
 
 
 def study_markdown(result: StudyResult, findings: Findings) -> str:
-    """The tables and the verdicts, then the tables of accuracy again with the interval of each cell."""
+    """The tables, what they mean and the verdicts, then the tables of accuracy again with the interval of each cell."""
     tables = study_tables(result, findings)
-    sentences = "".join(f"- {sentence}\n" for sentence in findings.verdicts)
+    sentences = "".join(f"- {sentence}\n" for sentence in (*NOTES, *findings.verdicts))
     intervals = map(markdown, interval_tables(result, findings))
-    return "\n".join([*map(markdown, tables), *[sentences][: bool(sentences)], *intervals])
+    return "\n".join([*map(markdown, tables), sentences, *intervals])
 
 
 def interval_tables(result: StudyResult, findings: Findings) -> list[Table]:

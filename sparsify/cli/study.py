@@ -62,7 +62,7 @@ def study(
     selections = selection_tables(result)
     for table in (*study_tables(result, findings), *selections):
         console.show(table)
-    for line in (*NOTES, *findings.verdicts):
+    for line in (f"{NOTES[0]}; table.md has the 95% interval of each mean", *NOTES[1:], *findings.verdicts):
         console.tell(line)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")
