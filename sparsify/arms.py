@@ -54,6 +54,7 @@ class SweepPlan:
     rounds: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ratios", parse_ratios(self.ratios))
         check_draws(self.draws, self.criterion, self.controls)
         check_rounds(self.rounds, self.controls, self.scope)
         if self.finetune_epochs < 0:

@@ -11,6 +11,7 @@ from scipy.fft import irfft, rfft
 from scipy.stats import binom
 
 from sparsify.cost import Structure
+from sparsify.devices import enough_memory
 from sparsify.errors import SparsifyError
 from sparsify.onepass import predict_masked
 from sparsify.pruning import cuts_of, subject_of
@@ -108,7 +109,8 @@ def compare_runs(
             cuts = cuts_of(subject, example, layers=layers, ratio=ratio, criterion=criterion)
             mask = Structure(subject.model, example).remove(cuts)[0]
         how = {"normalise": subject.normalise, "precision": subject.precision}
-        answers.append(predict_masked(subject.model, subject.split.images, [mask], **how)[0].cpu().numpy())
+        with enough_memory("the comparison", "take --device cpu"):
+            answers.append(predict_masked(subject.model, subject.split.images, [mask], **how)[0].cpu().numpy())
     return compare(one.labels.cpu().numpy(), *answers)
 
 

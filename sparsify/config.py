@@ -16,7 +16,7 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 
 from sparsify.data import AUGMENTATIONS, DATASETS, FOLDER
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.nets import NAMES, is_network
 from sparsify.optim import OPTIMIZERS
 from sparsify.schedules import SCHEDULES
@@ -164,7 +164,7 @@ class Config:
             if not path or "\0" in path:
                 raise SparsifyError(f"--data is {self.data!r}; folder: needs a path, as in folder:photos")
             object.__setattr__(self, "data", FOLDER + os.path.realpath(os.path.expanduser(path)))
-        elif self.data != "auto" and self.data not in DATASETS:
+        elif not isinstance(self.data, str) or self.data not in ("auto", *DATASETS):
             raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])
 
     def _resolve_options(self) -> None:
@@ -212,7 +212,7 @@ class Config:
         """The refusal of a field that only the optimizers with this option heed."""
         takers = _choices(opt for opt, spec in OPTIMIZERS.items() if option in spec.defaults)
         value = getattr(self, name)
-        return SparsifyError(f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {takers}")
+        return IgnoredOption(f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {takers}")
 
     def digest(self) -> str:
         """8 hex digits of the fields that differ from their defaults, together with NUMERICS."""

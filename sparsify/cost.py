@@ -117,7 +117,7 @@ class Structure:
         outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
         for module, output_side, index, *_ in self.group(layer, outputs):
             if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
-                return self._names[module], torch.as_tensor(index)
+                return self._names[module], index
         return None
 
     def selected_by(self, layer: Layer, parameters: Container[str]) -> tuple[str, Tensor | EllipsisType] | None:

@@ -45,6 +45,15 @@ def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+@contextlib.contextmanager
+def enough_memory(what: str, way_out: str) -> Iterator[None]:
+    """Within it a GPU's memory running out is a SparsifyError in these words."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise SparsifyError(f"the GPU's memory is not enough for {what}; {way_out}") from error
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what is asked for next, for the rest of the process.
 

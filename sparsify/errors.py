@@ -10,6 +10,10 @@ class SparsifyError(ValueError):
     """Something that the user can mend. The command line prints it as one line and exits with status 2."""
 
 
+class IgnoredOption(SparsifyError):
+    """An option is given that the optimizer does not take."""
+
+
 class SparsifyWarning(UserWarning):
     """Something that the user should know, but that stops nothing."""
 

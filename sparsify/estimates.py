@@ -108,7 +108,7 @@ def _task(task: Task, network: nn.Module, clock: _Clock) -> Estimate:
 
 def _sweep_seconds(plan: SweepPlan, epoch: float, forward: float, measured: int, images: int) -> float:
     again = min(SAMPLE, images) + measured if plan.recalibrate_bn else 0
-    return plan.points * (forward * (measured + again) + plan.finetune_epochs * epoch)
+    return plan.points * (forward * (measured + again) + plan.rounds * plan.finetune_epochs * epoch)
 
 
 def _path_bytes(network: nn.Module, weights: int) -> int:

@@ -20,7 +20,7 @@ from sparsify.data import load_dataset
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.runs import Run
-from sparsify.starting import initial_model, named_data
+from sparsify.starting import all_named, initial_model, named_data
 from sparsify.trainer import Listener, Progress
 from sparsify.training import train, train_side_by_side
 
@@ -74,6 +74,7 @@ def train_all(
     the number of threads, and so the last bits, do not depend on how many of them are missing. A script that calls this
     does so under `if __name__ == "__main__"`, as with any that starts processes.
     """
+    configs = all_named(configs, data_dir)  # once: MNIST may come within reach while some of them are trained
     where = resolve_device(device)
     processes, threads = processes_for(max(len(configs), among), where)
     places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
@@ -81,7 +82,7 @@ def train_all(
         return _in_one_process(configs, where, places, listener)
     processes = min(processes, len(configs))
     for config in {config.data: config for config in configs}.values():
-        load_dataset(named_data(config, data_dir).data, data_dir)  # what is to be downloaded is, and once
+        load_dataset(config.data, data_dir)  # what is to be downloaded is, and once
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:

@@ -12,9 +12,9 @@ from torch import nn
 from sparsify.armnets import Networks, networks_of, with_data, with_layers
 from sparsify.arms import Arm, Choice, MaskOf, Study, SweepPlan
 from sparsify.config import Config
-from sparsify.errors import unknown
-from sparsify.runs import Run, list_runs
-from sparsify.starting import initial_weights, mask_of
+from sparsify.errors import SparsifyError, unknown
+from sparsify.runs import Run, find_run, list_runs
+from sparsify.starting import initial_weights, mask_of, name_and_sum
 from sparsify.sweep import Sweep, sweep_id
 from sparsify.tickets import mask_path
 
@@ -128,10 +128,15 @@ class Planner:
         return Plan(arms, look.trials, look.selected, look.masks)
 
     def _check_init(self, arm: Arm, init: str) -> None:
-        name = init.rpartition("@")[0] or init
-        labels, runs = [one.label for one in self.study.arms], [run.name for run in list_runs(self.runs_dir)]
-        if not (Path(name) / "config.json").exists() and not any(run.startswith(name) for run in runs):
-            raise unknown("arm or run", name, [*labels, *runs], where=f"the init of '{arm.label}'")
+        name, _ = name_and_sum(init)
+        runs = [run.name for run in list_runs(self.runs_dir)]
+        try:
+            find_run(name, self.runs_dir)
+        except SparsifyError as error:
+            if any(run.startswith(name) for run in runs):
+                raise  # it begins the names of several
+            labels = [one.label for one in self.study.arms]
+            raise unknown("arm or run", name, [*labels, *runs], where=f"the init of '{arm.label}'") from error
 
 
 class _Look:

@@ -21,7 +21,7 @@ def studies_table(studies: Sequence[Study]) -> Table:
     """One row a study."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("study", "title", "arms", "seeds", "sweeps"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for study in studies:
         shown = [arm for arm in study.arms if not arm.stage]
         seeds = ", ".join(map(str, dict.fromkeys(config.seed for arm in shown for config in arm.configs)))

@@ -16,7 +16,7 @@ from sparsify.criteria import CRITERIA, PathState
 from sparsify.data import AUGMENTATIONS
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Split
-from sparsify.devices import keep_freed_memory, resolve_device
+from sparsify.devices import enough_memory, keep_freed_memory, resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.evaluation import RECALIBRATION_BATCH, batch_norms, require_batches
 from sparsify.finetuning import Recipe
@@ -233,14 +233,15 @@ def prune(
         require_batches(subject.model, image, len(subject.sample), RECALIBRATION_BATCH, "--recalibrate-bn")
     if finetune_epochs:
         require_batches(subject.model, image, len(subject.training), Recipe.batch_size, "--finetune")
-    structure = Structure(subject.model, image)
-    scores = scorer(subject, structure, grain)
-    tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
-    points = [
-        Point(names, asked, selection, ratio)
-        for names, asked in found.items()
-        for selection in selections(scores, asked, criterion, **tried)
-        for ratio in parsed
-    ]
-    how = {"grain": grain, "rounds": rounds, "finetune_epochs": finetune_epochs, "recalibrate_bn": recalibrate_bn}
-    return measure(subject, structure, points, **how, listener=listener)
+    with enough_memory("the sweep", "take --device cpu"):
+        structure = Structure(subject.model, image)
+        scores = scorer(subject, structure, grain)
+        tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
+        points = [
+            Point(names, asked, selection, ratio)
+            for names, asked in found.items()
+            for selection in selections(scores, asked, criterion, **tried)
+            for ratio in parsed
+        ]
+        how = {"grain": grain, "rounds": rounds, "finetune_epochs": finetune_epochs, "recalibrate_bn": recalibrate_bn}
+        return measure(subject, structure, points, **how, listener=listener)

@@ -155,6 +155,12 @@ class Run:
             raise self._damaged("model.safetensors", f"it does not fit {self.config.model}") from error
         return model.eval()
 
+    def require_images(self, then: str | None, now: str | None) -> None:
+        """Raise SparsifyError unless a folder's images are those of before, by their sums; None is not known."""
+        if then is not None and then != now:
+            images = f"the images of {self.config.data}"
+            raise SparsifyError(f"{images} are not those that {self.path} was trained on; delete it to train anew")
+
     def require_finished(self) -> None:
         """Raise SparsifyError unless the run is a result."""
         if self.status == "unfinished":
@@ -257,7 +263,7 @@ _SUMMARY: dict[str, Callable[[Any], bool]] = {
 def _believed(run: Run) -> bool:
     """Whether a run is a result; a damaged one is none, and is warned about."""
     try:
-        return run.status == "finished" and bool(run.config)
+        return run.status == "finished" and bool(run.config) and bool(run.environment)
     except SparsifyError as error:
         warnings.warn(f"left out: {error}", SparsifyWarning, stacklevel=3)
         return False

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparsify.cost import Structure
 from sparsify.criteria import CRITERIA, PathState, Scored
+from sparsify.devices import enough_memory
 from sparsify.errors import unknown
 from sparsify.gradients import loss_gradients
 from sparsify.layers import Layer
@@ -70,7 +71,8 @@ def scorer(subject: Subject, structure: Structure, grain: str = "auto") -> Score
     def gradients() -> dict[str, Tensor]:
         if subject.sample is None:
             return {}
-        return loss_gradients(subject.model, subject.sample, subject.normalise)
+        with enough_memory("the gradients", "take --device cpu"):
+            return loss_gradients(subject.model, subject.sample, subject.normalise)
 
     def scores(
         layers: Mapping[str, Layer], criterion: str, draw: int = 0, gone: Mapping[str, Tensor] | None = None

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -50,21 +51,32 @@ def data_of(config: Config, data_dir: Path | str | None = None) -> Dataset:
 
 def named_data(config: Config, data_dir: Path | str | None) -> Config:
     """ "auto" becomes mnist, or digits, with a warning, where that is not to be had."""
-    if config.data != "auto":
-        return config
+    return all_named([config], data_dir)[0]
+
+
+def all_named(configs: Sequence[Config], data_dir: Path | str | None) -> list[Config]:
+    """As `named_data` of each, looked for once."""
+    if not any(config.data == "auto" for config in configs):
+        return list(configs)
+    name = "mnist"
     try:
-        load_dataset("mnist", data_dir)
-        return dataclasses.replace(config, data="mnist")
+        load_dataset(name, data_dir)
     except DataNotFoundError as error:
+        name = "digits"
         warnings.warn(f"DIGITS INSTEAD OF MNIST: {error}", SparsifyWarning, stacklevel=3)
-        return dataclasses.replace(config, data="digits")
+    return [dataclasses.replace(config, data=name) if config.data == "auto" else config for config in configs]
+
+
+def name_and_sum(text: str) -> tuple[str, str | None]:
+    """What an `init` or a `mask` names, and, behind an @, the 8 hex digits of its sum, or None."""
+    return re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", text, re.DOTALL).groups()
 
 
 def initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
     """`init` becomes <run's name>@<8 hex digits of the weights' sum>, so that the Config names what it starts from."""
     if config.init is None:
         return config, None
-    name, digest = re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", config.init, re.DOTALL).groups()
+    name, digest = name_and_sum(config.init)
     parent = find_run(name, runs_dir)
     weights = parent.model().state_dict()
     found = parent.sha256("model.safetensors")[:8]
@@ -77,7 +89,7 @@ def mask_of(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
     """`mask` becomes <folder>/<file>@<8 hex digits of its sum>, so that the Config names what it trains under."""
     if config.mask is None:
         return config, None
-    name, digest = re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", config.mask, re.DOTALL).groups()
+    name, digest = name_and_sum(config.mask)
     path = next((path for path in (Path(name), runs_dir / name) if path.is_file()), Path(name))
     mask = load_mask(path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()[:8]

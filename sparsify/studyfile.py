@@ -14,7 +14,7 @@ from typing import Any
 from sparsify.arms import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study, SweepPlan
 from sparsify.config import Config, sanitise
 from sparsify.criteria import CRITERIA
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.grid import arm_label, check_grid, describe, points
 from sparsify.layers import GRAINS
 from sparsify.ratios import parse_ratios
@@ -133,8 +133,8 @@ def _arms(table: Mapping[str, Any], base: dict[str, Any], fields: dict[str, Any]
         try:
             choice = _choice(chosen, tried, how, seeds) if tried else None
             configs = choice.candidates[0].configs if choice else _configs(chosen, seeds)
-        except SparsifyError as error:
-            if len(grid.get("opt", ())) < 2 or "has no effect" not in str(error):
+        except IgnoredOption as error:
+            if len(grid.get("opt", ())) < 2:
                 raise
             way_out = "give the optimizers that take it an [[arms]] with an [arms.grid] of their own"
             raise SparsifyError(f"{error}; {way_out}") from error

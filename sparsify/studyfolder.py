@@ -58,6 +58,8 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
     path = folder / FILE
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")), folder)
+    except SparsifyError:
+        raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SparsifyError(f"{path} is damaged ({error!r}); run the study again") from error
 

@@ -99,10 +99,10 @@ class Trainer:
         torch's own generators are seeded at each epoch. Where others go on between the iterations, `share` of the time
         that passes is this training's.
         """
-        self._begin_mask()
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
-            self.run.write_json("environment.json", describe_environment(self.device, self.config.precision))
+            environment = describe_environment(self.device, self.config.precision)
+            self.run.write_json("environment.json", environment | {"images_sha256": self.images_sha256})
             self._predict()
         while len(self.rows) < self.config.epochs:
             row = yield from self._epoch(len(self.rows) + 1, listener, share)
@@ -185,10 +185,11 @@ class Trainer:
         self.run.write_metrics(self.rows)
 
     def _restore(self) -> bool:
-        """Go on from the checkpoint; False if there is none."""
+        """Go on from the checkpoint; False if there is none. Raises SparsifyError if the images are others now."""
         checkpoint = load_checkpoint(self.run.path, self.model, self.optimizer)
         if checkpoint is None:
             return False
+        self.run.require_images(self.run.environment.get("images_sha256"), self.images_sha256)
         path, self.rows = checkpoint
         if self.recorder is not None:
             self.recorder.load(path)

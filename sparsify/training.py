@@ -14,8 +14,7 @@ from sparsify.config import Config
 from sparsify.data import FOLDER, load_dataset
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
-from sparsify.devices import exactly, keep_freed_memory, resolve_device
-from sparsify.errors import SparsifyError
+from sparsify.devices import enough_memory, exactly, keep_freed_memory, resolve_device
 from sparsify.evaluation import require_batches
 from sparsify.iteration import WARM_UP
 from sparsify.mask import check_fit
@@ -61,7 +60,8 @@ def train_side_by_side(
     if where.type == "cpu":
         keep_freed_memory()
     placed: dict[tuple, Dataset] = {}
-    try:
+    number = f"{len(configs)} trainings at once" if len(configs) > 1 else "the training"
+    with enough_memory(number, "take a smaller --batch-size"):
         runs, starts = zip(
             *(_prepare(config, where, Path(runs_dir), data_dir, listener, placed) for config in configs), strict=True
         )
@@ -74,9 +74,6 @@ def train_side_by_side(
             trainings = [(one, _stream(where)) for one in steps]
             while trainings:
                 trainings = [one for one in trainings if _goes_on(*one)]
-    except torch.OutOfMemoryError as error:
-        number = f" {len(configs)} trainings at once" if len(configs) > 1 else ""
-        raise SparsifyError(f"the memory of {where} is not enough for{number}; take a smaller --batch-size") from error
     return list(runs)
 
 
@@ -109,10 +106,8 @@ def _prepare(
     if run.status != "unfinished":
         run.verify()
         images = run.summary.get("images_sha256")
-        if images is not None and images != load_dataset(config.data).sha256():
-            raise SparsifyError(
-                f"the images of {config.data} are not those that {run.path} was trained on; delete it to train anew"
-            )
+        if images is not None:
+            run.require_images(images, load_dataset(config.data).sha256())
         run.touch()
         return run, None
     dataset = load_dataset(config.data, data_dir)

@@ -93,6 +93,11 @@ def test_momentum_weight_decay_and_strength_must_be_at_least_0_and_finite(field:
     assert message.startswith(f"--{field.replace('_', '-')} is {wrong};")
 
 
+@pytest.mark.parametrize("wrong", [["mnist", "digits"], 3, None])
+def test_a_data_set_is_named_by_text(wrong: Any) -> None:
+    assert refused(data=wrong).startswith(f"unknown data set '{wrong}'; choose from: mnist")
+
+
 @pytest.mark.parametrize("wrong", [0, -0.5, 1.5, *INFINITE, True, "0.1"])
 def test_density_must_be_a_fraction_above_0(wrong: Any) -> None:
     assert refused(opt="linbreg", density=wrong).startswith(f"--density is {wrong};")

@@ -136,6 +136,7 @@ MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
             "--mu 3 has no effect with --opt sgd; it is an option of: sgd-pull, slbi, slbi-adam; give the optimizers "
             r"that take it an \[\[arms\]\] with an \[arms.grid\] of their own",
         ),
+        ('[base]\nmask_from = 3\n[grid]\nopt = ["sgd", "slbi"]', "--mask-from 3 has no effect without --mask$"),
         ("grid = 3", "grid is 3; it must be a table of lists"),
         ("[grid]\nlrr = [1]", "unknown setting 'lrr' in grid; did you mean 'lr'"),
         ("[grid]\nlr = []", "lr is empty in grid"),

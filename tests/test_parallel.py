@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sparsify.config import Config, parse_seeds
+from sparsify.data import DataNotFoundError
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.parallel import overlap, processes_for, train_all
 from sparsify.trainer import Progress
@@ -132,6 +133,24 @@ def test_runs_are_those_of_training_them_alone(tmp_path, monkeypatch: pytest.Mon
     again: list[Progress] = []
     assert train_all(configs, device="cpu", runs_dir=tmp_path / "together", listener=again.append) == runs
     assert not again
+
+
+def test_the_data_that_is_not_named_is_looked_for_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else MNIST could come within reach between two of the trainings."""
+    looked: list[str] = []
+
+    def nowhere(name: str, _data_dir: object) -> None:
+        looked.append(name)
+        raise DataNotFoundError("MNIST is nowhere")
+
+    monkeypatch.setattr("sparsify.starting.load_dataset", nowhere)
+    monkeypatch.setattr("sparsify.parallel.processes_for", lambda _count, _device: (1, 1))
+    monkeypatch.setattr("sparsify.parallel._in_one_process", lambda configs, *_: configs)
+    configs = [Config(seed=0), Config(data="digits", seed=1), Config(seed=2)]
+    with pytest.warns(SparsifyWarning, match="DIGITS INSTEAD OF MNIST: MNIST is nowhere") as warned:
+        found = train_all(configs, device="cpu", runs_dir=tmp_path)
+    assert [(config.data, config.seed) for config in found] == [("digits", 0), ("digits", 1), ("digits", 2)]
+    assert (looked, len(warned)) == (["mnist"], 1)
 
 
 def test_an_error_in_one_training_is_raised_here(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

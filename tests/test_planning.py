@@ -374,6 +374,32 @@ def test_without_runs_of_the_kind_a_step_is_timed(tmp_path, monkeypatch):
     assert estimates["forward"].training == pytest.approx(23 * 0.5 * (1 + 360 / 1437 / 3))
 
 
+def test_what_is_trained_in_each_round_is_in_the_estimate(tmp_path, monkeypatch):
+    monkeypatch.setattr("sparsify.estimates.time_iteration", lambda *_: 0.5)
+    text = 'seeds = [0]\n[base]\ndata = "digits"\nepochs = 1\nbatch_size = 64\n[[arms]]\nopt = "sgd"\n[sweep]\n'
+    study = read(tmp_path, text + 'layers = "conv3"\nratios = 0.5\nfinetune_epochs = 2\nrounds = 3')
+    planner = Planner(study, runs_dir=tmp_path / "runs")
+    (task,) = estimate(planner, planner.plan()).tasks
+    assert task.sweeping == pytest.approx(23 * 0.5 * (3 * 2 + 360 / 1437 / 3))
+
+
+def test_a_damaged_run_of_something_else_does_not_stop_an_estimate(folder, runs, result):
+    (runs / named(result)["chosen"].runs[0].name / "environment.json").write_text("{")
+    planner = Planner(read(folder, STUDY.replace("[0, 1]", "[2]")), runs_dir=runs)
+    with pytest.warns(SparsifyWarning, match=r"left out: .*environment\.json is damaged"):
+        assert estimate(planner, planner.plan()).seconds > 0
+
+
+def test_an_arm_starts_from_a_run_in_any_folder(folder, result, tmp_path):
+    """With an @ in its path, or below the folder of runs."""
+    parent = named(result)["chosen"].runs[0]
+    for place in (tmp_path / "me@host" / "run", tmp_path / "runs" / "group" / "run"):
+        shutil.copytree(folder / "runs" / parent.name, place)
+    for init in (f"{tmp_path}/me@host/run", "group/run", "group/run@" + parent.sha256("model.safetensors")[:8]):
+        study = read(tmp_path, f'seeds = [0]\n[base]\ndata = "digits"\n[[arms]]\nopt = "sgd"\ninit = "{init}"\n')
+        assert Planner(study, runs_dir=tmp_path / "runs").plan().trainings == 1
+
+
 def test_timing_a_step_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state = torch.get_rng_state()

@@ -610,6 +610,15 @@ def test_accuracy_is_a_fraction():
     assert Evaluation(0.1, 3, 4).accuracy == 0.75
 
 
+def test_a_gpu_whose_memory_is_not_enough_is_said_in_a_line(monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee documentation")
+
+    monkeypatch.setattr("sparsify.pruning.measure", full)
+    with pytest.raises(SparsifyError, match=r"^the GPU's memory is not enough for the sweep; take --device cpu$"):
+        prune(subject(), layers="conv1", ratios="0.5")
+
+
 # files ---------------------------------------------------------------------------------------------------------------
 
 

@@ -343,6 +343,7 @@ def test_the_train_command_has_no_flag_that_is_not_needed():
         (SweepPlan(("conv3",), (0.0, 1 / 3), "l1"), "--layers conv3 --ratios 0,0.3333333333333333 --criterion l1"),
         (SweepPlan(("conv3",), controls=True), "--layers conv3 --controls"),
         (SweepPlan(("conv3",), controls=True, draws=2), "--layers conv3 --controls --draws 2"),
+        (SweepPlan(("conv3",), controls=True, draws=1), "--layers conv3 --controls --draws 1"),
         (SweepPlan(("fc1",), criterion="random", draws=3), "--layers fc1 --criterion random --draws 3"),
         (SweepPlan(("conv3",), reverse=True, scope="global"), "--layers conv3 --scope global --reverse"),
         (SweepPlan(("conv3",), grain="weight", finetune_epochs=2), "--layers conv3 --grain weight --finetune 2"),

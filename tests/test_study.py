@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from sparsify.arms import SweepPlan
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.findings import find
@@ -165,14 +166,22 @@ def test_a_study_is_read_as_it_was_saved(tiny):
     assert (cells.n == 2).all()
 
 
+def test_the_ratios_of_a_plan_are_ascending_and_each_is_there_once():
+    """As `prune` has them: else a sweep would not be found under the name of what was asked."""
+    assert SweepPlan(("conv3",), (0.6, 0.0, 0.6)).ratios == (0.0, 0.6)
+    with pytest.raises(SparsifyError, match="outside 0 to 1"):
+        SweepPlan(("conv3",), (2.0,))
+
+
 def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
     runs_dir = tiny.folder.parent.parent
     save_study(tiny, find(tiny))
     with pytest.raises(SparsifyError, match=r"unknown study 'tinny'.*did you mean 'tiny'"):
         read_study("tinny", runs_dir)
     shutil.copytree(tiny.folder, tmp_path / "studies" / "tiny")
-    with pytest.raises(SparsifyError, match=r"of the study .* is missing; run the study again"):
+    with pytest.raises(SparsifyError, match=r"of the study .* is missing; run the study again") as caught:
         read_study("tiny", tmp_path)
+    assert "damaged" not in str(caught.value)  # study.json is not
     for text in ("", "[]", "{}", '{"sweeps": [{"layer": 3}], "arms": []}'):
         (tmp_path / "studies" / "tiny" / "study.json").write_text(text)
         with pytest.raises(SparsifyError, match=r"study\.json is damaged .*; run the study again"):

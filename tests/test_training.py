@@ -325,13 +325,16 @@ def test_a_folder_whose_images_changed_is_not_taken_for_the_one_that_was_trained
             for index in range(3):
                 image = torch.randint(0, 256, (28, 28), dtype=torch.uint8).numpy()
                 Image.fromarray(image).save(tmp_path / "images" / part / label / f"{index}.png")
-    config = Config(opt="sgd", data=f"folder:{tmp_path / 'images'}", epochs=1)
+    config = Config(opt="sgd", data=f"folder:{tmp_path / 'images'}", epochs=2)
     run = train(config, runs_dir=tmp_path / "runs")
     assert train(config, runs_dir=tmp_path / "runs").path == run.path
+    with pytest.raises(Stop):
+        train(config, runs_dir=tmp_path / "interrupted", listener=stop_after(2))
     (tmp_path / "images" / "train" / "a" / "0.png").unlink()
     data_module._load.cache_clear()  # as in another process
-    with pytest.raises(SparsifyError, match="are not those that"):
-        train(config, runs_dir=tmp_path / "runs")
+    for folder in ("runs", "interrupted"):
+        with pytest.raises(SparsifyError, match="are not those that"):
+            train(config, runs_dir=tmp_path / folder)
 
 
 def test_fast_is_as_accurate_as_exact_and_keeps_weights_and_z_in_float32(tmp_path):

@@ -317,7 +317,7 @@ def test_weights_that_are_sparse_themselves_are_drawn_once():
     assert [axis.get_ylabel() for axis in drawn["split"].axes[:-1]] == ["‖Γᵢ‖ of each filter", "‖Wᵢ‖ of each filter"]
     assert [line.get_label() for line in drawn["weights"].axes[1].lines] == ["‖W‖"]
     assert drawn["filters"].axes[0].get_xlabel() == "path time T = Σ α"
-    assert drawn["split"].axes[0].get_xlabel() == "path time T = Σ α/μ"
+    assert drawn["split"].axes[0].get_xlabel() == "path time T = Σ αₚ/μ"
 
 
 def test_optimizers_keep_their_looks_and_no_two_labels_look_alike():

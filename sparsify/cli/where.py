@@ -79,7 +79,7 @@ def suggest(run: Run) -> str:
 
 
 def another(run: Run, sweep: Sweep) -> str:
-    """A set that was not swept: the first one with the next layer added, or without its last."""
+    """A set that was not swept: the first one and another layer, or, of a set of all layers, its first one alone."""
     from sparsify.layers import layer_names
 
     asked, layers = sweep.layer_sets[0].split(","), layer_names(run.model())

@@ -20,6 +20,7 @@ from sparsify.phrases import listed
 from sparsify.report import publications
 from sparsify.report.publications import NETWORKS, PUBLISHED, Source, in_words
 from sparsify.runs import Run
+from sparsify.starting import name_and_sum
 from sparsify.study import ArmResult, StudyResult
 
 DECLINE = 0.1
@@ -231,7 +232,7 @@ def _runs(result: StudyResult) -> list[Run]:
 def _parents(run: Run) -> set[str]:
     """The names of the runs whose weights and whose mask a run began with."""
     init, mask = run.config.init, run.config.mask
-    return {name for name in (init and init.split("@")[0], mask and mask.split("/")[0]) if name}
+    return {name for name in (init and name_and_sum(init)[0], mask and mask.split("/")[0]) if name}
 
 
 def _inits(arm: ArmResult) -> set[str]:

@@ -29,7 +29,9 @@ def prune_command(run: Run, plan: SweepPlan) -> list[str]:
         words += _flag("ratios", ",".join(_number(ratio) for ratio in plan.ratios))
     for field in dataclasses.fields(SweepPlan):
         name, value = field.name, asked[field.name]
-        if name in ("layers", "ratios") or value == defaults[name] or (name == "draws" and plan.draws is None):
+        # how often random is drawn by default depends on the criterion and the controls
+        usual = plan.draws is None if name == "draws" else value == defaults[name]
+        if name in ("layers", "ratios") or usual:
             continue
         words += _flag("finetune" if name == "finetune_epochs" else name, value)
     return words

@@ -31,7 +31,7 @@ def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
         raise SparsifyError(f"no path of {parameter}; there is one of: {', '.join(path.entry)}")
     entry = path.entry[parameter]
     norms = {"Γ": path.gamma_norm[parameter], "W": path.weight_norm[parameter]}
-    time = "path time T = Σ α/μ"
+    time = "path time T = Σ αₚ/μ"
     if np.array_equal(norms["Γ"], norms["W"]):
         del norms["Γ"]
         time = "path time T = Σ α"
