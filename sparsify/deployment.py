@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sparsify.cost import Cut, Structure
-from sparsify.files import write_text
+from sparsify.files import write_rows
 from sparsify.latency import latencies
 from sparsify.shrinking import shrink
 
@@ -90,11 +87,7 @@ def deploy(
 
 def save_deployed(path: Path, rows: Sequence[Deployed]) -> Path:
     """Write them as CSV, in one step, and return the path."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(Deployed)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    write_text(path, buffer.getvalue())
+    write_rows(path, Deployed, rows)
     return path
 
 

@@ -33,15 +33,22 @@ class Evaluation:
 
 
 @contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode; afterwards each of its modules is in the mode that it was in."""
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Afterwards each of the network's modules is in the mode, training or evaluation, that it was in."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
         yield
     finally:
         for module, training in modes.items():  # not model.train(): a frozen BatchNorm stays frozen
             module.training = training
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode; afterwards its modules are in the modes that they were in."""
+    with modes_kept(model):
+        model.eval()
+        yield
 
 
 def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

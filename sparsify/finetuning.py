@@ -12,6 +12,7 @@ from torch.optim import SGD
 
 from sparsify.data.dataset import Split
 from sparsify.devices import exactly
+from sparsify.evaluation import modes_kept
 from sparsify.mask import Mask, apply_mask
 from sparsify.schedules import cosine
 from sparsify.seeds import permutation
@@ -40,14 +41,13 @@ def finetune(
 
     Data and model must be on one device. The order of the images is keyed by the seed.
     """
-    training = {module: module.training for module in model.modules()}
     optimizer = SGD(model.parameters(), recipe.lr, momentum=0.9)
     optimizer.register_step_post_hook(lambda *_: apply_mask(model, mask))
     apply_mask(model, mask)
     steps = recipe.epochs * -(-len(train) // recipe.batch_size)
     step = 0
-    model.train()
-    with exactly(precision), torch.enable_grad():
+    with modes_kept(model), exactly(precision), torch.enable_grad():
+        model.train()
         for epoch in range(recipe.epochs):
             order = permutation(len(train), seed, "fine-tuning", epoch).to(train.labels.device)
             for index in order.split(recipe.batch_size):
@@ -59,5 +59,3 @@ def finetune(
                 loss.backward()
                 optimizer.step()
                 step += 1
-    for module, mode in training.items():
-        module.training = mode

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsify.cost import Cut, Structure, removed_grains
+from sparsify.evaluation import modes_kept
 from sparsify.layers import Layer
 from sparsify.mask import Mask, apply_mask
 from sparsify.scoring import scorer
@@ -60,16 +61,14 @@ def restored(model: nn.Module) -> Iterator[nn.Module]:
     """The network, to be masked or trained in place; afterwards weights, buffers, gradients and modes are as before."""
     values = {tensor: tensor.detach().clone() for tensor in (*model.parameters(), *model.buffers())}
     gradients = {p: p.grad for p in model.parameters()}
-    modes = {module: module.training for module in model.modules()}
     for p in gradients:
         p.grad = None
     try:
-        yield model
+        with modes_kept(model):
+            yield model
     finally:
         with torch.no_grad():
             for tensor, value in values.items():
                 tensor.copy_(value)
         for p, gradient in gradients.items():
             p.grad = gradient
-        for module, training in modes.items():
-            module.training = training

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_text
+from sparsify.files import write_rows
 from sparsify.outcomes import Outcomes
 
 MEASURES = ("accuracy", "recalibrated_accuracy", "finetuned_accuracy")
@@ -172,14 +171,14 @@ class Sweep:
         The outcomes are in `sweep-<id>-outcomes.npz`, and, of other measures than "accuracy", in
         `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
         """
-        write_text(folder / f"sweep-{self.id}-ledger.csv", _to_csv(LedgerRow, self.ledger))
+        write_rows(folder / f"sweep-{self.id}-ledger.csv", LedgerRow, self.ledger)
         path = folder / f"sweep-{self.id}.csv"
         for measure in MEASURES:
             if measure in self.outcomes:
                 self.outcomes[measure].save(_outcomes(path, measure))
             else:
                 _outcomes(path, measure).unlink(missing_ok=True)  # those of another sweep of the same name
-        write_text(path, _to_csv(SweepRow, self.rows))
+        write_rows(path, SweepRow, self.rows)
         return path
 
     @classmethod
@@ -229,14 +228,6 @@ def _outcomes(path: Path, measure: str) -> Path:
 
 def _optional(kind: type, text: str) -> int | float | None:
     return None if text == "" else kind(text)
-
-
-def _to_csv(kind: type, rows: tuple[SweepRow | LedgerRow, ...]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return buffer.getvalue()
 
 
 def _from_csv(kind: type, path: Path) -> list:

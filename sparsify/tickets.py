@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torch import nn
 
-from sparsify.cost import Cut, Structure
+from sparsify.cost import Structure
 from sparsify.errors import SparsifyError
+from sparsify.iterative import cuts_in_rounds
 from sparsify.layers import find_layers
 from sparsify.mask import save_mask
 from sparsify.pruning import subject_of
@@ -101,12 +102,12 @@ def masks_of(
     chosen = selections(scorer(subject, structure, grain), found, criterion, controls=control)
     results = []
     for selection in chosen[:2]:  # without the reversed order
-        drops = selection.drops(ratio)
-        mask, _ = structure.remove([Cut(layer, layer.grain(grain), drops[name]) for name, layer in found.items()])
+        cuts = cuts_in_rounds(subject, structure, found, selection, ratio, grain=grain)
+        mask, _ = structure.remove(cuts)
         how = {"layers": layers, "ratio": ratio, "criterion": selection.name, "grain": grain}
         path = save_mask(mask_path(run, subject.model, **how, runs_dir=runs_dir), mask)
-        total = sum(drop.numel() for drop in drops.values())
-        results.append(KeptMask(selection.name, path, total - sum(int(d.sum()) for d in drops.values()), total))
+        kept, total = sum(int((~cut.drop).sum()) for cut in cuts), sum(cut.drop.numel() for cut in cuts)
+        results.append(KeptMask(selection.name, path, kept, total))
     return results
 
 

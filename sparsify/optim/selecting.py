@@ -20,11 +20,11 @@ CACHED = 2**18
 """Numbers of one tensor that a CPU's cache should hold together with what a step needs beside them."""
 
 
-def check(name: str, value: float, *, low: float = 0.0, strict: bool = True, infinite: bool = False) -> None:
-    """Raise SparsifyError unless the value of the option `name` is above `low`, or at least `low` if not `strict`."""
-    bad = math.isnan(value) or value < low or (strict and value == low) or (math.isinf(value) and not infinite)
+def check(name: str, value: float, *, strict: bool = True, infinite: bool = False) -> None:
+    """Raise SparsifyError unless the value of the option `name` is above 0, or at least 0 if not `strict`."""
+    bad = math.isnan(value) or value < 0 or (strict and value == 0) or (math.isinf(value) and not infinite)
     if bad:
-        raise SparsifyError(f"{name} is {value}; it must be finite and {'above' if strict else 'at least'} {low:g}")
+        raise SparsifyError(f"{name} is {value}; it must be finite and {'above' if strict else 'at least'} 0")
 
 
 def check_momentum(momentum: float, dampening: float = 0.0) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from sparsify.report.drawings import Drawn
+from sparsify.viz.style import DPI
 
 HEAVY = 200_000  # bytes of an SVG, from which on a PNG is shown in its place
 MOST = 4_500_000  # bytes of all pictures together
-_DPI = 200  # of the PNG
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def pictures(drawn: Sequence[Drawn], *, most: int = MOST) -> list[Picture]:
     found, spent = [], 0
     for one in drawn:
         with Image.open(one.png) as image:
-            width, height = (pixels / _DPI for pixels in image.size)
+            width, height = (pixels / DPI for pixels in image.size)
             content, kind = one.svg.read_bytes(), "svg+xml"
             if len(content) > HEAVY:
                 content, kind = _palette(image), "png"

@@ -20,6 +20,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 REMOVED = "#D55E00"
 GREY = "#B0B0B0"
+DPI = 200  # of a PNG
 
 RC = {
     "font.size": 9,
@@ -78,12 +79,12 @@ def legend_below(drawing: Figure, axis: Axes) -> None:
 
 
 def save(drawing: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `<name>.png` (200 dpi) and `<name>.svg`; returns their paths."""
+    """Write `<name>.png` (`DPI`) and `<name>.svg`; returns their paths."""
     paths = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         buffer = io.BytesIO()
         with mpl.rc_context(RC):
-            drawing.savefig(buffer, format=suffix, dpi=200, metadata=metadata)
+            drawing.savefig(buffer, format=suffix, dpi=DPI, metadata=metadata)
         paths.append(folder / f"{name}.{suffix}")
         write_bytes(paths[-1], buffer.getvalue())
     return paths
