@@ -24,7 +24,7 @@ from sparsify.iterative import cuts_in_rounds, restored
 from sparsify.layers import GRAINS, Layer, find_layers, find_sets
 from sparsify.mask import Mask
 from sparsify.measuring import Listener, Point, measure
-from sparsify.optim.structure import penalty_of, shrink
+from sparsify.optim.structure import THRESHOLD, penalty_of, shrink
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
 from sparsify.scoring import scorer, selections
@@ -96,7 +96,7 @@ def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
         if name in path.entry:
             known = {"entry": torch.from_numpy(path.entry[name])}
             if zs is not None:
-                gamma = run.config.kappa * shrink(zs[name], 1.0, penalty_of(parameter, "auto"))
+                gamma = run.config.kappa * shrink(zs[name], THRESHOLD, penalty_of(parameter, "auto"))
                 known |= {"gamma": gamma, "z": zs[name]}
             states[name] = PathState(**{key: tensor.to(parameter.device) for key, tensor in known.items()})
     return states

@@ -27,7 +27,7 @@ from sparsify.files import write_bytes, write_text
 from sparsify.inclusion import InclusionPath
 from sparsify.nets import network
 from sparsify.optim import OPTIMIZERS
-from sparsify.optim.structure import support
+from sparsify.optim.structure import THRESHOLD, support
 from sparsify.shrunk import is_shrunk, load_shrunk
 
 METRICS = (
@@ -130,7 +130,7 @@ class Run:
         zs = self.z
         if zs is None:
             return support(self.tensors("model.safetensors")[parameter], 0.0, penalty)
-        return support(zs[parameter], 1.0, penalty)
+        return support(zs[parameter], THRESHOLD, penalty)
 
     def tensors(self, file: str) -> dict[str, Tensor]:
         """The tensors of one of the run's files, on the CPU. Raises SparsifyError if it is missing or damaged."""

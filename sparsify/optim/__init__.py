@@ -59,7 +59,9 @@ def sgd_pull(model: nn.Module, config: Config) -> Optimizer:
 
 def slbi(model: nn.Module, config: Config) -> Optimizer:
     """DessiLBI."""
-    return _slbi(model, config, threshold=1.0)
+    from sparsify.optim.structure import THRESHOLD
+
+    return _slbi(model, config, threshold=THRESHOLD)
 
 
 def _slbi(model: nn.Module, config: Config, *, threshold: float) -> Optimizer:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sparsify.optim.selecting import add_scaled, check, check_momentum
 from sparsify.optim.split import SplitOptimizer
+from sparsify.optim.structure import THRESHOLD
 
 
 class SLBI(SplitOptimizer):
@@ -40,7 +41,7 @@ class SLBI(SplitOptimizer):
         kappa: float = 1.0,
         mu: float = 20.0,
         path_scale: float = 1.0,
-        threshold: float = 1.0,
+        threshold: float = THRESHOLD,
         penalty: str | None = "auto",
     ) -> None:
         check_momentum(momentum, dampening)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sparsify.optim.adam import adam_step, check_adam, refuse_gaps
 from sparsify.optim.split import SplitOptimizer
+from sparsify.optim.structure import THRESHOLD
 
 
 class SLBIAdam(SplitOptimizer):
@@ -32,7 +33,7 @@ class SLBIAdam(SplitOptimizer):
         kappa: float = 1.0,
         mu: float = 20.0,
         path_scale: float = 20.0,
-        threshold: float = 1.0,
+        threshold: float = THRESHOLD,
         penalty: str | None = "auto",
     ) -> None:
         check_adam(betas, eps)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 Penalty = Literal["filter", "weight"]
 
+THRESHOLD = 1.0
+"""λ of every run: with it Γ and the support are read off the Z that a run leaves behind."""
+
 
 def penalty_of(parameter: Tensor, penalty: str | None) -> Penalty | None:
     """Resolve a param group's `penalty` for one parameter.
