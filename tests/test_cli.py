@@ -877,10 +877,7 @@ def test_ctrl_c_stops_what_is_no_training_too(command, runs, sparsify, monkeypat
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sparsify.files.write_bytes", interrupt)
-    monkeypatch.setattr("sparsify.files.write_text", interrupt)
-    monkeypatch.setattr("sparsify.viz.style.write_bytes", interrupt)
-    monkeypatch.setattr("sparsify.sweep.write_text", interrupt)
+    monkeypatch.setattr("sparsify.files.os.replace", interrupt)  # a file is written, and not yet in its place
     before = files(runs)
     answer = sparsify(command)
     assert answer.code == 130
