@@ -189,7 +189,7 @@ class Sweep:
         files = {measure: _outcomes(path, measure) for measure in MEASURES}
         outcomes = {measure: Outcomes.read(file) for measure, file in files.items() if file.exists()}
         for measure, kept in outcomes.items():
-            if kept.accuracies != [getattr(row, measure) for row in rows]:
+            if kept.right.sum(1).tolist() != [_right(row, measure) for row in rows]:
                 raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
         return cls(rows, tuple(_from_csv(LedgerRow, ledger)), outcomes)
 
@@ -224,6 +224,11 @@ def list_sweeps(*folders: Path) -> list[Sweep]:
 
 def _outcomes(path: Path, measure: str) -> Path:
     return path.with_name(f"{path.stem}-{measure.removesuffix('accuracy').replace('_', '-')}outcomes.npz")
+
+
+def _right(row: SweepRow, measure: str) -> int:
+    """How many answers are right."""
+    return row.correct if measure == "accuracy" else round(getattr(row, measure) * row.count)
 
 
 def _optional(kind: type, text: str) -> int | float | None:

@@ -268,9 +268,11 @@ def test_a_sweep_keeps_the_outcomes_of_each_measure(tmp_path):
     (tmp_path / f"{path.stem}-finetuned-outcomes.npz").unlink()  # as in a sweep of before these were kept
     with pytest.raises(SparsifyError, match="no outcomes of single images for finetuned_accuracy; sweep again"):
         Sweep.read(path).right("conv3", 0.5, "finetuned_accuracy")
-    others["recalibrated_accuracy"].save(tmp_path / f"{path.stem}-finetuned-outcomes.npz")
-    with pytest.raises(SparsifyError, match=r"-finetuned-outcomes\.npz is not that of sweep-"):
-        Sweep.read(path)
+    half = Outcomes.of(LABELS[:3], np.stack([[*LABELS[:2], 9], LABELS[:3]]))  # as many right, of half the images
+    for wrong in (others["recalibrated_accuracy"], half):
+        wrong.save(tmp_path / f"{path.stem}-finetuned-outcomes.npz")
+        with pytest.raises(SparsifyError, match=r"-finetuned-outcomes\.npz is not that of sweep-"):
+            Sweep.read(path)
 
 
 def test_a_sweep_of_before_is_read_without_outcomes(tmp_path):

@@ -270,7 +270,7 @@ def test_recalibrated_and_finetuned_accuracies_have_their_own_tables_and_figures
     names = [one.png.name for one in drawings]
     assert {"sweep-recalibrated.png", "sweep-finetuned.png"} <= set(names)
     classes = {one.png.name: one.alternative for one in drawings if one.section == "classes"}
-    assert set(classes) == {"classes-1-1.png", "classes-recalibrated-1-1.png"}  # fine-tuned ones' answers are not kept
+    assert set(classes) == {"classes-1-1.png", "classes-recalibrated-1-1.png"}  # no answers of fine-tuned ones here
     assert "BatchNorm recalibrated" in classes["classes-recalibrated-1-1.png"]
     text = visible(write_report(both, find(both), drawings, command=["sparsify"]).read_text(encoding="utf-8"))
     assert "BatchNorm recalibrated on training images arm 0% 100% n plain – – 0 BatchNorm 25.00 ± 0.00" in text
