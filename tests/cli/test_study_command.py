@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from sparsify.cli import main
 from sparsify.studyfile import built_in_studies
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -43,30 +39,11 @@ ratios = "0,0.5"
 """
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working folder but for the study, a terminal's usual width, and one core."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
+def _study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study in the working folder, and one core."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
     (tmp_path / "mine.toml").write_text(TEXT)
-
-
-@pytest.fixture
-def sparsify(capsys: pytest.CaptureFixture[str]) -> Callable[[str], Answer]:
-    def call(line: str) -> Answer:
-        capsys.readouterr()
-        return Answer(main(shlex.split(line)), *capsys.readouterr())
-
-    return call
 
 
 def test_the_built_in_studies_are_listed_and_nothing_is_written(sparsify, tmp_path):

@@ -1,0 +1,88 @@
+"""Help, the version, and that every option is a flag that reaches the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from commandline import run_of
+
+from sparsify.config import OPTIONS, Config
+from sparsify.mask import save_mask
+
+COMMANDS = (
+    *("train", "prune", "ticket", "compare", "export", "runs", "study"),
+    *("viz", "viz filters", "viz curves", "viz sweep", "viz path"),
+)
+FLAGS = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(Config)]
+
+
+def test_help_is_quick_for_nothing_heavy_is_imported():
+    code = (
+        "import sys, sparsify.cli\n"
+        "heavy = {'torch', 'torchvision', 'matplotlib', 'numpy', 'sklearn', 'safetensors', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_has_help(command, sparsify, tmp_path):
+    answer = sparsify(f"{command} --help")
+    assert answer.code == 0
+    assert "Usage: sparsify" in answer.out
+    assert answer.err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_every_field_of_config_is_a_flag_of_train_with_a_help_text(flag, sparsify):
+    lines = sparsify("train --help").out.splitlines()
+    (line,) = (line for line in lines if f" {flag} " in line)
+    assert len(line.split(flag)[1].strip(" │").split()) > 1, "no help"
+
+
+REACHING = {
+    "sgd-pull": {"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5},
+    "linbreg": {"momentum": 0.5, "strength": 0.02, "delta": 2.0, "density": 0.5},
+}
+
+
+def test_every_option_is_tried():
+    assert {name for options in REACHING.values() for name in options} == set(OPTIONS)
+
+
+@pytest.mark.parametrize("opt", REACHING)
+def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
+    parent = None if "density" in REACHING[opt] else run_of(runs, "sgd").name
+    values = {
+        **{"model": "lenet", "data": "digits", "opt": opt, "epochs": 2, "batch_size": 512, "lr": 0.01, "val": 0.25},
+        **{"schedule": "linear", "augment": "crop-flip", "seed": 4, "init": parent, "precision": "fast"},
+        **dict.fromkeys(OPTIONS),
+        **REACHING[opt],
+        "structure": "grains",
+        "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
+        "mask_from": 1,
+    }
+    assert set(values) == {field.name for field in dataclasses.fields(Config)}
+    given = {name: value for name, value in values.items() if value is not None}
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
+    assert sparsify(f"train {flags} --device cpu").code == 0
+    (folder,) = runs.glob(f"lenet-digits-{opt}-s4-*")
+    found = json.loads((folder / "config.json").read_text())
+    init = found.pop("init")
+    assert init == parent or init.startswith(parent)
+    assert re.fullmatch(r"runs/a\.safetensors@[0-9a-f]{8}", found.pop("mask"))
+    del values["init"], values["mask"]
+    assert found == values
+
+
+def test_version_is_the_packages(sparsify):
+    from importlib.metadata import version
+
+    assert sparsify("--version").out.strip() == version("sparsify-study")

@@ -1,0 +1,190 @@
+"""`sparsify prune`: what it answers and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+from commandline import QUICK, disk, run_of, sweep_rows
+
+
+def test_a_sweep_of_one_set_prints_the_mapping_and_a_hint(runs, sparsify, tmp_path):
+    folder = run_of(runs, "sgd")
+    answer = sparsify("prune --layers conv3,fc1 --ratios 0:0.6:0.1")
+    assert answer.code == 0
+    assert answer.err == ""
+    lines = answer.out.splitlines()
+    assert lines[0] == f"run: {folder.name} (the newest)"
+    assert lines[1] == "layers: conv3 = convolution 120×16×5×5; fc1 = fully connected 84×120"
+    assert "--layers conv3,fc1 --layers " in lines[-1]
+    rows = sweep_rows(folder)
+    assert [float(row["ratio"]) for row in rows] == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert rows[0]["accuracy"] == str(json.loads((folder / "summary.json").read_text())["accuracy"])
+    for row in rows:
+        for cell in (f"{100 * float(row['accuracy']):.2f}", f"{int(row['params']):,}", f"{int(row['macs']):,}"):
+            assert cell in answer.out
+    (path,) = (path for path in folder.glob("sweep-*.csv") if "ledger" not in path.name)
+    assert str(path.relative_to(tmp_path)) in answer.out
+    assert sparsify(f"prune {lines[-1][lines[-1].index('--layers') :]} --ratios 0.5").code == 0
+
+
+def test_layers_twice_are_two_sets_and_the_table_fits_a_terminal(runs, sparsify):
+    answer = sparsify("prune --layers conv3 --layers conv3,fc1 --ratios 0:0.6:0.3")
+    assert answer.code == 0
+    rows = sweep_rows(run_of(runs, "sgd"))
+    assert [(row["layers"], float(row["ratio"])) for row in rows] == [
+        (layers, ratio) for layers in ("conv3", "conv3,fc1") for ratio in (0, 0.3, 0.6)
+    ]
+    assert "another set" not in answer.out
+    assert "…" not in answer.out
+    assert "conv3,fc1" in answer.out
+    for row in rows:
+        for cell in (f"{100 * float(row['accuracy']):.2f}", f"{int(row['params']):,}", f"{int(row['macs']):,}"):
+            assert cell in answer.out
+
+
+def test_every_layer_at_once_fits_a_terminal(runs, sparsify):
+    answer = sparsify("prune --layers conv1,conv2,conv3,fc1,fc2 --ratios 0,1")
+    assert answer.code == 0
+    assert "…" not in answer.out
+
+
+@pytest.mark.parametrize("grain", ["auto", "filter", "neuron", "weight"])
+def test_a_ratio_of_1_is_measured(grain, runs, sparsify):
+    assert sparsify(f"prune --layers conv3,fc1 --ratios 0,1 --grain {grain}").code == 0
+    rows = sweep_rows(run_of(runs, "sgd"))
+    assert [float(row["ratio"]) for row in rows] == [0, 1]
+    assert int(rows[1]["correct"]) == 36  # everything is taken for one class
+    assert int(rows[1]["params"]) < int(rows[0]["params"])
+
+
+@pytest.mark.parametrize("criterion", ["l1", "entry", "gamma", "random --draws 2", "taylor", "fpgm", "lamp"])
+def test_every_criterion_prunes_a_run_with_a_path(criterion, runs, sparsify):
+    assert sparsify(f"prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.5 --criterion {criterion}").code == 0
+    assert {row["criterion"] for row in sweep_rows(run_of(runs, "slbi"))} == {criterion.split()[0]}
+
+
+def test_rounds_have_a_sweep_of_their_own_and_what_went_is_printed(runs, sparsify):
+    line = "prune lenet-digits-sgd-s0 --layers conv3,fc1 --ratios 0.5 --criterion fpgm"
+    once, often = sparsify(line), sparsify(f"{line} --rounds 3 --finetune 1")
+    assert "by fpgm: conv3,fc1" in once.out
+    assert "by fpgm, in 3 rounds: conv3,fc1" in often.out
+    assert "after 1 epoch (%)" in often.out
+    paths = [Path(answer.out.split("written: ")[1].splitlines()[0]) for answer in (once, often)]
+    rows = [next(csv.DictReader(path.read_text().splitlines())) for path in paths]
+    assert [(row["rounds"], row["finetune_epochs"]) for row in rows] == [("1", "0"), ("3", "1")]
+    assert rows[1]["finetuned_accuracy"] != ""
+    for answer in (once, often):
+        lines = [line.split() for line in answer.out.splitlines()]
+        assert ["conv3", "120", "filters", "60", "(50.0%)", "60", "(50.0%)"] in lines
+        assert ["fc1", "10,080", "weights", "5,040", "(50.0%)", "5,040", "(50.0%)"] in lines
+    assert "what went" not in sparsify("prune --layers conv3 --ratios 0").out
+    assert sparsify(f"{line} --rounds 2 --shrink --latency").code == 0
+
+
+def test_controls_are_columns_of_the_table_and_lines_of_the_figure(runs, sparsify):
+    line = "prune lenet-digits-sgd-s0 --layers 'conv*' --scope global --ratios 0,0.5 --controls --draws 3"
+    answer = sparsify(line)
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "by magnitude, its layers together: conv1,conv2,conv3" in answer.out
+    assert "random (%, n = 3)" in answer.out
+    assert "magnitude-reversed (%)" in answer.out
+    rows = sweep_rows(run_of(runs, "sgd"))
+    assert [row["criterion"] for row in rows[::2]] == ["magnitude", *["random"] * 3, "magnitude-reversed"]
+    assert {row["scope"] for row in rows} == {"global"}
+    drawn = [float(row["accuracy"]) for row in rows if row["criterion"] == "random" and row["ratio"] == "0.5"]
+    assert f"{100 * statistics.mean(drawn):.2f} ± {100 * statistics.stdev(drawn):.2f}" in answer.out
+    assert sparsify("viz sweep lenet-digits-sgd-s0").code == 0
+
+
+def test_the_reverse_has_a_name_of_its_own(runs, sparsify):
+    answer = sparsify("prune --layers conv3 --ratios 0.5 --reverse")
+    assert answer.code == 0
+    assert "by magnitude-reversed: conv3" in answer.out
+    assert [row["criterion"] for row in sweep_rows(run_of(runs, "sgd"))] == ["magnitude-reversed"]
+
+
+def test_criteria_are_compared_and_nothing_is_swept(runs, sparsify, tmp_path):
+    before = disk(tmp_path)
+    answer = sparsify("prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.3 --compare-criteria magnitude,l1,entry")
+    assert answer.code == 0
+    text = " ".join(answer.out.split())  # a title is as wide as its table
+    assert "agreement on conv3 (120 grains)" in text
+    assert "agreement on fc1 (10,080 grains)" in text
+    assert "magnitude, l1 " in answer.out
+    assert "Kendall's τ" in answer.out
+    assert disk(tmp_path) == before
+
+
+def test_a_run_outside_of_runs_dir_is_swept_and_drawn_into_runs_dir(runs, sparsify, tmp_path):
+    folder = run_of(runs, "slbi")
+    (tmp_path / "models").mkdir()
+    model = Path(shutil.move(folder, tmp_path / "models"))
+    shutil.rmtree(runs)
+    before = disk(tmp_path / "models")
+    assert sparsify(f"prune models/{model.name} --layers conv3 --ratios 0.5").code == 0
+    assert sweep_rows(runs / model.name)[0]["ratio"] == "0.5"
+    assert sparsify(f"viz sweep models/{model.name}").code == 0
+    assert (runs / model.name / "figures").is_dir()
+    assert disk(tmp_path / "models") == before
+    assert sparsify("prune --layers conv3 --ratios 0.5").code == 2, "what was measured on a run is no run"
+
+
+@pytest.mark.parametrize("asked", [".", "../{name}", "./", "{path}", "../{name}/../{name}"])
+def test_a_run_is_found_by_any_path_to_it(asked, runs, sparsify, monkeypatch):
+    folder = run_of(runs, "sgd")
+    monkeypatch.chdir(folder)
+    asked = asked.format(name=folder.name, path=folder)
+    answer = sparsify(f"prune {asked} --layers conv3 --ratios 0.5 --runs-dir ..")
+    assert answer.code == 0
+    assert folder.name in answer.out
+    assert sweep_rows(folder)[0]["ratio"] == "0.5"
+    answer = sparsify(f"prune {asked} --layers conv3 --ratios 0.5 --runs-dir elsewhere")
+    assert answer.code == 0
+    assert [path.name for path in (folder / "elsewhere").iterdir()] == [folder.name]
+
+
+def test_a_run_is_found_by_the_beginning_of_its_name(runs, sparsify, refused):
+    name = run_of(runs, "slbi").name
+    for beginning in (name, name[:-1], "lenet-digits-slbi-s"):
+        answer = sparsify(f"prune {beginning} --layers conv3 --ratios 0.5")
+        assert answer.code == 0
+        assert name in answer.out
+    refused("prune lenet-digits-slbi --layers conv3", "'lenet-digits-slbi'", name, run_of(runs, "slbi-adam").name)
+    refused("prune enet --layers conv3", "'enet'", name)
+
+
+def test_a_name_that_is_whole_is_not_ambiguous(runs, sparsify):
+    folder = run_of(runs, "sgd")
+    shutil.copytree(folder, runs / f"{folder.name}-copy")
+    answer = sparsify(f"prune {folder.name} --layers conv3 --ratios 0.5")
+    assert answer.code == 0
+    assert f"runs/{folder.name}/sweep-" in answer.out
+
+
+def test_sweeping_does_not_make_a_run_the_newest_but_asking_again_does(runs, sparsify):
+    newest, older = run_of(runs, "sgd").name, run_of(runs, "slbi").name
+    assert sparsify(f"prune {older} --layers conv3 --ratios 0.5").code == 0
+    assert f"run: {newest} (the newest)" in sparsify("prune --layers conv3 --ratios 0.5").out
+    assert sparsify(f"train {QUICK} --opt slbi").code == 0
+    assert f"run: {older} (the newest)" in sparsify("prune --layers conv3 --ratios 0.5").out
+
+
+def test_latency_is_printed_once_a_point_and_written_beside_the_sweep(runs, sparsify):
+    done = sparsify("prune --layers conv3,fc1 --ratios 0,0.6 --latency")
+    assert done.code == 0
+    assert done.out.count("run: ") == 1
+    (path,) = [line.removeprefix("written: ") for line in done.out.splitlines() if line.endswith("-latency.csv")]
+    with open(path, newline="") as file:
+        assert [(row["ratio"], row["batch"]) for row in csv.DictReader(file)] == [
+            ("0.0", "1"),
+            ("0.0", "64"),
+            ("0.6", "1"),
+            ("0.6", "64"),
+        ]
+    assert sparsify("viz sweep").code == 0

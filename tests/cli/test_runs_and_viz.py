@@ -1,0 +1,112 @@
+"""`sparsify runs` and `sparsify viz`: what they answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import pytest
+from commandline import QUICK, run_of
+
+
+def test_runs_lists_the_newest_first_and_every_name_can_be_copied(runs, sparsify):
+    answer = sparsify("runs")
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "…" not in answer.out
+    names = [run_of(runs, opt).name for opt in ("sgd", "slbi", "slbi-adam", "sgd-pull")]
+    for name in names:
+        assert name in answer.out, "folded or cut off"
+        accuracy = json.loads((runs / name / "summary.json").read_text())["accuracy"]
+        assert f"{100 * accuracy:.2f}" in answer.out
+    assert sorted(names, key=answer.out.index) == names
+
+
+@pytest.mark.parametrize("what", ["filters --layer conv1", "curves", "sweep", "path"])
+def test_viz_draws_one_run_beside_it(what, runs, sparsify):
+    folder = run_of(runs, "slbi")
+    assert sparsify(f"prune {folder.name} --layers conv3 --layers fc1 --ratios 0,0.5").code == 0
+    word, *rest = what.split()
+    answer = sparsify(f"viz {word} {folder.name} {' '.join(rest)}")
+    assert answer.code == 0
+    assert answer.err == ""
+    drawn = sorted((folder / "figures").iterdir())
+    assert [path.suffix for path in drawn] == [".png", ".svg"]
+    assert drawn[0].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in drawn[1].read_bytes()
+    for path in drawn:
+        assert f"runs/{folder.name}/figures/{path.name}" in answer.out
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_viz_without_names_takes_the_newest_of_each_optimizer_of_the_newest_ones_kind(runs, sparsify):
+    for line in ("--opt slbi --seed 1", "--opt sgd --lr 0.01", "--opt sgd-pull --lr 1e20", "--opt slbi --lr 0.01"):
+        sparsify(f"train {QUICK} {line}")
+        time.sleep(0.01)
+    sparsify(f"train {QUICK} --opt sgd")
+    answer = sparsify("viz filters")
+    assert answer.code == 0
+    (slbi,) = (
+        path.name
+        for path in runs.glob("lenet-digits-slbi-s0-*")
+        if json.loads((path / "config.json").read_text())["lr"] == 0.01
+    )
+    (sgd,) = (
+        path.name
+        for path in runs.glob("lenet-digits-sgd-s0-*")
+        if json.loads((path / "config.json").read_text())["lr"] != 0.01
+    )
+    (pull,) = (
+        path.name
+        for path in runs.glob("lenet-digits-sgd-pull-s0-*")
+        if json.loads((path / "config.json").read_text())["lr"] != 1e20
+    )
+    expected = [sgd, pull, slbi, run_of(runs, "slbi-adam").name]
+    assert answer.out.splitlines()[0] == f"runs: {', '.join(expected)}"
+    drawn = list((runs / "studies").glob("*/*"))
+    assert sorted(path.suffix for path in drawn) == [".png", ".svg"]
+    assert all("filters" in path.name and "conv3" in path.name for path in drawn)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_viz_path_without_a_name_takes_the_newest_run_with_a_path(runs, sparsify):
+    answer = sparsify("viz path --layer fc1")
+    assert answer.code == 0
+    assert run_of(runs, "slbi").name in answer.out
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_viz_sweep_says_which_runs_were_left_out(runs, sparsify):
+    assert sparsify("prune lenet-digits-slbi-s --layers conv3 --ratios 0,0.5").code == 0
+    answer = sparsify("viz sweep")
+    assert answer.code == 0
+    assert f"left out: {run_of(runs, 'sgd').name}" in answer.out
+    assert f"left out: {run_of(runs, 'slbi').name}" not in answer.out
+
+
+@pytest.mark.usefixtures("no_drawing")
+@pytest.mark.parametrize("what", ["curves", "filters", "sweep"])
+def test_two_runs_of_one_name_are_two(what, runs, sparsify, tmp_path, monkeypatch):
+    """A run under models/ and one of the same name in runs/ are both drawn, and can be told apart."""
+    from matplotlib.figure import Figure
+
+    folder = run_of(runs, "sgd")
+    shutil.copytree(folder, tmp_path / "models" / folder.name)
+    sparsify(f"prune {folder.name} --layers conv3 --ratios 0,0.5")
+    sparsify(f"prune models/{folder.name} --layers conv3 --ratios 0,0.5")
+    shown = []
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda self, buffer, **_: (shown.append(_labels(self)), buffer.write(b"a picture")),
+    )
+    assert sparsify(f"viz {what} runs/{folder.name} models/{folder.name}").code == 0
+    assert len(shown[0]) == len(set(shown[0])) == 2
+
+
+def _labels(figure) -> list[str]:
+    """What tells the runs apart: the titles of panels, or the entries of the legend."""
+    for legend in figure.legends:
+        return [text.get_text() for text in legend.get_texts()]
+    return [axis.get_title().split("\n")[0] for axis in figure.axes if axis.get_title()]

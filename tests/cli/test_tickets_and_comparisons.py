@@ -1,0 +1,68 @@
+"""`sparsify ticket` and `sparsify compare`: what they answer and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from commandline import QUICK, run_of
+
+
+def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
+    done = sparsify("ticket --layers conv3,fc1 --ratio 0.5")
+    assert done.code == 0
+    rows = [line.split() for line in done.out.splitlines() if line.split()[:1] in (["none"], ["magnitude"], ["random"])]
+    assert [row[0] for row in rows] == ["none", "magnitude", "random"]
+    assert rows[1][1:4] == rows[2][1:4] == ["5,100", "of", "10,200"]
+    assert sparsify("ticket --ratio 2").code == 2
+
+
+def test_a_ticket_rewinds_to_an_epoch_of_its_run(runs, sparsify, refused):
+    assert sparsify("train --data digits --opt sgd --epochs 2 --device cpu").code == 0
+    early = sparsify("ticket --layers conv3,fc1 --ratio 0.5 --rewind 1")
+    assert early.out.count("5,100 of 10,200") == 2
+    assert "tickets without 50%, rewound to epoch 1" in " ".join(early.out.split())
+    assert {json.loads(path.read_text())["mask_from"] for path in runs.glob("*/config.json")} == {0, 1}
+    refused(f"ticket {run_of(runs, 'sgd').name} --rewind 2", "--rewind is 2; it must be from 0 to ")
+
+
+def test_two_runs_are_compared_on_the_same_images(runs, sparsify, refused):
+    one, other = run_of(runs, "sgd").name, run_of(runs, "slbi").name
+    same = sparsify(f"compare {one} {one}")
+    assert "B − A: +0.00 points of test accuracy, 95% interval -0.83 to +0.83" in same.out
+    assert "p = 1; right on an image: A alone 0 times, B alone 0; the two disagree on 0.00% of the images" in same.out
+    assert "they differ in: nothing" in same.out
+    pruned = sparsify(f"compare {one} {other} --layers conv3,fc1 --ratio 0.6")
+    assert "both with 60% of conv3,fc1 pruned by magnitude" in pruned.out
+    assert "they differ in: opt (sgd, slbi), lr (0.02, 0.05)" in pruned.out
+    classes = [line.split() for line in pruned.out.split("by class")[1].splitlines()]
+    assert sorted(cells[0] for cells in classes if len(cells) == 6) == [str(digit) for digit in range(10)]
+    assert "this is about these two networks" in pruned.out
+    accuracy = []
+    for name in (one, other):
+        out = sparsify(f"prune {name} --layers conv3,fc1 --ratios 0.6").out
+        path = Path(out.split("written: ")[1].splitlines()[0])
+        (row,) = csv.DictReader(path.read_text().splitlines())
+        accuracy.append(float(row["accuracy"]))
+    assert f"B − A: {100 * (accuracy[1] - accuracy[0]):+.2f} points" in pruned.out
+    assert sparsify(f"compare {one} {other} --ratio 0.5").code == 2
+    refused(f"compare {one} {other} --criterion l1", "--criterion l1 has no effect without --layers")
+    refused(f"compare {one} {other} --criterion magnitude", "--criterion magnitude has no effect without --layers")
+    assert sparsify(f"compare {one} nowhere").code == 2
+
+
+def test_runs_of_other_images_are_not_compared(runs, sparsify, refused):
+    """Another seed has the same test images, but holds out others."""
+    test = run_of(runs, "sgd").name
+    train = f"train {QUICK} --opt sgd"
+    assert sparsify(f"{train} --seed 1").code == 0
+    (again,) = (path.name for path in runs.glob("lenet-digits-sgd-s1-*"))
+    assert "they differ in: seed (0, 1)\n" in sparsify(f"compare {test} {again}").out
+    held_out = []
+    for seed in (2, 3):
+        assert sparsify(f"{train} --val 0.1 --seed {seed}").code == 0
+        held_out += [path.name for path in runs.glob(f"lenet-digits-sgd-s{seed}-*")]
+    same = "are not measured on the same images: digits"
+    refused(f"compare {' '.join(held_out)}", same, "(0.1 held out by seed 2) and digits (0.1 held out by seed 3)")
+    refused(f"compare {test} {held_out[0]}", same, "(test) and digits (0.1 held out by seed 2)")

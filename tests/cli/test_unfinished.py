@@ -1,0 +1,107 @@
+"""Runs that are unfinished, locked or interrupted."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commandline import QUICK, UNFINISHED, cut, empty, files, flip, noise, run_of
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(sparsify, ctrl_c_in_epoch_2):
+    command = "train --data digits --epochs 2 --device cpu --opt sgd"
+    with ctrl_c_in_epoch_2():
+        answer = sparsify(command)
+    assert answer.code == 130
+    assert answer.err.count("\n") == 1
+    assert "the same command" in answer.err
+    answer = sparsify(command)
+    assert answer.code == 0
+    assert "epoch 1/2" not in answer.out
+    assert "epoch 2/2" in answer.out
+
+
+@pytest.mark.parametrize("command", ["prune --layers conv3", "viz curves"])
+def test_ctrl_c_stops_what_is_no_training_too(command, runs, sparsify, monkeypatch):
+    def interrupt(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sparsify.files.os.replace", interrupt)  # a file is written, and not yet in its place
+    before = files(runs)
+    answer = sparsify(command)
+    assert answer.code == 130
+    assert answer.err.count("\n") == 1
+    assert "the same command" in answer.err
+    assert files(runs) == before
+
+
+def test_an_unfinished_run_is_no_result_but_is_listed(unfinished, runs, sparsify, refused):
+    name = unfinished.name
+    refused(f"prune {name} --layers conv3", name, "unfinished")
+    for command in ("filters", "curves", "sweep", "path"):
+        refused(f"viz {command} {name}", name, "unfinished")
+    refused(f"train {QUICK} --init {name}", name, "unfinished")
+    assert run_of(runs, "sgd").name in sparsify("prune --layers conv3 --ratios 0.5").out
+    answer = sparsify("runs")
+    assert answer.code == 0
+    assert "unfinished" in answer.out
+    assert "1 of 2" in answer.out
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty, noise])
+def test_a_damaged_checkpoint_is_refused(damage, unfinished, refused, sparsify):
+    checkpoint = next(unfinished.glob("checkpoint*"))
+    damage(checkpoint)
+    refused(UNFINISHED, checkpoint.name, "damaged")
+    answer = sparsify("runs")
+    assert answer.code == 0
+    assert "unfinished" in answer.out
+
+
+@pytest.mark.parametrize("damage", [cut, empty, noise, Path.unlink])
+@pytest.mark.parametrize("name", ["metrics.csv", "config.json", "environment.json"])
+def test_an_unfinished_run_that_is_damaged_otherwise_never_ends_in_a_traceback(name, damage, unfinished, sparsify):
+    damage(unfinished / name)
+    answer = sparsify("runs")
+    assert answer.code == 0
+    assert "finished" in answer.out, "the others are listed all the same"
+    for command in (f"prune {unfinished.name} --layers conv3", f"viz curves {unfinished.name}", UNFINISHED):
+        answer = sparsify(command)
+        assert answer.code in (0, 2)
+        assert answer.code == 0 or answer.err.count("error: ") == 1
+
+
+def test_two_processes_cannot_write_one_run_and_ctrl_c_says_how_to_go_on(sparsify, refused, tmp_path):
+    line = "train --data digits --epochs 10 --batch-size 16 --device cpu --opt sgd"
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # background jobs ignore it
+    code = f"{heeding}; import sys; from sparsify.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *shlex.split(line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            seen = [process.stdout.readline(), process.stdout.readline()]
+            answer = sparsify(line)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert [f"epoch {number}/10" in text for number, text in enumerate(seen, 1)] == [True, True]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    assert folder.name in answer.err
+    assert "another process" in answer.err
+    assert process.returncode == 130
+    assert err.count("\n") == 1
+    assert "the same command" in err
+    assert "\x1b" not in out + err
+    assert "epoch 10/10" not in out
+    assert not [path for path in folder.iterdir() if path.name.startswith(".") and path.name != ".lock"]
+    answer = sparsify(line)
+    assert answer.code == 0
+    assert "epoch 1/10" not in answer.out
+    assert "epoch 10/10" in answer.out
