@@ -32,7 +32,7 @@ FORWARD = 1 / 3
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TaskEstimate:
     """Of one run: seconds of training and of sweeps, bytes that stay, and bytes of its checkpoint while it trains."""
 
     training: float = 0.0
@@ -48,7 +48,7 @@ class Estimates:
     `processes` are the trainings that run at a time.
     """
 
-    tasks: tuple[Estimate, ...]
+    tasks: tuple[TaskEstimate, ...]
     processes: int
 
     @property
@@ -82,12 +82,12 @@ def estimate(planner: Planner, plan: Plan, *, device: str = "auto", data_dir: Pa
     found = []
     for task in plan.tasks:
         shared = task.run is not None and task.run.path in seen
-        found.append(Estimate() if task.done or shared else _task(task, planner.networks[task.arm], clock))
+        found.append(TaskEstimate() if task.done or shared else _task(task, planner.networks[task.arm], clock))
         seen |= {task.run.path} if task.run is not None else set()
     return Estimates(tuple(found), processes)
 
 
-def _task(task: Task, network: nn.Module, clock: _Clock) -> Estimate:
+def _task(task: Task, network: nn.Module, clock: _Clock) -> TaskEstimate:
     config, untrained = task.config, task.status == "unfinished"
     dataset = load_dataset(config.data, clock.data_dir)
     epoch = clock.epoch(config)
@@ -98,7 +98,7 @@ def _task(task: Task, network: nn.Module, clock: _Clock) -> Estimate:
     epochs = config.epochs - task.epochs_done if untrained else 0
     weights = NUMBER * sum(tensor.numel() for tensor in network.state_dict().values())
     path = _path_bytes(network, weights) if OPTIMIZERS[config.opt].selects else 0
-    return Estimate(
+    return TaskEstimate(
         training=epochs * (epoch + forward * measured),
         sweeping=sum(_sweep_seconds(plan, epoch, forward, measured, images) for plan in missing),
         kept=(weights + path) * untrained + sum(plan.points * measured for plan in missing),  # a byte an outcome

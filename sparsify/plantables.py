@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from sparsify.arms import Study
-from sparsify.estimates import Estimate, Estimates
+from sparsify.estimates import Estimates, TaskEstimate
 from sparsify.planning import Plan, Task
 from sparsify.study import StudyResult
 from sparsify.tables import percent
@@ -98,7 +98,7 @@ def _missing(task: Task) -> str:
     return ", ".join(steps)
 
 
-def _cost(estimates: Sequence[Estimate]) -> tuple[str, str]:
+def _cost(estimates: Sequence[TaskEstimate]) -> tuple[str, str]:
     seconds = sum(one.training + one.sweeping for one in estimates)
     return (duration(seconds), size(sum(one.kept for one in estimates))) if seconds else ("", "")
 

@@ -26,8 +26,8 @@ from sparsify.report import write_report
 from sparsify.report.accuracies import control_table
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import draw_study
-from sparsify.report.grids import Cell, Grid
 from sparsify.report.headline import headline_table
+from sparsify.report.htmltables import HtmlCell, HtmlTable
 from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
 from sparsify.report.pictures import HEAVY, pictures
@@ -400,17 +400,17 @@ def test_the_commands_of_the_study_are_in_the_page(page, result):
     ],
 )
 def test_a_cell_sorts_by_its_number(text, key):
-    assert Cell(text).key == key
+    assert HtmlCell(text).key == key
 
 
-def test_a_grid_is_the_table_or_the_table_turned():
+def test_an_html_table_is_the_table_or_the_table_turned():
     table = Table("removed", "a", "b", title="Mine: accuracy")
     table.add_row("0%", "1", "2")
     table.add_row("50%", "3", "4")
-    grid = Grid.of(table, drop="Mine: ")
-    assert (grid.caption, grid.head) == ("Accuracy", ("removed", "a", "b"))
-    assert [[cell.text for cell in row] for row in grid.rows] == [["0%", "1", "2"], ["50%", "3", "4"]]
-    turned = Grid.of(table, corner="arm")
+    shown = HtmlTable.of(table, drop="Mine: ")
+    assert (shown.caption, shown.head) == ("Accuracy", ("removed", "a", "b"))
+    assert [[cell.text for cell in row] for row in shown.rows] == [["0%", "1", "2"], ["50%", "3", "4"]]
+    turned = HtmlTable.of(table, corner="arm")
     assert turned.head == ("arm", "0%", "50%")
     assert [[cell.text for cell in row] for row in turned.rows] == [["a", "1", "3"], ["b", "2", "4"]]
 
@@ -419,9 +419,9 @@ def test_groups_of_rows_become_a_column():
     table = Table("arm", "points", title="t")
     for row in (("60% of conv3",), ("  slbi", "+1"), ("  sgd", "+2"), ("60% of fc1",), ("  slbi", "+3")):
         table.add_row(*row)
-    grid = Grid.grouped(table, "removed")
-    assert grid.head == ("arm", "removed", "points")
-    assert [[cell.text for cell in row] for row in grid.rows] == [
+    shown = HtmlTable.grouped(table, "removed")
+    assert shown.head == ("arm", "removed", "points")
+    assert [[cell.text for cell in row] for row in shown.rows] == [
         ["slbi", "60% of conv3", "+1"],
         ["sgd", "60% of conv3", "+2"],
         ["slbi", "60% of fc1", "+3"],

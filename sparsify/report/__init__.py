@@ -17,8 +17,8 @@ from sparsify.report.accuracies import differences, intervals, results
 from sparsify.report.checklist import checked
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.drawings import Drawn
-from sparsify.report.grids import Grid
 from sparsify.report.headline import headline_table
+from sparsify.report.htmltables import HtmlTable
 from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
 from sparsify.report.pictures import pictures
@@ -44,8 +44,8 @@ def write_report(
         study=result.study,
         setup=setup(result),
         plans=[plan_in_words(plan) for plan in result.study.sweeps],
-        arms=Grid.of(arms_table(result)),
-        headline=Grid.of(headline_table(result)),
+        arms=HtmlTable.of(arms_table(result)),
+        headline=HtmlTable.of(headline_table(result)),
         verdicts=findings.verdicts,
         differences=differences(result, findings),
         notes=NOTES[1:],
@@ -54,10 +54,10 @@ def write_report(
         pictures=pictures(drawn),
         paths=paths_in_words(result),
         without_outcomes=_without_outcomes(result),
-        agreements=[Grid.of(table) for table in likeness_tables(result)],
+        agreements=[HtmlTable.of(table) for table in likeness_tables(result)],
         command=shlex.join(command),
         commands=_commands(result),
-        environment=Grid.of(environment_table(result)),
+        environment=HtmlTable.of(environment_table(result)),
         checklist=checked(result),
         version=metadata.version("sparsify-study"),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),

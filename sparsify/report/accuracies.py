@@ -9,14 +9,14 @@ from rich.table import Table
 from sparsify.findings import Findings
 from sparsify.plantables import selection_tables
 from sparsify.points import held_out, measured_in
-from sparsify.report.grids import Grid
+from sparsify.report.htmltables import HtmlTable
 from sparsify.study import StudyResult
 from sparsify.studytables import affordable_tables, contrast_tables, interval_tables, study_table, training_table
 from sparsify.tables import percent
 from sparsify.verdicts import layers_in_words
 
 
-def results(result: StudyResult) -> list[Grid]:
+def results(result: StudyResult) -> list[HtmlTable]:
     """Training, then each sweep's accuracies and those of its controls, one row an arm; then what was selected."""
     tables = [training_table(result)]
     for number, plan in enumerate(result.study.sweeps):
@@ -24,21 +24,21 @@ def results(result: StudyResult) -> list[Grid]:
             tables += [study_table(result, layers, number, measure) for measure in measured_in(result, number)]
             tables += [control_table(result, layers, number, control) for control in _controls(result, number)]
     drop = _drop(result)
-    selections = [Grid.of(table, drop=drop) for table in selection_tables(result)]
-    return [Grid.of(table, corner="arm", drop=drop) for table in tables] + selections
+    selections = [HtmlTable.of(table, drop=drop) for table in selection_tables(result)]
+    return [HtmlTable.of(table, corner="arm", drop=drop) for table in tables] + selections
 
 
-def intervals(result: StudyResult, findings: Findings) -> list[Grid]:
+def intervals(result: StudyResult, findings: Findings) -> list[HtmlTable]:
     """The tables of accuracy again, as `interval_tables` has them."""
-    return [Grid.of(table, corner="arm", drop=_drop(result)) for table in interval_tables(result, findings)]
+    return [HtmlTable.of(table, corner="arm", drop=_drop(result)) for table in interval_tables(result, findings)]
 
 
-def differences(result: StudyResult, findings: Findings) -> list[Grid]:
+def differences(result: StudyResult, findings: Findings) -> list[HtmlTable]:
     """The largest part that each arm can lose, and the difference of each arm to its reference."""
     drop = _drop(result)
-    largest = [Grid.of(table, drop=drop) for table in affordable_tables(result, findings.affordable)]
+    largest = [HtmlTable.of(table, drop=drop) for table in affordable_tables(result, findings.affordable)]
     return largest + [
-        Grid.grouped(table, "removed", drop=drop) for table in contrast_tables(result, findings.contrasts)
+        HtmlTable.grouped(table, "removed", drop=drop) for table in contrast_tables(result, findings.contrasts)
     ]
 
 

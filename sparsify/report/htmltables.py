@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"(?:[<≥] )?([+−-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?: ± [\
 
 
 @dataclass(frozen=True)
-class Cell:
+class HtmlCell:
     """What a cell shows."""
 
     text: str
@@ -26,15 +26,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Grid:
+class HtmlTable:
     """A table; the first cell of each row is its head."""
 
     caption: str
     head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[HtmlCell, ...], ...]
 
     @classmethod
-    def of(cls, table: Table, *, corner: str | None = None, drop: str = "") -> Grid:
+    def of(cls, table: Table, *, corner: str | None = None, drop: str = "") -> HtmlTable:
         """The same table, without what its title begins with (`drop`).
 
         With a `corner` it is turned: each column but the first is a row, under the cells of the first and the corner.
@@ -46,16 +46,16 @@ class Grid:
         else:
             (_, *names), *rows = columns
             head = (corner, *names)
-        return cls(caption, tuple(head), tuple(tuple(map(Cell, row)) for row in rows))
+        return cls(caption, tuple(head), tuple(tuple(map(HtmlCell, row)) for row in rows))
 
     @classmethod
-    def grouped(cls, table: Table, name: str, *, drop: str = "") -> Grid:
+    def grouped(cls, table: Table, name: str, *, drop: str = "") -> HtmlTable:
         """A table in which rows of nothing but a first cell head groups: that cell becomes a column called `name`."""
         plain = cls.of(table, drop=drop)
-        rows, group = [], Cell("")
+        rows, group = [], HtmlCell("")
         for first, *rest in plain.rows:
             if not any(cell.text for cell in rest):
                 group = first
             else:
-                rows.append((Cell(first.text.strip()), group, *rest))
+                rows.append((HtmlCell(first.text.strip()), group, *rest))
         return cls(plain.caption, (plain.head[0], name, *plain.head[1:]), tuple(rows))
