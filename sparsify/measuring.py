@@ -32,7 +32,7 @@ A point counts as one, as one more for BatchNorm's statistics re-estimated and f
 
 
 @dataclass(frozen=True)
-class Removal:
+class SweepPoint:
     """What is removed at one ratio from a set of layers; `names` is the set as it was asked for."""
 
     names: str
@@ -44,7 +44,7 @@ class Removal:
 def measure(
     subject: Subject,
     structure: Structure,
-    points: Sequence[Removal],
+    points: Sequence[SweepPoint],
     *,
     grain: str = "auto",
     rounds: int = 1,
@@ -69,7 +69,7 @@ def measure(
         finetune(model, mask, subject.training, recipe=recipe, seed=subject.seed, **how)
         hear(1)
 
-    def remove(point: Removal, train: Callable[[Mask], None] = lambda mask: None) -> tuple[list[Cut], Mask, Cost]:
+    def remove(point: SweepPoint, train: Callable[[Mask], None] = lambda mask: None) -> tuple[list[Cut], Mask, Cost]:
         what = (point.layers, point.selection, point.ratio)
         cuts = cuts_in_rounds(subject, structure, *what, grain=grain, rounds=rounds, train=train)
         return cuts, *structure.remove(cuts)
@@ -132,7 +132,7 @@ def measure(
     return Sweep(tuple(rows), tuple(ledger), outcomes)
 
 
-def _ledger(point: Removal, cuts: Sequence[Cut], mask: Mask, layers: Sequence[Layer]) -> list[LedgerRow]:
+def _ledger(point: SweepPoint, cuts: Sequence[Cut], mask: Mask, layers: Sequence[Layer]) -> list[LedgerRow]:
     """A row for each layer that was named, and for each other one that loses grains with them."""
     what = (point.selection.name, point.names, point.ratio, point.selection.draw)
     rows = []

@@ -23,7 +23,7 @@ from sparsify.finetuning import Recipe
 from sparsify.iterative import cuts_in_rounds, restored
 from sparsify.layers import GRAINS, Layer, find_layers, find_sets
 from sparsify.mask import Mask
-from sparsify.measuring import Listener, Removal, measure
+from sparsify.measuring import Listener, SweepPoint, measure
 from sparsify.optim.structure import THRESHOLD, penalty_of, shrink
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
@@ -238,7 +238,7 @@ def prune(
         scores = scorer(subject, structure, grain)
         tried = {"scope": scope, "reverse": reverse, "controls": controls, "draws": draws}
         points = [
-            Removal(names, asked, selection, ratio)
+            SweepPoint(names, asked, selection, ratio)
             for names, asked in found.items()
             for selection in selections(scores, asked, criterion, **tried)
             for ratio in parsed

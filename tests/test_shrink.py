@@ -386,6 +386,24 @@ def test_networks_that_differ_are_refused_whatever_the_reason(monkeypatch: pytes
         shrink(two_layers(), {}, torch.ones(1, 2))
 
 
+def test_a_network_and_its_shrunk_form_are_compared_without_cudnn() -> None:
+    """Which may take other algorithms for other numbers of channels."""
+
+    class Asking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.enabled = two_layers(), []
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.enabled.append(torch.backends.cudnn.enabled)
+            return self.layers(x)
+
+    model, small, before = Asking(), Asking(), torch.backends.cudnn.enabled
+    agreement(model, {}, small, torch.ones(1, 2))
+    assert model.enabled + small.enabled == [False, False]
+    assert torch.backends.cudnn.enabled == before
+
+
 # on the disk ---------------------------------------------------------------------------------------------------------
 
 
