@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from sparsify.errors import SparsifyError
 from sparsify.inclusion import InclusionPath
@@ -15,7 +16,7 @@ from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
 from sparsify.viz.paths import path_figure
-from sparsify.viz.style import COLOURS, MARKERS, looks, save
+from sparsify.viz.style import COLOURS, MARKERS, heading, looks, save
 from sparsify.viz.sweeps import sweep_figure
 
 
@@ -352,3 +353,17 @@ def test_the_same_figure_is_the_same_file(tmp_path):
         save(sweep_figure({"sgd": [sweep((0.9, 0.5))]}, title="t"), tmp_path, name)
     for suffix in ("png", "svg"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("one two", ["one two"]),
+        ("one two three four", ["one two", "three four"]),  # not 13 characters and 4
+        ("a " + "b" * 15, ["a " + "b" * 11, "b" * 4]),
+    ],
+)
+def test_the_lines_of_a_title_are_about_as_long(text, lines):
+    drawing = Figure(figsize=(1, 1))
+    heading(drawing, text)
+    assert drawing.get_suptitle().split("\n") == lines

@@ -65,9 +65,12 @@ def figure(width: float, height: float) -> Figure:
 
 
 def heading(drawing: Figure, text: str) -> None:
-    """The figure's title, in as many lines as its width asks for."""
+    """The figure's title, in as many lines as its width asks for, of about the same length."""
     across = int(13 * drawing.get_figwidth())  # characters an inch at this size
-    drawing.suptitle("\n".join(textwrap.wrap(text, across)), fontsize=10.5)
+    fewest = len(textwrap.wrap(text, across))
+    whole = min(across, max(map(len, text.split())))  # no word is broken for the sake of looks
+    narrowest = next(width for width in range(whole, across + 1) if len(textwrap.wrap(text, width)) == fewest)
+    drawing.suptitle("\n".join(textwrap.wrap(text, narrowest)), fontsize=10.5)
 
 
 def legend_below(drawing: Figure, axis: Axes) -> None:
