@@ -113,6 +113,37 @@ def test_the_sweep_figure_draws_the_mean_in_percent():
     assert figure.axes[0].get_ylabel() == "test accuracy (%), log scale of the error"
 
 
+@pytest.mark.parametrize("worse", ["conv3", "fc1"])
+def test_all_panels_show_the_accuracies_of_all(worse):
+    """Whichever panel is drawn last."""
+    rows = [
+        SweepRow("magnitude", "auto", "layer", layers, r, 0, 0, 100, a, 10, 10, 1.0, 1.0)
+        for layers in ("conv3", "fc1")
+        for r, a in ((0.0, 0.9), (0.5, 0.2 if layers == worse else 0.8))
+    ]
+    for axis in sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t").axes:
+        low, high = axis.get_ylim()
+        assert low < 20 < 90 < high
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "ticks"), [((0.8, 0.7), 4), ((0.992, 0.5), 4), ((0.9, 0.9), 2), ((1.0, 0.1), 4)]
+)
+def test_an_accuracy_can_be_read_off(accuracies, ticks):
+    (axis,) = sweep_figure({"sgd": [sweep(accuracies)]}, title="t").axes
+    low, high = axis.get_ylim()
+    shown = [float(label.get_text()) for label in axis.get_yticklabels()]
+    assert shown == pytest.approx(axis.get_yticks())
+    assert sum(low <= tick <= high for tick in shown) >= ticks
+    assert high - low < 1.5 * 100 * (accuracies[0] - accuracies[1]) + 2  # the lines fill the panel
+
+
+def test_where_nothing_is_left_an_empty_panel_is_drawn():
+    rows = (SweepRow("l1", "auto", "layer", "c", 1.0, 0, 0, 100, 0.1, 10, 10, float("inf"), 1.0),)
+    (axis,) = sweep_figure({"sgd": [Sweep(rows, ())]}, title="t", against="compression").axes
+    assert axis.lines[0].get_xdata().tolist() == []
+
+
 def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     rows = [
         SweepRow(criterion, "neuron", "global", "conv3,fc1", r, draw, 0, 100, a, 10, 10, 1.0, 1.0)

@@ -78,6 +78,7 @@ def legend_below(drawing: Figure, axis: Axes) -> None:
     handles, labels = axis.get_legend_handles_labels()
     inches = 0.5 + 0.065 * max(map(len, labels))
     columns = max(1, min(len(labels), int(drawing.get_figwidth() / inches)))
+    columns = -(-len(labels) // -(-len(labels) // columns))  # as many in each row
     drawing.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sparsify.errors import SparsifyError, unknown
 from sparsify.phrases import listed
@@ -23,6 +24,7 @@ AGAINST = {
 """What accuracy can be drawn against: fields of `SweepRow`, and the label of the axis."""
 
 _CONTROL_STYLES = ("--", ":")  # of "random" and of the opposite order
+_TICKS = (0, 20, 40, 60, 80, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100)  # of accuracies, in %
 _WIDE = 8  # from this factor on between the ends of an axis it is logarithmic
 
 
@@ -61,9 +63,9 @@ def sweep_figure(
             names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
             how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
             axis.set(xlabel=AGAINST[against].format(layers=listed(names) + how), title=" + ".join(names))
-            _error_scale(axis)
             if against != "ratio":
                 _factor_scale(axis)
+        _error_scale(axes)
         axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error")
         legend_below(drawing, axes[0])
         heading(drawing, title)
@@ -93,14 +95,30 @@ def _factor_scale(axis: Axes) -> None:
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}×")
 
 
-def _error_scale(axis: Axes) -> None:
-    """Accuracy on a logarithmic scale of the error, so that 99.1 and 98.7 differ to the eye as 91 and 87 do."""
+def _error_scale(axes: Sequence[Axes]) -> None:
+    """Accuracy on a logarithmic scale of the error, so that 99.1 and 98.7 differ to the eye as 91 and 87 do.
+
+    The axes share it. Where few of the usual ticks lie among the accuracies they are evenly spaced instead.
+    """
     shift = 100.05  # 100% itself is finite
-    low, high = axis.dataLim.intervaly
-    axis.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(shift - a, 0.01)), lambda v: shift - 10**-v))
-    ticks = [0, 20, 40, 60, 80, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100]
-    bottom = max((tick for tick in ticks if tick <= low), default=0)
-    top = min((tick for tick in ticks if tick >= high), default=100)
-    axis.set_ylim(bottom, top)
-    axis.set_yticks([t for t in ticks if bottom <= t <= top], [f"{t:g}" for t in ticks if bottom <= t <= top])
-    axis.minorticks_off()
+
+    def place(accuracy: np.ndarray | float) -> np.ndarray | float:
+        return -np.log10(np.maximum(shift - accuracy, 0.01))
+
+    def accuracy_at(place: np.ndarray | float) -> np.ndarray | float:
+        return shift - 10**-place
+
+    drawn = [axis.dataLim for axis in axes if np.isfinite(axis.dataLim.intervaly).all()]
+    if not drawn:  # nothing is left at any point
+        return
+    ends = place(np.array([min(box.ymin for box in drawn), max(box.ymax for box in drawn)]))
+    margin = max(0.06 * np.ptp(ends), 0.01)
+    bottom, top = np.clip(accuracy_at(ends + np.array([-margin, margin])), 0, 100)
+    for ticks in (_TICKS, MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(bottom, top)):
+        shown = [tick for tick in ticks if bottom <= tick <= top]
+        if len(shown) >= 4:
+            break
+    axes[0].set_yscale("function", functions=(place, accuracy_at))
+    axes[0].set_ylim(bottom, top)
+    axes[0].set_yticks(shown, [f"{tick:.4g}" for tick in shown])
+    axes[0].minorticks_off()
