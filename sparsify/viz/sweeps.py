@@ -115,7 +115,10 @@ def _error_scale(axes: Sequence[Axes]) -> None:
     margin = max(0.06 * np.ptp(ends), 0.01)
     bottom, top = np.clip(accuracy_at(ends + np.array([-margin, margin])), 0, 100)
     for ticks in (_TICKS, MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(bottom, top)):
-        shown = [tick for tick in ticks if bottom <= tick <= top]
+        shown: list[float] = []
+        for tick in ticks:  # as many as do not touch
+            if bottom <= tick <= top and (not shown or place(tick) - place(shown[-1]) > 0.045 * np.ptp(ends)):
+                shown.append(tick)
         if len(shown) >= 4:
             break
     axes[0].set_yscale("function", functions=(place, accuracy_at))
