@@ -242,6 +242,9 @@ def test_an_optimizer_has_one_colour_and_no_two_labels_look_alike():
     assert list(looks(["mine", "slbi", "sgd"])) == ["mine", "slbi", "sgd"]
     colours = [look["color"] for look in looks(["a", "b", "sgd", "slbi", "c", "d", "e"]).values()]
     assert sorted(colours) == sorted(COLOURS)
+    nine = looks(["backward", *OPTIMIZERS, "forward"])
+    assert [nine[opt]["color"] for opt in OPTIMIZERS] == [looks([opt])[opt]["color"] for opt in OPTIMIZERS]
+    assert len({look["color"] for look in nine.values()}) == 9
     many = looks([f"arm {n}" for n in range(len(COLOURS) * len(MARKERS))]).values()
     assert len({(look["color"], look["marker"]) for look in many}) == len(COLOURS) * len(MARKERS)
 

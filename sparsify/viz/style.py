@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from sparsify.files import write_bytes
@@ -41,7 +42,8 @@ RC = {
 def looks(labels: Iterable[str]) -> dict[str, dict[str, object]]:
     """Colour and marker of each label: an optimizer's are the same in every figure, other labels take what is free.
 
-    No two labels share both; no two share the colour while there are as many colours as labels.
+    No two labels share both; no two share the colour while there are as many colours as labels. Where there are fewer,
+    the later label's is darker, which the colour-blind see, too.
     """
     labels, names = list(labels), list(OPTIMIZERS)
     places = {label: names.index(label) for label in labels if label in names}
@@ -51,7 +53,13 @@ def looks(labels: Iterable[str]) -> dict[str, dict[str, object]]:
             used = {place % len(COLOURS) for place in places.values()}
             free = [place for place in after if place % len(COLOURS) not in used]
             places[label] = free[0] if free else next(i for i in itertools.count() if i not in places.values())
-    return {label: _look(places[label]) for label in labels}
+    found = {label: _look(place) for label, place in places.items()}  # the optimizers first
+    taken = set()
+    for look in found.values():
+        if look["color"] in taken:
+            look["color"] = to_hex([0.5 * part for part in to_rgb(look["color"])])
+        taken.add(look["color"])
+    return {label: found[label] for label in labels}
 
 
 def _look(place: int) -> dict[str, object]:
