@@ -1,4 +1,4 @@
-"""`sparsify runs` and `sparsify viz`: what they answer."""
+"""`sparsify runs` and `sparsify viz`: what they answer and what they refuse."""
 
 from __future__ import annotations
 
@@ -8,6 +8,45 @@ import time
 
 import pytest
 from commandline import QUICK, run_of
+
+
+@pytest.mark.parametrize(
+    ("line", "fragments"),
+    [
+        ("filters --layer conv4", ["'conv4'", "conv3"]),
+        ("filters --layer fc1", ["fc1"]),
+        ("filters --layer ''", ["''", "conv3"]),
+        ("filters --show slice", ["'slice'", "slices"]),
+        ("filters --ratio 1.5", ["1.5"]),
+        ("filters --ratio -0.5", ["-0.5"]),
+        ("filters --ratio nan", ["nan"]),
+        ("filters --ratio half", ["half"]),
+        ("filters nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
+        ("curves nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
+        ("curves lenet-digits-sgd-s0 nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
+        ("sweep nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
+        ("sweep lenet-digits-sgd-s0", ["lenet-digits-sgd-s0", "sparsify prune"]),
+        ("sweep", ["no sweep", "sparsify prune"]),
+        ("path nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
+        ("path lenet-digits-sgd-s0", ["lenet-digits-sgd-s0", "slbi, slbi-adam, linbreg, adabreg, prox-sgd"]),
+        ("path --layer conv4", ["'conv4'", "conv3"]),
+        ("path --layer conv3,fc1", ["'conv3,fc1'", "conv3"]),
+    ],
+)
+def test_viz_refuses(line, fragments, runs, refused):
+    refused(f"viz {line}", *fragments)
+
+
+@pytest.mark.parametrize("command", ["prune --layers conv3", "viz filters", "viz curves", "viz sweep", "viz path"])
+def test_without_a_run_there_is_a_hint_how_to_train_one(command, refused):
+    refused(command, "runs", "sparsify train")
+
+
+def test_runs_without_a_run_says_so(sparsify, tmp_path):
+    answer = sparsify("runs")
+    assert answer.code == 0
+    assert "sparsify train" in answer.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_lists_the_newest_first_and_every_name_can_be_copied(runs, sparsify):
