@@ -392,6 +392,7 @@ def test_the_same_figure_is_the_same_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
+        ("", [""]),
         ("one two", ["one two"]),
         ("one two three four", ["one two", "three four"]),  # not 13 characters and 4
         ("a " + "b" * 15, ["a " + "b" * 11, "b" * 4]),

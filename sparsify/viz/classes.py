@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sparsify.errors import SparsifyError
-from sparsify.viz.style import GREY, RC, figure, heading, looks
+from sparsify.viz.style import GREY, RC, figure, heading, looks, per_row
 
 MOST_CLASSES = 30  # more are too many to read
 MOST_PANELS = 5  # side by side, on a page
@@ -42,8 +43,8 @@ def classes_figure(
     order = [place for place in np.argsort(-losses, kind="stable") if np.isfinite(losses[place])][:MOST_CLASSES]
     rows = np.arange(len(order))
     with mpl.rc_context(RC):
-        stacked = -(-len(groups) // MOST_PANELS)
-        wide = -(-len(groups) // stacked)
+        wide = per_row(len(groups), MOST_PANELS)
+        stacked = math.ceil(len(groups) / wide)
         drawing = figure(max(2.15 * wide + 0.8, 4.8), stacked * (0.19 * len(order) + 0.6) + 1.0)
         grid = drawing.subplots(stacked, wide, squeeze=False, sharex=True, sharey=True)
         axes = grid.flatten()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,11 +73,16 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def per_row(count: int, most: int) -> int:
+    """How many of `count` stand side by side, at most `most`, in as few rows as that takes, which are about as long."""
+    return math.ceil(count / math.ceil(count / most))
+
+
 def heading(drawing: Figure, text: str) -> None:
     """The figure's title, in as many lines as its width asks for, of about the same length."""
     across = int(13 * drawing.get_figwidth())  # characters an inch at this size
     fewest = len(textwrap.wrap(text, across))
-    whole = min(across, max(map(len, text.split())))  # no word is broken for the sake of looks
+    whole = min(across, max(map(len, text.split()), default=1))  # no word is broken for the sake of looks
     narrowest = next(width for width in range(whole, across + 1) if len(textwrap.wrap(text, width)) == fewest)
     drawing.suptitle("\n".join(textwrap.wrap(text, narrowest)), fontsize=10.5)
 
@@ -85,8 +91,7 @@ def legend_below(drawing: Figure, axis: Axes) -> None:
     """What an axis shows, below the whole figure, where it hides no data."""
     handles, labels = axis.get_legend_handles_labels()
     inches = 0.5 + 0.065 * max(map(len, labels))
-    columns = max(1, min(len(labels), int(drawing.get_figwidth() / inches)))
-    columns = -(-len(labels) // -(-len(labels) // columns))  # as many in each row
+    columns = per_row(len(labels), max(1, int(drawing.get_figwidth() / inches)))
     drawing.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -105,8 +105,8 @@ def _error_scale(axes: Sequence[Axes]) -> None:
     def place(accuracy: np.ndarray | float) -> np.ndarray | float:
         return -np.log10(np.maximum(shift - accuracy, 0.01))
 
-    def accuracy_at(place: np.ndarray | float) -> np.ndarray | float:
-        return shift - 10**-place
+    def accuracy_at(where: np.ndarray | float) -> np.ndarray | float:
+        return shift - 10**-where
 
     drawn = [axis.dataLim for axis in axes if np.isfinite(axis.dataLim.intervaly).all()]
     if not drawn:  # nothing is left at any point
@@ -114,13 +114,18 @@ def _error_scale(axes: Sequence[Axes]) -> None:
     ends = place(np.array([min(box.ymin for box in drawn), max(box.ymax for box in drawn)]))
     margin = max(0.06 * np.ptp(ends), 0.01)
     bottom, top = np.clip(accuracy_at(ends + np.array([-margin, margin])), 0, 100)
-    for ticks in (_TICKS, MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(bottom, top)):
+
+    def apart(ticks: Iterable[float]) -> list[float]:
+        """Those between the ends of the axis, as many as do not touch."""
         shown: list[float] = []
-        for tick in ticks:  # as many as do not touch
+        for tick in ticks:
             if bottom <= tick <= top and (not shown or place(tick) - place(shown[-1]) > 0.045 * np.ptp(ends)):
                 shown.append(tick)
-        if len(shown) >= 4:
-            break
+        return shown
+
+    shown = apart(_TICKS)
+    if len(shown) < 4:
+        shown = apart(MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(bottom, top))
     axes[0].set_yscale("function", functions=(place, accuracy_at))
     axes[0].set_ylim(bottom, top)
     axes[0].set_yticks(shown, [f"{tick:.4g}" for tick in shown])
