@@ -5,16 +5,21 @@ torch is imported by the builders, not here, so that the command line can list t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sparsify.errors import SparsifyWarning
+
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import nn
     from torch.optim import Optimizer
 
     from sparsify.config import Config
+    from sparsify.optim.slbi import SLBI
 
 
 def _leave(model: nn.Module, config: Config) -> None:
@@ -66,9 +71,8 @@ def slbi(model: nn.Module, config: Config) -> Optimizer:
 
 def _slbi(model: nn.Module, config: Config, *, threshold: float) -> Optimizer:
     from sparsify.optim.groups import parameter_groups
-    from sparsify.optim.slbi import SLBI
 
-    return SLBI(
+    return slbi_for(next(model.parameters()).device)(
         parameter_groups(model, weight_decay=config.weight_decay, structure=config.structure),
         config.lr,
         momentum=config.momentum,
@@ -77,6 +81,28 @@ def _slbi(model: nn.Module, config: Config, *, threshold: float) -> Optimizer:
         path_scale=config.path_scale,
         threshold=threshold,
     )
+
+
+def slbi_for(device: torch.device) -> type[SLBI]:
+    """SLBI, or on CUDA its kernels of one pass over the memory. Warns where Triton cannot compile or launch these."""
+    from sparsify.optim.slbi import SLBI
+
+    if device.type != "cuda":
+        return SLBI
+    try:
+        from sparsify.optim.fused import FusedSLBI, try_out
+
+        try_out(device)
+    except Exception as error:  # Triton may be absent or without a C compiler, and raises what its parts raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(
+            f"Triton does not run here ({reason}); SLBI's step takes several passes over the memory, which is slower "
+            "and computes the same",
+            SparsifyWarning,
+            stacklevel=2,
+        )
+        return SLBI
+    return FusedSLBI
 
 
 def slbi_adam(model: nn.Module, config: Config) -> Optimizer:

@@ -66,6 +66,13 @@ class FusedSLBI(SLBI):
             )
 
 
+def try_out(device: torch.device) -> None:
+    """Raise whatever Triton does where it cannot compile the kernels or launch them on this device."""
+    filters, weights = (torch.ones(shape, device=device, requires_grad=True) for shape in ((2, 1, 1, 1), (2, 1)))
+    filters.grad, weights.grad = torch.zeros_like(filters), torch.zeros_like(weights)
+    FusedSLBI([filters, weights]).step()
+
+
 def _strides(tensor: Tensor) -> tuple[int, ...]:
     """Those that say where a number lies: a dimension of length 1 may have any."""
     return tuple(stride for stride, length in zip(tensor.stride(), tensor.shape, strict=True) if length > 1)
