@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsify.analysis import near_zero, smallest_filters, support_shares
+from sparsify.analysis import folded_filters, near_zero, smallest_filters, support_shares
 
 
 def filters(*norms: float) -> Tensor:
@@ -61,3 +61,35 @@ def test_shares_of_the_support_are_those_of_each_run():
 
 def test_runs_without_a_path_have_no_shares():
     assert support_shares([SimpleNamespace(summary={"support": {}})]) == {}
+
+
+def run_of(model: nn.Module) -> SimpleNamespace:
+    return SimpleNamespace(model=lambda: model.eval(), summary={"shape": [1, 4, 4]})
+
+
+def test_folded_filters_are_what_the_network_applies():
+    """Before BatchNorm (1, 1) and (2, 2) are the same filter; what is applied goes by γ and the variance."""
+    convolution, norm = nn.Conv2d(1, 3, (1, 2), bias=False), nn.BatchNorm2d(3, eps=0.25)
+    model = nn.Sequential(convolution, norm, nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
+    convolution.weight.data = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]).view(3, 1, 1, 2)
+    norm.weight.data = torch.tensor([1.0, 1.0, 0.0])
+    norm.bias.data.fill_(7)
+    norm.running_mean.fill_(5)
+    norm.running_var.copy_(torch.tensor([0.75, 3.75, 0.75]))
+    assert folded_filters(run_of(model), "0").flatten(1).tolist() == [[1, 1], [1, 1], [0, 0]]
+
+
+def test_folded_filters_answer_as_the_convolution_and_its_batchnorm():
+    model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(20, 2))
+    for tensor in (model[1].weight.data, model[1].bias.data, model[1].running_mean, model[1].running_var):
+        tensor.uniform_(0.5, 2)
+    images, nothing = torch.randn(2, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    answers = model.eval()[:2](images) - model[:2](nothing)  # the part that depends on the image
+    applied = nn.functional.conv2d(images, folded_filters(run_of(model), "0"))
+    torch.testing.assert_close(applied, answers)
+
+
+@pytest.mark.parametrize("behind", [nn.Identity(), nn.BatchNorm2d(3, track_running_stats=False)])
+def test_nothing_is_folded_without_a_batchnorm_that_has_statistics(behind):
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), behind, nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    assert folded_filters(run_of(model), "0") is None

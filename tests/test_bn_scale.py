@@ -129,14 +129,23 @@ def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
     panel = filter_panel(run, "3")
     assert torch.equal(panel.marked, ~run.support("4.weight"))
     assert panel.mark == "not selected"
-    assert main(["viz", "path", run.name, "--layer", "conv2", "--runs-dir", str(tmp_path)]) == 0
-    assert "path-conv2.svg" in capsys.readouterr().out
+    for command, file in (("path", "path-conv2"), ("filters --fold-bn", "filters-conv2-folded")):
+        assert main(["viz", *command.split(), run.name, "--layer", "conv2", "--runs-dir", str(tmp_path)]) == 0
+        assert f"{file}.svg" in capsys.readouterr().out
     sweep = prune(run, layers="conv2", ratios="0,0.5", device="cpu")
     plan = SweepPlan(("conv2",), (0.0, 0.5))
     arm = ArmResult("scales", (run,), ((sweep,),))
     result = StudyResult(Study("s", "S", (Arm("scales", (run.config,)),), (plan,)), (arm,), tmp_path / "s")
     (drawn,) = [one for one in study_drawings(result) if one.kind == "Line chart" and one.section == "paths"]
     assert drawn.caption.startswith("scales, conv2 by its scales 4.weight: ")
+    shown, folded = (one for one in study_drawings(result) if one.section == "filters")
+    assert (shown.name, folded.name) == ("filters-conv2", "filters-conv2-folded")
+    assert folded.figure.get_suptitle().startswith("Filters of conv2 with BatchNorm folded in")
+    (heat, applied) = (one.figure.axes[0].get_images()[0].get_array() for one in (shown, folded))
+    norm = run.model().get_submodule("4")
+    scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).abs().max().item()
+    assert applied.max() <= heat.max() * scale
+    assert applied.max() != heat.max()
     (table,) = likeness_tables(result)
     pairs = list(table.columns[0].cells)
     assert "magnitude, entry" in pairs

@@ -28,9 +28,13 @@ def filters(
     layer: Annotated[str, Parameter(help="a convolution")] = "conv3",
     show: Annotated[str, Parameter(help="auto, slices (every weight) or norms (one per input channel)")] = "auto",
     ratio: Annotated[float | None, Parameter(help="mark what magnitude removes at this ratio")] = None,
+    fold_bn: Annotated[
+        bool, Parameter(help="multiply by what the BatchNorm behind them does: the filters as they are applied")
+    ] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
+    from sparsify.analysis import folded_filters
     from sparsify.layers import find_layer
     from sparsify.ratios import parse_ratios
     from sparsify.report.drawings import filter_panel
@@ -39,16 +43,16 @@ def filters(
     chosen = compared_runs(names, runs_dir)
     if ratio is not None:
         (ratio,) = parse_ratios(ratio)
-    panels = []
-    for run in chosen:
-        found = find_layer(run.model(), layer, run.name)
-        panels.append(filter_panel(run, found.name, label=label(run, chosen), ratio=ratio))
-    return _save(
-        filters_figure(panels, layer=layer, show=show),
-        chosen,
-        runs_dir,
-        f"filters-{layer}" + (f"-{ratio:g}" if ratio is not None else ""),
-    )
+    found = [(run, find_layer(run.model(), layer, run.name).name) for run in chosen]
+    panels = [filter_panel(run, name, label=label(run, chosen), ratio=ratio) for run, name in found]
+    what, stem = layer, f"filters-{layer}" + (f"-{ratio:g}" if ratio is not None else "")
+    if fold_bn:
+        folded = [folded_filters(run, name) for run, name in found]
+        if all(weight is None for weight in folded):
+            raise SparsifyError(f"--fold-bn: no BatchNorm is behind {layer} of {', '.join(run.name for run in chosen)}")
+        panels = [panel.of(weight) for panel, weight in zip(panels, folded, strict=True)]
+        what, stem = f"{layer} with BatchNorm folded in", f"{stem}-folded"
+    return _save(filters_figure(panels, layer=what, show=show), chosen, runs_dir, stem)
 
 
 @app.command

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsify.analysis import layer_path, layer_support, smallest_filters
+from sparsify.analysis import folded_filters, layer_path, layer_support, smallest_filters
 from sparsify.arms import SweepPlan
 from sparsify.comparison import class_accuracy
 from sparsify.config import sanitise
@@ -158,10 +158,18 @@ def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Dra
         return
     panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm, layer in arms]
     labels = listed(arm.label for arm, _ in arms)
-    caption = f"The filters of {name}, the largest norm first, of one run each of {labels}, on one colour scale."
+    shown = f"the largest norm first, of one run each of {labels}, on one colour scale."
     if any(panel.mark for panel in panels):
-        caption += " Struck out: filters that are not in the support."
-    yield Drawing("filters", "Heatmap", f"filters-{sanitise(name)}", caption, filters_figure(panels, layer=name))
+        shown += " Struck out: filters that are not in the support."
+    stem, caption = f"filters-{sanitise(name)}", f"The filters of {name}, {shown}"
+    yield Drawing("filters", "Heatmap", stem, caption, filters_figure(panels, layer=name))
+    folded = [folded_filters(arm.finished[0], layer.name) for arm, layer in arms]
+    if any(weight is not None for weight in folded):
+        panels = [panel.of(weight) for panel, weight in zip(panels, folded, strict=True)]
+        caption = f"The filters of {name} as the networks apply them, times γ/√(variance + ε) of the BatchNorm behind "
+        caption += f"them where there is one: {shown}"
+        drawing = filters_figure(panels, layer=f"{name} with BatchNorm folded in")
+        yield Drawing("filters", "Heatmap", f"{stem}-folded", caption, drawing)
 
 
 def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ class FilterPanel:
     weight: Tensor
     marked: Tensor | None = None
     mark: str = ""
+
+    def of(self, weight: Tensor | None) -> FilterPanel:
+        """The same of other weights; of these themselves where there are none."""
+        return self if weight is None else dataclasses.replace(self, weight=weight)
 
 
 def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "auto") -> Figure:

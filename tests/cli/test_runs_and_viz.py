@@ -21,6 +21,7 @@ from commandline import QUICK, run_of
         ("filters --ratio -0.5", ["-0.5"]),
         ("filters --ratio nan", ["nan"]),
         ("filters --ratio half", ["half"]),
+        ("filters --fold-bn", ["--fold-bn", "no BatchNorm is behind conv3", "lenet-digits-slbi"]),
         ("filters nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
         ("curves nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
         ("curves lenet-digits-sgd-s0 nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
