@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import weakref
@@ -16,8 +17,10 @@ from torch import Tensor
 from sparsify.config import Config
 from sparsify.data import AUGMENTATIONS, load_dataset
 from sparsify.data.augmentation import draw
+from sparsify.data.dataset import Dataset, Normalise, Split
 from sparsify.inclusion import PathRecorder
 from sparsify.iteration import WARM_UP, Eager, Iteration, Replayed, cuda_graph
+from sparsify.nets import NETS
 from sparsify.optim import OPTIMIZERS
 from sparsify.parallel import train_all
 from sparsify.runs import Run
@@ -119,6 +122,39 @@ def test_the_state_keeps_its_place_in_memory_when_the_rate_is_a_tensor(config: C
         found.append(places())
     assert found[1] == found[2]
     assert all(group["lr"] is rate for group in optimizer.param_groups)
+
+
+def without_values(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six iterations on tensors that have no values: what asks for one fails."""
+    monkeypatch.setattr("sparsify.iteration.torch.autocast", lambda *_, **__: contextlib.nullcontext())
+    shape = (1, 28, 28) if config.model == "lenet" else (3, 32, 32)
+    with torch.device("meta"):
+        model = NETS[config.model](shape, 10).to(memory_format=torch.channels_last)
+        images = torch.empty(12, *shape, dtype=torch.uint8)
+        index, draws = torch.empty(8, dtype=torch.int64), torch.empty(8, 3, dtype=torch.int64)
+        split = Split(images, torch.empty(12, dtype=torch.int64))
+    data = Dataset("none", split, split, tuple("0123456789"), Normalise((0.0,) * shape[0], (1.0,) * shape[0]))
+    optimizer = OPTIMIZERS[config.opt].build(model, config)
+    recorder = PathRecorder(model, optimizer, 6) if OPTIMIZERS[config.opt].selects else None
+    iteration = Iteration(model, optimizer, data, AUGMENTATIONS["crop-flip"], "exact", recorder)
+    advance = Replayed(iteration, Recorded())
+    for step in range(1, 7):
+        advance(index, draws, rate=0.1, step=step)
+        if recorder is not None:
+            recorder.note(step)
+
+
+@pytest.mark.parametrize("model", ["lenet", "vgg-a-bn", "vgg-a-dropout", "resnet20"])
+@pytest.mark.parametrize("opt", ["sgd-pull", "slbi", "linbreg", "prox-sgd"])
+def test_an_iteration_reads_nothing_back_from_the_device(model: str, opt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam's step and, on CUDA, SGD's are torch's fused kernels, which know no tensors without values."""
+    scales = "bn-scale" if model == "vgg-a-bn" and opt in ("slbi", "sgd-pull") else "grains"
+    without_values(Config(model=model, opt=opt, data="digits", structure=scales), monkeypatch)
+
+
+def test_what_reads_a_value_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
+        without_values(Config(opt="sgd", data="digits"), monkeypatch)  # not the fused step: it reads the rate
 
 
 @pytest.mark.parametrize("masked", [False, True])
