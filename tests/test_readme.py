@@ -1,0 +1,33 @@
+"""What README says of the studies in models/ stands in their files, to the letter; what it links to is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARTS = re.findall(r"<!-- begin: sparsify study (\S+) -->\n(.*?)<!-- end: sparsify study \1 -->", README, re.DOTALL)
+
+
+@pytest.mark.parametrize(("study", "part"), PARTS, ids=[study for study, _ in PARTS])
+def test_tables_and_verdicts_are_those_of_the_study(study: str, part: str) -> None:
+    found = (ROOT / "models" / study / "table.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\*\*[^\n]+\*\*\n\n(?:\|.*\n)+", part, re.MULTILINE)
+    assert len(tables) == len(re.findall(r"^\|[-|]+\|$", part, re.MULTILINE)) > 0
+    for table in tables:
+        assert table in found
+    for verdict in re.findall(r"^> (.+)$", part, re.MULTILINE):
+        assert f"- {verdict}\n" in found
+
+
+def test_every_study_in_models_is_shown() -> None:
+    assert {study for study, _ in PARTS} == {file.parent.name for file in (ROOT / "models").glob("*/table.md")}
+
+
+def test_every_link_into_the_repository_leads_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not re.match(r"https?:|#", link)]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
