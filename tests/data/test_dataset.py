@@ -1,0 +1,121 @@
+"""Splits, their normalisation, what is held out, and augmentation."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsify.data.augmentation import crop_and_flip, draw
+from sparsify.data.dataset import Dataset, Normalise, Split, make_dataset
+from sparsify.errors import SparsifyError
+from sparsify.seeds import permutation
+
+
+def random_images(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_batches_are_gathered_by_index() -> None:
+    split = Split(random_images(5, 1, 2, 2), torch.arange(5))
+    batch = split[torch.tensor([3, 1])]
+    assert batch.labels.tolist() == [3, 1]
+    assert torch.equal(batch.images[0], split.images[3])
+    assert len(split[1:4]) == 3
+
+
+def test_normalised_training_images_have_mean_0_and_deviation_1_in_each_channel() -> None:
+    images = random_images(50, 3, 8, 8) // torch.tensor([1, 4, 16], dtype=torch.uint8)[:, None, None]
+    before = images.clone()
+    values = Normalise.of(images)(images)
+    assert values.dtype == torch.float32
+    assert values.shape == images.shape
+    assert values.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)
+    assert values.std((0, 2, 3), correction=0).tolist() == pytest.approx([1] * 3, abs=1e-5)
+    assert torch.equal(images, before)
+
+
+def test_the_statistics_are_those_of_the_training_images() -> None:
+    train, test = random_images(20, 1, 4, 4), torch.zeros(20, 1, 4, 4, dtype=torch.uint8)
+    data = make_dataset("x", Split(train, torch.zeros(20)), Split(test, torch.zeros(20)), ("a",))
+    assert data.normalise.mean == pytest.approx((float(train.double().mean()),))
+    assert data.normalise.std == pytest.approx((float(train.double().std(correction=0)),))
+
+
+def test_statistics_by_hand() -> None:
+    images = torch.tensor([0, 0, 10, 30], dtype=torch.uint8).view(4, 1, 1, 1)
+    assert Normalise.of(images) == Normalise((10.0,), (150.0**0.5,))
+
+
+@pytest.mark.parametrize("value", [0, 77, 255])
+def test_a_constant_channel_becomes_0_and_not_nan(value: int) -> None:
+    images = torch.full((4, 2, 3, 3), value, dtype=torch.uint8)
+    images[:, 1] = random_images(4, 3, 3)
+    normalise = Normalise.of(images)
+    assert normalise.std[0] == 1.0
+    assert normalise(images)[:, 0].unique().tolist() == [0.0]
+    assert normalise(images).isfinite().all()
+
+
+@pytest.fixture
+def numbered() -> Dataset:
+    """100 training images whose label is their number, 40 test images with labels from 1000."""
+    train = Split(random_images(100, 1, 2, 2), torch.arange(100))
+    test = Split(random_images(40, 1, 2, 2, seed=1), torch.arange(1000, 1040))
+    return make_dataset("numbered", train, test, ("a",))
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(0.1, 10), (0.25, 25), (0.99, 99), (0.01, 1), (0.016, 2)])
+def test_hold_out_takes_exactly_the_rounded_fraction(fraction: float, count: int, numbered: Dataset) -> None:
+    held = numbered.hold_out(fraction, permutation(100, 0, "val"))
+    assert (len(held.train), len(held.test)) == (100 - count, count)
+    assert held.held_out == "val"
+
+
+def test_hold_out_is_a_partition_of_the_training_images(numbered: Dataset) -> None:
+    held = numbered.hold_out(0.3, permutation(100, 0, "val"))
+    assert collections.Counter(held.train.labels.tolist() + held.test.labels.tolist()) == dict.fromkeys(range(100), 1)
+    for split in (held.train, held.test):
+        assert torch.equal(split.images, numbered.train.images[split.labels])
+
+
+def test_hold_out_keeps_no_test_image(numbered: Dataset) -> None:
+    held = numbered.hold_out(0.3, permutation(100, 0, "val"))
+    labels = torch.cat([held.train.labels, held.test.labels])
+    assert int(labels.max()) < 1000
+    assert held.normalise == numbered.normalise
+
+
+def test_hold_out_follows_the_order(numbered: Dataset) -> None:
+    order = permutation(100, 3, "val")
+    held = numbered.hold_out(0.1, order)
+    assert torch.equal(held.test.labels, order[:10])
+    other = numbered.hold_out(0.1, permutation(100, 4, "val"))
+    assert not torch.equal(held.test.labels, other.test.labels)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_hold_out_that_leaves_a_split_empty_is_refused(fraction: float, numbered: Dataset) -> None:
+    with pytest.raises(SparsifyError, match=f"--val {fraction} of 100 training images leaves a split empty"):
+        numbered.hold_out(fraction, permutation(100, 0, "val"))
+
+
+def test_crop_and_flip_is_a_padded_crop_and_a_mirror_image() -> None:
+    images = torch.randint(0, 256, (5, 3, 6, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    draws = torch.tensor([[4, 4, 0], [0, 8, 0], [8, 0, 1], [4, 4, 1], [3, 5, 1]])
+    found = crop_and_flip(images, draws)
+    padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
+    for image, (row, column, mirrored), result in zip(padded, draws.tolist(), found, strict=True):
+        crop = image[:, row : row + 6, column : column + 7]
+        assert torch.equal(result, crop.flip(-1) if mirrored else crop)
+    assert torch.equal(found[0], images[0])
+
+
+def test_draws_of_the_augmentation_are_keyed_and_cover_their_range() -> None:
+    draws = draw(2000, 3, 1)
+    assert torch.equal(draws, draw(2000, 3, 1))
+    assert not torch.equal(draws, draw(2000, 3, 2))
+    assert not torch.equal(draws, draw(2000, 4, 1))
+    assert [sorted(set(column.tolist())) for column in draws.T] == [list(range(9)), list(range(9)), [0, 1]]
