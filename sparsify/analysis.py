@@ -7,12 +7,13 @@ from types import EllipsisType
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sparsify.cost import Structure
+from sparsify.evaluation import batch_norms
 from sparsify.inclusion import InclusionPath
-from sparsify.layers import Layer, prunable_layers
+from sparsify.layers import prunable_layers
 from sparsify.mask import lowest, removed_count
 from sparsify.optim.structure import filter_norms
 from sparsify.runs import Run
@@ -71,27 +72,37 @@ def layer_support(run: Run, layer: str) -> Tensor | None:
 def folded_filters(run: Run, layer: str) -> Tensor | None:
     """The filters of the layer of that module name as the trained network applies them: W_i·γ_i / √(v_i + ε).
 
-    γ is the scale and v the variance of the BatchNorm behind them, before which the scale of W_i itself does not
-    matter. None if no BatchNorm with running statistics is behind the layer.
+    γ is the scale and v the variance of the BatchNorm that takes in what the layer gives, before which the scale of W_i
+    itself does not matter. None if no BatchNorm with running statistics does.
     """
-    structure, found = _traced(run, layer)
-    behind = structure.normalisation(found)
-    norm = None if behind is None else run.model().get_submodule(behind[0])
-    if norm is None or norm.running_var is None:
+    model = run.model()
+    convolution = model.get_submodule(layer)
+    norm = _batch_norm_behind(model, convolution, torch.zeros(1, *run.summary["shape"]))
+    if norm is None:
         return None
-    of_outputs = (tensor.detach()[behind[1]] for tensor in (norm.weight, norm.bias))
-    statistics = (tensor[behind[1]] for tensor in (norm.running_mean, norm.running_var))
-    return fuse_conv_bn_weights(found.weight, None, *statistics, norm.eps, *of_outputs)[0].detach()
+    statistics = (norm.running_mean, norm.running_var, norm.eps)
+    return fuse_conv_bn_weights(convolution.weight, None, *statistics, norm.weight, norm.bias)[0].detach()
+
+
+@torch.inference_mode()
+def _batch_norm_behind(model: nn.Module, layer: nn.Module, example: Tensor) -> nn.Module | None:
+    given: list[Tensor] = []
+    takers: list[tuple[nn.Module, Tensor]] = []
+    handles = [layer.register_forward_hook(lambda _module, _inputs, output: given.append(output))]
+    for norm in batch_norms(model):
+        handles.append(norm.register_forward_pre_hook(lambda module, inputs: takers.append((module, inputs[0]))))
+    try:
+        model(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = [module for module, taken in takers if any(taken is output for output in given)]
+    return found[0] if len(found) == 1 else None
 
 
 def _selected_by(run: Run, layer: str, path: InclusionPath) -> tuple[str, np.ndarray | EllipsisType] | None:
-    structure, found = _traced(run, layer)
+    model = run.model()
+    structure = Structure(model, torch.zeros(1, *run.summary["shape"]))
+    (found,) = (one for one in prunable_layers(model) if one.name == layer)
     answer = structure.selected_by(found, path.entry)
     return answer if answer is None or answer[1] is ... else (answer[0], answer[1].numpy())
-
-
-def _traced(run: Run, layer: str) -> tuple[Structure, Layer]:
-    """A run's network, and its layer of that module name."""
-    model = run.model()
-    (found,) = (one for one in prunable_layers(model) if one.name == layer)
-    return Structure(model, torch.zeros(1, *run.summary["shape"])), found

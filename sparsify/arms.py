@@ -67,6 +67,11 @@ class SweepPlan:
         return self.criterion + "-reversed" * self.reverse + rounds + ", layers together" * (self.scope == "global")
 
     @property
+    def trained_between(self) -> bool:
+        """Whether its accuracies are of networks that were trained on between rounds, at ratio 0 as well."""
+        return self.rounds > 1 and self.finetune_epochs > 0
+
+    @property
     def points(self) -> int:
         """How many networks it measures."""
         draws = check_draws(self.draws, self.criterion, self.controls)

@@ -219,7 +219,7 @@ class Config:
         defaults = Config(opt=self.opt).to_dict()
         changed = {name: value for name, value in self.to_dict().items() if value != defaults[name]}
         text = json.dumps({"opt": self.opt, "numerics": NUMERICS, **changed}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digits(text)
 
     @property
     def data_name(self) -> str:
@@ -261,6 +261,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def sanitise(text: str) -> str:
     """Lower-case letters, digits, '.', '_' and '-' only; safe as a part of a file's name."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower())[:40].strip("-.") or "unnamed"
+
+
+def shortened(text: str) -> str:
+    """A part of a file's name; a long one ends in 8 hex digits of its sum, so that two are not taken for one."""
+    if len(text) <= 32:
+        return sanitise(text)
+    return f"{sanitise(text[:32])}-{digits(text)}"
+
+
+def digits(text: str) -> str:
+    """8 hex digits of the SHA-256 sum of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _flag(name: str) -> str:

@@ -140,7 +140,7 @@ class TrainingDisplay:
             self._accuracy[run] = f" {_held_out(progress.row)[1]:.1%}"
         text = where + self._accuracy.get(run, "")
         self._bars.update(self._tasks[run], completed=progress.step, description=text)
-        if progress.step == progress.steps and progress.row is not None:
+        if progress.ended:
             self._bars.remove_task(self._tasks.pop(run))
         if progress.row is not None and not out.is_terminal:
             name, accuracy = _held_out(progress.row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import torch
 
 from sparsify.devices import describe
+
+DIRTY = "-dirty"
+"""Behind a commit: the code that ran was not what was committed."""
 
 PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "safetensors")
 
@@ -31,12 +35,21 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
     }
 
 
+def changed_bits(before: Mapping[str, Any], device: torch.device, precision: str) -> str:
+    """What of an environment decides the last bits of a training and is not as it was, as in "threads 1 → 2"; or ""."""
+    now = describe_environment(device, precision)
+    names = ("device", "threads", "torch")
+    return ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in names if before.get(name) != now[name])
+
+
 def _git_commit() -> str | None:
-    """The commit of the code that runs, if it runs from a checkout of its own."""
+    """The commit of the code that runs, if it runs from a checkout of its own; with "-dirty" if that was changed."""
     folder = Path(__file__).parent
     try:
-        top = _git(folder, "rev-parse", "--show-toplevel")
-        return _git(folder, "rev-parse", "HEAD") if Path(top) == folder.parent else None
+        if Path(_git(folder, "rev-parse", "--show-toplevel")) != folder.parent:
+            return None
+        dirty = _git(folder, "status", "--porcelain", "--", ".") != ""
+        return _git(folder, "rev-parse", "HEAD") + DIRTY * dirty
     except (OSError, subprocess.SubprocessError):
         return None  # no git, or no checkout
 

@@ -15,7 +15,7 @@ from sparsify.evaluation import recalibrated
 from sparsify.finetuning import Recipe, finetune
 from sparsify.iterative import cuts_in_rounds, restored
 from sparsify.layers import Layer, prunable_layers
-from sparsify.mask import Mask, masked
+from sparsify.mask import Mask, apply_mask, masked
 from sparsify.onepass import predict_masked
 from sparsify.outcomes import Outcomes
 from sparsify.selection import Selection
@@ -29,6 +29,10 @@ Listener = Callable[[int, int], None]
 
 A point counts as one, as one more for BatchNorm's statistics re-estimated and for each time that it is trained on.
 """
+
+
+Visitor = Callable[["SweepPoint", Mask], None]
+"""Called at each point with its mask, while the network is what was measured last: fine-tuned, or else recalibrated."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def measure(
     finetune_epochs: int = 0,
     recalibrate_bn: bool = False,
     listener: Listener | None = None,
+    visit: Visitor | None = None,
 ) -> Sweep:
     """The sweep of these points, with the options of `prune`; the network is left as it was."""
     model, images = subject.model, subject.split.images
@@ -96,10 +101,15 @@ def measure(
                 # from the start, because each mask gives other statistics to the layers that it does not touch as well
                 with masked(model, mask), recalibrated(model, subject.sample.images, **how):
                     answers["recalibrated_accuracy"] += predict_masked(model, images, [{}], **how)
+                    if visit is not None and not finetune_epochs:
+                        visit(point, mask)
                 hear(1)
             if finetune_epochs:
                 train(mask)
                 answers["finetuned_accuracy"] += predict_masked(model, images, [{}], **how)
+            if visit is not None and (finetune_epochs or not recalibrate_bn):
+                apply_mask(model, mask)
+                visit(point, mask)
     labels = subject.split.labels.cpu().numpy()
     outcomes = {
         measure: Outcomes.of(labels, torch.stack(found).cpu().numpy()) for measure, found in answers.items() if found

@@ -23,7 +23,7 @@ from sparsify.finetuning import Recipe
 from sparsify.iterative import cuts_in_rounds, restored
 from sparsify.layers import GRAINS, Layer, find_layers, find_sets
 from sparsify.mask import Mask
-from sparsify.measuring import Listener, SweepPoint, measure
+from sparsify.measuring import Listener, SweepPoint, Visitor, measure
 from sparsify.optim.structure import THRESHOLD, penalty_of, shrink
 from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
@@ -196,6 +196,7 @@ def prune(
     device: str = "auto",
     data_dir: Path | str | None = None,
     listener: Listener | None = None,
+    visit: Visitor | None = None,
 ) -> Sweep:
     """Sweep the ratios over each set of `layers`: "conv3,fc1" is one set, ["conv3", "conv3,fc1"] are two.
 
@@ -205,9 +206,11 @@ def prune(
     `recalibrate_bn` also measures each point with BatchNorm's statistics re-estimated on 5,000 training images
     augmented as in the training, `finetune_epochs` after that many epochs of training on under its mask (`Recipe`).
     `rounds`: the grains of a point go in so many (`cuts_in_rounds`), with that many epochs after each; its accuracy is
-    that after the last round, before the epochs that follow it. Raises SparsifyError for unknown layers, criteria,
-    grains and scopes, for ratios outside 0 to 1, and for a criterion that needs a path, gradients or a normalisation
-    where there is none.
+    that after the last round, before the epochs that follow it. `visit` is called at each point with what is removed (a
+    SweepPoint) and its mask, while the network is masked and as it was measured last: fine-tuned, or else recalibrated,
+    where that is asked for; what it keeps of it, it copies, as `shrink` does. Raises SparsifyError for unknown layers,
+    criteria, grains and scopes, for ratios outside 0 to 1, and for a criterion that needs a path, gradients or a
+    normalisation where there is none.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
@@ -225,6 +228,10 @@ def prune(
     if (recalibrate_bn or finetune_epochs) and subject.training is None:
         flag = "--recalibrate-bn" if recalibrate_bn else "--finetune"
         raise SparsifyError(f"{flag}: {subject.name} comes without training images")
+    if finetune_epochs and not any(p.requires_grad for p in subject.model.parameters()):
+        raise SparsifyError(
+            f"--finetune: no parameter of {subject.name} requires a gradient, so that nothing can train"
+        )
     if finetune_epochs < 0:
         raise SparsifyError(f"--finetune is {finetune_epochs}; it must be a whole number of at least 0")
     check_rounds(rounds, controls, scope)
@@ -244,4 +251,4 @@ def prune(
             for ratio in parsed
         ]
         how = {"grain": grain, "rounds": rounds, "finetune_epochs": finetune_epochs, "recalibrate_bn": recalibrate_bn}
-        return measure(subject, structure, points, **how, listener=listener)
+        return measure(subject, structure, points, **how, listener=listener, visit=visit)

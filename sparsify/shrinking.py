@@ -106,9 +106,12 @@ def remove_outputs(
     # each side of each module once, with the union of its indices: after a first cut, others would mean other channels
     for (name, output_side), indices in removed.items():
         functions[name, output_side](small.get_submodule(name), sorted(indices))
-    required = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    before = dict(model.named_parameters())
     for name, parameter in small.named_parameters():
-        parameter.requires_grad_(required[name])  # Torch-Pruning makes new ones
+        # Torch-Pruning makes new ones, contiguous: a convolution's would be slower beside others that are channels last
+        parameter.requires_grad_(before[name].requires_grad)
+        if before[name].ndim == 4 and before[name].is_contiguous(memory_format=torch.channels_last):
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return small
 
 

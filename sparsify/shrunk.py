@@ -28,7 +28,8 @@ class Shrunk:
     """Where a shrunk network comes from: `network(model, shape, len(classes))` without the outputs `removed`.
 
     `removed` holds the indices of each layer's outputs in the original numbering. The rest says how they were chosen:
-    the run, the set of layers, the criterion; `difference` is the measured `agreement`.
+    the run, the set of layers, the criterion; and what was done then: `finetune_epochs` after each round, or else
+    BatchNorm's statistics re-estimated. `difference` is the measured `agreement`.
     """
 
     model: str
@@ -46,6 +47,8 @@ class Shrunk:
     params_after: int
     difference: float
     rounds: int = 1
+    finetune_epochs: int = 0
+    recalibrate_bn: bool = False
 
     def save(self, folder: Path, network: nn.Module) -> Path:
         """Write the network's weights and, last, `shrunk.json`; returns the folder."""
@@ -93,7 +96,8 @@ def _facts(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise _damaged(folder / _FACTS, error) from error
     if isinstance(values, dict):
-        values.setdefault("rounds", 1)  # files of before there were others
+        # files of before there were others lack some
+        values = {"rounds": 1, "finetune_epochs": 0, "recalibrate_bn": False, **values}
     for name, fits in {**_FITS, "sha256": lambda value: isinstance(value, dict)}.items():
         if not isinstance(values, dict) or name not in values or not fits(values[name]):
             raise _damaged(folder / _FACTS, f"{name} is missing or wrong")
@@ -139,4 +143,6 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "params_after": _is_count,
     "difference": _is_number,
     "rounds": _is_count,
+    "finetune_epochs": _is_count,
+    "recalibrate_bn": lambda value: isinstance(value, bool),
 }

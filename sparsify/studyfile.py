@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsify.arms import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study, SweepPlan
-from sparsify.config import Config, sanitise
+from sparsify.config import Config, digits, sanitise, shortened
 from sparsify.criteria import CRITERIA
 from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.grid import arm_label, check_grid, describe, points
@@ -36,6 +35,7 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     `settings` such as "epochs=5" change one field of every arm's Config, "seeds=[0,1]" the study's seeds, and
     "sweep.controls=true" every sweep. What they set is no longer in a grid or selected.
     """
+    stem = sanitise(Path(name).name.removesuffix(".toml"))
     if name in built_in_studies():
         text = (resources.files("sparsify") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
     elif name.endswith(".toml"):
@@ -45,9 +45,11 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
             raise SparsifyError(f"{name} cannot be read: {error}") from error
     else:
         raise unknown("study", name, [*built_in_studies(), "FILE.toml"])
+    if name.endswith(".toml") and stem in built_in_studies():
+        stem += "-toml"  # the folder is not that of the built-in one
     changed = _settings(settings)
     try:
-        return _parse(sanitise(Path(name).name.removesuffix(".toml")), tomllib.loads(text), changed)
+        return _parse(stem, tomllib.loads(text), changed)
     except tomllib.TOMLDecodeError as error:
         raise SparsifyError(f"study {name} is no TOML: {error}") from error
     except SparsifyError as error:
@@ -97,7 +99,9 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     if changed:  # a study of its own, so that it does not overwrite the one it comes from
         shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
-        name += "".join(f"-{_short(f'{key}-{value}')}" for key, value in shown.items())
+        if shown.get("data", "").startswith("folder-"):
+            shown["data"] += f"-{digits(arms[0].configs[0].data)}"  # two folders can have the same name
+        name += "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items())
     swept = {key.removeprefix(SWEEP): value for key, value in changed.items() if key.startswith(SWEEP)}
     return Study(name, title, tuple(arms), _sweeps(values, swept), draw)
 
@@ -115,6 +119,9 @@ def _arms(table: Mapping[str, Any], base: dict[str, Any], fields: dict[str, Any]
     tried = check_grid({key: value for key, value in selection.items() if key not in how}, "select")
     if selection and not tried:
         raise SparsifyError("select has no settings to choose from; write some, as in weight_decay = [0, 0.0005]")
+    for key in ("model", "data"):
+        if key in tried:
+            raise SparsifyError(f"{key} is in select; candidates share network and data: take a grid, or several arms")
     for key in {**own, **grid, **tried}:
         if (key in own) + (key in grid) + (key in tried) > 1:
             raise SparsifyError(f"{key} is set more than once in an arm: by itself, in its grid, or in its select")
@@ -237,10 +244,3 @@ def _only(values: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in values:
         if key not in allowed:
             raise unknown("key", key, allowed)
-
-
-def _short(text: str) -> str:
-    """A part of a folder's name; a long one ends in 8 hex digits of its sum, so that two are not taken for one."""
-    if len(text) <= 32:
-        return sanitise(text)
-    return f"{sanitise(text[:32])}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from sparsify.cost import Structure
-from sparsify.errors import SparsifyError
+from sparsify.devices import resolve_device
+from sparsify.environment import changed_bits
+from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.iterative import cuts_in_rounds
 from sparsify.layers import find_layers
 from sparsify.mask import save_mask
@@ -61,14 +64,23 @@ def tickets(
     A ticket is the run's Config trained again from the same initial weights under a mask (Frankle & Carbin 2019):
     that of the `ratio` that the criterion removes from the trained network. With "entry", DessiLBI's order of selection
     decides. `rewind`: from the weights after so many epochs instead (Frankle et al. 2020): these are trained again
-    without the mask, to the same bits, and the others under it, at their own learning rates. Each is a run of its own,
-    resumed or returned as any. Raises SparsifyError for a run that was trained under a mask, and as `prune` does.
+    without the mask, to the same bits, and the others under it, at their own learning rates; where device, threads or
+    torch are others, so that the bits can be, it warns. Each is a run of its own, resumed or returned as any. Raises
+    SparsifyError for a run that was trained under a mask, and as `prune` does.
     """
     epochs = run.config.epochs
     if not 0 <= rewind < epochs:
         raise SparsifyError(f"--rewind is {rewind}; it must be from 0 to {epochs - 1}: {run.name} has {epochs} epochs")
     if run.config.mask is not None:
         raise SparsifyError(f"{run.name} was trained under a mask itself; take the run that the mask is of")
+    changed = changed_bits(run.environment, resolve_device(device), run.config.precision)
+    if rewind and changed:
+        warnings.warn(
+            f"the first {rewind} epochs are trained again elsewhere than {run.name} was ({changed}): the weights after "
+            "them can differ in the last bits",
+            SparsifyWarning,
+            stacklevel=2,
+        )
     places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
     how = {"layers": layers, "ratio": ratio, "criterion": criterion, "grain": grain}
     results = []
@@ -76,6 +88,8 @@ def tickets(
         config = dataclasses.replace(run.config, mask=str(mask.path), mask_from=rewind)
         trained = train(config, **places, listener=listener)
         results.append(Ticket(mask.criterion, mask.path, trained, mask.kept, mask.total))
+    if run.output(Path(runs_dir)) == run.path:
+        run.touch()  # the newest, rather than a ticket under a random mask
     return results
 
 

@@ -23,7 +23,7 @@ from sparsify.data import AUGMENTATIONS
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
 from sparsify.devices import seed_dropout
-from sparsify.environment import describe_environment
+from sparsify.environment import changed_bits, describe_environment
 from sparsify.errors import SparsifyWarning
 from sparsify.evaluation import evaluate
 from sparsify.files import write_tensors
@@ -49,6 +49,17 @@ class Progress:
     step: int
     steps: int
     row: dict[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the training has just ended: its epochs are over, or it has diverged."""
+        return self.row is not None and (self.step == self.steps or diverged(self.row))
+
+
+def diverged(row: dict[str, Any]) -> bool:
+    """Whether a loss of an epoch, a row of metrics.csv, is infinite or NaN."""
+    losses = (row["train_loss"], row["val_loss"], row["test_loss"])
+    return not all(math.isfinite(loss) for loss in losses if loss is not None)
 
 
 Listener = Callable[[Progress], None]
@@ -107,7 +118,7 @@ class Trainer:
         while len(self.rows) < self.config.epochs:
             row = yield from self._epoch(len(self.rows) + 1, listener, share)
             self.rows.append(row)
-            if not (math.isfinite(row["train_loss"]) and math.isfinite(row[f"{self.data.held_out}_loss"])):
+            if diverged(row):
                 self._finish("diverged")
                 return
             if len(self.rows) < self.config.epochs:
@@ -197,11 +208,10 @@ class Trainer:
         return True
 
     def _warn_elsewhere(self) -> None:
-        before, now = self.run.environment, describe_environment(self.device, self.config.precision)
-        changed = [f"{k} {before.get(k)} → {now[k]}" for k in ("device", "threads", "torch") if before.get(k) != now[k]]
+        changed = changed_bits(self.run.environment, self.device, self.config.precision)
         if changed:
             warnings.warn(
-                f"run {self.run.name} goes on elsewhere than it began ({', '.join(changed)}): "
+                f"run {self.run.name} goes on elsewhere than it began ({changed}): "
                 "the result can differ in the last bits from an uninterrupted one",
                 SparsifyWarning,
                 stacklevel=5,

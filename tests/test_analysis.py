@@ -89,7 +89,23 @@ def test_folded_filters_answer_as_the_convolution_and_its_batchnorm():
     torch.testing.assert_close(applied, answers)
 
 
-@pytest.mark.parametrize("behind", [nn.Identity(), nn.BatchNorm2d(3, track_running_stats=False)])
-def test_nothing_is_folded_without_a_batchnorm_that_has_statistics(behind):
+@pytest.mark.parametrize(
+    "behind",
+    [nn.Identity(), nn.BatchNorm2d(3, track_running_stats=False), nn.Sequential(nn.MaxPool2d(1), nn.BatchNorm2d(3))],
+)
+def test_nothing_is_folded_but_a_batchnorm_with_statistics_that_takes_in_what_the_layer_gives(behind):
     model = nn.Sequential(nn.Conv2d(1, 3, 3), behind, nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
     assert folded_filters(run_of(model), "0") is None
+
+
+def test_a_batchnorm_in_front_of_a_layer_is_not_behind_it():
+    class Excited(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.squeeze = nn.BatchNorm2d(1), nn.Conv2d(1, 1, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            normalised = self.norm(images)
+            return normalised * self.squeeze(normalised)  # as in a squeeze-and-excitation block
+
+    assert folded_filters(run_of(Excited()), "squeeze") is None

@@ -116,3 +116,10 @@ def test_recalibration_needs_a_batch_norm_and_training_images() -> None:
         prune(subject(model=plain), layers="0", recalibrate_bn=True)
     with pytest.raises(SparsifyError, match="the network comes without training images"):
         prune(subject(training=None), layers="0", recalibrate_bn=True)
+
+
+def test_a_frozen_network_is_not_fine_tuned() -> None:
+    target = subject()
+    target.model.requires_grad_(False)
+    with pytest.raises(SparsifyError, match="--finetune: no parameter of the network requires a gradient"):
+        prune(target, layers="0", finetune_epochs=1)

@@ -65,12 +65,32 @@ SLBI = [Config(opt="slbi", data="mnist", seed=seed) for seed in (0, 1)]
 PULL = [Config(opt="sgd-pull", data="mnist", seed=seed) for seed in (0, 1)]
 SGD = [Config(opt="sgd", data="mnist", seed=seed) for seed in (0, 1)]
 L1 = dataclasses.replace(PLAN, criterion="l1")
+REVERSED = dataclasses.replace(PLAN, reverse=True)
+OFTEN = dataclasses.replace(PLAN, rounds=2, finetune_epochs=1)
+DIRTY = ENVIRONMENT | {"git_commit": "0123456789abcdef-dirty"}
 
 
 @pytest.mark.parametrize(
     ("item", "arms", "options", "done", "reason"),
     [
         ("Compared with magnitude", [SGD, SLBI], {}, True, "magnitude prunes sgd-0, too"),
+        ("Compared with magnitude", [SGD], {"sweeps": (REVERSED,)}, False, "no sweep is by magnitude"),
+        (
+            "Magnitude pruning with the same",
+            [SGD],
+            {"sweeps": (REVERSED,)},
+            False,
+            "not beside the sweep by magnitude-rev",
+        ),
+        (
+            "Compared with methods of recent",
+            [SGD],
+            {"sweeps": (REVERSED,)},
+            False,
+            "the only criterion is the opposite",
+        ),
+        ("The code is identified", [SGD], {"environment": DIRTY}, False, "changes that were not committed: 0123456789"),
+        ("The raw accuracy", [SGD], {"sweeps": (OFTEN,)}, False, "has been trained on between its rounds"),
         ("Compared with magnitude", [SLBI], {}, False, "every arm was trained with an optimizer that selects"),
         ("Compared with magnitude", [SGD, PULL, SLBI], {}, True, "magnitude prunes sgd-0, too"),
         ("Compared with magnitude", [PULL, SLBI], {}, False, "optimizer that selects, or with the pull of one"),

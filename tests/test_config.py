@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from sparsify.config import NUMERICS, OPTIONS, PRECISIONS, Config, sanitise
+from sparsify.config import NUMERICS, OPTIONS, PRECISIONS, Config, sanitise, shortened
 from sparsify.data import DATASETS
 from sparsify.errors import SparsifyError
 from sparsify.nets import NAMES
@@ -402,6 +402,13 @@ def test_sanitise_never_leaves_a_folder(text: str) -> None:
     assert safe not in (".", "..")
     assert not safe.startswith((".", "-"))
     assert Path(safe).name == safe
+
+
+def test_long_names_that_differ_at_the_end_stay_two() -> None:
+    one, other = (shortened(f"features.denseblock1.denselayer1.conv{number}") for number in (1, 2))
+    assert one != other
+    assert one.startswith("features.denseblock1.denselayer1-")
+    assert shortened("filters-conv3-0.6") == "filters-conv3-0.6"
 
 
 @given(st.text(alphabet="abc019._-", min_size=1, max_size=40))

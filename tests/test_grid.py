@@ -99,6 +99,15 @@ def test_candidates_are_trained_with_images_held_out_and_the_arm_without(load):
     assert arm.choice.candidates[0].trials[0].val == 0.1
 
 
+def test_two_studies_have_two_folders(tmp_path: Path):
+    folders = [load_study("quick", [f"data=folder:{tmp_path}/{place}/photos"]) for place in "ab"]
+    assert len({study.name for study in folders}) == 2
+    assert all(study.name.startswith("quick-data-folder-photos-") for study in folders)
+    assert folders[0].title == folders[1].title
+    (tmp_path / "quick.toml").write_text("[[arms]]")
+    assert load_study(str(tmp_path / "quick.toml")).name == "quick-toml"
+
+
 def test_what_is_set_is_no_longer_in_a_grid_or_selected(load):
     text = '[grid]\nopt = ["sgd", "slbi"]\nlr = [0.05, 0.1]\n[[arms]]\nlabel = "chosen"\n[arms.select]\nlr = [0.1, 0.2]'
     study = load(text, "lr=0.3")
@@ -149,6 +158,8 @@ MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
         (ARM + "stage = 1", "stage is 1; it must be true or false"),
         (ARM + "stage = true", "every arm is a stage"),
         (ARM + "select = 3", "select is 3; it must be a table"),
+        (ARM + "[arms.select]\nmodel = ['lenet', 'resnet20']", "model is in select; candidates share network and data"),
+        (ARM + "[arms.select]\ndata = ['mnist', 'digits']", "data is in select; candidates share network and data"),
         (ARM + "[arms.select]\nval = 0.1", "select has no settings to choose from"),
         (ARM + "[arms.select]\nlr = [1, 2]\nval = 0", "val is 0 in select"),
         (ARM + "[arms.select]\nlr = [1, 2]\nval = 1", "--val is 1; it must be a fraction"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import sparsify
 from sparsify.runs import list_runs
 from sparsify.sweep import list_sweeps
 
@@ -13,6 +14,14 @@ RUNS = list_runs(Path(__file__).parent.parent / "models")
 
 def test_there_is_one_of_each_optimizer():
     assert sorted(run.config.opt for run in RUNS) == ["sgd", "slbi", "slbi-adam"]
+
+
+def test_loading_one_leaves_torchs_generator_as_it_was():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    sparsify.load(RUNS[0].path)
+    assert torch.equal(torch.rand(1), expected)
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

@@ -371,7 +371,8 @@ def test_the_commands_of_the_study_are_in_the_page(page, result):
     text = html.unescape(page)
     for arm in result.arms:
         for run in arm.runs:
-            assert shlex.join(train_command(run.config)) in text
+            threads = run.environment["threads"]
+            assert f"OMP_NUM_THREADS={threads} {shlex.join(train_command(run.config))}" in text
     assert "sparsify study 'my <odd>.toml'" in text
     assert shlex.join(prune_command(result.arms[0].runs[1], result.study.sweeps[0])) in text
     assert f"sparsify prune {result.arms[2].runs[0].name}" not in text
@@ -456,6 +457,11 @@ def test_the_setup_is_said_in_words(result):
         "random grains and those of the opposite order, as many of each layer."
     )
     assert "by l1, at 2 ratios from 0% to 100%, of conv3; removed" in second
+    often = plan_in_words(SweepPlan(("conv3",), (0.0, 0.5), finetune_epochs=2, rounds=3))
+    assert often.endswith(
+        "; between two rounds it is trained for 2 epochs under the mask, with 0% removed as well; it is measured again "
+        "after 2 epochs more of training under the mask."
+    )
 
 
 def test_a_folder_of_images_is_called_one(tmp_path):
@@ -498,7 +504,10 @@ def test_what_paths_show_is_said_of_what_the_runs_have(opts, text, result, monke
 
 
 def test_the_page_says_where_its_numbers_are(page):
-    assert "every number in it is in the CSV files beside it, and in the runs." in visible(page)
+    said = (
+        "Accuracies, costs and differences are in the CSV files beside it and in the runs, from which it computes how"
+    )
+    assert said in visible(page)
     assert "With slbi, ‖Γ‖ of a filter is exactly 0" in visible(page)
 
 

@@ -18,6 +18,8 @@ import sparsify
 from sparsify import SparsifyError, load, shrink
 from sparsify.cli import main
 from sparsify.cost import Cut
+from sparsify.data import load_dataset
+from sparsify.evaluation import evaluate
 from sparsify.export import to_onnx
 from sparsify.layers import layer_names
 from sparsify.mask import Mask, masked
@@ -32,6 +34,7 @@ from sparsify.shrinking import (
     remove_outputs,
 )
 from sparsify.shrunk import Shrunk
+from sparsify.sweep import list_sweeps
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -502,6 +505,36 @@ def test_the_command_end_to_end(lenet_run: Run, capsys: pytest.CaptureFixture[st
     assert facts.difference <= TOLERANCE
     mask = sparsify.pruning.make_mask(lenet_run.model(), images(1, 1, 28, 28), layers="conv3,fc1", ratio=0.6)
     assert agreement(lenet_run.model(), mask, small, images(16, 1, 28, 28)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("options", ["--finetune 1", "--finetune 1 --rounds 2", "--recalibrate-bn", "--controls"])
+def test_the_network_that_is_saved_is_the_one_that_was_measured_last(
+    options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = "train --model resnet20 --data digits --epochs 1 --device cpu --opt sgd --batch-size 32"
+    monkeypatch.setitem(NETS, "resnet20", tiny_resnet)
+    assert main(shlex.split(f"{train} --runs-dir {tmp_path}")) == 0
+    run = newest_run(tmp_path)
+    assert prune(run, f"--layers conv1,stage2.0.conv1 --ratios 0,0.5 --shrink {options}") == 0
+    out = capsys.readouterr().out
+    assert out.count("shrunk: ") == out.count("outputs that go: ") == 1
+    (sweep,) = list_sweeps(run.path)
+    (folder,) = run.path.glob("shrunk-*")
+    row = next(row for row in sweep.rows if row.ratio == 0.5 and row.criterion == "magnitude")
+    measured = next(value for value in (row.finetuned_accuracy, row.recalibrated_accuracy, row.accuracy) if value)
+    assert evaluate(load(folder), load_dataset("digits").test, load_dataset("digits").normalise).accuracy == measured
+    facts = Shrunk.read(folder)
+    assert (facts.finetune_epochs, facts.recalibrate_bn) == (options.count("--finetune"), "recalibrate" in options)
+    if "--controls" not in options:
+        assert measured != row.accuracy
+
+
+def test_what_is_left_keeps_its_memory_format() -> None:
+    model = seeded(lambda: tiny_resnet((2, 8, 8), 3)).to(memory_format=torch.channels_last)
+    small = shrink(model, [cut(model, "stage1.0.conv1", [0, 2])], images(2, 2, 8, 8))
+    assert small.get_submodule("stage1.0.conv1").weight.shape[0] == 2
+    for parameter in small.parameters():
+        assert parameter.ndim != 4 or parameter.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(

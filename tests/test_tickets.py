@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparsify import Config, prune, train
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.mask import load_mask
 from sparsify.runs import Run
 from sparsify.starting import initial_model
@@ -47,7 +47,7 @@ def test_a_ticket_is_the_start_under_the_mask_of_the_end_and_a_random_one_keeps_
         tickets(own.run, layers="conv3", ratio=0.5, runs_dir=runs_dir)
 
 
-def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run) -> None:
+def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     how = {"layers": "conv3,fc1", "ratio": 0.5, "runs_dir": run.path.parent, "device": "cpu"}
     start, early = tickets(run, **how)[0], tickets(run, rewind=3, **how)[0]
     assert early.mask == start.mask
@@ -56,6 +56,10 @@ def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run) -> Non
         assert row["lr"] == mine["lr"] == from_start["lr"]
         assert (row["train_loss"] == mine["train_loss"]) == (row["epoch"] <= 3)
         assert row["train_loss"] != from_start["train_loss"]
+    threads = {"threads": run.environment["threads"] + 1}
+    monkeypatch.setattr(Run, "environment", property(lambda one: {**one._json("environment.json"), **threads}))
+    with pytest.warns(SparsifyWarning, match=r"trained again elsewhere than .* was \(threads 2 → 1\)"):
+        tickets(run, rewind=3, **how)
     weights = early.run.tensors("model.safetensors")
     assert not any(weights[name][~keep].any() for name, keep in load_mask(early.mask).items())
     for rewind in (-1, 4):

@@ -1,16 +1,20 @@
 """Figures: what is drawn, not how it looks."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
+from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.inclusion import InclusionPath
 from sparsify.optim import OPTIMIZERS
+from sparsify.report.drawings import filter_panel
 from sparsify.sweep import LedgerRow, Sweep, SweepRow
 from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
@@ -67,6 +71,13 @@ def test_the_title_counts_near_zero_and_marked_filters():
     title = figure.axes[0].get_title()
     assert "near zero: 1 of 4 filters (25%)" in title
     assert "pruned at 50%: 2 of 4" in title
+
+
+def test_the_ratio_of_what_is_marked_is_not_rounded(tmp_path):
+    run = SimpleNamespace(
+        model=lambda: nn.Sequential(nn.Conv2d(1, 8, 3)), summary={"accuracy": 0.5}, config=Config(data="digits")
+    )
+    assert filter_panel(run, "0", ratio=0.125).mark == "pruned at 12.5%"
 
 
 def test_marked_filters_are_struck_out():

@@ -28,7 +28,7 @@ def finished_run(name: str | None, runs_dir: Path) -> Run:
 
 
 def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
-    """The runs that are named, else the newest of each optimizer that shares the newest one's model, data and seed."""
+    """The runs that are named, else the newest of each optimizer among those of the newest one's kind."""
     from sparsify.optim import OPTIMIZERS
     from sparsify.runs import finished_runs, newest_run
 
@@ -45,7 +45,8 @@ def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
 
 
 def _kind(run: Run) -> tuple:
-    return run.config.model, run.config.data, run.config.seed
+    """What runs that are compared share; a ticket has a mask."""
+    return run.config.model, run.config.data, run.config.seed, run.config.mask
 
 
 def label(run: Run, chosen: Sequence[Run]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 
 from sparsify import console
 from sparsify.cli.choice import finished_run
-from sparsify.cli.shrink import shrink_run, the_point
+from sparsify.cli.shrink import PointShrinker, the_point
 from sparsify.cli.where import HERE, Layers, Places, Where, announce, another, keywords, names_of
 from sparsify.config import Whole
 from sparsify.criteria import CRITERIA
@@ -49,7 +50,7 @@ def prune(
         bool, Parameter(help="also size and latency of the shrunk network at batch 1 and 64", negative=())
     ] = False,
     shrink: Annotated[
-        bool, Parameter(help="also save the network without what one ratio removes, checked", negative=())
+        bool, Parameter(help="also save the network without what one ratio removes, as measured last", negative=())
     ] = False,
     compare_criteria: Annotated[
         str | None, Parameter(help="criteria as in magnitude,l1,fpgm: print how alike they are, and sweep nothing")
@@ -72,18 +73,18 @@ def prune(
             raise SparsifyError(f"--{option} has no effect with --compare-criteria, which sweeps nothing; leave it out")
         how = {"layers": layers, "ratios": ratios, "grain": grain, "scope": scope}
         return _compare(chosen, compare_criteria, where, how, newest=run is None)
-    for option, wanted in {"shrink": shrink, "latency": latency}.items():
-        if wanted and rounds > 1 and finetune:
-            reason = "it would take the network as it was trained, and what goes depends on the training on"
-            raise SparsifyError(f"--{option} with --rounds {rounds} and --finetune {finetune}: {reason}")
+    if latency and rounds > 1 and finetune:
+        reason = "it would take the network as it was trained, and what goes depends on the training on"
+        raise SparsifyError(f"--latency with --rounds {rounds} and --finetune {finetune}: {reason}")
     target, begin = chosen, functools.partial(announce, chosen, layers, newest=run is None, grain=grain)
+    shrinker = None
     if shrink:
         ratio = the_point(layers, ratios, 1 if controls else draws)
         target = subject_of(chosen, device=where.device, data_dir=where.data_dir)
         begin()
         how = {"layers": layers[0], "ratio": ratio, "criterion": criterion, "grain": grain}
         how |= {"scope": scope, "reverse": reverse, "rounds": rounds}
-        shrunk, network = shrink_run(chosen, target, **how)  # before the sweep: if it is refused nothing is done
+        shrinker = PointShrinker(chosen, target, how, finetune_epochs=finetune, recalibrate_bn=recalibrate_bn)
     with console.counting("pruning", (lambda: None) if shrink else begin) as listener:
         sweep = prune_run(
             target,
@@ -101,6 +102,7 @@ def prune(
             device=where.device,
             data_dir=where.data_dir,
             listener=listener,
+            visit=shrinker,
         )
     path = sweep.save(chosen.output(where.runs_dir))
     heading = f"{chosen.name} by {sweep.criterion}" + ", its layers together" * (scope == "global")
@@ -113,8 +115,8 @@ def prune(
     console.say(f"written: {path}")
     if latency:
         _deploy(chosen, target, sweep, path, where)
-    if shrink:
-        folder = shrunk.save(path.with_name(f"shrunk-{sweep.id}"), network)
+    if shrinker is not None:
+        folder = shrinker.facts.save(path.with_name(f"shrunk-{sweep.id}"), shrinker.network)
         console.say(f"written: {folder}; sparsify.load() reads it, sparsify export {folder} --onnx hands it on")
         return 0
     if len(sweep.layer_sets) == 1:
@@ -134,11 +136,14 @@ def _deploy(run: Run, target: Run | Subject, sweep: Sweep, path: Path, where: Pl
     first, reverse = sweep.rows[0], sweep.criterion.endswith("-reversed")
     how = {"criterion": sweep.criterion.removesuffix("-reversed"), "reverse": reverse}
     how |= {"grain": first.grain, "scope": first.scope, "rounds": first.rounds}
-    points = [
-        (layers, ratio, cuts_of(subject, example, layers=layers, ratio=ratio, **how))
-        for layers in sweep.layer_sets
-        for ratio in sweep.ratios
-    ]
+    points = []
+    for layers, ratio in itertools.product(sweep.layer_sets, sweep.ratios):
+        cuts = cuts_of(subject, example, layers=layers, ratio=ratio, **how)
+        emptied = [cut.layer.name for cut in cuts if cut.grain != "weight" and cut.drop.all()]
+        if emptied:
+            console.say(f"not timed: {100 * ratio:.10g}% of {layers}, without which nothing is left of {emptied[0]}")
+        else:
+            points.append((layers, ratio, cuts))
     rows = deploy(subject.model, points, example, device=describe(example.device))
     console.show(deployed_table(rows, title=run.name))
     console.say(f"written: {save_deployed(path.with_name(f'{path.stem}-latency.csv'), rows)}")

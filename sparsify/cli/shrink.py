@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -15,6 +15,9 @@ from sparsify.errors import SparsifyError
 if TYPE_CHECKING:
     from torch import nn
 
+    from sparsify.cost import Cut
+    from sparsify.mask import Mask
+    from sparsify.measuring import SweepPoint
     from sparsify.pruning import Subject
     from sparsify.runs import Run
     from sparsify.shrunk import Shrunk
@@ -38,42 +41,63 @@ def the_point(layers: Sequence[str], ratios: str, draws: int | None) -> float:
     return above[0]
 
 
+class PointShrinker:
+    """Shrinks a run at one point: before its sweep, so that a refusal comes first, and as it is measured last in it.
+
+    `how` are the point's keywords of `cuts_of`. The result is `facts` and `network`.
+    """
+
+    def __init__(
+        self, run: Run, subject: Subject, how: dict[str, Any], *, finetune_epochs: int, recalibrate_bn: bool
+    ) -> None:
+        from sparsify.pruning import cuts_of
+
+        self._run, self._subject = run, subject
+        self._how = {**how, "finetune_epochs": finetune_epochs, "recalibrate_bn": recalibrate_bn}
+        self._waits = finetune_epochs > 0 or recalibrate_bn
+        # between rounds the training decides what goes, so that it cannot be said before
+        self._says_late = how["rounds"] > 1 and finetune_epochs > 0
+        cuts = cuts_of(subject, subject.normalise(subject.split.images[:1]), **how)
+        self.facts, self.network = self._shrink(cuts, said=not self._says_late)
+
+    def __call__(self, point: SweepPoint, mask: Mask) -> None:
+        """Take the network as it is now, at the first point that removes anything: controls come after it."""
+        if self._waits and point.ratio:
+            self._waits = False
+            self.facts, self.network = self._shrink(mask, said=self._says_late)
+
+    def _shrink(self, what: Mask | Sequence[Cut], *, said: bool) -> tuple[Shrunk, nn.Module]:
+        say = console.say if said else lambda text: None
+        return shrink_run(self._run, self._subject, what, say, **self._how)
+
+
 def shrink_run(
-    run: Run,
-    subject: Subject,
-    *,
-    layers: str,
-    ratio: float,
-    criterion: str,
-    grain: str,
-    scope: str,
-    reverse: bool,
-    rounds: int = 1,
+    run: Run, subject: Subject, what: Mask | Sequence[Cut], say: Callable[[str], None], **how: Any
 ) -> tuple[Shrunk, nn.Module]:
-    """One point of a run, removed for real and checked; says what goes before it does. Raises SparsifyError."""
-    from sparsify.pruning import cuts_of
+    """What a mask, or cuts, remove from a run's network as it is now, removed for real and checked.
+
+    It is said before it is done; `how` is what the folder keeps of how it was chosen. Raises SparsifyError.
+    """
     from sparsify.shrinking import agreement, plan_removal, remaining_zeros, remove_outputs, require_agreement
     from sparsify.shrunk import Shrunk
 
     model, images = subject.model, subject.normalise(subject.split.images[:IMAGES])
-    how = {"criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse, "rounds": rounds}
-    cuts = cuts_of(subject, images[:1], layers=layers, ratio=ratio, **how)
-    removal = plan_removal(model, cuts, images)
+    removal = plan_removal(model, what, images)
     for group in removal.coupled:
         loses = (f"{name} ({len(removal.outputs[name])} of {len(model.get_submodule(name).weight)})" for name in group)
-        console.say(f"coupled, so their channels go together: {', '.join(loses)}")
+        say(f"coupled, so their channels go together: {', '.join(loses)}")
     sides = {"outputs": (removal.outputs, 0), "inputs": (removal.inputs, 1)}
     for side, (indices, axis) in sides.items() if removal.outputs else ():
         sizes = {name: model.get_submodule(name).weight.shape[axis] for name in indices}
-        console.say(f"{side} that go: {', '.join(f'{name} ({len(indices[name])} of {sizes[name]})' for name in sizes)}")
+        say(f"{side} that go: {', '.join(f'{name} ({len(indices[name])} of {sizes[name]})' for name in sizes)}")
     small = remove_outputs(model, removal.outputs, images, mask=removal.mask)
     difference = agreement(model, removal.mask, small, images)
     require_agreement(difference)
     before, after = (sum(p.numel() for p in network.parameters()) for network in (model, small))
-    console.say(f"shrunk: {before:,} → {after:,} parameters")
+    say(f"shrunk: {before:,} → {after:,} parameters")
     for name, (zeros, total) in remaining_zeros(model, removal, images).items():
-        console.say(f"  {name}: {zeros:,} of {total:,} stay as zeros, because they are not removed as whole outputs")
-    console.say(
+        say(f"  {name}: {zeros:,} of {total:,} stay as zeros, because they are not removed as whole outputs")
+    say(
         f"checked on {len(images)} images: masked and shrunk logits differ by no more than {difference:.1e} of the "
         f"largest"
     )
@@ -84,8 +108,6 @@ def shrink_run(
         classes=tuple(summary["classes"]),
         removed=removal.outputs,
         run=run.name,
-        layers=layers,
-        ratio=ratio,
         **how,
         params_before=before,
         params_after=after,

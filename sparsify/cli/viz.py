@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from sparsify import console
 from sparsify.cli.choice import RunsDir, compared_runs, finished_run, label, title
-from sparsify.config import sanitise
+from sparsify.config import sanitise, shortened
 from sparsify.errors import SparsifyError
 from sparsify.optim import OPTIMIZERS
 
@@ -140,6 +140,6 @@ def _save(figure: Figure, chosen: Sequence[Run], runs_dir: Path, name: str) -> i
             / "studies"
             / sanitise("viz-" + "-".join(dict.fromkeys(f"{r.config.model}-{r.config.data_name}" for r in chosen)))
         )
-    for path in save(figure, folder, sanitise(name)):
+    for path in save(figure, folder, shortened(name)):
         console.say(f"written: {path}")
     return 0

@@ -92,10 +92,13 @@ def is_network(name: object) -> bool:
 def network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The network of that name for images of (channels, height, width), with initial weights of torch's generator.
 
-    Raises SparsifyError if there is none, or if it does not take such images.
+    The generator is afterwards as it was. Raises SparsifyError if there is none, or if it does not take such images.
     """
-    if name in NETS:
-        return NETS[name](shape, classes)
-    from sparsify.nets.zoo import zoo
+    import torch
 
-    return zoo(name.removeprefix(TORCHVISION), shape, classes)
+    with torch.random.fork_rng(devices=[]):
+        if name in NETS:
+            return NETS[name](shape, classes)
+        from sparsify.nets.zoo import zoo
+
+        return zoo(name.removeprefix(TORCHVISION), shape, classes)

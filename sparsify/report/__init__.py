@@ -23,6 +23,7 @@ from sparsify.report.likeness import likeness_tables
 from sparsify.report.origins import environment_table
 from sparsify.report.pictures import pictures
 from sparsify.report.words import arms_table, paths_in_words, plan_in_words, setup
+from sparsify.runs import Run
 from sparsify.study import StudyResult
 from sparsify.studytables import NOTES
 
@@ -88,6 +89,11 @@ def _without_outcomes(result: StudyResult) -> list[str]:
     ]
 
 
+def _threads(run: Run) -> int | None:
+    """Of a training on the CPU, torch's threads."""
+    return run.environment.get("threads") if run.environment.get("device") == "cpu" else None
+
+
 def _commands(result: StudyResult) -> list[tuple[str, str]]:
     """Of each arm, stages included, the commands that train and sweep its runs, one a line."""
     shown = {arm.label: arm for arm in result.arms}
@@ -98,8 +104,8 @@ def _commands(result: StudyResult) -> list[tuple[str, str]]:
             of = f"{100 * arm.mask.ratio:.10g}% of {arm.mask.layers} that {arm.mask.criterion} removes from"
             lines.append(f"# the study makes the mask, without the {of} '{arm.mask.of}'")
         runs = shown[arm.label].runs if arm.label in shown else ()
-        for config in [run.config for run in runs] or arm.configs:
-            lines.append(shlex.join(train_command(config)))
+        lines += [shlex.join(train_command(run.config, _threads(run))) for run in runs]
+        lines += [shlex.join(train_command(config)) for config in arm.configs if not runs]
         for run in runs:
             if run.status == "finished":
                 lines += [shlex.join(prune_command(run, plan)) for plan in result.study.sweeps]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from sparsify.arms import SweepPlan
 from sparsify.data import FOLDER
+from sparsify.environment import DIRTY
 from sparsify.nets import TORCHVISION
 from sparsify.optim import OPTIMIZERS
 from sparsify.phrases import listed
@@ -48,7 +49,8 @@ def plain_magnitude(result: StudyResult) -> Verdict:
     """Whether networks of an optimizer that neither selects nor pulls at the weights are pruned by magnitude."""
     plain = [arm.label for arm in result.arms if arm.finished and _ordinary(arm.finished[0].config.opt)]
     if "magnitude" not in _criteria(result):
-        return Verdict(False, f"no sweep is by magnitude, only by {listed(_criteria(result))}")
+        others = listed(_criteria(result))
+        return Verdict(False, "no sweep is by magnitude" + f", only by {others}" * bool(others))
     if not plain:
         return Verdict(False, "every arm was trained with an optimizer that selects, or with the pull of one")
     return Verdict(True, f"magnitude prunes {listed(plain)}, too")
@@ -58,7 +60,7 @@ def recent_methods(result: StudyResult) -> Verdict:
     """Whether a criterion from after 2010 was swept; all sweeps are made anew, none is taken from a paper."""
     recent = [f"{name} ({PUBLISHED[name]})" for name in _criteria(result) if PUBLISHED.get(name, 0) > 2010]
     if not recent:
-        return Verdict(False, f"the only criterion is {listed(_criteria(result))}")
+        return Verdict(False, f"the only criterion is {listed(_criteria(result)) or 'the opposite of one'}")
     return Verdict(True, f"swept by {listed(recent)}, with the same code on the same networks")
 
 
@@ -85,6 +87,9 @@ def code_known(result: StudyResult) -> Verdict:
     commits = {str(run.environment.get("git_commit") or "none") for run in _runs(result)}
     if commits == {"none"}:
         return Verdict(False, "the runs record the version of the package, but no commit")
+    changed = sorted(commit for commit in commits if commit.endswith(DIRTY))
+    if changed:
+        return Verdict(False, f"the code had changes that were not committed: {listed(changed)}")
     if len(commits) > 1:
         return Verdict(False, f"the runs record {len(commits)} different commits: {listed(sorted(commits))}")
     return Verdict(True, f"every run records the commit {commits.pop()[:12]}")
@@ -139,6 +144,9 @@ def raw_accuracy(result: StudyResult) -> Verdict:
     without = [plan.name for plan in result.study.sweeps if 0 not in plan.ratios]
     if without:
         return Verdict(False, f"the sweep by {listed(without)} has no ratio 0, the network before pruning")
+    trained = [plan.name for plan in result.study.sweeps if plan.trained_between]
+    if trained:
+        return Verdict(False, f"what the sweep by {listed(trained)} gives has been trained on between its rounds")
     return Verdict(bool(_finished(result)), "the tables give it at each ratio, 0% among them, not the change alone")
 
 
@@ -192,7 +200,7 @@ def magnitude_baseline(result: StudyResult) -> Verdict:
 
 def layerwise_magnitude(result: StudyResult) -> Verdict:
     """Whether beside each sweep magnitude removed as many grains of each layer."""
-    others = [plan for plan in _ordered(result) if plan.criterion != "magnitude"]
+    others = [plan for plan in _ordered(result) if plan.criterion != "magnitude" or plan.reverse]
     without = [plan.name for plan in others if not _beside(result, plan, "magnitude")]
     if without:
         return Verdict(False, f"not beside the sweep by {listed(without)}")
@@ -255,7 +263,8 @@ def _finished(result: StudyResult) -> list[ArmResult]:
 
 
 def _criteria(result: StudyResult) -> list[str]:
-    return list(dict.fromkeys(plan.criterion for plan in result.study.sweeps))
+    """Those whose own order was swept: the opposite one is a control."""
+    return list(dict.fromkeys(plan.criterion for plan in result.study.sweeps if not plan.reverse))
 
 
 def _ordered(result: StudyResult) -> list[SweepPlan]:

@@ -11,11 +11,15 @@ from sparsify.ratios import parse_ratios
 from sparsify.runs import Run
 
 
-def train_command(config: Config) -> list[str]:
-    """The words of the command that trains this Config: the optimizer, and each field that is not at its default."""
+def train_command(config: Config, threads: int | None = None) -> list[str]:
+    """The words of the command that trains this Config: the optimizer, and each field that is not at its default.
+
+    `threads` of torch on a CPU change the last bits, and with them, a little, what is trained.
+    """
     defaults = Config(opt=config.opt).to_dict()
     changed = {name: value for name, value in config.to_dict().items() if name == "opt" or value != defaults[name]}
-    return ["sparsify", "train", *(word for name, value in changed.items() for word in _flag(name, value))]
+    words = ["sparsify", "train", *(word for name, value in changed.items() for word in _flag(name, value))]
+    return words if threads is None else [f"OMP_NUM_THREADS={threads}", *words]
 
 
 def prune_command(run: Run, plan: SweepPlan) -> list[str]:

@@ -200,7 +200,7 @@ def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float
     weight = run.model().get_submodule(layer).weight
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
-        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {ratio:.0%}")
+        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {100 * ratio:.10g}%")
     inside = layer_support(run, layer) if weight.ndim > 2 else None
     if inside is None:
         return FilterPanel(title, weight)

@@ -16,7 +16,8 @@ from sparsify.verdicts import layers_in_words
 def headline_table(result: StudyResult) -> Table:
     """Each arm whole, and with the most that the first sweep takes from its last set of layers: accuracy and savings.
 
-    The most is its largest ratio below 1, where there is one; the change is that of each seed, in points.
+    The most is its largest ratio below 1, where there is one; the change is that of each seed, in points. Whole is the
+    sweep's ratio 0, where there is one: networks that are trained on between rounds are so without pruning, too.
     """
     plan = result.study.sweeps[0]
     layers = plan.layers[-1]
@@ -26,7 +27,8 @@ def headline_table(result: StudyResult) -> Table:
     for name in ("arm", "whole", gone, "change", "compression", "theoretical speed-up", "n"):
         table.add_column(name)
     for arm in result.arms:
-        whole = [run.summary["accuracy"] for run in arm.finished]
+        swept = [sweep.accuracy(layers, 0.0) for sweep in arm.sweeps[0]] if 0 in plan.ratios else None
+        whole = swept or [run.summary["accuracy"] for run in arm.finished]
         pruned = [sweep.accuracy(layers, ratio) for sweep in arm.sweeps[0]]
         changes = [after - before for before, after in zip(whole, pruned, strict=True)]
         rows = [row for sweep in arm.sweeps[0] for row in sweep.points(layers, ratio)]

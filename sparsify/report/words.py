@@ -71,9 +71,10 @@ def plan_in_words(plan: SweepPlan) -> str:
     extras = ["beside it go random grains and those of the opposite order, as many of each layer"] * plan.controls
     extras += ["it is measured again with BatchNorm's statistics re-estimated on training images"] * plan.recalibrate_bn
     if plan.finetune_epochs:
-        extras.append(
-            f"it is measured again after {_epochs(str(plan.finetune_epochs))} more of training under the mask"
-        )
+        more = _epochs(str(plan.finetune_epochs))
+        if plan.trained_between:
+            extras.append(f"between two rounds it is trained for {more} under the mask, with 0% removed as well")
+        extras.append(f"it is measured again after {more} more of training under the mask")
     return "; ".join([text + _GRAINS[plan.grain], *extras]) + "."
 
 

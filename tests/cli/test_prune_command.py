@@ -72,7 +72,6 @@ PRUNE = {
     "rounds of a comparison": ("--layers conv3 --compare-criteria l1,fpgm --rounds 2", "--rounds"),
     "controls in global rounds": ("--layers 'conv*' --rounds 2 --controls --scope global", "--rounds 2", "layer"),
     "latency of what trains": ("--layers conv3 --rounds 2 --finetune 1 --latency", "--latency", "--rounds 2"),
-    "shrinking what trains": ("--layers conv3 --ratios 0.5 --rounds 2 --finetune 1 --shrink", "--shrink", "--rounds 2"),
     "unknown device": ("--layers conv3 --device tpu", "tpu", "cpu"),
     "absent device": ("--layers conv3 --device cuda:99", "cuda:99", "cpu"),
     "data-dir that is not there": ("--layers conv3 --data-dir nowhere", "nowhere"),
@@ -165,6 +164,15 @@ def test_rounds_have_a_sweep_of_their_own_and_what_went_is_printed(runs, sparsif
         assert ["fc1", "10,080", "weights", "5,040", "(50.0%)", "5,040", "(50.0%)"] in lines
     assert "what went" not in sparsify("prune --layers conv3 --ratios 0").out
     assert sparsify(f"{line} --rounds 2 --shrink --latency").code == 0
+
+
+def test_a_point_that_leaves_nothing_of_a_layer_is_not_timed(runs, sparsify):
+    answer = sparsify("prune lenet-digits-sgd-s0 --layers conv3 --layers fc1 --ratios 0,1 --latency")
+    assert answer.code == 0
+    assert "not timed: 100% of conv3, without which nothing is left of conv3" in answer.out.splitlines()
+    (path,) = run_of(runs, "sgd").glob("sweep-*-latency.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert {(row["layers"], row["ratio"]) for row in rows} == {("conv3", "0.0"), ("fc1", "0.0"), ("fc1", "1.0")}
 
 
 def test_controls_are_columns_of_the_table_and_lines_of_the_figure(runs, sparsify):

@@ -15,6 +15,9 @@ def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
     rows = [line.split() for line in done.out.splitlines() if line.split()[:1] in (["none"], ["magnitude"], ["random"])]
     assert [row[0] for row in rows] == ["none", "magnitude", "random"]
     assert rows[1][1:4] == rows[2][1:4] == ["5,100", "of", "10,200"]
+    name = done.out.splitlines()[0].removeprefix("run: ").removesuffix(" (the newest)")
+    assert sparsify("prune --layers conv3 --ratios 0").out.startswith(f"run: {name} (the newest)")
+    assert name in sparsify("viz curves").out.splitlines()[0]
     assert sparsify("ticket --ratio 2").code == 2
 
 
