@@ -43,8 +43,10 @@ def changed_bits(before: Mapping[str, Any], device: torch.device, precision: str
 
 
 def _git_commit() -> str | None:
-    """The commit of the code that runs, if it runs from a checkout of its own; with "-dirty" if that was changed."""
+    """The commit of the code that runs, as its wheel was built or of its checkout; with "-dirty" if it was changed."""
     folder = Path(__file__).parent
+    if (folder / "COMMIT").is_file():  # written by hatch_build.py
+        return (folder / "COMMIT").read_text().strip()
     try:
         if Path(_git(folder, "rev-parse", "--show-toplevel")) != folder.parent:
             return None

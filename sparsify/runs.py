@@ -212,6 +212,8 @@ class Run:
     def _read(self, file: str) -> bytes:
         try:
             return (self.path / file).read_bytes()
+        except FileNotFoundError as error:
+            raise SparsifyError(f"{self.path / file} is missing; delete the folder and train it again") from error
         except OSError as error:
             raise self._damaged(file, error.strerror) from error
 

@@ -72,8 +72,8 @@ class Sweep:
     """
 
     rows: tuple[SweepRow, ...]
-    ledger: tuple[LedgerRow, ...]
-    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
+    ledger: tuple[LedgerRow, ...] = field(repr=False)
+    outcomes: Mapping[str, Outcomes] = field(default_factory=dict, repr=False)
 
     @property
     def id(self) -> str:

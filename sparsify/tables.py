@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sparsify.agreement import Agreement
 from sparsify.comparison import Comparison
+from sparsify.config import Config
 from sparsify.deployment import Deployed
 from sparsify.errors import SparsifyError
 from sparsify.plaintext import plain_console, width_of
@@ -78,6 +79,26 @@ def ledger_table(sweep: Sweep, layers: str, ratio: float) -> Table:
         asked, achieved = (f"{count:,} ({100 * count / row.total:.1f}%)" for count in counts)
         table.add_row(row.layer, f"{row.total:,} {row.grain}s", asked if named else "coupled", achieved)
     return table
+
+
+def beyond_what_was_asked(sweep: Sweep) -> list[str]:
+    """A sentence on each set in which coupled layers that were named lose more than was asked, at its largest ratio.
+
+    Each of them is scored by itself, and what goes from one goes from all: together they lose the union.
+    """
+    sentences = []
+    for layers in sweep.layer_sets:
+        first = sweep.points(layers, sweep.ratios[-1])[0]
+        point = (first.criterion, layers, first.ratio, first.draw)
+        rows = [row for row in sweep.ledger if (row.criterion, row.layers, row.ratio, row.draw) == point]
+        more = {row.layer: (row.removed + row.coupled) / row.total for row in rows if row.coupled and row.removed}
+        if more:
+            worst = max(more, key=more.__getitem__)
+            sentences.append(
+                f"coupled layers lose what is asked of any of them, more than {100 * first.ratio:.10g}%: "
+                f"{worst} {more[worst]:.1%}" + f" at most, of {len(more)}" * (len(more) > 1)
+            )
+    return sentences
 
 
 def agreement_tables(agreements: Sequence[Agreement], *, title: str) -> list[Table]:
@@ -169,11 +190,12 @@ def runs_table(runs: Sequence[Run]) -> Table:
         table.add_column(name)
     for name in ("epochs", "accuracy", "in support"):
         table.add_column(name, justify="right")
+    table.add_column("settings")
     for run in runs:
         try:
             epochs = run.config.epochs
             if run.status == "unfinished":
-                table.add_row(run.name, run.status, f"{run.epochs_done} of {epochs}")
+                table.add_row(run.name, run.status, f"{run.epochs_done} of {epochs}", "", "", _settings(run.config))
                 continue
             summary = run.summary
             split = "" if summary["held_out"] == "test" else f" ({summary['held_out']})"
@@ -181,10 +203,19 @@ def runs_table(runs: Sequence[Run]) -> Table:
             inside = sum(counts["in"] for counts in summary["support"].values())
             grains = sum(counts["of"] for counts in summary["support"].values())
             support = f"{inside / grains:.2%}" if grains else "–"
-            table.add_row(run.name, summary["status"], str(summary["epochs"]), accuracy, support)
+            cells = (str(summary["epochs"]), accuracy, support, _settings(run.config))
+            table.add_row(run.name, summary["status"], *cells)
         except SparsifyError:
             table.add_row(run.name, "damaged")
     return table
+
+
+def _settings(config: Config) -> str:
+    """What neither the run's name nor another column says and is not at its default."""
+    values, defaults = config.to_dict(), Config(opt=config.opt).to_dict()
+    changed = [key for key in values if values[key] != defaults[key] and key not in ("model", "data", "seed", "epochs")]
+    shown = (f"{values[key]:g}" if isinstance(values[key], float) else str(values[key]) for key in changed)
+    return ", ".join(f"{key.replace('_', '-')} {value}" for key, value in zip(changed, shown, strict=True))
 
 
 def markdown(table: Table) -> str:

@@ -184,8 +184,8 @@ class Trainer:
         if late:
             warnings.warn(
                 f"the path may be too short: by path time T = {time_:.3g} only grains whose norm reaches 1/T = "
-                f"{1 / time_:.3g} enter the support, and at the start none does in {', '.join(late)}; a lower --mu, "
-                "a higher --lr or more --epochs lengthen the path",
+                f"{1 / time_:.3g} enter the support, and at the start none does in {', '.join(late)}; a higher --lr, "
+                "more --epochs or a lower --mu, which pulls harder as well, lengthen the path",
                 SparsifyWarning,
                 stacklevel=4,
             )

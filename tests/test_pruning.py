@@ -22,7 +22,8 @@ from sparsify.evaluation import Evaluation
 from sparsify.mask import apply_mask
 from sparsify.pruning import Subject, cuts_of, make_mask, prune, subject_of
 from sparsify.runs import Run
-from sparsify.sweep import LedgerRow, Sweep, list_sweeps, sweep_id
+from sparsify.sweep import LedgerRow, Sweep, SweepRow, list_sweeps, sweep_id
+from sparsify.tables import beyond_what_was_asked
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 
@@ -239,6 +240,16 @@ def test_the_ledger_counts_what_goes_with_coupled_layers():
         LedgerRow("magnitude", "conv1", 0.25, 0, "conv1", "filter", 1, 4, 0),
         LedgerRow("magnitude", "conv1", 0.25, 0, "conv2", "filter", 0, 4, 1),
     ]
+
+
+def test_coupled_layers_that_lose_more_than_was_asked_are_named():
+    rows = tuple(SweepRow("l1", "auto", "layer", "a,b", r, 0, 0, 100, 0.1, 10, 10, 1.0, 1.0) for r in (0.0, 0.5))
+    ledger = [("a", 2, 4, 1), ("b", 2, 8, 3), ("c", 0, 4, 3), ("d", 2, 4, 0)]  # c was not named
+    sweep = Sweep(rows, tuple(LedgerRow("l1", "a,b", 0.5, 0, name, "filter", *counts) for name, *counts in ledger))
+    assert beyond_what_was_asked(sweep) == [
+        "coupled layers lose what is asked of any of them, more than 50%: a 75.0% at most, of 2"
+    ]
+    assert beyond_what_was_asked(dataclasses.replace(sweep, ledger=sweep.ledger[2:])) == []
 
 
 def test_a_ledger_from_before_coupled_layers_were_counted_is_read(tmp_path):

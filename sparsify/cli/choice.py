@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from sparsify import console
+from sparsify.config import OPTIONS
 
 if TYPE_CHECKING:
     from sparsify.runs import Run
@@ -41,6 +42,12 @@ def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
             found.setdefault(run.config.opt, run)
     chosen = [found[opt] for opt in sorted(found, key=list(OPTIMIZERS).index)]
     console.say(f"runs: {', '.join(run.name for run in chosen)}")
+    settings = [run.config.to_dict() for run in chosen]
+    shared = [name for name in settings[0] if name not in ("opt", "lr", *OPTIONS)]
+    differ = {name: list(dict.fromkeys(one[name] for one in settings)) for name in shared}
+    for name, values in differ.items():
+        if len(values) > 1:
+            console.say(f"they differ in {name}: {', '.join(map(str, values))}")
     return chosen
 
 

@@ -60,7 +60,7 @@ def prune(
     """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
     from sparsify.pruning import prune as prune_run
     from sparsify.pruning import subject_of
-    from sparsify.tables import ledger_table, sweep_tables
+    from sparsify.tables import beyond_what_was_asked, ledger_table, sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
     if not layers:
@@ -112,6 +112,8 @@ def prune(
     console.say("* theoretical: multiply-accumulates of convolutions and fully connected layers, before ÷ after")
     for names in sweep.layer_sets if sweep.ratios[-1] else ():
         console.show(ledger_table(sweep, names, sweep.ratios[-1]))
+    for line in beyond_what_was_asked(sweep):
+        console.say(line)
     console.say(f"written: {path}")
     if latency:
         _deploy(chosen, target, sweep, path, where)

@@ -45,14 +45,14 @@ def filters(
         (ratio,) = parse_ratios(ratio)
     found = [(run, find_layer(run.model(), layer, run.name).name) for run in chosen]
     panels = [filter_panel(run, name, label=label(run, chosen), ratio=ratio) for run, name in found]
-    what, stem = layer, f"filters-{layer}" + (f"-{ratio:g}" if ratio is not None else "")
+    stem = f"filters-{layer}" + f"-{show}" * (show != "auto") + (f"-{ratio:g}" if ratio is not None else "")
     if fold_bn:
         folded = [folded_filters(run, name) for run, name in found]
         if all(weight is None for weight in folded):
             raise SparsifyError(f"--fold-bn: no BatchNorm is behind {layer} of {', '.join(run.name for run in chosen)}")
         panels = [panel.of(weight) for panel, weight in zip(panels, folded, strict=True)]
-        what, stem = f"{layer} with BatchNorm folded in", f"{stem}-folded"
-    return _save(filters_figure(panels, layer=what, show=show), chosen, runs_dir, stem)
+        stem += "-folded"
+    return _save(filters_figure(panels, layer=layer, show=show, folded=fold_bn), chosen, runs_dir, stem)
 
 
 @app.command

@@ -73,9 +73,13 @@ def announce(run: Run, layers: Sequence[str], *, newest: bool, grain: str = "wei
 
 
 def suggest(run: Run) -> str:
-    """A set of layers to prune first."""
-    names = names_of(run)
-    return "conv3,fc1" if {"conv3", "fc1"} <= set(names) else names[-1]
+    """A set of layers to prune first, without the output layer."""
+    from sparsify.layers import layer_names
+
+    layers = layer_names(run.model())
+    output = list(layers.values())[-1].name
+    inner = [name for name, layer in layers.items() if layer.name != output]
+    return "conv3,fc1" if {"conv3", "fc1"} <= set(inner) else inner[-1] if inner else output
 
 
 def another(run: Run, sweep: Sweep) -> str:

@@ -88,7 +88,7 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
 
 def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
     groups = {arm.label: [run.metrics for run in arm.finished] for arm in arms}
-    what = f"Loss and accuracy of {listed(groups)} against the epoch: held-out images solid, training dashed."
+    what = f"Loss and accuracy of {listed(groups)} against the epoch: {held_out(result)} images solid, training dashed."
     return Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=result.study.title))
 
 
@@ -103,7 +103,8 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
         how = f", {MEASURED[measure]}" * bool(MEASURED[measure])
         title = f"{result.study.title}: pruned by {plan.name}{how}"
         what = f"{split.capitalize()} accuracy of {listed(groups)} against "
-        n = "Lines are means over the seeds, bands one sample standard deviation."
+        several = any(len(sweeps) > 1 for sweeps in groups.values())
+        n = " Lines are means over the seeds, bands one sample standard deviation." * several
         for against, stem, words in (
             ("ratio", "sweep", "the ratio that is removed"),
             ("compression", "compression", "compression"),
@@ -113,7 +114,7 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
                 continue
             drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure)
             name = stem + _FILES[measure] + f"-{number + 1}" * (number > 0)
-            yield Drawing("sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{how}. {n}", drawing)
+            yield Drawing("sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{how}.{n}", drawing)
 
 
 def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
@@ -168,7 +169,7 @@ def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Dra
         panels = [panel.of(weight) for panel, weight in zip(panels, folded, strict=True)]
         caption = f"The filters of {name} as the networks apply them, times γ/√(variance + ε) of the BatchNorm behind "
         caption += f"them where there is one: {shown}"
-        drawing = filters_figure(panels, layer=f"{name} with BatchNorm folded in")
+        drawing = filters_figure(panels, layer=name, folded=True)
         yield Drawing("filters", "Heatmap", f"{stem}-folded", caption, drawing)
 
 

@@ -56,7 +56,7 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
         right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
         for axis in (left, right):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_below(drawing, left)
+        legend_below(drawing, left.get_legend_handles_labels()[0])
         heading(drawing, f"{title}   (solid: {' or '.join(dict.fromkeys(splits.values()))}, dashed: training)")
         return drawing
 

@@ -21,6 +21,7 @@ from sparsify.optim.structure import filter_norms
 from sparsify.viz.style import RC, REMOVED, figure, heading
 
 SHOW = ("auto", "slices", "norms")
+FOLDED = "weight · γ/√(variance + ε)"
 MOST_SLICES = 4096  # more than that many are too small to be seen
 
 
@@ -38,13 +39,13 @@ class FilterPanel:
         return self if weight is None else dataclasses.replace(self, weight=weight)
 
 
-def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "auto") -> Figure:
+def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "auto", folded: bool = False) -> Figure:
     """Filters (outputs, inputs, height, width) side by side, sorted by their L2 norm, the largest first.
 
     "slices": every filter's weights, signed, one tile per input channel. "norms": the L2 norm of each filter's
     slice, one row a filter, one column an input channel. "auto" takes slices where they are large enough to be seen.
-    The colour scale is the same for all panels, and symmetric about 0 for slices. Raises SparsifyError without panels,
-    or for weights that are no filters.
+    The colour scale is the same for all panels, and symmetric about 0 for slices. `folded` says that the weights have
+    BatchNorm folded in (`folded_filters`). Raises SparsifyError without panels, or for weights that are no filters.
     """
     if show not in SHOW:
         raise unknown("way to show filters", show, SHOW)
@@ -59,7 +60,9 @@ def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "au
         show = "slices" if max(p.weight.shape[0] * p.weight.shape[1] for p in panels) <= MOST_SLICES else "norms"
     arrays = [_sorted(panel) for panel in panels]
     with mpl.rc_context(RC):
-        return _mosaics(panels, arrays, layer) if show == "slices" else _matrices(panels, arrays, layer)
+        draw = _mosaics if show == "slices" else _matrices
+        what = f"{layer} with BatchNorm folded in" if folded else layer
+        return draw(panels, arrays, what, FOLDED if folded else "weight")
 
 
 def _sorted(panel: FilterPanel) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +89,9 @@ def _scale(values: Sequence[np.ndarray]) -> float:
     return scale if scale > 0 else 1.0
 
 
-def _mosaics(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str) -> Figure:
+def _mosaics(
+    panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str, quantity: str
+) -> Figure:
     limit = _scale([filters for filters, _ in arrays])
     tiles = [_tile(filters) for filters, _ in arrays]
     height, width = tiles[0][0].shape
@@ -107,7 +112,7 @@ def _mosaics(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.nd
         axis.add_collection(LineCollection([[*f, f[0]] for f in frames], colors="#B0B0B0", linewidths=0.7))
         strokes = [[f[3], f[1]] for f, strike in zip(frames, marked, strict=True) if strike]
         axis.add_collection(LineCollection(strokes, colors=REMOVED, linewidths=1.1))
-    label = "weight" + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "")
+    label = quantity + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "")
     _finish(drawing, drawn, axes, panels, layer, label, "both")
     return drawing
 
@@ -143,7 +148,9 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     return drawing, axes[:count]
 
 
-def _matrices(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str) -> Figure:
+def _matrices(
+    panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str, quantity: str
+) -> Figure:
     norms = [np.linalg.norm(filters.reshape(*filters.shape[:2], -1), axis=2) for filters, _ in arrays]
     limit = _scale(norms)
     drawing, axes = _grid(len(panels), 2.7, 4.1)
@@ -161,7 +168,9 @@ def _matrices(panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.n
             bars, colors=REMOVED, linewidths=3, transform=axis.get_yaxis_transform(), clip_on=False, capstyle="butt"
         )
         axis.add_collection(bar, autolim=False)
-    _finish(drawing, drawn, axes, panels, layer, "L2 norm of the filter's slice for one input channel", "max")
+    _finish(
+        drawing, drawn, axes, panels, layer, f"L2 norm of the filter's slice for one input channel ({quantity})", "max"
+    )
     return drawing
 
 

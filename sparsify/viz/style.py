@@ -6,13 +6,13 @@ import io
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sparsify.files import write_bytes
 from sparsify.optim import OPTIMIZERS
@@ -87,11 +87,12 @@ def heading(drawing: Figure, text: str) -> None:
     drawing.suptitle("\n".join(textwrap.wrap(text, narrowest)), fontsize=10.5)
 
 
-def legend_below(drawing: Figure, axis: Axes) -> None:
-    """What an axis shows, below the whole figure, where it hides no data."""
-    handles, labels = axis.get_legend_handles_labels()
+def legend_below(drawing: Figure, handles: Sequence[Line2D]) -> None:
+    """What lines are, below the whole figure, where it hides no data; from the third row on the figure grows."""
+    labels = [str(handle.get_label()) for handle in handles]
     inches = 0.5 + 0.065 * max(map(len, labels))
     columns = per_row(len(labels), max(1, int(drawing.get_figwidth() / inches)))
+    drawing.set_figheight(drawing.get_figheight() + 0.17 * max(0, math.ceil(len(labels) / columns) - 2))
     drawing.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 

@@ -8,13 +8,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sparsify.errors import SparsifyError, unknown
 from sparsify.phrases import listed
 from sparsify.sweep import Sweep
 from sparsify.viz.curves import band
-from sparsify.viz.style import RC, figure, heading, legend_below, looks
+from sparsify.viz.style import GREY, RC, figure, heading, legend_below, looks
 
 AGAINST = {
     "ratio": "removed from {layers} (%)",
@@ -39,8 +40,8 @@ def sweep_figure(
     """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps).
 
     `against` is one of AGAINST; points where nothing is left, and the saving is infinite, are left out. `measure` is
-    one of the accuracies of `SweepRow`. Controls are thin and dashed or dotted, in the colour of what they control;
-    their n counts sweeps and draws. Raises SparsifyError without sweeps.
+    one of the accuracies of `SweepRow`. Controls are thin and dashed or dotted, in the colour of what they control: the
+    means over sweeps and draws. Raises SparsifyError without sweeps.
     """
     if not groups:
         raise SparsifyError("no sweep to draw")
@@ -59,7 +60,7 @@ def sweep_figure(
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
                     thin = styles[label] | {"linestyle": style, "linewidth": 0.9, "marker": ""}
                     x, values = _line(sweeps, layers, control, against, measure)
-                    band(axis, x, values.reshape(-1, len(x)), f"{label}, {control}", **thin)
+                    axis.plot(x, values.mean((0, 1)), label=f"_{label}, {control}", **thin)
             names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
             how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
             axis.set(xlabel=AGAINST[against].format(layers=listed(names) + how), title=" + ".join(names))
@@ -67,7 +68,9 @@ def sweep_figure(
                 _factor_scale(axis)
         _error_scale(axes)
         axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error")
-        legend_below(drawing, axes[0])
+        styled = zip(_CONTROL_STYLES, controls, strict=False)
+        greys = [Line2D([], [], color=GREY, linestyle=style, label=control) for style, control in styled]
+        legend_below(drawing, [*axes[0].get_legend_handles_labels()[0], *greys])
         heading(drawing, title)
         return drawing
 
