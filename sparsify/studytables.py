@@ -21,7 +21,8 @@ NOTES = (
     "n is the number of seeds; ± is one sample standard deviation",
     "p, seeds: would other seeds differ, too? p, images: would these networks differ on other images? Holm's p is of"
     " the first, or, at a star, of the second, and allows for all comparisons of the study",
-    "*: one seed, or seeds without spread, so that only images are sampled; ≥: nothing larger was swept",
+    "*: one seed, or seeds without spread, so that only images are sampled; ≥: nothing larger was swept; 0%: not even"
+    " the smallest ratio is shown to cost so little",
 )
 """What the tables mean."""
 
