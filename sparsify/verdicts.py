@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sparsify.contrasts import Contrast, control_of
+from sparsify.contrasts import CONTROL, Contrast, control_of
+from sparsify.optim import OPTIMIZERS
 from sparsify.phrases import capitalised, listed
 from sparsify.points import Point
-from sparsify.study import StudyResult
+from sparsify.study import ArmResult, StudyResult
 
 MEASURED = {
     "accuracy": "",
@@ -18,11 +19,27 @@ MEASURED = {
 
 
 def verdicts(result: StudyResult, contrasts: Sequence[Contrast]) -> list[str]:
-    """Does selecting keep more than its control? A sentence for each contrast of an arm that selects with its own."""
+    """Does selecting keep more than its control? A sentence for each contrast of an arm that selects with its own.
+
+    And one on the arms that could have a control and have none in the study.
+    """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
-    return [
+    found = [
         verdict(one) for one in contrasts if controls[one.arm] is not None and controls[one.arm].label == one.reference
     ]
+    alone = [arm.label for arm in result.arms if _could_have_a_control(arm) and controls[arm.label] is None]
+    if alone:
+        found.append(
+            f"What the selection adds to {listed(alone)} is not shown: its control, an arm that differs from it in "
+            f"opt = '{CONTROL}' alone, is not in the study"
+        )
+    return found
+
+
+def _could_have_a_control(arm: ArmResult) -> bool:
+    """Whether its optimizer selects and takes what the control's does."""
+    opts = {run.config.opt for run in arm.finished}
+    return any(OPTIMIZERS[opt].selects and OPTIMIZERS[opt].defaults == OPTIMIZERS[CONTROL].defaults for opt in opts)
 
 
 def verdict(contrast: Contrast) -> str:

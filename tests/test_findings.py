@@ -176,7 +176,9 @@ def test_the_reference_is_the_arms_own_control_or_the_one_that_is_named():
     with pytest.raises(SparsifyError, match="unknown arm 'slbi'"):
         contrasts(result, reference="slbi")
     (one,) = [one for one in contrasts(result) if one.reference == "pull 50"]
-    assert verdicts(result, contrasts(result)) == [verdict(one)]
+    said, alone = verdicts(result, contrasts(result))
+    assert said == verdict(one)
+    assert alone.startswith("What the selection adds to slbi 20 is not shown")
 
 
 def test_ratios_are_the_largest_below_one_or_the_ones_asked_for():
@@ -337,6 +339,16 @@ FOUND = Contrast(
 )
 def test_a_verdict_says_what_the_numbers_say(changes, text):
     assert verdict(dataclasses.replace(FOUND, **changes)) == text
+
+
+def test_an_arm_that_selects_without_a_control_is_said_to_have_none():
+    lone = study(arm("sgd", seeds(40)), arm("slbi, lr 0.1", seeds(30), opt="slbi", lr=0.1), arm("sgd-pull", seeds(20)))
+    assert verdicts(lone, contrasts(lone)) == [
+        "What the selection adds to slbi, lr 0.1 is not shown: its control, an arm that differs from it in "
+        "opt = 'sgd-pull' alone, is not in the study"
+    ]
+    others = study(arm("sgd", seeds(40)), arm("linbreg", seeds(30)), arm("slbi-adam", seeds(30)))
+    assert verdicts(others, contrasts(others)) == []  # no optimizer here takes just what they do
 
 
 def test_names_in_words():
