@@ -21,7 +21,7 @@ from sparsify.optim.structure import filter_norms
 from sparsify.viz.style import RC, REMOVED, figure, heading
 
 SHOW = ("auto", "slices", "norms")
-FOLDED = "weight · γ/√(variance + ε)"
+FOLDED = "\ntimes γ/√(variance + ε) of the BatchNorm behind it"
 MOST_SLICES = 4096  # more than that many are too small to be seen
 
 
@@ -62,7 +62,7 @@ def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "au
     with mpl.rc_context(RC):
         draw = _mosaics if show == "slices" else _matrices
         what = f"{layer} with BatchNorm folded in" if folded else layer
-        return draw(panels, arrays, what, FOLDED if folded else "weight")
+        return draw(panels, arrays, what, FOLDED if folded else "")
 
 
 def _sorted(panel: FilterPanel) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def _scale(values: Sequence[np.ndarray]) -> float:
 
 
 def _mosaics(
-    panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str, quantity: str
+    panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str, times: str
 ) -> Figure:
     limit = _scale([filters for filters, _ in arrays])
     tiles = [_tile(filters) for filters, _ in arrays]
@@ -112,7 +112,7 @@ def _mosaics(
         axis.add_collection(LineCollection([[*f, f[0]] for f in frames], colors="#B0B0B0", linewidths=0.7))
         strokes = [[f[3], f[1]] for f, strike in zip(frames, marked, strict=True) if strike]
         axis.add_collection(LineCollection(strokes, colors=REMOVED, linewidths=1.1))
-    label = quantity + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "")
+    label = "weight" + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "") + times
     _finish(drawing, drawn, axes, panels, layer, label, "both")
     return drawing
 
@@ -149,7 +149,7 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def _matrices(
-    panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str, quantity: str
+    panels: Sequence[FilterPanel], arrays: list[tuple[np.ndarray, np.ndarray]], layer: str, times: str
 ) -> Figure:
     norms = [np.linalg.norm(filters.reshape(*filters.shape[:2], -1), axis=2) for filters, _ in arrays]
     limit = _scale(norms)
@@ -168,9 +168,7 @@ def _matrices(
             bars, colors=REMOVED, linewidths=3, transform=axis.get_yaxis_transform(), clip_on=False, capstyle="butt"
         )
         axis.add_collection(bar, autolim=False)
-    _finish(
-        drawing, drawn, axes, panels, layer, f"L2 norm of the filter's slice for one input channel ({quantity})", "max"
-    )
+    _finish(drawing, drawn, axes, panels, layer, f"L2 norm of the filter's slice for one input channel{times}", "max")
     return drawing
 
 
