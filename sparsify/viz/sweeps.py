@@ -127,8 +127,9 @@ def _error_scale(axes: Sequence[Axes]) -> None:
         return shown
 
     shown = apart(_TICKS)
-    if len(shown) < 4:
-        shown = apart(MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(bottom, top))
+    for bins in (6, 12):
+        if len(shown) < 4:
+            shown = apart(MaxNLocator(bins, steps=(1, 2, 5, 10)).tick_values(bottom, top))
     axes[0].set_yscale("function", functions=(place, accuracy_at))
     axes[0].set_ylim(bottom, top)
     axes[0].set_yticks(shown, [f"{tick:.4g}" for tick in shown])
