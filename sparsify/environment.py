@@ -17,14 +17,13 @@ from sparsify.devices import describe
 DIRTY = "-dirty"
 """Behind a commit: the code that ran was not what was committed."""
 
-PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "safetensors")
+PACKAGES = ("torchvision", "torch-pruning", "numpy", "safetensors")
 
 
 def describe_environment(device: torch.device, precision: str) -> dict[str, Any]:
     """What `environment.json` holds."""
     return {
-        "device": describe(device),
-        "threads": torch.get_num_threads(),
+        **_arithmetic(device),
         "precision": precision,
         **{package: metadata.version(package) for package in PACKAGES},
         "sparsify": metadata.version("sparsify-study"),
@@ -35,11 +34,15 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
     }
 
 
-def changed_bits(before: Mapping[str, Any], device: torch.device, precision: str) -> str:
+def _arithmetic(device: torch.device) -> dict[str, Any]:
+    """What decides the last bits of a training."""
+    return {"device": describe(device), "threads": torch.get_num_threads(), "torch": metadata.version("torch")}
+
+
+def changed_bits(before: Mapping[str, Any], device: torch.device) -> str:
     """What of an environment decides the last bits of a training and is not as it was, as in "threads 1 → 2"; or ""."""
-    now = describe_environment(device, precision)
-    names = ("device", "threads", "torch")
-    return ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in names if before.get(name) != now[name])
+    now = _arithmetic(device)
+    return ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name])
 
 
 def _git_commit() -> str | None:

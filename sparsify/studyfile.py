@@ -13,6 +13,7 @@ from typing import Any
 from sparsify.arms import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study, SweepPlan
 from sparsify.config import Config, digits, sanitise, shortened
 from sparsify.criteria import CRITERIA
+from sparsify.data import FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.grid import arm_label, check_grid, describe, points
 from sparsify.layers import GRAINS
@@ -99,7 +100,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     if changed:  # a study of its own, so that it does not overwrite the one it comes from
         shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
-        if shown.get("data", "").startswith("folder-"):
+        if "data" in changed and arms[0].configs[0].data.startswith(FOLDER):
             shown["data"] += f"-{digits(arms[0].configs[0].data)}"  # two folders can have the same name
         name += "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items())
     swept = {key.removeprefix(SWEEP): value for key, value in changed.items() if key.startswith(SWEEP)}

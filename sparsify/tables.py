@@ -17,7 +17,7 @@ from sparsify.errors import SparsifyError
 from sparsify.plaintext import plain_console, width_of
 from sparsify.runs import Run
 from sparsify.statistics import estimate
-from sparsify.sweep import Sweep
+from sparsify.sweep import LedgerRow, Sweep
 from sparsify.tickets import Ticket
 
 
@@ -69,16 +69,19 @@ def ledger_table(sweep: Sweep, layers: str, ratio: float) -> Table:
     table.add_column("layer")
     for name in ("grains", "asked", "achieved"):
         table.add_column(name, justify="right")
-    first = sweep.points(layers, ratio)[0]
-    point = (first.criterion, layers, ratio, first.draw)
-    for row in sweep.ledger:
-        if (row.criterion, row.layers, row.ratio, row.draw) != point:
-            continue
+    for row in _first_draw(sweep, layers, ratio):
         named = row.layer in layers.split(",")
         counts = (row.removed, row.removed + (row.coupled or 0))
         asked, achieved = (f"{count:,} ({100 * count / row.total:.1f}%)" for count in counts)
         table.add_row(row.layer, f"{row.total:,} {row.grain}s", asked if named else "coupled", achieved)
     return table
+
+
+def _first_draw(sweep: Sweep, layers: str, ratio: float) -> list[LedgerRow]:
+    """The ledger of one point."""
+    first = sweep.points(layers, ratio)[0]
+    point = (first.criterion, layers, ratio, first.draw)
+    return [row for row in sweep.ledger if (row.criterion, row.layers, row.ratio, row.draw) == point]
 
 
 def beyond_what_was_asked(sweep: Sweep) -> list[str]:
@@ -88,14 +91,13 @@ def beyond_what_was_asked(sweep: Sweep) -> list[str]:
     """
     sentences = []
     for layers in sweep.layer_sets:
-        first = sweep.points(layers, sweep.ratios[-1])[0]
-        point = (first.criterion, layers, first.ratio, first.draw)
-        rows = [row for row in sweep.ledger if (row.criterion, row.layers, row.ratio, row.draw) == point]
+        ratio = sweep.ratios[-1]
+        rows = _first_draw(sweep, layers, ratio)
         more = {row.layer: (row.removed + row.coupled) / row.total for row in rows if row.coupled and row.removed}
         if more:
             worst = max(more, key=more.__getitem__)
             sentences.append(
-                f"coupled layers lose what is asked of any of them, more than {100 * first.ratio:.10g}%: "
+                f"coupled layers lose what is asked of any of them, more than {100 * ratio:.10g}%: "
                 f"{worst} {more[worst]:.1%}" + f" at most, of {len(more)}" * (len(more) > 1)
             )
     return sentences

@@ -73,7 +73,7 @@ def tickets(
         raise SparsifyError(f"--rewind is {rewind}; it must be from 0 to {epochs - 1}: {run.name} has {epochs} epochs")
     if run.config.mask is not None:
         raise SparsifyError(f"{run.name} was trained under a mask itself; take the run that the mask is of")
-    changed = changed_bits(run.environment, resolve_device(device), run.config.precision)
+    changed = changed_bits(run.environment, resolve_device(device))
     if rewind and changed:
         warnings.warn(
             f"the first {rewind} epochs are trained again elsewhere than {run.name} was ({changed}): the weights after "

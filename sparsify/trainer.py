@@ -208,7 +208,7 @@ class Trainer:
         return True
 
     def _warn_elsewhere(self) -> None:
-        changed = changed_bits(self.run.environment, self.device, self.config.precision)
+        changed = changed_bits(self.run.environment, self.device)
         if changed:
             warnings.warn(
                 f"run {self.run.name} goes on elsewhere than it began ({changed}): "

@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from sparsify import console
 from sparsify.cli import viz
-from sparsify.cli.choice import RunsDir, finished_run
+from sparsify.cli.choice import RunsDir, differing, finished_run
 from sparsify.cli.prune import prune, ticket
 from sparsify.cli.shrink import export
 from sparsify.cli.study import study
@@ -127,9 +127,7 @@ def compare(
     how = {"layers": layers, "ratio": ratio, "criterion": criterion}
     found = compare_runs(one, other, **how, device=where.device, data_dir=where.data_dir)
     console.say(f"A: {one.name}\nB: {other.name}")
-    values = (one.config.to_dict(), other.config.to_dict())
-    differ = [f"{key} ({values[0][key]}, {values[1][key]})" for key in values[0] if values[0][key] != values[1][key]]
-    console.say(f"they differ in: {', '.join(differ) or 'nothing that was asked for'}")
+    console.say(f"they differ in: {', '.join(differing([one, other])) or 'nothing that was asked for'}")
     if layers:
         console.say(f"both with {100 * ratio:g}% of {layers} pruned by {criterion}")
     held_out = one.summary["held_out"]

@@ -42,13 +42,21 @@ def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
             found.setdefault(run.config.opt, run)
     chosen = [found[opt] for opt in sorted(found, key=list(OPTIMIZERS).index)]
     console.say(f"runs: {', '.join(run.name for run in chosen)}")
-    settings = [run.config.to_dict() for run in chosen]
-    shared = [name for name in settings[0] if name not in ("opt", "lr", *OPTIONS)]
-    differ = {name: list(dict.fromkeys(one[name] for one in settings)) for name in shared}
-    for name, values in differ.items():
-        if len(values) > 1:
-            console.say(f"they differ in {name}: {', '.join(map(str, values))}")
+    differ = differing(chosen, without=("opt", "lr", *OPTIONS))
+    if differ:
+        console.say(f"they differ in: {', '.join(differ)}")
     return chosen
+
+
+def differing(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
+    """The settings in which runs differ, with their values, as in "epochs (3, 40)"."""
+    configs = [run.config.to_dict() for run in runs]
+    found = {name: list(dict.fromkeys(config[name] for config in configs)) for name in configs[0]}
+    return [
+        f"{name} ({', '.join(map(str, values))})"
+        for name, values in found.items()
+        if len(values) > 1 and name not in without
+    ]
 
 
 def _kind(run: Run) -> tuple:

@@ -34,10 +34,9 @@ def filters(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
-    from sparsify.analysis import folded_filters
     from sparsify.layers import find_layer
     from sparsify.ratios import parse_ratios
-    from sparsify.report.drawings import filter_panel
+    from sparsify.report.drawings import filter_panel, folded_panels
     from sparsify.viz.filters import filters_figure
 
     chosen = compared_runs(names, runs_dir)
@@ -47,11 +46,10 @@ def filters(
     panels = [filter_panel(run, name, label=label(run, chosen), ratio=ratio) for run, name in found]
     stem = f"filters-{layer}" + f"-{show}" * (show != "auto") + (f"-{ratio:g}" if ratio is not None else "")
     if fold_bn:
-        folded = [folded_filters(run, name) for run, name in found]
-        if all(weight is None for weight in folded):
+        folded = folded_panels(panels, found)
+        if folded is None:
             raise SparsifyError(f"--fold-bn: no BatchNorm is behind {layer} of {', '.join(run.name for run in chosen)}")
-        panels = [panel.of(weight) for panel, weight in zip(panels, folded, strict=True)]
-        stem += "-folded"
+        panels, stem = folded, f"{stem}-folded"
     return _save(filters_figure(panels, layer=layer, show=show, folded=fold_bn), chosen, runs_dir, stem)
 
 

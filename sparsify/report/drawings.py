@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -164,12 +165,11 @@ def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Dra
         shown += " Struck out: filters that are not in the support."
     stem, caption = f"filters-{sanitise(name)}", f"The filters of {name}, {shown}"
     yield Drawing("filters", "Heatmap", stem, caption, filters_figure(panels, layer=name))
-    folded = [folded_filters(arm.finished[0], layer.name) for arm, layer in arms]
-    if any(weight is not None for weight in folded):
-        panels = [panel.of(weight) for panel, weight in zip(panels, folded, strict=True)]
+    folded = folded_panels(panels, [(arm.finished[0], layer.name) for arm, layer in arms])
+    if folded is not None:
         caption = f"The filters of {name} as the networks apply them, times γ/√(variance + ε) of the BatchNorm behind "
         caption += f"them where there is one: {shown}"
-        drawing = filters_figure(panels, layer=name, folded=True)
+        drawing = filters_figure(folded, layer=name, folded=True)
         yield Drawing("filters", "Heatmap", f"{stem}-folded", caption, drawing)
 
 
@@ -206,3 +206,15 @@ def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float
     if inside is None:
         return FilterPanel(title, weight)
     return FilterPanel(title, weight, ~inside, "not selected")
+
+
+def folded_panels(panels: Sequence[FilterPanel], layers: Sequence[tuple[Run, str]]) -> list[FilterPanel] | None:
+    """The panels of these layers, by run and module name, with the BatchNorm behind each folded in where there is one.
+
+    None if there is none behind any.
+    """
+    weights = [folded_filters(run, layer) for run, layer in layers]
+    if all(weight is None for weight in weights):
+        return None
+    pairs = zip(panels, weights, strict=True)
+    return [panel if weight is None else dataclasses.replace(panel, weight=weight) for panel, weight in pairs]

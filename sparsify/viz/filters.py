@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,10 +32,6 @@ class FilterPanel:
     weight: Tensor
     marked: Tensor | None = None
     mark: str = ""
-
-    def of(self, weight: Tensor | None) -> FilterPanel:
-        """The same of other weights; of these themselves where there are none."""
-        return self if weight is None else dataclasses.replace(self, weight=weight)
 
 
 def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "auto", folded: bool = False) -> Figure:
