@@ -19,15 +19,14 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from sparsify.config import Config
-from sparsify.data import AUGMENTATIONS, load_dataset
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
-from sparsify.devices import exactly, keep_freed_memory
-from sparsify.optim.groups import parameter_groups
+from sparsify.data.registry import AUGMENTATIONS, load_dataset
+from sparsify.devices import exactly, keep_freed_memory, permutation
+from sparsify.optim.penalties import parameter_groups
 from sparsify.runs import Run
-from sparsify.seeds import permutation
-from sparsify.starting import initial_model
-from sparsify.trainer import Trainer
+from sparsify.training.starting import initial_model
+from sparsify.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference import ReferenceSLBI

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from sparsify.environment import describe_environment
 from sparsify.files import write_text
+from sparsify.training.environment import describe_environment
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsify.config import Config
-from sparsify.cost import Structure
-from sparsify.data import load_dataset
+from sparsify.data.registry import load_dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
-from sparsify.nets import NETS
-from sparsify.optim.slbi import SLBI
-from sparsify.optim.slbi_adam import SLBIAdam
-from sparsify.starting import initial_model
+from sparsify.nets.registry import NETS
+from sparsify.nets.structure import Structure
+from sparsify.optim.slbi import SLBI, SLBIAdam
+from sparsify.training.starting import initial_model
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -96,7 +95,7 @@ def step(device: torch.device, turns: int, console: Console) -> dict[str, Any]:
         rows, gate = [], {}
         pairs = [(ReferenceSLBI, SLBI), (ReferenceSLBIAdam, SLBIAdam)]
         if device.type == "cuda":
-            from sparsify.optim.fused import FusedSLBI  # Triton comes with torch for CUDA
+            from sparsify.optim.fused import FusedSLBI
 
             pairs.append((ReferenceSLBI, FusedSLBI))
         for reference, shipped in pairs:

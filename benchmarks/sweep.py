@@ -21,14 +21,16 @@ from measure import Arm, machine, save, summarise, table, take_turns
 from rich.console import Console
 from safetensors.torch import load_file
 
-from sparsify.data import load_dataset
+from sparsify.data.registry import load_dataset
 from sparsify.devices import keep_freed_memory, resolve_device
-from sparsify.evaluation import evaluate
-from sparsify.mask import masked
-from sparsify.nets import NETS
-from sparsify.onepass import predict_masked
-from sparsify.pruning import Subject, make_mask, prune
-from sparsify.sweep import Sweep
+from sparsify.nets.evaluation import evaluate
+from sparsify.nets.mask import masked
+from sparsify.nets.prediction import predict_masked
+from sparsify.nets.registry import NETS
+from sparsify.pruning.cuts import make_mask
+from sparsify.pruning.measuring import prune
+from sparsify.pruning.subject import Subject
+from sparsify.pruning.sweep import Sweep
 
 HERE = Path(__file__).parent
 LAYERS, RATIOS = ["conv3", "conv3,fc1"], "0:0.6:0.1"

@@ -2,6 +2,6 @@
 
 import sys
 
-from sparsify.cli import main
+from sparsify.cli.app import main
 
 sys.exit(main())

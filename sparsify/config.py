@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,12 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
-from sparsify.data import AUGMENTATIONS, DATASETS, FOLDER
+from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, unknown
-from sparsify.nets import NAMES, is_network
-from sparsify.optim import OPTIMIZERS
-from sparsify.schedules import SCHEDULES
+from sparsify.files import sanitise, short_sum
+from sparsify.nets.registry import NAMES, is_network
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.schedules import SCHEDULES
 
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
@@ -219,7 +218,7 @@ class Config:
         defaults = Config(opt=self.opt).to_dict()
         changed = {name: value for name, value in self.to_dict().items() if value != defaults[name]}
         text = json.dumps({"opt": self.opt, "numerics": NUMERICS, **changed}, sort_keys=True)
-        return digits(text)
+        return short_sum(text)
 
     @property
     def data_name(self) -> str:
@@ -247,34 +246,6 @@ class Config:
         return cls(**values)
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """ "32" is 0 to 31, "3,5" are these two. Raises SparsifyError for anything else, and for a seed named twice."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise SparsifyError(f"--seeds '{text}' is malformed; write how many, as in 32, or a list, as in 3,5")
-    seeds = tuple(range(int(parts[0]))) if len(parts) == 1 else tuple(int(part) for part in parts)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise SparsifyError(f"--seeds '{text}' {'are none' if not seeds else 'names a seed twice'}")
-    return seeds
-
-
-def sanitise(text: str) -> str:
-    """Lower-case letters, digits, '.', '_' and '-' only; safe as a part of a file's name."""
-    return re.sub(r"[^a-z0-9._]+", "-", text.lower())[:40].strip("-.") or "unnamed"
-
-
-def shortened(text: str) -> str:
-    """A part of a file's name; a long one ends in 8 hex digits of its sum, so that two are not taken for one."""
-    if len(text) <= 32:
-        return sanitise(text)
-    return f"{sanitise(text[:32])}-{digits(text)}"
-
-
-def digits(text: str) -> str:
-    """8 hex digits of the SHA-256 sum of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -287,3 +258,15 @@ def _number(name: str, value: object) -> float:
     if not math.isfinite(number):
         raise SparsifyError(f"{_flag(name)} is {value}; it must be a finite number")
     return number + 0.0  # -0.0 becomes 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things are and where they run."""
+
+    device: Annotated[str, Parameter(help="auto (CUDA, then MPS, then the CPU), cpu, cuda[:N] or mps")] = "auto"
+    runs_dir: Annotated[Path, Parameter(help="the folder of runs")] = Path("runs")
+    data_dir: Annotated[Path | None, Parameter(help="a folder that is searched for data sets first")] = None
+
+
+HERE = Places()

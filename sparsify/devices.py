@@ -1,9 +1,10 @@
-"""Where tensors live, and how exactly they are computed with."""
+"""Devices, precision, memory, and random numbers that are the same on every device."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -109,3 +110,19 @@ def exactly(precision: str) -> Iterator[None]:
 def _flushes_denormals() -> bool:
     """What `torch.set_flush_denormal` was last set to, which torch itself does not tell."""
     return bool(torch.tensor(1e-39) * 1 == 0)
+
+
+def key(seed: int, *purpose: object) -> int:
+    """63 bits that depend on nothing but the arguments: the same in every process, on every machine."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *purpose: object) -> torch.Generator:
+    """A CPU generator for one purpose, so that every device sees the same numbers."""
+    return torch.Generator().manual_seed(key(seed, *purpose))
+
+
+def permutation(count: int, seed: int, *purpose: object) -> torch.Tensor:
+    """A permutation of 0 … count − 1, int64, on the CPU."""
+    return torch.randperm(count, generator=generator(seed, *purpose))

@@ -1,12 +1,14 @@
-"""Files that are whole or not there: written beside, flushed to the disk, then renamed."""
+"""Files that are whole or not there, and names for them that every file system takes."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,3 +66,20 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     # clones, because safetensors refuses tensors that share memory, as tied weights do
     copies = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     write_bytes(path, save(copies, metadata))
+
+
+def sanitise(text: str) -> str:
+    """Lower-case letters, digits, '.', '_' and '-' only; safe as a part of a file's name."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower())[:40].strip("-.") or "unnamed"
+
+
+def shortened(text: str) -> str:
+    """A part of a file's name; a long one ends in 8 hex digits of its sum, so that two are not taken for one."""
+    if len(text) <= 32:
+        return sanitise(text)
+    return f"{sanitise(text[:32])}-{short_sum(text)}"
+
+
+def short_sum(text: str) -> str:
+    """8 hex digits of the SHA-256 sum of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -24,11 +24,10 @@ from torch import Tensor, nn
 from sparsify.config import ADDED, Config
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.files import write_bytes, write_text
-from sparsify.inclusion import InclusionPath
-from sparsify.nets import network
-from sparsify.optim import OPTIMIZERS
-from sparsify.optim.structure import THRESHOLD, support
-from sparsify.shrunk import is_shrunk, load_shrunk
+from sparsify.nets.registry import network
+from sparsify.optim.inclusion import InclusionPath
+from sparsify.optim.penalties import THRESHOLD, support
+from sparsify.optim.registry import OPTIMIZERS
 
 METRICS = (
     "epoch",
@@ -311,13 +310,3 @@ def find_run(name: str, runs_dir: Path) -> Run:
     if name and Path(name).is_dir():
         raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
     raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))
-
-
-def load(run: Run | Path | str, runs_dir: Path | str = "runs") -> nn.Module:
-    """The trained network of a run, given as a Run, a folder or the beginning of a name; or a shrunk one, by folder."""
-    if isinstance(run, Run):
-        return run.model()
-    for folder in (Path(run), Path(runs_dir) / run):
-        if is_shrunk(folder):
-            return load_shrunk(folder)
-    return find_run(str(run), Path(runs_dir)).model()

@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from sparsify.console import TrainingDisplay
-from sparsify.trainer import Progress
+from sparsify.cli.console import TrainingDisplay
+from sparsify.training.trainer import Progress
 
 # the same examples every time; no deadline, because the first example of a test pays for the imports
 settings.register_profile("sparsify", deadline=None, derandomize=True)

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from sparsify.config import NUMERICS, OPTIONS, PRECISIONS, Config, sanitise, shortened
-from sparsify.data import DATASETS
+from sparsify.config import NUMERICS, OPTIONS, PRECISIONS, Config
+from sparsify.data.registry import DATASETS
 from sparsify.errors import SparsifyError
-from sparsify.nets import NAMES
-from sparsify.optim import OPTIMIZERS
-from sparsify.schedules import SCHEDULES
+from sparsify.files import sanitise, shortened
+from sparsify.nets.registry import NAMES
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.schedules import SCHEDULES
 
 INFINITE = [float("nan"), float("inf"), float("-inf")]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import sparsify
+from sparsify.pruning.sweep import list_sweeps
 from sparsify.runs import list_runs
-from sparsify.sweep import list_sweeps
 
 RUNS = list_runs(Path(__file__).parent.parent / "models")
 

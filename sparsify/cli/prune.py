@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from sparsify import console
-from sparsify.cli.choice import finished_run
+from sparsify.cli import console
+from sparsify.cli.options import Layers, Where, announce, another, finished_run, keywords, names_of
 from sparsify.cli.shrink import PointShrinker, the_point
-from sparsify.cli.where import HERE, Layers, Places, Where, announce, another, keywords, names_of
-from sparsify.config import Whole
-from sparsify.criteria import CRITERIA
+from sparsify.config import HERE, Places, Whole
 from sparsify.errors import SparsifyError
+from sparsify.pruning.criteria import CRITERIA
 
 if TYPE_CHECKING:
-    from sparsify.pruning import Subject
+    from sparsify.pruning.subject import Subject
+    from sparsify.pruning.sweep import Sweep
     from sparsify.runs import Run
-    from sparsify.sweep import Sweep
 
 
 def prune(
@@ -58,9 +57,9 @@ def prune(
     where: Where = HERE,
 ) -> int:
     """Prune a run (the newest unless one is named) by each ratio, and print accuracy against sparsity."""
-    from sparsify.pruning import prune as prune_run
-    from sparsify.pruning import subject_of
-    from sparsify.tables import beyond_what_was_asked, ledger_table, sweep_tables
+    from sparsify.pruning.measuring import prune as prune_run
+    from sparsify.pruning.subject import subject_of
+    from sparsify.report.tables import beyond_what_was_asked, ledger_table, sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
     if not layers:
@@ -128,10 +127,11 @@ def prune(
 
 def _deploy(run: Run, target: Run | Subject, sweep: Sweep, path: Path, where: Places) -> None:
     """Shrink the run at every point of a sweep and print what it buys."""
-    from sparsify.deployment import deploy, save_deployed
     from sparsify.devices import describe
-    from sparsify.pruning import cuts_of, subject_of
-    from sparsify.tables import deployed_table
+    from sparsify.nets.deployment import deploy, save_deployed
+    from sparsify.pruning.cuts import cuts_of
+    from sparsify.pruning.subject import subject_of
+    from sparsify.report.tables import deployed_table
 
     subject = subject_of(run, device=where.device, data_dir=where.data_dir) if target is run else target
     example = subject.normalise(subject.split.images[:1])
@@ -163,8 +163,8 @@ def ticket(
     where: Where = HERE,
 ) -> int:
     """Train a run (the newest unless one is named) again from its start under its own mask, and under a random one."""
-    from sparsify.tables import tickets_table
-    from sparsify.tickets import tickets
+    from sparsify.pruning.tickets import tickets
+    from sparsify.report.tables import tickets_table
 
     chosen = finished_run(run, where.runs_dir)
     announce(chosen, [layers], newest=run is None, grain=grain)
@@ -177,8 +177,8 @@ def ticket(
 
 def _compare(run: Run, criteria: str, where: Places, how: dict[str, Any], *, newest: bool) -> int:
     """Print how alike criteria are."""
-    from sparsify.agreement import compare_criteria
-    from sparsify.tables import agreement_tables
+    from sparsify.analysis.agreement import compare_criteria
+    from sparsify.report.tables import agreement_tables
 
     places = {"device": where.device, "data_dir": where.data_dir}
     agreements = compare_criteria(run, criteria=criteria, **how, **places)

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from sparsify import console
-from sparsify.cli.choice import RunsDir, finished_run
+from sparsify.cli import console
+from sparsify.cli.options import RunsDir, finished_run
 from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparsify.cost import Cut
-    from sparsify.mask import Mask
-    from sparsify.measuring import SweepPoint
-    from sparsify.pruning import Subject
+    from sparsify.nets.mask import Mask
+    from sparsify.nets.structure import Cut
+    from sparsify.pruning.measuring import SweepPoint
+    from sparsify.pruning.shrunk import Shrunk
+    from sparsify.pruning.subject import Subject
     from sparsify.runs import Run
-    from sparsify.shrunk import Shrunk
+
 
 IMAGES = 64
 """How many images the masked and the shrunk network are compared on."""
@@ -28,7 +29,7 @@ IMAGES = 64
 
 def the_point(layers: Sequence[str], ratios: str, draws: int | None) -> float:
     """The one ratio above 0. Raises SparsifyError unless there are one of it, one set of layers and one draw."""
-    from sparsify.ratios import parse_ratios
+    from sparsify.pruning.plan import parse_ratios
 
     above = [ratio for ratio in parse_ratios(ratios) if ratio > 0]
     if len(above) != 1:
@@ -50,7 +51,7 @@ class PointShrinker:
     def __init__(
         self, run: Run, subject: Subject, how: dict[str, Any], *, finetune_epochs: int, recalibrate_bn: bool
     ) -> None:
-        from sparsify.pruning import cuts_of
+        from sparsify.pruning.cuts import cuts_of
 
         self._run, self._subject = run, subject
         self._how = {**how, "finetune_epochs": finetune_epochs, "recalibrate_bn": recalibrate_bn}
@@ -78,8 +79,14 @@ def shrink_run(
 
     It is said before it is done; `how` is what the folder keeps of how it was chosen. Raises SparsifyError.
     """
-    from sparsify.shrinking import agreement, plan_removal, remaining_zeros, remove_outputs, require_agreement
-    from sparsify.shrunk import Shrunk
+    from sparsify.nets.shrinking import (
+        output_difference,
+        plan_removal,
+        remaining_zeros,
+        remove_outputs,
+        require_same_outputs,
+    )
+    from sparsify.pruning.shrunk import Shrunk
 
     model, images = subject.model, subject.normalise(subject.split.images[:IMAGES])
     removal = plan_removal(model, what, images)
@@ -91,8 +98,8 @@ def shrink_run(
         sizes = {name: model.get_submodule(name).weight.shape[axis] for name in indices}
         say(f"{side} that go: {', '.join(f'{name} ({len(indices[name])} of {sizes[name]})' for name in sizes)}")
     small = remove_outputs(model, removal.outputs, images, mask=removal.mask)
-    difference = agreement(model, removal.mask, small, images)
-    require_agreement(difference)
+    difference = output_difference(model, removal.mask, small, images)
+    require_same_outputs(difference)
     before, after = (sum(p.numel() for p in network.parameters()) for network in (model, small))
     say(f"shrunk: {before:,} → {after:,} parameters")
     for name, (zeros, total) in remaining_zeros(model, removal, images).items():
@@ -126,10 +133,10 @@ def export(
     """Write a run (the newest unless one is named), or a shrunk network's folder, in a form for other software."""
     import torch
 
-    from sparsify.export import INPUT, OUTPUT, to_onnx
+    from sparsify.devices import generator
     from sparsify.files import write_bytes
-    from sparsify.seeds import generator
-    from sparsify.shrunk import Shrunk, is_shrunk, load_shrunk
+    from sparsify.nets.deployment import INPUT, OUTPUT, to_onnx
+    from sparsify.pruning.shrunk import Shrunk, is_shrunk, load_shrunk
 
     if not onnx:
         raise SparsifyError("export needs a format; there is one: --onnx")

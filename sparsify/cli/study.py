@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sparsify import console
-from sparsify.cli.where import HERE, Where, keywords
+from sparsify.cli import console
+from sparsify.cli.options import Where, keywords
+from sparsify.config import HERE
 from sparsify.errors import SparsifyError
 
 
@@ -34,24 +35,31 @@ def study(
         if name is not None or settings or dry_run:
             raise SparsifyError("--list lists every built-in study; leave the rest out")
         return _list()
-    from sparsify.estimates import estimate
     from sparsify.files import write_text
-    from sparsify.findings import find
-    from sparsify.planning import Planner
-    from sparsify.plantables import plan_line, plan_table, selection_csv, selection_tables
-    from sparsify.report import write_report
-    from sparsify.report.drawings import draw_study
-    from sparsify.study import run_study
-    from sparsify.studyfile import load_study
-    from sparsify.studyfolder import save_study
-    from sparsify.studytables import NOTES, study_markdown, study_tables
-    from sparsify.tables import markdown
+    from sparsify.report.page import write_report
+    from sparsify.report.studytables import (
+        NOTES,
+        choice_tables,
+        choices_csv,
+        plan_line,
+        plan_table,
+        study_markdown,
+        study_tables,
+    )
+    from sparsify.report.tables import markdown
+    from sparsify.study.estimates import estimate_cost
+    from sparsify.study.findings import find
+    from sparsify.study.folder import save_study
+    from sparsify.study.planning import Planner
+    from sparsify.study.running import run_study
+    from sparsify.study.toml import load_study
+    from sparsify.viz.study import draw_study
 
     asked = load_study(name or "quick", settings)
     planner = Planner(asked, runs_dir=where.runs_dir, data_dir=where.data_dir)
     plan = planner.plan()
     if dry_run or not plan.done:
-        estimates = estimate(planner, plan, device=where.device, data_dir=where.data_dir)
+        estimates = estimate_cost(planner, plan, device=where.device, data_dir=where.data_dir)
         console.show(plan_table(asked, plan, estimates))
         console.say(plan_line(plan, estimates))
     if dry_run:
@@ -59,7 +67,7 @@ def study(
     with console.TrainingDisplay(plan.trainings) as display:
         result = run_study(asked, **keywords(where), listener=display, note=console.say)
     findings = find(result)
-    selections = selection_tables(result)
+    selections = choice_tables(result)
     for table in (*study_tables(result, findings), *selections):
         console.show(table)
     for line in (f"{NOTES[0]}; table.md has the 95% interval of each mean", *NOTES[1:], *findings.verdicts):
@@ -70,7 +78,7 @@ def study(
     write_text(result.folder / "table.md", text)
     save_study(result, findings)
     if any(arm.selected for arm in result.arms):
-        write_text(result.folder / "selection.csv", selection_csv(result))
+        write_text(result.folder / "selection.csv", choices_csv(result))
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
     report = write_report(result, findings, draw_study(result), command=command)
     console.say(f"written: {result.folder}")
@@ -79,8 +87,8 @@ def study(
 
 
 def _list() -> int:
-    from sparsify.plantables import studies_table
-    from sparsify.studyfile import built_in_studies, load_study
+    from sparsify.report.studytables import studies_table
+    from sparsify.study.toml import built_in_studies, load_study
 
     console.show(studies_table([load_study(name) for name in built_in_studies()]))
     console.say("sparsify study NAME runs one, and sparsify study FILE.toml one of your own")

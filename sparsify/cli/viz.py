@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from sparsify import console
-from sparsify.cli.choice import RunsDir, compared_runs, finished_run, label, title
-from sparsify.config import sanitise, shortened
+from sparsify.cli import console
+from sparsify.cli.options import RunsDir, compared_runs, finished_run, label, title
 from sparsify.errors import SparsifyError
-from sparsify.optim import OPTIMIZERS
+from sparsify.files import sanitise, shortened
+from sparsify.optim.registry import OPTIMIZERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sparsify.runs import Run
+
 
 app = App(name="viz", help="Draw filters, training curves, sweeps and inclusion paths.", help_format="plaintext")
 
@@ -34,10 +35,10 @@ def filters(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
-    from sparsify.layers import find_layer
-    from sparsify.ratios import parse_ratios
-    from sparsify.report.drawings import filter_panel, folded_panels
+    from sparsify.nets.layers import find_layer
+    from sparsify.pruning.plan import parse_ratios
     from sparsify.viz.filters import filters_figure
+    from sparsify.viz.study import filter_panel, folded_panels
 
     chosen = compared_runs(names, runs_dir)
     if ratio is not None:
@@ -66,7 +67,7 @@ def curves(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
 @app.command
 def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
     """Accuracy against sparsity: the newest sweep of the first run, beside the same sweep of the others."""
-    from sparsify.sweep import list_sweeps
+    from sparsify.pruning.sweep import list_sweeps
     from sparsify.viz.sweeps import sweep_figure
 
     chosen = compared_runs(names, runs_dir)
@@ -97,11 +98,11 @@ def inclusion_path(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of a run (the newest that has one)."""
-    from sparsify.analysis import layer_path
-    from sparsify.layers import find_layer
-    from sparsify.report.drawings import selected_through
+    from sparsify.analysis.weights import layer_path
+    from sparsify.nets.layers import find_layer
     from sparsify.runs import finished_runs
     from sparsify.viz.paths import path_figure
+    from sparsify.viz.study import selected_through
 
     if run is None:
         chosen = next((one for one in finished_runs(runs_dir) if OPTIMIZERS[one.config.opt].selects), None)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsify.seeds import generator
+from sparsify.devices import generator
 
 PADDING = 4
 

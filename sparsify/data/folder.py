@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from sparsify.data import Roots
 from sparsify.data.dataset import Dataset, Split, make_dataset
+from sparsify.data.places import Roots
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import write_tensors
 

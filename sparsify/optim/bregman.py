@@ -7,10 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsify.optim.adam import adam_step, check_adam, refuse_gaps
-from sparsify.optim.penalized import PenalizedOptimizer, threshold_of
-from sparsify.optim.selecting import Rate, add_scaled, check, check_momentum
-from sparsify.optim.structure import Penalty, penalty_of, shrink, subgradient
+from sparsify.optim.base import (
+    PenalizedOptimizer,
+    Rate,
+    adam_step,
+    add_scaled,
+    check,
+    check_adam,
+    check_momentum,
+    refuse_gaps,
+    threshold_of,
+)
+from sparsify.optim.penalties import Penalty, penalty_of, prox, subgradient
 
 
 class BregmanOptimizer(PenalizedOptimizer):
@@ -36,7 +44,7 @@ class BregmanOptimizer(PenalizedOptimizer):
             duals = [self._dual(group, p, penalty) for p, penalty in inside]
             self._descend(group, [p for p, _ in inside], duals, rate)
             for (p, penalty), v in zip(inside, duals, strict=True):
-                torch.mul(shrink(v, threshold_of(p, group["strength"], penalty), penalty), delta, out=p)
+                torch.mul(prox(v, threshold_of(p, group["strength"], penalty), penalty), delta, out=p)
         outside = [p for p in params if penalty_of(p, group["penalty"]) is None]
         if outside:
             self._descend(group, outside, outside, rate * delta)  # J is 0 there: θ = δ·v
@@ -63,7 +71,7 @@ class LinBreg(BregmanOptimizer):
     "weight" or None.
 
     State: `v` where there is structure, and `momentum_buffer` (m) with a momentum above 0. θ starts sparse where the
-    module does: see `sparsify.optim.density`.
+    module does: see `sparsify.optim.penalties.make_sparse`.
 
     Source: Bungert, Roith, Tenbrinck & Burger, "A Bregman Learning Framework for Sparse Neural Networks", JMLR 23
     (2022), LinBreg and LinBreg with momentum; the start of v as in the authors' code. Raises SparsifyError for values

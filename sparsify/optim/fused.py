@@ -10,8 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sparsify.errors import SparsifyError
+from sparsify.optim.penalties import penalty_of
 from sparsify.optim.slbi import SLBI
-from sparsify.optim.structure import penalty_of
 
 BLOCK = 1024
 

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsify.optim.penalized import PenalizedOptimizer, threshold_of
-from sparsify.optim.selecting import add_scaled, check_momentum
-from sparsify.optim.structure import penalty_of, shrink
+from sparsify.optim.base import PenalizedOptimizer, add_scaled, check_momentum, threshold_of
+from sparsify.optim.penalties import penalty_of, prox
 
 
 class ProxSGD(PenalizedOptimizer):
@@ -55,4 +54,4 @@ class ProxSGD(PenalizedOptimizer):
         for p in params:
             penalty = penalty_of(p, group["penalty"])
             if penalty:
-                p.copy_(shrink(p, threshold_of(p, strength, penalty), penalty))
+                p.copy_(prox(p, threshold_of(p, strength, penalty), penalty))

@@ -12,17 +12,16 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sparsify.arms import SweepPlan
-from sparsify.data import FOLDER
-from sparsify.environment import DIRTY
-from sparsify.nets import TORCHVISION
-from sparsify.optim import OPTIMIZERS
-from sparsify.phrases import listed
-from sparsify.report import publications
-from sparsify.report.publications import NETWORKS, PUBLISHED, Source, in_words
+from sparsify.data.registry import FOLDER
+from sparsify.nets.registry import TORCHVISION
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.plan import SweepPlan
+from sparsify.report.prose import NETWORKS, PUBLISHED, UNKNOWN, ZOO, Source, in_words
 from sparsify.runs import Run
-from sparsify.starting import name_and_sum
-from sparsify.study import ArmResult, StudyResult
+from sparsify.study.results import ArmResult, StudyResult
+from sparsify.text import listed
+from sparsify.training.environment import DIRTY
+from sparsify.training.starting import name_and_sum
 
 DECLINE = 0.1
 """An accuracy that is so much below that of the whole network has declined substantially."""
@@ -255,7 +254,7 @@ def _ordinary(opt: str) -> bool:
 
 def _source(model: str) -> Source:
     zoo = model.startswith(TORCHVISION)
-    return NETWORKS.get(model, publications.TORCHVISION if zoo else publications.UNKNOWN)
+    return NETWORKS.get(model, ZOO if zoo else UNKNOWN)
 
 
 def _finished(result: StudyResult) -> list[ArmResult]:

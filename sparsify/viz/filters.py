@@ -14,9 +14,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sparsify.analysis import near_zero
+from sparsify.analysis.weights import near_zero
 from sparsify.errors import SparsifyError, unknown
-from sparsify.optim.structure import filter_norms
+from sparsify.optim.penalties import filter_norms
 from sparsify.viz.style import RC, REMOVED, figure, heading
 
 SHOW = ("auto", "slices", "norms")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sparsify.files import write_bytes
-from sparsify.optim import OPTIMIZERS
+from sparsify.optim.registry import OPTIMIZERS
 
 # Okabe & Ito 2008
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")

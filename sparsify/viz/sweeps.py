@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sparsify.errors import SparsifyError, unknown
-from sparsify.phrases import listed
-from sparsify.sweep import Sweep
+from sparsify.pruning.sweep import Sweep
+from sparsify.text import listed
 from sparsify.viz.curves import band
 from sparsify.viz.style import GREY, RC, figure, heading, legend_below, looks
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commandline import QUICK, Answer, Sparsify, disk
 
-from sparsify.cli import main
+from sparsify.cli.app import main
 from sparsify.config import Config
 
 

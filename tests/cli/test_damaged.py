@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commandline import QUICK, cut, empty, flip, noise, run_of
 
-from sparsify.cli import main
+from sparsify.cli.app import main
 
 
 def edit(**changes: object) -> Callable[[Path], None]:

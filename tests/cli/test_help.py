@@ -13,7 +13,7 @@ import torch
 from commandline import run_of
 
 from sparsify.config import OPTIONS, Config
-from sparsify.mask import save_mask
+from sparsify.nets.mask import save_mask
 
 COMMANDS = (
     *("train", "prune", "ticket", "compare", "export", "runs", "study"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsify.studyfile import built_in_studies
+from sparsify.study.toml import built_in_studies
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TEXT = """

@@ -9,7 +9,7 @@ import pytest
 from commandline import QUICK, files, run_of
 
 from sparsify.config import OPTIONS
-from sparsify.optim import OPTIMIZERS
+from sparsify.optim.registry import OPTIMIZERS
 
 TRAIN = {
     "network": ("--model lenett", "'lenett'", "'lenet'"),
@@ -123,7 +123,7 @@ def test_a_folder_without_classes_is_refused(refused, tmp_path):
 def test_a_run_whose_images_are_gone_is_refused(sparsify, refused, tmp_path):
     from PIL import Image
 
-    from sparsify import data
+    from sparsify.data import registry
 
     for part in ("train", "test"):
         for label in ("dark", "light"):
@@ -136,7 +136,7 @@ def test_a_run_whose_images_are_gone_is_refused(sparsify, refused, tmp_path):
     assert "lenet-folder-my-photos-sgd-s0-" in answer.out
     assert sparsify("prune --layers conv3 --ratios 0.5").code == 0
     (tmp_path / "My Photos" / "test").rename(tmp_path / "elsewhere")
-    data._load.cache_clear()  # as in the next process
+    registry._load.cache_clear()  # as in the next process
     refused("prune --layers conv3", "My Photos/test")
     assert sparsify("viz filters --layer conv1").code == 0, "needs no images"
 
@@ -167,7 +167,7 @@ def test_train_prints_plain_lines_and_says_what_comes_next(sparsify, tmp_path):
 
 def test_a_finished_run_is_returned_at_once(runs, sparsify, monkeypatch):
     """Its weights are not written again; nothing is trained."""
-    monkeypatch.setattr("sparsify.training.Trainer", None)
+    monkeypatch.setattr("sparsify.training.launch.Trainer", None)
     folder = run_of(runs, "slbi")
     before = {name: content for name, (content, _) in files(folder).items()}
     answer = sparsify(f"train {QUICK} --opt slbi")
@@ -206,7 +206,8 @@ def test_a_diverged_training_stops_and_is_no_result(line, sparsify, refused, tmp
 
 
 def test_without_mnist_one_loud_line_says_that_digits_are_used(sparsify, refused, monkeypatch):
-    from sparsify.data import DataNotFoundError, vision
+    from sparsify.data import vision
+    from sparsify.data.places import DataNotFoundError
 
     def fail(*_args, **_options):
         raise DataNotFoundError("MNIST is nowhere; name a folder with --data-dir")

@@ -78,7 +78,7 @@ def test_an_unfinished_run_that_is_damaged_otherwise_never_ends_in_a_traceback(n
 def test_two_processes_cannot_write_one_run_and_ctrl_c_says_how_to_go_on(sparsify, refused, tmp_path):
     line = "train --data digits --epochs 10 --batch-size 16 --device cpu --opt sgd"
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # background jobs ignore it
-    code = f"{heeding}; import sys; from sparsify.cli import main; sys.exit(main())"
+    code = f"{heeding}; import sys; from sparsify.cli.app import main; sys.exit(main())"
     with subprocess.Popen(
         [sys.executable, "-c", code, *shlex.split(line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

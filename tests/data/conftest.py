@@ -15,8 +15,8 @@ import platformdirs
 import pytest
 from datafiles import write_raw
 
-import sparsify.data
-from sparsify.data import Roots, vision
+from sparsify.data import registry, vision
+from sparsify.data.places import Roots
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Roots:
     monkeypatch.setenv("SPARSIFY_DATA", str(tmp_path / "variable"))
     for name in ("cache", "variable", "data"):
         (tmp_path / name).mkdir()
-    sparsify.data._load.cache_clear()
+    registry._load.cache_clear()
     return Roots.of(tmp_path / "data")
 
 

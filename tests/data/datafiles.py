@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsify.data import load_dataset, vision
+from sparsify.data import vision
+from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError
 
 RAW_FILES = list(vision.RAW_BYTES)

@@ -14,7 +14,8 @@ import torch
 from datafiles import cut, empty, error_of, flipped
 from torchvision import datasets
 
-from sparsify.data import Roots, load_dataset
+from sparsify.data.places import Roots
+from sparsify.data.registry import load_dataset
 
 
 @pytest.fixture

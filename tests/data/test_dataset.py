@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sparsify.data.augmentation import crop_and_flip, draw
 from sparsify.data.dataset import Dataset, Normalise, Split, make_dataset
+from sparsify.devices import permutation
 from sparsify.errors import SparsifyError
-from sparsify.seeds import permutation
 
 
 def random_images(*shape: int, seed: int = 0) -> Tensor:

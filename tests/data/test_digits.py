@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sparsify.data import load_dataset
-from sparsify.data.digits import embedded_digits
+from sparsify.data.registry import load_dataset
+from sparsify.data.vision import embedded_digits
 
 
 def test_digits_are_1437_and_360_grey_images_of_28x28() -> None:

@@ -24,8 +24,9 @@ import torch
 from datafiles import RAW_FILES, error_of, files_in
 from torchvision import datasets
 
-import sparsify.data
-from sparsify.data import DataNotFoundError, Roots, load_dataset, vision
+from sparsify.data import registry, vision
+from sparsify.data.places import DataNotFoundError, Roots
+from sparsify.data.registry import load_dataset
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
@@ -140,7 +141,7 @@ def test_a_download_is_kept_in_torchvisions_layout_and_used_again(
     assert data.train.labels.tolist() == [3] * 5
     assert sorted(files_in(roots.download)) == sorted(roots.download / "MNIST" / "raw" / file for file in RAW_FILES)
     assert [path.name for path in roots.download.iterdir()] == ["MNIST"]
-    sparsify.data._load.cache_clear()
+    registry._load.cache_clear()
     server.files = {}
     assert torch.equal(load_dataset("mnist", roots.download).train.images, data.train.images)
 

@@ -17,9 +17,9 @@ import torch
 from datafiles import cut, empty, error_of, files_in
 from PIL import Image
 
-import sparsify.data
-from sparsify.data import folder, load_dataset
+from sparsify.data import folder, registry
 from sparsify.data.dataset import Dataset
+from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyWarning
 
 RED, GREY = (255, 0, 0), 128
@@ -218,7 +218,7 @@ def test_a_relative_path_is_that_of_the_current_folder(photos: Path, monkeypatch
 
 def load_again(path: Path) -> Dataset:
     """As another process would."""
-    sparsify.data._load.cache_clear()
+    registry._load.cache_clear()
     return load(path)
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from datafiles import KINDS, RAW_FILES, cut, empty, error_of, extended, flipped, write_raw
 
-from sparsify.data import Roots, load_dataset
+from sparsify.data.places import Roots
+from sparsify.data.registry import load_dataset
 
 
 def test_real_mnist(mnist_root: Path) -> None:

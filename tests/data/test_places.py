@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from datafiles import RAW_FILES, error_of, write_raw
 
-from sparsify.data import DATASETS, Roots
+from sparsify.data.places import Roots
+from sparsify.data.registry import DATASETS
 
 
 def test_the_roots_are_data_dir_then_the_variable_then_the_cache(

@@ -1,0 +1,182 @@
+"""Two models on the same images: whether they differ, by how much, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.fft import irfft, rfft
+from scipy.stats import binom
+
+from sparsify.analysis.statistics import holm
+from sparsify.devices import enough_memory
+from sparsify.errors import SparsifyError
+from sparsify.nets.prediction import predict_masked
+from sparsify.nets.structure import Structure
+from sparsify.pruning.cuts import cuts_of
+from sparsify.pruning.subject import subject_of
+from sparsify.runs import Run
+
+
+@dataclass(frozen=True)
+class ClassComparison:
+    """The accuracies of A and B on the `count` images of one class, and McNemar's p, Holm's over all classes."""
+
+    label: int
+    count: int
+    a: float
+    b: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Model B against model A on the same `count` images.
+
+    `difference` is B's accuracy minus A's and `low` to `high` its confidence interval, `p` McNemar's, `only_a` and
+    `only_b` how many images only one of them gets right, `churn` the fraction that the two give different classes.
+    `classes` are those that have images.
+    """
+
+    count: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    only_a: int
+    only_b: int
+    churn: float
+    classes: tuple[ClassComparison, ...]
+
+
+def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> Comparison:
+    """Compare predicted classes `a` and `b`, (images,) as the labels.
+
+    Raises SparsifyError where they are not of the same number of images, two at least.
+    """
+    if not len(labels) == len(a) == len(b) or len(labels) < 2:
+        counts = f"{len(labels)} labels, {len(a)} and {len(b)} predictions"
+        raise SparsifyError(f"{counts}: a comparison takes the same images, two at least")
+    right_a, right_b = a == labels, b == labels
+    low, high = difference_interval(right_a, right_b, confidence=confidence)
+    return Comparison(
+        count=len(labels),
+        difference=float(right_b.mean() - right_a.mean()),
+        low=low,
+        high=high,
+        p=mcnemar(right_a, right_b),
+        only_a=int((right_a & ~right_b).sum()),
+        only_b=int((right_b & ~right_a).sum()),
+        churn=churn(a, b),
+        classes=_by_class(labels, a, b),
+    )
+
+
+def _by_class(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[ClassComparison, ...]:
+    found, counts = np.unique(labels, return_counts=True)
+    accuracies = (class_accuracy(labels, answers)[found].tolist() for answers in (a, b))
+    ps = holm([mcnemar(*(answers[labels == label] == label for answers in (a, b))) for label in found])
+    return tuple(map(ClassComparison, found.tolist(), counts.tolist(), *accuracies, ps))
+
+
+def compare_runs(
+    first: Run,
+    second: Run,
+    *,
+    layers: str | None = None,
+    ratio: float = 0.0,
+    criterion: str = "magnitude",
+    device: str = "auto",
+    data_dir: Path | str | None = None,
+) -> Comparison:
+    """Two runs on the images that both are measured on, whole, or both with a `ratio` of `layers` removed.
+
+    What it says is about these two networks: `sparsify.study.contrasts` compares over seeds. Raises SparsifyError where
+    these are not the same images, and as `prune` does.
+    """
+    if (layers is None) != (ratio == 0):
+        raise SparsifyError(f"--layers {layers or 'is missing'} and --ratio {ratio:g}: what is pruned takes both")
+    subjects = [subject_of(run, device=device, data_dir=data_dir) for run in (first, second)]
+    one, other = (subject.split for subject in subjects)
+    if not (torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)):
+        measured = " and ".join(map(_images_of, (first, second)))
+        raise SparsifyError(f"{first.name} and {second.name} are not measured on the same images: {measured}")
+    answers = []
+    for subject in subjects:
+        example, mask = subject.normalise(subject.split.images[:1]), {}
+        if layers is not None:
+            cuts = cuts_of(subject, example, layers=layers, ratio=ratio, criterion=criterion)
+            mask = Structure(subject.model, example).remove(cuts)[0]
+        how = {"normalise": subject.normalise, "precision": subject.precision}
+        with enough_memory("the comparison", "take --device cpu"):
+            answers.append(predict_masked(subject.model, subject.split.images, [mask], **how)[0].cpu().numpy())
+    return compare(one.labels.cpu().numpy(), *answers)
+
+
+def _images_of(run: Run) -> str:
+    """ "digits (test)", or "digits (0.1 held out by seed 3)"."""
+    held_out = "test" if run.summary["held_out"] == "test" else f"{run.config.val:g} held out by seed {run.config.seed}"
+    return f"{run.config.data_name} ({held_out})"
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
+    """The exact two-sided p of McNemar's test, from whether each answer is right: (images,), or (models, images), bool.
+
+    Of the images that only one of two models gets right, the number that it is A follows Binomial(n, 1/2) if neither is
+    better (McNemar 1947). With several models a side, say one a seed, image i counts d_i = right answers of B − of A,
+    and its sign is as likely + as −. It is flipped for all models together: they miss the same hard images, so that
+    adding up their tables would count one image many times. The test is about these models on other images; what
+    another seed would give it does not know. 1 where no d_i differs from 0.
+    """
+    sizes, counts = np.unique(np.abs(found := _differences(a, b)), return_counts=True)
+    likely = np.ones(1)  # of Σ d_i over the images with a positive sign
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        if size:
+            spaced = np.zeros(size * count + 1)
+            spaced[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+            likely = np.convolve(likely, spaced)
+    sums = 2 * np.arange(len(likely)) - (len(likely) - 1)
+    return min(1.0, float(likely[np.abs(sums) >= abs(found.sum())].sum()))
+
+
+def difference_interval(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The bootstrap confidence interval of mean(b) − mean(a), percentiles; images are drawn with all their answers.
+
+    `a` and `b` say whether each answer is right, (images,) or (models, images), bool; the mean is over the models, too.
+    It is that of infinitely many resamples: the sum of n draws from d_i has the n-fold convolution of their
+    distribution (Efron 1979), so that chance has no part in it. To the images one is added that all of A get right and
+    B wrong, and one the other way round (Bonett & Price 2012): where few images differ the plain interval is too short,
+    and where none does it would have no width.
+    """
+    models = 1 if a.ndim == 1 else len(a)
+    values, counts = np.unique(np.append(_differences(a, b), [-models, models]), return_counts=True)
+    images = int(counts.sum())
+    one = np.zeros(2 * models * images + 1)
+    one[values + models] = counts / images
+    likely = irfft(rfft(one) ** images, len(one))
+    tail = (1 - confidence) / 2
+    low = np.argmax(likely.cumsum() >= tail)
+    high = len(one) - 1 - np.argmax(likely[::-1].cumsum() >= tail)
+    return tuple(float(end / (images * models) - 1) for end in (low, high))
+
+
+def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How many more right answers B has than A, of each image: (images,)."""
+    return np.atleast_2d(b).sum(0, dtype=np.int64) - np.atleast_2d(a).sum(0, dtype=np.int64)
+
+
+def churn(a: np.ndarray, b: np.ndarray) -> float:
+    """The fraction of images that differ: of predicted classes or of right answers, whichever are given."""
+    return float((a != b).mean())
+
+
+def class_accuracy(labels: np.ndarray, predictions: np.ndarray, classes: int | None = None) -> np.ndarray:
+    """The accuracy on the images of each class, (classes,); NaN for a class without images.
+
+    `classes` are as many as the labels name unless it is given.
+    """
+    counts = np.bincount(labels, minlength=classes or 0)
+    right = np.bincount(labels[predictions == labels], minlength=len(counts))
+    return np.divide(right, counts, out=np.full(len(counts), np.nan), where=counts > 0)

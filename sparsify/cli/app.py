@@ -1,0 +1,178 @@
+"""The command line: parses, calls, prints. torch is imported by the commands, not here, so that help is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from sparsify.cli import console, viz
+from sparsify.cli.options import RunsDir, Where, differing, finished_run, keywords, parse_seeds, suggest
+from sparsify.cli.prune import prune, ticket
+from sparsify.cli.shrink import export
+from sparsify.cli.study import study
+from sparsify.config import HERE, Config, Places
+from sparsify.errors import SparsifyError
+from sparsify.pruning.criteria import CRITERIA
+
+if TYPE_CHECKING:
+    from sparsify.runs import Run
+
+
+app = App(
+    name="sparsify",
+    help="Which parts of a network can go, and what does it cost? Train, prune, look.",
+    version=lambda: metadata.version("sparsify-study"),
+    suppress_keyboard_interrupt=False,
+    help_format="plaintext",
+)
+app.command(viz.app)
+for command in (prune, ticket, export, study):
+    app.command(command)
+
+_DEFAULTS = Config()
+
+
+@app.command
+def train(
+    config: Annotated[Config, Parameter(name="*")] = _DEFAULTS,
+    *,
+    seeds: Annotated[
+        str | None, Parameter(help="train several seeds at once: 32 is 0 to 31; 3,5 are these two (not with --seed)")
+    ] = None,
+    tensorboard: Annotated[
+        bool, Parameter(help="also write events for TensorBoard, into the run's folder", negative=())
+    ] = False,
+    where: Where = HERE,
+) -> int:
+    """Train a network, or go on where an interrupted training stopped. Without options: LeNet on MNIST with slbi."""
+    if seeds is not None:
+        return _train_seeds(config, seeds, where, tensorboard=tensorboard)
+    with console.TrainingDisplay() as display:
+        (run,) = _trained([config], where, display, tensorboard=tensorboard)
+    if run.status == "diverged":
+        console.fail(
+            f"{run.name} diverged: its loss is not finite after epoch {run.summary['epochs']}; try a lower --lr"
+        )
+        return 1
+    if not display.trained:
+        console.say("already trained: nothing is left to do")
+    summary = run.summary
+    console.say(
+        f"{run.path}: {summary['held_out']} accuracy {summary['accuracy']:.2%} (n = {summary['count']:,} images)"
+    )
+    for name, counts in summary["support"].items():
+        console.say(f"  {name.removesuffix('.weight')}: {counts['in']:,} of {counts['of']:,} in the support")
+    console.say(f"next: sparsify prune {run.path} --layers {suggest(run)}")
+    return 0
+
+
+def _trained(
+    configs: Sequence[Config], where: Places, display: console.TrainingDisplay, *, tensorboard: bool
+) -> list[Run]:
+    from sparsify.training.launch import train_all
+
+    if not tensorboard:
+        return train_all(configs, **keywords(where), listener=display)
+    from sparsify.report.tensorboard import Events
+
+    events = Events(where.runs_dir, then=display)
+    runs = train_all(configs, **keywords(where), listener=events)
+    for run in runs:
+        events.finish(run)
+    return runs
+
+
+def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool) -> int:
+    from sparsify.report.tables import seeds_line
+
+    if config.seed != _DEFAULTS.seed:
+        raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
+    configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
+    with console.TrainingDisplay(len(configs)) as display:
+        runs = _trained(configs, where, display, tensorboard=tensorboard)
+    diverged = [run for run in runs if run.status == "diverged"]
+    for run in diverged:
+        console.fail(f"{run.name} diverged and is not counted; try a lower --lr")
+    console.say(seeds_line(runs))
+    return 1 if diverged else 0
+
+
+@app.command
+def compare(
+    first: str,
+    second: str,
+    /,
+    *,
+    layers: Annotated[str | None, Parameter(help="compare them with these layers pruned, as in conv3,fc1")] = None,
+    ratio: Annotated[float, Parameter(help="the fraction of each layer that goes")] = 0.0,
+    criterion: Annotated[
+        str | None, Parameter(help=f"what goes first, magnitude unless it is named: {', '.join(CRITERIA)}")
+    ] = None,
+    where: Where = HERE,
+) -> int:
+    """Compare two runs on the same images: the difference, its interval, McNemar's test, and how often they differ."""
+    from sparsify.analysis.comparison import compare_runs
+    from sparsify.report.tables import classes_table
+
+    one, other = (finished_run(name, where.runs_dir) for name in (first, second))
+    if layers is None and criterion is not None:
+        raise SparsifyError(f"--criterion {criterion} has no effect without --layers and --ratio; give them, too")
+    criterion = criterion or "magnitude"
+    how = {"layers": layers, "ratio": ratio, "criterion": criterion}
+    found = compare_runs(one, other, **how, device=where.device, data_dir=where.data_dir)
+    console.say(f"A: {one.name}\nB: {other.name}")
+    console.say(f"they differ in: {', '.join(differing([one, other])) or 'nothing that was asked for'}")
+    if layers:
+        console.say(f"both with {100 * ratio:g}% of {layers} pruned by {criterion}")
+    held_out = one.summary["held_out"]
+    console.say(
+        f"B − A: {100 * found.difference:+.2f} points of {held_out} accuracy, 95% interval "
+        f"{100 * found.low:+.2f} to {100 * found.high:+.2f} (paired bootstrap over n = {found.count:,} images)"
+    )
+    console.say(
+        f"McNemar's exact test: p = {found.p:.3g}; right on an image: A alone {found.only_a:,} times, B alone "
+        f"{found.only_b:,}; the two disagree on {found.churn:.2%} of the images"
+    )
+    console.show(classes_table(found, one.summary["classes"]))
+    console.say("this is about these two networks; over seeds, sparsify study compares")
+    return 0
+
+
+@app.command
+def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
+    """List what has been trained, the newest first."""
+    from sparsify.report.tables import runs_table
+    from sparsify.runs import list_runs
+
+    found = list_runs(runs_dir)
+    if found:
+        console.show(runs_table(found))
+    else:
+        console.say(f"no run in {runs_dir}; train one with: sparsify train")
+    return 0
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command; what a user can cause ends in one line and the exit status 2."""
+    try:
+        with console.warnings_as_lines():
+            return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        console.fail(f"{error} (see: sparsify --help)")
+        return 2
+    except SparsifyError as error:
+        console.fail(str(error))
+        return 2
+    except KeyboardInterrupt:
+        console.err.print(
+            "stopped; the same command goes on from here: finished epochs and sweeps are kept", soft_wrap=True
+        )
+        return 130
+    except OSError as error:  # a wrong path, a lack of rights, a full disk
+        console.fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
+        return 2

@@ -1,0 +1,159 @@
+"""Options that several commands share: places, layers, seeds, and which runs a command is about."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from sparsify.cli import console
+from sparsify.config import OPTIONS, Places
+from sparsify.errors import SparsifyError
+
+if TYPE_CHECKING:
+    from sparsify.pruning.sweep import Sweep
+    from sparsify.runs import Run
+
+
+Where = Annotated[Places, Parameter(name="*")]
+Layers = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--layers",
+        help="one set of layers, as in conv3,fc1 or all or 'conv*'; give it again for another set",
+        negative=(),
+    ),
+]
+
+
+def keywords(where: Places) -> dict[str, Any]:
+    """As keyword arguments."""
+    return {field.name: getattr(where, field.name) for field in dataclasses.fields(where)}
+
+
+def names_of(run: Run) -> list[str]:
+    """What the layers of a run can be called."""
+    from sparsify.nets.layers import layer_names
+
+    return list(layer_names(run.model()))
+
+
+def announce(run: Run, layers: Sequence[str], *, newest: bool, grain: str = "weight") -> None:
+    """Print which run is pruned, what each name of a layer means, and what loses outputs with it by that grain."""
+    import torch
+
+    from sparsify.nets.layers import find_layers
+    from sparsify.nets.structure import Structure
+
+    model = run.model()
+    found = {name: layer for names in layers for name, layer in find_layers(model, names, run.name).items()}
+    meanings = []
+    for name, layer in found.items():
+        own = f"{layer.name}, " if layer.name != name else ""
+        kind = "convolution" if layer.is_convolution else "fully connected"
+        meanings.append(f"{name} = {own}{kind} {'×'.join(map(str, layer.weight.shape))}")
+    console.say(f"run: {run.name}{' (the newest)' if newest else ''}")
+    console.say(f"layers: {'; '.join(meanings)}")
+    structure = Structure(model, torch.zeros(1, *run.summary["shape"]))
+    groups = [structure.coupled(layer) for layer in found.values() if layer.grain(grain) != "weight"]
+    for group in dict.fromkeys(tuple(group) for group in groups if len(group) > 1):
+        console.say(f"coupled, so what goes from one goes from all: {', '.join(group)}")
+
+
+def suggest(run: Run) -> str:
+    """A set of layers to prune first, without the output layer."""
+    from sparsify.nets.layers import layer_names
+
+    layers = layer_names(run.model())
+    output = list(layers.values())[-1].name
+    inner = [name for name, layer in layers.items() if layer.name != output]
+    return "conv3,fc1" if {"conv3", "fc1"} <= set(inner) else inner[-1] if inner else output
+
+
+def another(run: Run, sweep: Sweep) -> str:
+    """A set that was not swept: the first one and another layer, or, of a set of all layers, its first one alone."""
+    from sparsify.nets.layers import layer_names
+
+    asked, layers = sweep.layer_sets[0].split(","), layer_names(run.model())
+    taken = {layers[name].name for name in asked}
+    rest = [name for name, layer in list(layers.items())[:-1] if layer.name not in taken]
+    return ",".join([*asked, rest[-1]]) if rest else asked[0]
+
+
+RunsDir = Annotated[Path, Parameter(help="the folder of runs")]
+
+
+def finished_run(name: str | None, runs_dir: Path) -> Run:
+    """The finished run of that name, or the newest one."""
+    from sparsify.runs import find_run, newest_run
+
+    if name is None:
+        return newest_run(runs_dir)
+    run = find_run(name, runs_dir)
+    run.require_finished()
+    return run
+
+
+def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
+    """The runs that are named, else the newest of each optimizer among those of the newest one's kind."""
+    from sparsify.optim.registry import OPTIMIZERS
+    from sparsify.runs import finished_runs, newest_run
+
+    if names:
+        return [finished_run(name, runs_dir) for name in names]
+    newest = newest_run(runs_dir)
+    found = {}
+    for run in finished_runs(runs_dir):
+        if _kind(run) == _kind(newest):
+            found.setdefault(run.config.opt, run)
+    chosen = [found[opt] for opt in sorted(found, key=list(OPTIMIZERS).index)]
+    console.say(f"runs: {', '.join(run.name for run in chosen)}")
+    differ = differing(chosen, without=("opt", "lr", *OPTIONS))
+    if differ:
+        console.say(f"they differ in: {', '.join(differ)}")
+    return chosen
+
+
+def differing(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
+    """The settings in which runs differ, with their values, as in "epochs (3, 40)"."""
+    configs = [run.config.to_dict() for run in runs]
+    found = {name: list(dict.fromkeys(config[name] for config in configs)) for name in configs[0]}
+    return [
+        f"{name} ({', '.join(map(str, values))})"
+        for name, values in found.items()
+        if len(values) > 1 and name not in without
+    ]
+
+
+def _kind(run: Run) -> tuple:
+    """What runs that are compared share; a ticket has a mask."""
+    return run.config.model, run.config.data, run.config.seed, run.config.mask
+
+
+def label(run: Run, chosen: Sequence[Run]) -> str:
+    """The optimizer's name, or the run's where two runs share the optimizer, or its folder where they share that."""
+    for names in ([one.config.opt for one in chosen], [one.name for one in chosen]):
+        name = names[list(chosen).index(run)]
+        if names.count(name) == 1:
+            return name
+    return str(run.path)
+
+
+def title(chosen: Sequence[Run]) -> str:
+    """The networks and data sets of the runs."""
+    kinds = dict.fromkeys(f"{run.config.model} on {run.config.data_name}" for run in chosen)
+    return ", ".join(kinds)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """ "32" is 0 to 31, "3,5" are these two. Raises SparsifyError for anything else, and for a seed named twice."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise SparsifyError(f"--seeds '{text}' is malformed; write how many, as in 32, or a list, as in 3,5")
+    seeds = tuple(range(int(parts[0]))) if len(parts) == 1 else tuple(int(part) for part in parts)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise SparsifyError(f"--seeds '{text}' {'are none' if not seeds else 'names a seed twice'}")
+    return seeds

@@ -1,0 +1,203 @@
+"""Networks where they run: latency side by side, size on disk, and ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from sparsify.errors import SparsifyError
+from sparsify.files import write_rows
+from sparsify.nets.evaluation import evaluating
+from sparsify.nets.shrinking import relative_difference, shrink
+from sparsify.nets.structure import Cut, Structure
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds for one batch: the median of n forward passes, and its quartiles."""
+
+    batch: int
+    median: float
+    low: float
+    high: float
+    n: int
+
+
+@torch.inference_mode()
+def latencies(models: Sequence[nn.Module], example: Tensor, *, batch: int, repetitions: int = 30) -> list[Latency]:
+    """Forward passes of each network on `batch` copies of the one input `example`, (1, …), in evaluation mode.
+
+    The networks take turns, so that what slows the machine for a while slows them all; three turns go before and are
+    not counted. On a GPU a pass is waited for.
+    """
+    inputs = example.expand(batch, *example.shape[1:]).contiguous()
+    seconds = np.zeros((repetitions + WARM_UP, len(models)))
+    with contextlib.ExitStack() as modes:
+        for model in models:
+            modes.enter_context(evaluating(model))
+        for turn in range(len(seconds)):
+            for index, model in enumerate(models):
+                _wait(inputs.device)
+                began = time.perf_counter()
+                model(inputs)
+                _wait(inputs.device)
+                seconds[turn, index] = time.perf_counter() - began
+    quartiles = np.quantile(seconds[WARM_UP:], [0.5, 0.25, 0.75], axis=0).T
+    return [Latency(batch, *map(float, row), repetitions) for row in quartiles]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+BATCHES = (1, 64)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One point at one batch size, the shrunk network beside the whole one on one device.
+
+    `size` is in bytes, as safetensors. Latencies are seconds a batch: the median of `n`, and its quartiles.
+    `theoretical` is the ratio of multiply-accumulates, `measured` that of the median latencies, whole ÷ shrunk;
+    `faster` is whether the quartiles are apart.
+    """
+
+    layers: str
+    ratio: float
+    device: str
+    batch: int
+    n: int
+    size_whole: int
+    size: int
+    whole: float
+    whole_low: float
+    whole_high: float
+    shrunk: float
+    shrunk_low: float
+    shrunk_high: float
+    theoretical: float
+    measured: float
+    faster: bool
+
+
+def deploy(
+    model: nn.Module,
+    points: Iterable[tuple[str, float, Sequence[Cut]]],
+    example: Tensor,
+    *,
+    device: str,
+    batches: Sequence[int] = BATCHES,
+    repetitions: int = 30,
+) -> list[Deployed]:
+    """Shrink the network at each point (layers, ratio, cuts), and measure it beside the whole one, in turns.
+
+    `example` is one normalised input, (1, …), on the network's device; `device` is its name. Single weights that are
+    removed stay as zeros, and save neither space nor time. Raises SparsifyError as `shrink` does.
+    """
+    structure = Structure(model, example)
+    _, before = structure.remove([])
+    rows = []
+    for layers, ratio, cuts in points:
+        small = shrink(model, cuts, example) if any(cut.drop.any() for cut in cuts) else model
+        _, after = Structure(small, example).remove([])
+        for batch in batches:
+            whole, shrunk = latencies([model, small], example, batch=batch, repetitions=repetitions)
+            rows.append(
+                Deployed(
+                    layers,
+                    ratio,
+                    device,
+                    batch,
+                    whole.n,
+                    _stored_bytes(model),
+                    _stored_bytes(small),
+                    *(whole.median, whole.low, whole.high),
+                    *(shrunk.median, shrunk.low, shrunk.high),
+                    before.macs / after.macs,
+                    whole.median / shrunk.median,
+                    shrunk.high < whole.low,
+                )
+            )
+    return rows
+
+
+def save_deployed(path: Path, rows: Sequence[Deployed]) -> Path:
+    """Write them as CSV, in one step, and return the path."""
+    write_rows(path, Deployed, rows)
+    return path
+
+
+def _stored_bytes(model: nn.Module) -> int:
+    return len(save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}))
+
+
+ONNX_TOLERANCE = 1e-4
+"""How far onnxruntime's logits may be from torch's, as a fraction of the largest: another program adds up otherwise."""
+
+INPUT, OUTPUT = "images", "logits"
+
+
+def to_onnx(model: nn.Module, example: Tensor) -> tuple[bytes, float]:
+    """The network in evaluation mode as an ONNX file's content, and how far its outputs are from torch's.
+
+    It maps `images` (n, …), normalised and for any n, to `logits` (n, classes). `example` are such inputs, at least
+    two: the file is made from the first two and checked on all of them, and on one alone. Raises SparsifyError if the
+    optional packages are missing, if the network cannot be exported, and if the difference is above ONNX_TOLERANCE.
+    """
+    _require_packages()
+    with evaluating(model):
+        content = _exported(model, example[:2])
+        difference = max(_difference(model, content, inputs) for inputs in (example[:1], example))
+    if not difference <= ONNX_TOLERANCE:  # also if it is not a number
+        raise SparsifyError(
+            f"the ONNX form computes another function: its outputs differ by {difference:.1e} of the largest, "
+            f"more than {ONNX_TOLERANCE:g}"
+        )
+    return content, difference
+
+
+def _require_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise SparsifyError(
+            f"--onnx needs {error.name or 'a package'}, which is not installed: pip install 'sparsify-study[onnx]'"
+        ) from error
+
+
+def _exported(model: nn.Module, example: Tensor) -> bytes:
+    how = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ({0: torch.export.Dim("n")},)}
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it reports its steps on stdout
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(model, (example,), dynamo=True, verbose=False, **how)
+    except Exception as error:  # whatever the network's own forward, or the exporter, raises
+        reason = str(error).strip().splitlines() or [""]
+        raise SparsifyError(f"the network cannot be exported: {type(error).__name__}: {reason[0]}") from error
+    return program.model_proto.SerializeToString()
+
+
+def _difference(model: nn.Module, content: bytes, inputs: Tensor) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (outputs,) = session.run([OUTPUT], {INPUT: inputs.numpy()})
+    with torch.inference_mode():
+        return relative_difference(model(inputs), torch.from_numpy(outputs))

@@ -1,0 +1,218 @@
+"""Physical removal: a copy of a network without the filters and neurons that a mask removes, the same function."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparsify.devices import exactly
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.nets.evaluation import evaluating
+from sparsify.nets.layers import Layer, prunable_layers
+from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
+from sparsify.nets.structure import Cut, Structure
+
+TOLERANCE = 1e-5
+"""How far the logits of the masked network and of its shrunk form may differ, as a fraction of the largest logit."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What is masked, and what of it goes: indices of each layer's outputs in the original numbering, ascending.
+
+    `inputs` are those that they fed, of the layers behind. `coupled` are layers whose outputs are combined channel by
+    channel: those of a group lose the same ones.
+    """
+
+    mask: Mask
+    outputs: dict[str, list[int]]
+    inputs: dict[str, list[int]]
+    coupled: tuple[tuple[str, ...], ...]
+
+
+def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> nn.Module:
+    """A copy of the network without the filters and neurons that a mask, or cuts, remove; the network stays as it was.
+
+    A filter or neuron goes if its weights, its bias and what they take with them are masked: scale and shift of the
+    normalisation behind it, the same channel of layers that are added to it. What else is masked stays as zeros:
+    single weights, and outputs of the network itself. `example` are normalised inputs with a batch dimension; the first
+    is traced, and all of them are what the copy is checked on. Raises SparsifyError for a mask that does not fit, a
+    network that cannot be traced or followed, a layer of which nothing would be left, and where the masked and the
+    shrunk network would not compute the same function.
+    """
+    removal = plan_removal(model, mask, example)
+    small = remove_outputs(model, removal.outputs, example, mask=removal.mask)
+    require_same_outputs(output_difference(model, removal.mask, small, example))
+    return small
+
+
+def plan_removal(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> Removal:
+    """What `shrink` removes. Raises SparsifyError as it does, apart from what only the copy can show."""
+    structure, layers = Structure(model, example[:1]), prunable_layers(model)
+    by_module = {layer.module: layer for layer in layers}
+    drops = {layer.name: torch.zeros(len(layer.weight), dtype=torch.bool) for layer in layers}
+    coupled = set()
+    with _warnings_as_refusals():
+        mask = mask if isinstance(mask, Mapping) else structure.remove(mask)[0]
+        check_fit(model, mask)
+        for layer in layers:
+            members = structure.group(layer, _removable(model, structure, layer, mask))
+            if all(member.output_side for member in members):
+                continue  # no layer takes these outputs in: they are the network's own
+            together = [member for member in members if member.output_side and member.module in by_module]
+            for member in together:
+                drops[by_module[member.module].name][member.index] = True
+            coupled.add(frozenset(by_module[member.module].name for member in together))
+        cuts = [Cut(layer, layer.grain("filter"), drops[layer.name]) for layer in layers if drops[layer.name].any()]
+        structure.remove(cuts)  # for its warnings
+    outputs = {cut.layer.name: cut.drop.nonzero().flatten().tolist() for cut in cuts}
+    fed: dict[str, set[int]] = {}
+    for member in (member for cut in cuts for member in structure.group(cut.layer, cut.drop)):
+        if not member.output_side:
+            fed.setdefault(by_module[member.module].name, set()).update(member.index.tolist())
+    inputs = {name: sorted(fed[name]) for name in drops if name in fed}
+    groups = [tuple(name for name in drops if name in group) for group in coupled if len(group) > 1]
+    return Removal(dict(mask), outputs, inputs, tuple(sorted(groups, key=lambda group: list(drops).index(group[0]))))
+
+
+def remove_outputs(
+    model: nn.Module, outputs: Mapping[str, Sequence[int]], example: Tensor, *, mask: Mask | None = None
+) -> nn.Module:
+    """A copy of the network, masked if there is a mask, without these outputs of its layers, by the layers' names.
+
+    Indices are the network's own. Raises SparsifyError for layers and indices that there are not, for a layer of which
+    nothing would be left, and for a network that cannot be traced or followed.
+    """
+    structure, layers = Structure(model, example[:1]), {layer.name: layer for layer in prunable_layers(model)}
+    names = {module: name for name, module in model.named_modules()}
+    removed: dict[tuple[str, bool], set[int]] = {}
+    functions = {}
+    for name, indices in outputs.items():
+        if name not in layers:
+            raise unknown("layer", name, layers)
+        for member in structure.group(layers[name], _checked(layers[name], indices)):
+            side = names[member.module], member.output_side
+            removed.setdefault(side, set()).update(member.index.tolist())
+            functions[side] = member.cut
+    small = copy.deepcopy(model)
+    apply_mask(small, mask or {})
+    # each side of each module once, with the union of its indices: after a first cut, others would mean other channels
+    for (name, output_side), indices in removed.items():
+        functions[name, output_side](small.get_submodule(name), sorted(indices))
+    before = dict(model.named_parameters())
+    for name, parameter in small.named_parameters():
+        # Torch-Pruning makes new ones, contiguous: a convolution's would be slower beside others that are channels last
+        parameter.requires_grad_(before[name].requires_grad)
+        if before[name].ndim == 4 and before[name].is_contiguous(memory_format=torch.channels_last):
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return small
+
+
+def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: Tensor) -> float:
+    """max |a − b| / max |a|, where a are the masked network's outputs for `inputs` and b the shrunk one's.
+
+    Both are evaluated in their own precision without TF32 and cuDNN; infinite where the shapes differ. Raises
+    SparsifyError if the shrunk network does not run, or if the outputs are no tensor.
+    """
+    with masked(model, mask), evaluating(model), _comparable(), torch.inference_mode():
+        expected = model(inputs)
+    if not isinstance(expected, Tensor):
+        raise SparsifyError(f"the network gives a {type(expected).__name__}, and only a tensor can be compared")
+    try:
+        with evaluating(small), _comparable(), torch.inference_mode():
+            return relative_difference(expected, small(inputs))
+    except RuntimeError as error:
+        raise SparsifyError(f"the network cannot be shrunk: without what was removed it fails: {error}") from error
+
+
+def require_same_outputs(difference: float) -> None:
+    """Raise SparsifyError unless the outputs of the masked and the shrunk network differ by no more than TOLERANCE."""
+    if not difference <= TOLERANCE:  # also if it is not a number
+        raise SparsifyError(
+            f"the network cannot be shrunk: its outputs would differ from the masked network's by {difference:.1e} of "
+            f"the largest, more than {TOLERANCE:g}"
+        )
+
+
+def relative_difference(expected: Tensor, actual: Tensor) -> float:
+    """max |a − b| / max |a|; the numerator alone where a is 0, infinite where the shapes differ."""
+    if expected.shape != actual.shape:
+        return math.inf
+    size, difference = expected.abs().max().item(), (expected - actual).abs().max().item()
+    return difference / size if size else difference
+
+
+def remaining_zeros(model: nn.Module, removal: Removal, example: Tensor) -> dict[str, tuple[int, int]]:
+    """(masked elements, elements) of each parameter of the shrunk network in which masked ones are left."""
+    ones = copy.deepcopy(model)
+    for parameter in ones.parameters():
+        nn.init.ones_(parameter)  # so that the zeros in what is left are the mask's
+    left = remove_outputs(ones, removal.outputs, example, mask=removal.mask).named_parameters()
+    counts = {name: (int((parameter == 0).sum()), parameter.numel()) for name, parameter in left}
+    return {name: count for name, count in counts.items() if count[0]}
+
+
+def _removable(model: nn.Module, structure: Structure, layer: Layer, mask: Mask) -> Tensor:
+    """(outputs,): True where the output, and everything that goes with it on the output side, is masked."""
+    names = {module: name for name, module in model.named_modules()}
+    goes = _wholly_masked(layer.module, layer.name, mask)
+    kept: set[int | None] = set()
+    for member in structure.group(layer, goes):
+        if member.output_side:
+            gone = _wholly_masked(member.module, names[member.module], mask)[member.index].tolist()
+            kept |= {root for root, is_gone in zip(member.root, gone, strict=True) if not is_gone}
+    for root in kept:
+        goes[slice(None) if root is None else root] = False
+    return goes
+
+
+def _wholly_masked(module: nn.Module, name: str, mask: Mask) -> Tensor:
+    """True for each output of which every parameter of the module's own is masked."""
+    parameters = dict(module.named_parameters(name, recurse=False))
+    count = len(next(iter(parameters.values())))
+    gone = [~mask[name].cpu().reshape(count, -1).any(1) if name in mask else torch.zeros(count, dtype=torch.bool)
+            for name in parameters]  # fmt: skip
+    return torch.stack(gone).all(0)
+
+
+def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:
+    count = len(layer.weight)
+    wrong = [index for index in indices if not 0 <= index < count]
+    if wrong:
+        raise SparsifyError(f"{layer.name} has outputs 0 to {count - 1}, and none of index {wrong[0]}")
+    drop = torch.zeros(count, dtype=torch.bool)
+    drop[list(indices)] = True
+    if drop.all():
+        raise SparsifyError(f"nothing would be left of {layer.name}: all of its {count} outputs are to be removed")
+    return drop
+
+
+@contextmanager
+def _comparable() -> Iterator[None]:
+    """One way of rounding for any number of channels: cuDNN may take Winograd's transforms for some and not for others,
+    which alone can differ by TOLERANCE."""
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        with exactly("exact"):
+            yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
+
+
+@contextmanager
+def _warnings_as_refusals() -> Iterator[None]:
+    """What is a warning for a mask alone, that its removal would compute another function, is an error here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SparsifyWarning)
+        try:
+            yield
+        except SparsifyWarning as warning:
+            raise SparsifyError(f"the network cannot be shrunk: {warning}") from warning

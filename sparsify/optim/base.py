@@ -1,0 +1,221 @@
+"""What the optimizers that select share: the step, the support, the penalty of sparse weights, and Adam's direction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.adam import adam
+
+from sparsify.errors import SparsifyError
+from sparsify.optim.penalties import Penalty, filter_norms, grain_size, penalty_of
+
+Rate = float | Tensor
+"""A learning rate, or a multiple of one."""
+
+CACHED = 2**18
+"""Numbers of one tensor that a CPU's cache should hold together with what a step needs beside them."""
+
+
+def check(name: str, value: float, *, strict: bool = True, infinite: bool = False) -> None:
+    """Raise SparsifyError unless the value of the option `name` is above 0, or at least 0 if not `strict`."""
+    bad = math.isnan(value) or value < 0 or (strict and value == 0) or (math.isinf(value) and not infinite)
+    if bad:
+        raise SparsifyError(f"{name} is {value}; it must be finite and {'above' if strict else 'at least'} 0")
+
+
+def check_momentum(momentum: float, dampening: float = 0.0) -> None:
+    """Raise SparsifyError unless both are in range."""
+    check("momentum", momentum, strict=False)
+    if not (momentum < 1 and 0 <= dampening <= 1):
+        raise SparsifyError(f"momentum is {momentum} and dampening {dampening}; they must lie in [0, 1) and [0, 1]")
+
+
+def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
+    """All at once on a device, whose kernels want many; on a CPU as many at a time as its cache holds, at least one.
+
+    A step reads each tensor several times.
+    """
+    batch: list[Tensor] = []
+    size = 0
+    for p in params:
+        if batch and size + p.numel() > CACHED and p.device.type == "cpu":
+            yield batch
+            batch, size = [], 0
+        batch.append(p)
+        size += p.numel()
+    if batch:
+        yield batch
+
+
+def add_scaled(tensors: list[Tensor], others: list[Tensor], rate: Rate) -> None:
+    """tensors += rate·others, in place.
+
+    A rate that is a tensor stays on its device: in a CUDA graph it is read at each replay, where a number would be
+    that of the capture.
+    """
+    if isinstance(rate, Tensor):
+        torch._foreach_add_(tensors, torch._foreach_mul(others, rate))
+    else:
+        torch._foreach_add_(tensors, others, alpha=rate)
+
+
+class SelectingOptimizer(Optimizer):
+    """Base of optimizers with a support: each structured parameter has a sparse copy (or is one), by grains 0 or not.
+
+    A param group's `penalty` says what a grain is: "filter", "weight", "auto" by dimension, None without structure.
+    A subclass moves the parameters in `_move` and says in `sizes` how large the grains of the sparse copy are.
+    """
+
+    def __init__(self, params: Any, lr: float, defaults: dict[str, Any]) -> None:
+        super().__init__(params, {"lr": lr, **defaults})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch.optim's; raises SparsifyError for an option of the group that is out of range."""
+        options = {**self.defaults, **param_group}
+        if options["penalty"] not in ("auto", "filter", "weight", None):
+            raise SparsifyError(f"unknown penalty '{options['penalty']}'; choose from: auto, filter, weight, None")
+        check("lr", float(options["lr"]), strict=False)
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """One iteration; `closure`, if given, re-evaluates the loss with gradients and is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            present = [p for p in group["params"] if p.grad is not None]
+            if any(p.grad.is_sparse for p in present):
+                raise SparsifyError(f"{type(self).__name__} takes dense gradients only")
+            for params in _batches(present):
+                self._move(group, params)
+        return loss
+
+    def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """One iteration of some parameters of a group, all of which have a gradient."""
+        raise NotImplementedError
+
+    def _momentum_buffers(self, params: list[Tensor]) -> list[Tensor]:
+        """The state `momentum_buffer` of each parameter, 0 before its first step."""
+        for p in params:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return [self.state[p]["momentum_buffer"] for p in params]
+
+    def sizes(self, parameter: Tensor) -> Tensor:
+        """How large each grain of the sparse copy is: the norms of filters (filters,), or |w| of the weight's shape."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def support(self, parameter: Tensor) -> Tensor:
+        """Which grains of the sparse copy are not 0: (filters,) for "filter", the weight's shape for "weight"."""
+        return self.sizes(parameter) > 0
+
+    def structured(self) -> Iterator[Tensor]:
+        """Every parameter that has a sparse copy."""
+        for group in self.param_groups:
+            yield from (p for p in group["params"] if penalty_of(p, group["penalty"]))
+
+    def penalty(self, parameter: Tensor) -> Penalty | None:
+        """The parameter's resolved penalty; None if it is outside the structure or not this optimizer's."""
+        for group in self.param_groups:
+            if any(p is parameter for p in group["params"]):
+                return penalty_of(parameter, group["penalty"])
+        return None
+
+    def _group(self, parameter: Tensor) -> dict[str, Any]:
+        for group in self.param_groups:
+            if any(p is parameter for p in group["params"]) and penalty_of(parameter, group["penalty"]):
+                return group
+        raise SparsifyError("this parameter is not part of the optimizer's structure: it has no sparse copy")
+
+
+class PenalizedOptimizer(SelectingOptimizer):
+    """Base of optimizers whose weights θ are sparse themselves, by J(θ) = λ·Σ_i √n_i·‖θ_i‖₂ over the grains θ_i.
+
+    n_i is how many weights a grain has: 1 for "weight", where J is λ‖θ‖₁; a filter's or row's for "filter", the group
+    lasso of Yuan & Lin (2006). λ is `strength`, a key of the param group.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch.optim's; raises SparsifyError for an option of the group that is out of range."""
+        check("strength", {**self.defaults, **param_group}["strength"], strict=False)
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def sizes(self, parameter: Tensor) -> Tensor:
+        """The norm of each grain of θ: (filters,) for "filter", else the weight's shape."""
+        penalty = penalty_of(parameter, self._group(parameter)["penalty"])
+        return filter_norms(parameter) if penalty == "filter" else parameter.abs()
+
+
+def threshold_of(parameter: Tensor, strength: float | Tensor, penalty: Penalty) -> float | Tensor:
+    """λ·√n_i: from which norm on the prox of J keeps a grain."""
+    return strength * math.sqrt(grain_size(parameter, penalty))
+
+
+def check_adam(betas: tuple[float, float], eps: float) -> None:
+    """Raise SparsifyError unless they are in range."""
+    if not all(0 <= beta < 1 for beta in betas):
+        raise SparsifyError(f"betas are {betas}; both must be at least 0 and below 1")
+    check("eps", eps)
+
+
+def refuse_gaps(params: Iterable[Tensor], optimizer: str) -> None:
+    """Raise SparsifyError for a parameter with gaps in memory, over which torch's fused kernel walks."""
+    for p in params:
+        if torch.empty_like(p).stride() != p.stride():
+            raise SparsifyError(
+                f"a parameter of shape {tuple(p.shape)} has gaps in memory (strides {p.stride()}); "
+                f"make it contiguous before {optimizer} takes it"
+            )
+
+
+def _laid_out_as(target: Tensor, tensor: Tensor) -> Tensor:
+    """`tensor` with the strides of `target`: itself, or a copy. torch's fused kernel goes by memory's order."""
+    return tensor if tensor.stride() == target.stride() else torch.empty_like(target).copy_(tensor)
+
+
+def adam_step(
+    targets: list[Tensor],
+    grads: list[Tensor],
+    states: list[dict[str, Any]],
+    *,
+    lr: float | Tensor,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """T ← T − lr·m̂/(√v̂ + ε) in place, with Adam's bias-corrected moments m̂ and v̂ of the gradients (Kingma & Ba 2015).
+
+    State of each target: `step`, `exp_avg`, `exp_avg_sq`. The targets must lie in memory without gaps.
+    """
+    for target, state in zip(targets, states, strict=True):
+        if "step" not in state:
+            state["step"] = torch.zeros((), device=target.device)
+            state["exp_avg"] = torch.zeros_like(target)
+            state["exp_avg_sq"] = torch.zeros_like(target)
+        for moment in ("exp_avg", "exp_avg_sq"):
+            state[moment] = _laid_out_as(target, state[moment])
+    beta1, beta2 = betas
+    adam(
+        targets,
+        [_laid_out_as(target, grad) for target, grad in zip(targets, grads, strict=True)],
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=lr,
+        weight_decay=0.0,
+        eps=eps,
+        maximize=False,
+    )

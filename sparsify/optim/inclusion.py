@@ -1,0 +1,149 @@
+"""The inclusion path: when each grain entered the support, and ‖Γ‖ and ‖W‖ over training."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sparsify.errors import SparsifyError
+from sparsify.files import write_bytes
+from sparsify.optim.base import SelectingOptimizer
+from sparsify.optim.penalties import filter_norms
+from sparsify.optim.slbi import SplitOptimizer
+
+RECORDS = 500
+
+
+def record_steps(total: int, records: int = RECORDS) -> np.ndarray:
+    """At most `records` steps from 0 to `total`, dense at the start: filters enter within the first epoch."""
+    return np.unique(np.rint(total * np.linspace(0, 1, records) ** 2).astype(np.int64))
+
+
+def path_times(rates: np.ndarray) -> np.ndarray:
+    """Path time T after 0, 1, …, n steps, from that of each of the n steps: α_p/μ of the SLBI family, else α."""
+    return np.concatenate([[0.0], np.cumsum(rates)])
+
+
+@torch.no_grad()
+def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> dict[str, float]:
+    """The fraction of each layer's grains that enter by `time` if their norms r stay as they are: those with r·T ≥ λ.
+
+    A group enters when ‖∫(W − Γ) dt‖ passes λ, and before that Γ is 0.
+    """
+    threshold = optimizer.param_groups[0]["threshold"]
+    fractions = {}
+    for name, parameter in model.named_parameters():
+        penalty = optimizer.penalty(parameter)
+        if penalty:
+            norms = filter_norms(parameter) if penalty == "filter" else parameter.abs()
+            fractions[name] = (norms * time >= threshold).float().mean().item()
+    return fractions
+
+
+@dataclass(frozen=True)
+class InclusionPath:
+    """One trained run's path. `entry[p]`: step at which each grain entered, inf if never, (filters,) or weight's shape.
+
+    A grain enters when its sparse copy first is not 0: step 0 if it starts so, and once only if it leaves and comes
+    back. `gamma_norm[p]`, `weight_norm[p]`: (records, filters), or (records, 1) for the layer as a whole where the
+    grains are single weights; Γ is W itself where the optimizer keeps no other sparse copy (linbreg, adabreg,
+    prox-sgd). `steps` and `time` (T = Σ α_p/μ of the SLBI family, else Σ α) are those of the records.
+    """
+
+    steps: np.ndarray
+    time: np.ndarray
+    entry: dict[str, np.ndarray]
+    gamma_norm: dict[str, np.ndarray]
+    weight_norm: dict[str, np.ndarray]
+
+    def save(self, path: Path) -> None:
+        """Write path.npz, in one step."""
+        arrays = {"steps": self.steps, "time": self.time}
+        for kind in ("entry", "gamma_norm", "weight_norm"):
+            arrays |= {f"{kind}/{name}": array for name, array in getattr(self, kind).items()}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> InclusionPath:
+        """Read path.npz. Raises SparsifyError if it is damaged."""
+        try:
+            with np.load(io.BytesIO(path.read_bytes())) as file:  # numpy leaves a damaged file open
+                arrays = {name: file[name] for name in file.files}
+            kinds = {kind: {} for kind in ("entry", "gamma_norm", "weight_norm")}
+            for name, array in arrays.items():
+                if "/" in name:
+                    kind, parameter = name.split("/", 1)
+                    kinds[kind][parameter] = array
+            read = cls(arrays["steps"], arrays["time"], **kinds)
+            if not read.entry.keys() == read.gamma_norm.keys() == read.weight_norm.keys():
+                raise ValueError("a parameter's entry or norms are missing")
+            return read
+        except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
+            raise SparsifyError(f"{path} is damaged: {error}; delete the folder and train it again") from error
+
+
+class PathRecorder:
+    """Watches an optimizer that selects while it trains; everything stays on the parameters' device."""
+
+    def __init__(self, model: nn.Module, optimizer: SelectingOptimizer, total_steps: int) -> None:
+        names = {id(p): name for name, p in model.named_parameters()}
+        self._optimizer = optimizer
+        self._watched = [(names[id(p)], p, optimizer.penalty(p) == "filter") for p in optimizer.structured()]
+        self._steps = record_steps(total_steps)
+        self._row = {int(step): row for row, step in enumerate(self._steps)}
+        self.tensors: dict[str, Tensor] = {}
+        for name, p, filters in self._watched:
+            shape = (len(p),) if filters else p.shape
+            self.tensors[f"entry/{name}"] = torch.full(shape, math.inf, device=p.device)
+            for kind in ("gamma_norm", "weight_norm"):
+                width = len(p) if filters else 1
+                self.tensors[f"{kind}/{name}"] = torch.zeros(len(self._steps), width, device=p.device)
+        self.record(0)
+
+    def record(self, step: int) -> None:
+        """Note what there is to note after `step` steps."""
+        self.enter(step)
+        self.note(step)
+
+    @torch.no_grad()
+    def enter(self, step: float | Tensor) -> None:
+        """Note which grains are in the support after `step` steps; what entered before stays. Waits for no device."""
+        for name, p, _ in self._watched:
+            entry = self.tensors[f"entry/{name}"]
+            # not masked_fill_, which reads a value that is a tensor back from the device
+            entry.copy_(torch.where(self._optimizer.support(p) & (entry > step), step, entry))
+
+    @torch.no_grad()
+    def note(self, step: int) -> None:
+        """Note the norms, if this step is one of the records."""
+        row = self._row.get(step)
+        if row is None:
+            return
+        for name, p, filters in self._watched:
+            sizes = self._optimizer.sizes(p)
+            self.tensors[f"gamma_norm/{name}"][row] = sizes if filters else torch.linalg.vector_norm(sizes)
+            norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
+            self.tensors[f"weight_norm/{name}"][row] = norms
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `tensors` held when it was saved."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(tensors[name])
+
+    def path(self, times: np.ndarray, steps: float = math.inf) -> InclusionPath:
+        """The path of the first `steps` steps (a diverged run has fewer); `times` is the path time after every step."""
+        reached = self._steps[self._steps <= steps]
+        kinds: dict[str, dict[str, np.ndarray]] = {"entry": {}, "gamma_norm": {}, "weight_norm": {}}
+        for name, tensor in self.tensors.items():
+            kind, parameter = name.split("/", 1)
+            array = tensor.cpu().numpy()
+            kinds[kind][parameter] = array if kind == "entry" else array[: len(reached)]
+        return InclusionPath(reached, times[reached], **kinds)

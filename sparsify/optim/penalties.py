@@ -1,0 +1,179 @@
+"""The penalties on filters and on single weights: proximal maps, param groups, and the sparse start."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsify.devices import permutation
+from sparsify.errors import SparsifyError
+
+Penalty = Literal["filter", "weight"]
+
+THRESHOLD = 1.0
+"""λ of every run: with it Γ and the support are read off the Z that a run leaves behind."""
+
+
+def penalty_of(parameter: Tensor, penalty: str | None) -> Penalty | None:
+    """Resolve a param group's `penalty` for one parameter.
+
+    "auto" goes by dimension: 3-D and more (convolutions) "filter", 2-D (fully connected) "weight", else None.
+    """
+    if penalty != "auto":
+        return penalty
+    return "filter" if parameter.ndim >= 3 else "weight" if parameter.ndim == 2 else None
+
+
+def filter_norms(weight: Tensor, *, keepdim: bool = False) -> Tensor:
+    """L2 norm of each output filter: shape (n, …) → (n,), or (n, 1, …); the same bits in every memory format."""
+    if weight.ndim == 1:
+        return weight.abs()
+    # always summed channels last, the order in which training keeps filters: no copy there, one elsewhere
+    order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+    filters = weight.contiguous(memory_format=order)
+    return torch.linalg.vector_norm(filters, dim=tuple(range(1, weight.ndim)), keepdim=keepdim)
+
+
+def prox_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
+    """max(0, 1 − λ/‖Z_i‖₂) per output filter, shaped (n, 1, …) to multiply Z; 0 where ‖Z_i‖ is 0."""
+    norms = filter_norms(z, keepdim=True)
+    # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
+    tiny = torch.finfo(z.dtype).tiny
+    least = threshold.clamp(min=tiny) if isinstance(threshold, Tensor) else max(threshold, tiny)
+    return prox(norms, threshold).div_(norms.clamp_(min=least))
+
+
+def prox(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> Tensor:
+    """prox of λ times the penalty at Z; a λ that is a tensor of no dimension stays on its device.
+
+    "weight": sign(z)·max(0, |z| − λ) (soft threshold). "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂) per output filter.
+    """
+    if penalty == "filter":
+        return z * prox_factor(z, threshold)
+    if isinstance(threshold, Tensor):
+        return torch.copysign((z.abs() - threshold).clamp_(min=0), z)
+    return F.softshrink(z, threshold) if threshold < math.inf else torch.zeros_like(z)
+
+
+def residual(weight: Tensor, z: Tensor, kappa: float, threshold: float, penalty: Penalty) -> Tensor:
+    """W − Γ, with Γ = κ·prox(Z): what couples W and Γ."""
+    if penalty == "filter":
+        return torch.addcmul(weight, z, prox_factor(z, threshold), value=-kappa)  # Γ itself is not written down
+    return torch.sub(weight, prox(z, threshold), alpha=kappa)
+
+
+def grain_size(weight: Tensor, penalty: Penalty) -> int:
+    """How many weights one grain has: those of a filter, or 1."""
+    return weight.numel() // len(weight) if penalty == "filter" else 1
+
+
+def subgradient(weight: Tensor, threshold: float, penalty: Penalty) -> Tensor:
+    """λ·W_i/‖W_i‖₂ of each grain i, 0 where it is 0: an element of the subdifferential of Σ λ‖W_i‖₂ at W.
+
+    It is the inverse of `shrink`: at W plus its subgradient, `shrink` is W.
+    """
+    if penalty == "weight":
+        return threshold * weight.sign()
+    norms = filter_norms(weight, keepdim=True)
+    return weight * torch.where(norms > 0, threshold / norms, 0)
+
+
+def support(z: Tensor, threshold: float, penalty: Penalty) -> Tensor:
+    """Which grains have Γ ≠ 0: shape (n,) for "filter", Z's own shape for "weight"."""
+    return filter_norms(z) > threshold if penalty == "filter" else z.abs() > threshold
+
+
+NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+
+
+def parameter_groups(model: nn.Module, *, weight_decay: float = 0.0, structure: str = "grains") -> list[dict[str, Any]]:
+    """Param groups for SLBI, without empty ones; tied parameters are listed once.
+
+    "grains": filters and single weights are the structure. SLBI itself leaves parameters of one dimension out of it
+    and of weight decay; weights of normalisation layers that have two or more (a LayerNorm's can) form a group with
+    `penalty=None` and no weight decay. "bn-scale": the scales γ of BatchNorm are, in the place of the convolutions'
+    filters, whose own scale does not matter before it (Liu et al. 2017); the function of a filter goes with its γ.
+    Raises SparsifyError for a network that has none.
+    """
+    norms = {id(p) for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False) if p.ndim > 1}
+    scales: set[int] = set()
+    filters: set[int] = set()
+    if structure == "bn-scale":
+        batch_norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
+        if not batch_norms:
+            raise SparsifyError("--structure bn-scale: the network has no BatchNorm with scales; take grains")
+        scales = {id(m.weight) for m in batch_norms}
+        filters = {id(p) for p in model.parameters() if p.ndim > 2} - norms
+    inside = [p for p in model.parameters() if id(p) not in norms | scales | filters]
+    groups = [
+        {"params": inside, "weight_decay": weight_decay},
+        {"params": [p for p in model.parameters() if id(p) in filters], "weight_decay": weight_decay, "penalty": None},
+        {"params": [p for p in model.parameters() if id(p) in scales], "weight_decay": 0.0, "penalty": "weight"},
+        {"params": [p for p in model.parameters() if id(p) in norms], "weight_decay": 0.0, "penalty": None},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Param groups for torch's optimizers that decay what SLBI decays: weights of two or more dimensions, no norms'."""
+    groups = []
+    for group in parameter_groups(model, weight_decay=weight_decay):
+        for decay, chosen in (
+            (group["weight_decay"], [p for p in group["params"] if p.ndim > 1]),
+            (0.0, [p for p in group["params"] if p.ndim <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay})
+    return groups
+
+
+def kept_count(density: float, count: int) -> int:
+    """round(density·n), ties to even, but at least 1: a layer of zeros would pass no gradient on."""
+    return max(1, round(density * count))
+
+
+@torch.no_grad()
+def make_sparse(model: nn.Module, density: float, seed: int) -> None:
+    """Set all but k = `kept_count` of the n grains of every structured weight to 0, in place.
+
+    Grains are filters of convolutions and single weights of fully connected layers. Which ones stay is keyed by the
+    seed and the weight's name. They are scaled by √(n/k), which leaves the variance over all of the weights, and so
+    that of the next layer's inputs, what it was. Biases beside such weights become their absolute values: behind a ReLU
+    a filter of zeros with a negative bias would have no gradient and never enter. Density 1 changes nothing.
+
+    Source: Bungert et al., "A Bregman Learning Framework for Sparse Neural Networks", JMLR 23 (2022), the section on
+    initialisation; the biases as in the authors' code. Raises SparsifyError for a density that is not in (0, 1].
+    """
+    if not 0 < density <= 1:
+        raise SparsifyError(f"density is {density}; it must be above 0 and at most 1")
+    if density == 1:
+        return
+    structured = {
+        id(p): penalty
+        for group in parameter_groups(model)
+        for p in group["params"]
+        if (penalty := penalty_of(p, group.get("penalty", "auto")))
+    }
+    names = {id(p): name for name, p in model.named_parameters()}
+    for module in model.modules():
+        for p in list(module.parameters(recurse=False)):
+            penalty = structured.pop(id(p), None)  # a tied weight is made sparse once
+            if penalty is None:
+                continue
+            count = len(p) if penalty == "filter" else p.numel()
+            kept = kept_count(density, count)
+            factors = torch.zeros(count, device=p.device, dtype=p.dtype)
+            factors[permutation(count, seed, "density", names[id(p)])[:kept]] = (count / kept) ** 0.5
+            p.mul_(factors.view(len(p), *[1] * (p.ndim - 1)) if penalty == "filter" else factors.view(p.shape))
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, nn.Parameter):
+                bias.abs_()

@@ -1,0 +1,200 @@
+"""The optimizers that a Config can name, with the options that each takes and their defaults.
+
+torch is imported by the builders, not here, so that the command line can list the names without it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sparsify.errors import SparsifyWarning
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from sparsify.optim.slbi import SLBI
+
+
+class Options(Protocol):
+    """What the builders read of a Config; an option that an optimizer does not take is None."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def momentum(self) -> float | None: ...
+    @property
+    def weight_decay(self) -> float | None: ...
+    @property
+    def kappa(self) -> float | None: ...
+    @property
+    def mu(self) -> float | None: ...
+    @property
+    def path_scale(self) -> float | None: ...
+    @property
+    def strength(self) -> float | None: ...
+    @property
+    def delta(self) -> float | None: ...
+    @property
+    def density(self) -> float | None: ...
+    @property
+    def structure(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def _leave(model: nn.Module, options: Options) -> None:
+    """Start from the network's own initial weights."""
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """How to build one optimizer; `defaults` holds every option that it takes, and no other is accepted.
+
+    `prepare` changes the network's initial weights in place. `path`, of an optimizer that selects, gives the path time
+    of each step from its learning rate.
+    """
+
+    build: Callable[[nn.Module, Options], Optimizer]
+    defaults: Mapping[str, float]
+    prepare: Callable[[nn.Module, Options], None] = _leave
+    path: Callable[[np.ndarray, Options], np.ndarray] | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether it has a path: a support, which what it trains enters at some step or never."""
+        return self.path is not None
+
+
+def sgd(model: nn.Module, options: Options) -> Optimizer:
+    """torch's SGD; weight decay acts on weights of two or more dimensions only, as in SLBI."""
+    from torch.optim import SGD
+
+    from sparsify.optim.penalties import decay_groups
+
+    groups = decay_groups(model, options.weight_decay)
+    # on CUDA the fused step: the others read a learning rate that is a tensor back from the device
+    on_cuda = all(p.is_cuda for p in model.parameters())
+    return SGD(groups, options.lr, options.momentum, fused=True if on_cuda else None)
+
+
+def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
+    """The control of SLBI: λ = ∞, so Γ stays 0 and only the coupling's pull towards 0 is left."""
+    return _slbi(model, options, threshold=float("inf"))
+
+
+def slbi(model: nn.Module, options: Options) -> Optimizer:
+    """DessiLBI."""
+    from sparsify.optim.penalties import THRESHOLD
+
+    return _slbi(model, options, threshold=THRESHOLD)
+
+
+def _slbi(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
+    from sparsify.optim.penalties import parameter_groups
+
+    return slbi_for(next(model.parameters()).device)(
+        parameter_groups(model, weight_decay=options.weight_decay, structure=options.structure),
+        options.lr,
+        momentum=options.momentum,
+        kappa=options.kappa,
+        mu=options.mu,
+        path_scale=options.path_scale,
+        threshold=threshold,
+    )
+
+
+def slbi_for(device: torch.device) -> type[SLBI]:
+    """SLBI, or on CUDA its kernels of one pass over the memory. Warns where Triton cannot compile or launch these."""
+    from sparsify.optim.slbi import SLBI
+
+    if device.type != "cuda":
+        return SLBI
+    try:
+        from sparsify.optim.fused import FusedSLBI, try_out
+
+        try_out(device)
+    except Exception as error:  # Triton may be absent or without a C compiler, and raises what its parts raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(
+            f"Triton does not run here ({reason}); SLBI's step takes several passes over the memory, which is slower "
+            "and computes the same",
+            SparsifyWarning,
+            stacklevel=2,
+        )
+        return SLBI
+    return FusedSLBI
+
+
+def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
+    """DessiLBI + Adam."""
+    from sparsify.optim.penalties import parameter_groups
+    from sparsify.optim.slbi import SLBIAdam
+
+    groups = parameter_groups(model, structure=options.structure)
+    return SLBIAdam(groups, options.lr, kappa=options.kappa, mu=options.mu, path_scale=options.path_scale)
+
+
+def linbreg(model: nn.Module, options: Options) -> Optimizer:
+    """Linearised Bregman iterations."""
+    from sparsify.optim.bregman import LinBreg
+    from sparsify.optim.penalties import parameter_groups
+
+    return LinBreg(
+        parameter_groups(model),
+        options.lr,
+        momentum=options.momentum,
+        strength=options.strength,
+        delta=options.delta,
+    )
+
+
+def adabreg(model: nn.Module, options: Options) -> Optimizer:
+    """Linearised Bregman iterations on Adam's direction."""
+    from sparsify.optim.bregman import AdaBreg
+    from sparsify.optim.penalties import parameter_groups
+
+    return AdaBreg(parameter_groups(model), options.lr, strength=options.strength, delta=options.delta)
+
+
+def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
+    """Proximal SGD with group lasso and lasso."""
+    from sparsify.optim.penalties import parameter_groups
+    from sparsify.optim.prox_sgd import ProxSGD
+
+    return ProxSGD(parameter_groups(model), options.lr, momentum=options.momentum, strength=options.strength)
+
+
+def _thin_out(model: nn.Module, options: Options) -> None:
+    from sparsify.optim.penalties import make_sparse
+
+    make_sparse(model, options.density, options.seed)
+
+
+def _split_path(rates: np.ndarray, options: Options) -> np.ndarray:
+    return rates * options.path_scale / options.mu
+
+
+def _own_path(rates: np.ndarray, options: Options) -> np.ndarray:
+    return rates
+
+
+_SLBI = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 1.0}
+_SLBI_ADAM = {"lr": 0.003, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}
+_LINBREG = {"lr": 0.5, "momentum": 0.9, "strength": 0.05, "delta": 1.0, "density": 0.1}
+_ADABREG = {"lr": 0.003, "strength": 0.05, "delta": 1.0, "density": 0.1}
+_PROX_SGD = {"lr": 0.02, "momentum": 0.9, "strength": 0.0003}
+
+OPTIMIZERS: dict[str, OptimizerSpec] = {
+    "sgd": OptimizerSpec(sgd, {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}),
+    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI),
+    "slbi": OptimizerSpec(slbi, _SLBI, path=_split_path),
+    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, path=_split_path),
+    "linbreg": OptimizerSpec(linbreg, _LINBREG, prepare=_thin_out, path=_own_path),
+    "adabreg": OptimizerSpec(adabreg, _ADABREG, prepare=_thin_out, path=_own_path),
+    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, path=_own_path),
+}

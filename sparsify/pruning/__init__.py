@@ -1,0 +1,1 @@
+"""Pruning: which grains go, and what that costs."""

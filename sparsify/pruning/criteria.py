@@ -1,0 +1,224 @@
+"""Criteria: pure functions that score every grain of a layer; the lowest go first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import TYPE_CHECKING
+
+from sparsify.errors import SparsifyError
+from sparsify.optim.registry import OPTIMIZERS, OptimizerSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PathState:
+    """What a run knows of one layer: entry steps (filters,) or (outputs, inputs); Γ and Z as the weight, if any."""
+
+    entry: Tensor
+    gamma: Tensor | None = None
+    z: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a criterion may look at: one layer's weight (outputs, inputs, …), the grain, the path if there is one."""
+
+    name: str
+    weight: Tensor
+    grain: str
+    generator: torch.Generator
+    path: PathState | None = None
+    scale: Callable[[], Tensor | None] = lambda: None  # of the normalisation behind the layer, (outputs,)
+    gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
+    left: Tensor | EllipsisType = ...  # which grains are not gone yet; all
+
+    def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
+        """The L`order` norm of each grain of `tensor`: (outputs,), or |tensor| where the grain is a single weight."""
+        from sparsify.optim.penalties import filter_norms
+
+        if self.grain == "weight":
+            return tensor.abs()
+        return filter_norms(tensor) if order == 2 else tensor.flatten(1).norm(order, dim=1)
+
+    def require_entry(self) -> Tensor:
+        """The entry steps. Raises SparsifyError if there is no path."""
+        if self.path is None:
+            selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
+            needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
+            raise _refusal("entry", needs, without=("gamma",))
+        return self.path.entry
+
+    def require_split(self) -> tuple[Tensor, Tensor]:
+        """Γ and Z. Raises SparsifyError if there are none."""
+        if self.path is None or self.path.gamma is None or self.path.z is None:
+            needs = f"Γ and Z of a run trained with slbi or slbi-adam; this one has none for {self.name}"
+            raise _refusal("gamma", needs, without=("entry",) if self.path is None else ())
+        return self.path.gamma, self.path.z
+
+
+def _refusal(criterion: str, needs: str, *, without: tuple[str, ...] = ()) -> SparsifyError:
+    """What a criterion needs and does not find; `without` are others that would fail for the same reason."""
+    others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
+    return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}")
+
+
+def lexicographic(first: Tensor, second: Tensor) -> Tensor:
+    """One int64 for two float32 of a grain: ordered by `first`, then by `second`, and equal where both are.
+
+    Whole numbers, because neither float32 nor float64 holds two float32; not ranks, which only order a single layer.
+    """
+    return (_ordered_bits(first) << 32) + _ordered_bits(second)
+
+
+def _ordered_bits(values: Tensor) -> Tensor:
+    """The bits of each float32 as an int64 between −2^31 and 2^31 that is ordered as the values are."""
+    import torch
+
+    bits = (values.float() + 0.0).view(torch.int32).long()  # −0 becomes 0
+    return torch.where(bits < 0, -(2**31) - bits, bits)  # the bits of negative numbers grow with their size
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float64, where the device has it: in float32 squares of weights near 0 vanish and long sums lose digits."""
+    return values.double() if values.device.type != "mps" else values.float()
+
+
+def magnitude(layer: Scored) -> Tensor:
+    """‖W_i‖₂ of a filter or neuron, |w| of a weight."""
+    return layer.norms(layer.weight)
+
+
+def l1(layer: Scored) -> Tensor:
+    """‖W_i‖₁ of a filter or neuron (Li et al. 2017), |w| of a weight."""
+    return layer.norms(layer.weight, 1)
+
+
+def entry(layer: Scored) -> Tensor:
+    """The order of a path: what first entered the support earlier stays longer; among equals, the norm.
+
+    The first entry counts, also of a grain that has left the support since. A neuron enters with its first weight; a
+    single weight of a convolution enters with its filter.
+    """
+    steps = layer.require_entry()
+    if layer.grain == "neuron":
+        steps = steps.flatten(1).amin(1)
+    return lexicographic(-_of_each_grain(layer, steps), layer.norms(layer.weight))
+
+
+def gamma(layer: Scored) -> Tensor:
+    """‖Γ_i‖, then ‖Z_i‖: most of Γ ties at 0.
+
+    A single weight of a convolution whose filters are selected by the scales behind them has those of its scale.
+    """
+    gamma, z = (_of_each_grain(layer, tensor) for tensor in layer.require_split())
+    return lexicographic(layer.norms(gamma), layer.norms(z))
+
+
+def _of_each_grain(layer: Scored, values: Tensor) -> Tensor:
+    """Values of single weights, or of each filter; where weights are the grain each one has its filter's."""
+    if layer.grain == "weight" and values.ndim == 1:
+        return values.view(-1, *[1] * (layer.weight.ndim - 1)).expand(layer.weight.shape)
+    return values
+
+
+def bn_scale(layer: Scored) -> Tensor:
+    """|γ_i| of the BatchNorm behind a filter or neuron (Liu et al. 2017); |w| of a weight, which has none of its own.
+
+    Raises SparsifyError where there is no normalisation with a scale behind the layer.
+    """
+    if layer.grain == "weight":
+        return layer.weight.abs()
+    scale = layer.scale()
+    if scale is None:
+        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none")
+    return scale.abs()
+
+
+def taylor(layer: Scored) -> Tensor:
+    """|Σ g·w| over a filter or neuron, |g·w| of a weight: how much, to first order, its removal changes the loss.
+
+    g is the gradient of the mean cross-entropy on training images. The square root of the group contribution
+    (Σ g·w)² of Molchanov et al. (2019): the same order within and across layers, but it does not vanish in
+    float32. Raises SparsifyError where there is no gradient.
+    """
+    gradient = layer.gradient()
+    if gradient is None:
+        raise _refusal("taylor", f"gradients on training images with labels, and there are none for {layer.name}")
+    change = layer.weight * gradient
+    return change.abs() if layer.grain == "weight" else change.flatten(1).sum(1).abs()
+
+
+def fpgm(layer: Scored) -> Tensor:
+    """Σ_j ‖W_i − W_j‖₂ over the layer's grains that are left (He et al. 2019): the nearest to their median go first."""
+    import torch
+
+    if layer.grain != "weight":
+        rows = layer.weight.flatten(1)
+        # not by matrix products, by which equal filters are not exactly 0 apart
+        return torch.cdist(rows, rows[layer.left], compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+    # Σ_j |w_i − w_j| without n² distances: the k-th smallest exceeds k weights, itself among them, and n − k exceed it
+    values, order = _wide(layer.weight[layer.left].flatten()).sort(stable=True)
+    above, total = values.cumsum(0), values.sum()
+    rank = torch.arange(1, len(values) + 1, device=values.device)
+    distances = torch.empty_like(values)
+    distances[order] = (2 * rank - len(values)) * values + total - 2 * above
+    scores = torch.zeros(layer.weight.shape, dtype=values.dtype, device=values.device)
+    scores[layer.left] = distances.view_as(scores[layer.left])
+    return scores
+
+
+def lamp(layer: Scored) -> Tensor:
+    """‖W_i‖² / Σ ‖W_j‖² over the layer's grains j that do not go before i; w² in their place (Lee et al. 2021).
+
+    Within a layer the order is that of `magnitude`. The largest grain of every layer has the score 1, so that with
+    scope "global" a layer loses its last grain only when all others of the set are gone.
+    """
+    import torch
+
+    norms = layer.norms(layer.weight)
+    squares, order = _wide(norms.flatten()).square().sort(stable=True)
+    not_smaller = squares.flip(0).cumsum(0).flip(0)
+    scores = torch.empty_like(squares)
+    scores[order] = squares / not_smaller.clamp_min(torch.finfo(squares.dtype).tiny)  # 0 in a layer of zeros
+    return scores.view(norms.shape)
+
+
+def random(layer: Scored) -> Tensor:
+    """A random order, keyed by (seed, draw, layer)."""
+    import torch
+
+    shape = layer.weight.shape if layer.grain == "weight" else layer.weight.shape[:1]
+    return torch.rand(shape, generator=layer.generator).to(layer.weight.device)
+
+
+CRITERIA: dict[str, Callable[[Scored], Tensor]] = {
+    "magnitude": magnitude,
+    "l1": l1,
+    "entry": entry,
+    "gamma": gamma,
+    "random": random,
+    "bn-scale": bn_scale,
+    "taylor": taylor,
+    "fpgm": fpgm,
+    "lamp": lamp,
+}
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a criterion needs of the optimizer that a run was trained with."""
+
+    name: str
+    met: Callable[[OptimizerSpec], bool]
+
+
+NEEDS = {
+    "entry": Need("a path", lambda spec: spec.selects),
+    "gamma": Need("a path with a Γ", lambda spec: spec.selects and "mu" in spec.defaults),
+}
+"""By criterion."""

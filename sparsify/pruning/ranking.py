@@ -1,0 +1,152 @@
+"""Ranking: the order in which the grains of a set of layers go, by the scores of a criterion."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sparsify.devices import enough_memory, generator
+from sparsify.errors import unknown
+from sparsify.nets.evaluation import loss_gradients
+from sparsify.nets.layers import Layer
+from sparsify.nets.mask import lowest, removed_count
+from sparsify.nets.structure import Structure
+from sparsify.pruning.criteria import CRITERIA, PathState, Scored
+
+if TYPE_CHECKING:
+    from sparsify.pruning.subject import Subject
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The order in which the grains of a set of layers go: by the scores of a criterion, the lowest first.
+
+    `scope` "layer": round(ratio·n) of each layer's n grains. "global": round(ratio·N) of the N grains of all layers of
+    the set together, their scores compared as they are; ties go by the layers' order, then by index. Nothing keeps a
+    layer from losing all of its grains: that is measured, as a ratio of 1 is. `reverse`: the highest go first, a
+    control. `like`: this one is a control of another, whose number of grains in each layer it takes. `first`: what goes
+    before any score counts, the highest number first: what has gone already, in an earlier round.
+    """
+
+    criterion: str
+    scores: Mapping[str, Tensor]
+    scope: str = "layer"
+    reverse: bool = False
+    draw: int = 0
+    like: Ranking | None = None
+    first: Mapping[str, Tensor] | None = None
+
+    @property
+    def name(self) -> str:
+        """The criterion, and whether it is reversed: "magnitude-reversed"."""
+        return f"{self.criterion}-reversed" if self.reverse else self.criterion
+
+    def counts(self, ratio: float) -> dict[str, int]:
+        """How many grains of each layer go."""
+        if self.like is not None:
+            return self.like.counts(ratio)
+        sizes = {name: scores.numel() for name, scores in self.scores.items()}
+        if self.scope == "layer":
+            return {name: removed_count(ratio, size) for name, size in sizes.items()}
+        together = torch.cat([scores.flatten() for scores in self.scores.values()])
+        first = None if self.first is None else torch.cat([self.first[name].flatten() for name in sizes])
+        drop = lowest(together, removed_count(ratio, len(together)), reverse=self.reverse, first=first)
+        parts = drop.split(list(sizes.values()))
+        return {name: int(part.sum()) for name, part in zip(sizes, parts, strict=True)}
+
+    def drops(self, ratio: float) -> dict[str, Tensor]:
+        """Which grains of each layer go: bool, of the shape of its scores, True goes."""
+        counts, first = self.counts(ratio), self.first or {}
+        return {
+            name: lowest(scores, counts[name], reverse=self.reverse, first=first.get(name))
+            for name, scores in self.scores.items()
+        }
+
+
+@torch.no_grad()
+def score(
+    subject: Subject,
+    layer: Layer,
+    structure: Structure,
+    *,
+    criterion: str,
+    grain: str = "auto",
+    draw: int = 0,
+    gradients: Callable[[], Mapping[str, Tensor]] = dict,
+    gone: Tensor | None = None,
+) -> Tensor:
+    """The score of every grain of one layer: (outputs,), or the weight's shape where the grain is a weight.
+
+    `gradients` gives those of the training loss by parameter name; it is called only by a criterion that needs them.
+    `gone` are grains that are 0 already, whose own scores mean nothing.
+    """
+    if criterion not in CRITERIA:
+        raise unknown("criterion", criterion, CRITERIA)
+    state = path_of(subject, layer, structure)
+    keyed = generator(subject.seed, "random", draw, layer.name)
+    weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
+    left = ... if gone is None else ~gone
+    known = (layer.name, weight, layer.grain(grain), keyed, state, scale)
+    return CRITERIA[criterion](Scored(*known, lambda: gradients().get(layer.parameter), left))
+
+
+def path_of(subject: Subject, layer: Layer, structure: Structure) -> PathState | None:
+    """What a subject's path knows of a layer, or, where it selects by them, of the BatchNorm scales of its filters."""
+    found = None if subject.path is None else structure.selected_by(layer, subject.path)
+    if found is None:
+        return None
+    parameter, grains = found
+    state = subject.path[parameter]
+    tensors = (state.entry, state.gamma, state.z)
+    return PathState(*(None if tensor is None else tensor[grains] for tensor in tensors))
+
+
+Scorer = Callable[..., dict[str, Tensor]]
+"""(layers, criterion, draw=0, gone=None) → the scores of each layer; `gone` by layer, as for `score`."""
+
+
+def scorer(subject: Subject, structure: Structure, grain: str = "auto") -> Scorer:
+    """Scores sets of layers by any criterion; the gradients are computed once, when one first needs them."""
+
+    @functools.cache
+    def gradients() -> dict[str, Tensor]:
+        if subject.sample is None:
+            return {}
+        with enough_memory("the gradients", "take --device cpu"):
+            return loss_gradients(subject.model, subject.sample, subject.normalise)
+
+    def scores(
+        layers: Mapping[str, Layer], criterion: str, draw: int = 0, gone: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        how, gone = {"criterion": criterion, "grain": grain, "draw": draw, "gradients": gradients}, gone or {}
+        return {name: score(subject, layer, structure, gone=gone.get(name), **how) for name, layer in layers.items()}
+
+    return scores
+
+
+def rankings(
+    scores: Scorer,
+    layers: Mapping[str, Layer],
+    criterion: str,
+    *,
+    scope: str = "layer",
+    reverse: bool = False,
+    controls: bool = False,
+    draws: int = 1,
+) -> list[Ranking]:
+    """What a sweep tries on one set: the criterion, one selection a draw if it is "random", and then its controls.
+
+    The controls, "random" in `draws` draws and the criterion's opposite order, take as many grains of each layer as it.
+    """
+    if criterion == "random":
+        return [Ranking(criterion, scores(layers, criterion, draw), scope, reverse, draw) for draw in range(draws)]
+    base = Ranking(criterion, scores(layers, criterion), scope, reverse)
+    if not controls:
+        return [base]
+    randoms = [Ranking("random", scores(layers, "random", k), scope, draw=k, like=base) for k in range(draws)]
+    return [base, *randoms, Ranking(criterion, base.scores, scope, not reverse, like=base)]

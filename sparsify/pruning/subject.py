@@ -1,0 +1,86 @@
+"""Subject: a network with the images that it is measured on, and what a run's path knows of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsify.data.augmentation import draw
+from sparsify.data.dataset import Split
+from sparsify.data.registry import AUGMENTATIONS
+from sparsify.devices import permutation, resolve_device
+from sparsify.optim.penalties import THRESHOLD, penalty_of, prox
+from sparsify.pruning.criteria import PathState
+from sparsify.runs import Run
+from sparsify.training.starting import data_of
+
+SAMPLE = 5000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is pruned and measured: a network, images, and the path of a run that selects where there is one.
+
+    `training` is what it is fine-tuned on; a seeded sample of it, augmented as in the training (`augment`), is what
+    BatchNorm's statistics are re-estimated on and what the gradients of the criterion "taylor" come from.
+    """
+
+    model: nn.Module
+    split: Split
+    normalise: Callable[[Tensor], Tensor] = Tensor.float
+    path: dict[str, PathState] | None = None
+    training: Split | None = None
+    seed: int = 0
+    name: str = "the network"
+    precision: str = "exact"
+    augment: str = "none"
+
+    @functools.cached_property
+    def sample(self) -> Split | None:
+        """5,000 training images, or all if there are fewer, as the network saw them: its statistics are of such."""
+        if self.training is None:
+            return None
+        chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]
+        sample = self.training[chosen.to(self.training.labels.device)]
+        draws = draw(len(sample), self.seed, 0).to(sample.labels.device)  # epochs count from 1
+        return Split(AUGMENTATIONS[self.augment](sample.images, draws), sample.labels)
+
+
+def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = None) -> Subject:
+    """A finished run and the images that it is measured on: the test split, or the held-out one if it has `val`."""
+    where = resolve_device(device)
+    run.require_finished()
+    model, config = run.model(), run.config
+    data = data_of(config, data_dir)
+    return Subject(
+        model.to(where).to(memory_format=torch.channels_last),
+        data.test.to(where),
+        data.normalise,
+        path_states(run, model),
+        data.train.to(where),
+        config.seed,
+        run.name,
+        config.precision,
+        config.augment,
+    )
+
+
+def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
+    """What a run's path says of each of its network's parameters that has one, by name; None if the run has no path."""
+    path, zs = run.inclusion_path, run.z
+    if path is None:
+        return None
+    states = {}
+    for name, parameter in model.named_parameters():
+        if name in path.entry:
+            known = {"entry": torch.from_numpy(path.entry[name])}
+            if zs is not None:
+                gamma = run.config.kappa * prox(zs[name], THRESHOLD, penalty_of(parameter, "auto"))
+                known |= {"gamma": gamma, "z": zs[name]}
+            states[name] = PathState(**{key: tensor.to(parameter.device) for key, tensor in known.items()})
+    return states

@@ -1,0 +1,200 @@
+"""What was asked, in words and in one table, from the Configs and sweeps of a study."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from sparsify.config import Config
+from sparsify.data.registry import FOLDER
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.plan import SweepPlan
+from sparsify.runs import Run
+from sparsify.study.design import Arm
+from sparsify.study.results import StudyResult, held_out
+from sparsify.text import layers_in_words, listed
+
+_COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
+_GRAINS = {
+    "auto": "filters of convolutions and single weights of fully connected layers",
+    "filter": "filters and neurons",
+    "neuron": "filters and neurons",
+    "weight": "single weights",
+}
+
+
+def setup(result: StudyResult) -> list[str]:
+    """One sentence each on what is trained, on which data, and what it is measured on."""
+    runs = [run for arm in result.arms for run in arm.runs]
+    said = _Said([run.config for run in runs])
+    count = len(result.arms)
+    arms = f"{_COUNTS[count] if count < len(_COUNTS) else count} arms train" if count > 1 else "One arm trains"
+    augmented = "no augmentation" if said("augment") == "none" else f"augmentation {said('augment')}"
+    seeds = sorted({run.config.seed for run in runs})
+    each = "each with " * (len(result.arms) > 1)
+    sentences = [
+        f"{arms} {said('model')} for {_epochs(said('epochs'))} in batches of {said('batch_size')}, with a "
+        f"{said('schedule')} learning rate and {augmented}, {each}seed{'s' * (len(seeds) > 1)} "
+        f"{listed(map(str, seeds))}.",
+        f"The data are {_alternatives(data_in_words(run) for run in runs)}.",
+    ]
+    counts = _alternatives(f"{run.summary['count']:,}" for arm in result.arms for run in arm.finished)
+    if counts:
+        sentences.append(f"Accuracy is that on {counts} {held_out(result)} images.")
+    diverged = sum(run.status == "diverged" for run in runs)
+    if diverged:
+        sentences.append(f"{diverged} of {len(runs)} runs diverged and {'is' if diverged == 1 else 'are'} not counted.")
+    return sentences
+
+
+def data_in_words(run: Run) -> str:
+    """The data set's name and what it is; a folder of images is called one, whatever its name says."""
+    data = run.config.data
+    if data.startswith(FOLDER):
+        digest = run.summary.get("images_sha256")
+        known = f"; SHA-256 of the images {digest[:16]}…" if digest else ""
+        return f"a folder of image files, {run.config.data_name} (not a published archive{known})"
+    return f"{data} ({in_words(DATA[data])})" if data in DATA else data
+
+
+def plan_in_words(plan: SweepPlan) -> str:
+    """How one sweep prunes, as a sentence."""
+    first, last = (f"{100 * ratio:.10g}%" for ratio in (min(plan.ratios), max(plan.ratios)))
+    span = f"at {len(plan.ratios)} ratios from {first} to {last}" if len(plan.ratios) > 1 else f"at {first}"
+    how = "together" if plan.scope == "global" else "each"
+    sets = (f"{layers_in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
+    text = f"Every finished network is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; removed as one are "
+    extras = ["beside it go random grains and those of the opposite order, as many of each layer"] * plan.controls
+    extras += ["it is measured again with BatchNorm's statistics re-estimated on training images"] * plan.recalibrate_bn
+    if plan.finetune_epochs:
+        more = _epochs(str(plan.finetune_epochs))
+        if plan.trained_between:
+            extras.append(f"between two rounds it is trained for {more} under the mask, with 0% removed as well")
+        extras.append(f"it is measured again after {more} more of training under the mask")
+    return "; ".join([text + _GRAINS[plan.grain], *extras]) + "."
+
+
+def paths_in_words(result: StudyResult) -> str:
+    """What the figures of paths show of runs that keep Γ beside W, and of those whose W is sparse itself."""
+    runs = [arm.finished[0] for arm in result.arms if arm.finished]
+    selecting = [run for run in runs if OPTIMIZERS[run.config.opt].selects]
+    split = dict.fromkeys(run.config.opt for run in selecting if run.z is not None)
+    own = dict.fromkeys(run.config.opt for run in selecting if run.config.opt not in split)
+    sentences = [
+        f"With {listed(split)}, ‖Γ‖ of a filter is exactly 0 until it enters the support, and ‖W‖ of what never enters "
+        "is pulled towards 0."
+    ] * bool(split)
+    sentences += [
+        f"With {listed(own)} there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support."
+    ] * bool(own)
+    return " ".join(sentences)
+
+
+def arms_table(result: StudyResult) -> Table:
+    """One row an arm: its seeds, and the settings in which the arms differ.
+
+    What starts from another arm names it, not the runs.
+    """
+    said = _Said([run.config for arm in result.arms for run in arm.runs])
+    names = [field.name for field in dataclasses.fields(Config) if field.name != "seed" and said.differs(field.name)]
+    asked = {arm.label: arm for arm in result.study.arms}
+    table = Table(title="The arms, and the settings in which they differ")
+    for name in ("arm", *(name.replace("_", " ") for name in names), "seeds"):
+        table.add_column(name)
+    for arm in result.arms:
+        parents = _parents(asked[arm.label]) if arm.label in asked else {}
+        one = _Said([run.config for run in arm.runs])
+        cells = (parents.get(name) or one(name) for name in names)
+        table.add_row(arm.label, *cells, ", ".join(str(run.config.seed) for run in arm.runs))
+    return table
+
+
+def _parents(arm: Arm) -> dict[str, str | None]:
+    """What an arm starts from in other arms, in words."""
+    mask = arm.mask
+    return {
+        "init": arm.init and f"'{arm.init}'",
+        "mask": mask and f"'{mask.of}' without {100 * mask.ratio:.10g}% of {mask.layers} by {mask.criterion}",
+    }
+
+
+class _Said:
+    """The values of a field of several Configs, in words."""
+
+    def __init__(self, configs: list[Config]) -> None:
+        self._configs = configs
+
+    def __call__(self, field: str) -> str:
+        return _alternatives(_field_text(config, field) for config in self._configs)
+
+    def differs(self, field: str) -> bool:
+        return len({getattr(config, field) for config in self._configs}) > 1
+
+
+def _field_text(config: Config, field: str) -> str:
+    value = config.data_name if field == "data" else getattr(config, field)
+    return "–" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _epochs(number: str) -> str:
+    return "1 epoch" if number == "1" else f"{number} epochs"
+
+
+def _alternatives(texts: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(texts))
+
+
+PUBLISHED = {
+    "magnitude": 1989,  # Janowsky
+    "l1": 2017,
+    "bn-scale": 2017,
+    "taylor": 2019,
+    "fpgm": 2019,
+    "entry": 2020,
+    "gamma": 2020,
+    "lamp": 2021,
+}
+"""When each criterion was published; "random" is nobody's."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What something is, in words, and its publication, None where it has none of its own."""
+
+    words: str
+    publication: str | None = None
+
+
+_VGG = "Simonyan & Zisserman 2015"
+_RESNET = "He et al. 2016"
+
+NETWORKS = {
+    "lenet": Source("LeNet-5 with ReLU and max pooling", "LeCun et al. 1998"),
+    "vgg-a": Source("VGG-11 for 32×32 images", _VGG),
+    "vgg-a-bn": Source("VGG-11 for 32×32 images, with BatchNorm behind each convolution", _VGG),
+    "vgg-a-light": Source("VGG-11 for 32×32 images, with a quarter of the channels", _VGG),
+    "vgg-a-dropout": Source("VGG-11 for 32×32 images, with dropout of a half before fc1 and fc2", _VGG),
+    "vgg16-bn": Source("VGG-16 for 32×32 images, with BatchNorm behind each convolution", _VGG),
+    "resnet18": Source("ResNet-18 for small images: a 3×3 stem without pooling, widths 64 to 512", _RESNET),
+    "resnet20": Source("ResNet-20 for CIFAR: widths 16 to 64", _RESNET),
+}
+"""Every network of `NETS`."""
+
+ZOO = Source("a network of torchvision")
+UNKNOWN = Source("a network that is not described here")
+
+DATA = {
+    "mnist": Source("60,000 and 10,000 grey images of 28×28, 10 digits", "LeCun et al. 1998"),
+    "fashion-mnist": Source("60,000 and 10,000 grey images of 28×28, 10 kinds of clothing", "Xiao et al. 2017"),
+    "cifar10": Source("50,000 and 10,000 colour images of 32×32, 10 classes", "Krizhevsky 2009"),
+    "digits": Source("scikit-learn's 1,797 handwritten digits, resized to 28×28"),
+}
+"""Every data set of `DATASETS`."""
+
+
+def in_words(source: Source) -> str:
+    """ "ResNet-20 for CIFAR: widths 16 to 64; He et al. 2016"."""
+    return "; ".join(filter(None, (source.words, source.publication)))

@@ -1,0 +1,96 @@
+"""Trainings for TensorBoard: scalars as they come, and at the end what was selected, the filters and the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from sparsify.errors import SparsifyError
+from sparsify.runs import Run
+from sparsify.training.trainer import Listener, Progress
+from sparsify.viz.filters import FilterPanel, filters_figure
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+FOLDER = "tensorboard"
+SCALARS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/val",
+    "test_loss": "loss/test",
+    "train_accuracy": "accuracy/train",
+    "val_accuracy": "accuracy/val",
+    "test_accuracy": "accuracy/test",
+    "lr": "learning rate",
+    "seconds": "seconds an epoch",
+}
+"""Columns of metrics.csv and what they are called there; the step is the epoch."""
+
+
+class Events:
+    """A listener that writes the events of each run into its folder, and hands on what it hears.
+
+    Raises SparsifyError where the optional package is missing.
+    """
+
+    def __init__(self, runs_dir: Path, then: Listener) -> None:
+        if importlib.util.find_spec("tensorboard") is None:
+            raise SparsifyError("--tensorboard needs an optional package: pip install 'sparsify-study[tensorboard]'")
+        self._runs_dir, self._then = runs_dir, then
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.row is not None:
+            self._scalars(self._writer(progress.run), progress.row)
+        self._then(progress)
+
+    def finish(self, run: Run) -> None:
+        """Write the events of a run anew, with what is known at the end: all epochs, those before a resumed training or
+        before this option too, the share of each layer in the support, the filters, the hyperparameters."""
+        if run.name in self._writers:
+            self._writers.pop(run.name).close()
+        for file in (self._runs_dir / run.name / FOLDER).glob("events.*"):
+            file.unlink()
+        writer = self._writer(run.name)
+        for row in run.metrics:
+            self._scalars(writer, row)
+        if run.status == "finished":
+            _selection(writer, run)
+            _filters(writer, run)
+        options = {name: value for name, value in dataclasses.asdict(run.config).items() if value is not None}
+        writer.add_hparams(options, {"accuracy": run.summary["accuracy"]}, run_name=".")
+        self._writers.pop(run.name).close()
+
+    def _writer(self, run: str) -> SummaryWriter:
+        from torch.utils.tensorboard import SummaryWriter
+
+        if run not in self._writers:
+            self._writers[run] = SummaryWriter(str(self._runs_dir / run / FOLDER))
+        return self._writers[run]
+
+    @staticmethod
+    def _scalars(writer: SummaryWriter, row: dict[str, Any]) -> None:
+        for column, tag in SCALARS.items():
+            if row[column] is not None:
+                writer.add_scalar(tag, row[column], int(row["epoch"]))
+
+
+def _selection(writer: SummaryWriter, run: Run) -> None:
+    """The fraction of each layer's grains that have entered the support, against the step."""
+    path = run.inclusion_path
+    for name, entry in ({} if path is None else path.entry).items():
+        for step in path.steps:
+            writer.add_scalar(f"entered/{name.removesuffix('.weight')}", (entry <= step).mean(), int(step))
+
+
+def _filters(writer: SummaryWriter, run: Run) -> None:
+    """A heatmap of each convolution, as `sparsify viz filters`."""
+    for name, module in run.model().named_modules():
+        if isinstance(module, nn.Conv2d):
+            panel = FilterPanel(f"{run.config.opt} · {run.summary['accuracy']:.2%}", module.weight)
+            writer.add_figure(f"filters/{name}", filters_figure([panel], layer=name))

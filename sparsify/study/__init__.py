@@ -1,0 +1,1 @@
+"""Studies: arms over seeds, what they measured, and what follows from it."""

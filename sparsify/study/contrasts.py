@@ -1,0 +1,202 @@
+"""Contrasts: the difference between two arms of a study, and the part of each arm that can go for a small loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sparsify.analysis.comparison import difference_interval, mcnemar
+from sparsify.analysis.statistics import holm, paired
+from sparsify.config import Config
+from sparsify.errors import unknown
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.study.results import (
+    ArmResult,
+    Point,
+    StudyResult,
+    accuracies,
+    measured_in,
+    measures_of,
+    points_of,
+    right_answers,
+)
+
+CONTROL = "sgd-pull"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Point):
+    """The accuracy of `arm` minus that of `reference` at a point, in fractions, over the `seeds` that both have.
+
+    `p_seeds` is that of the paired t-test: would other seeds differ, too, on these images? `p_images` is McNemar's over
+    `images`: would these networks differ on other images? `low` to `high` and `p_adjusted`, Holm's over all contrasts
+    of the study, are of the first question where several seeds answer it, else of the second; `over` says which:
+    "seeds", "images", or "" for neither. None is what could not be computed. `images` are 0 where outcomes were not
+    kept, or are not all of the same images.
+    """
+
+    arm: str
+    reference: str
+    seeds: int
+    images: int
+    difference: float
+    low: float | None
+    high: float | None
+    confidence: float
+    over: str
+    p_seeds: float | None
+    p_images: float | None
+    p_adjusted: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """The p that goes with the interval."""
+        return self.p_seeds if self.over == "seeds" else self.p_images
+
+
+def contrasts(
+    result: StudyResult,
+    *,
+    reference: str | None = None,
+    ratios: Sequence[float] | None = None,
+    confidence: float = 0.95,
+) -> list[Contrast]:
+    """Every arm against its reference, for each sweep, set of layers and measure.
+
+    The reference is `reference`, the label of an arm; without one it is the arm's own control (`control_of`) if the
+    study has it, else "sgd-pull", else the first arm. `ratios` are by default each sweep's largest below 1. An arm
+    without a seed in common with its reference has no contrast. Raises SparsifyError for an unknown arm and a ratio
+    that was not swept.
+    """
+    found = []
+    for number, plan in enumerate(result.study.sweeps):
+        chosen = ratios or [max((r for r in plan.ratios if r < 1), default=plan.ratios[-1])]
+        pairs = [(arm, _reference(result, arm, reference)) for arm in result.arms]
+        measured = measured_in(result, number)
+        for point in points_of(plan, number, chosen, measured):
+            found += [_contrast(arm, other, point, confidence) for arm, other in pairs if arm is not other]
+    made = [one for one in found if one is not None]
+    adjusted = holm([one.p for one in made])
+    return [replace(one, p_adjusted=p) for one, p in zip(made, adjusted, strict=True)]
+
+
+def control_of(result: StudyResult, arm: ArmResult) -> ArmResult | None:
+    """The arm that differs from this one, which selects, in nothing but that its optimizer does not."""
+    for other in result.arms:
+        pairs = [(run.config, _of_seed(other, run.config.seed)) for run in arm.finished]
+        pairs = [(own, theirs) for own, theirs in pairs if theirs is not None]  # a seed may have diverged in one
+        if pairs and all(_controls(theirs, own) for own, theirs in pairs):
+            return other
+    return None
+
+
+def _of_seed(arm: ArmResult, seed: int) -> Config | None:
+    return next((run.config for run in arm.finished if run.config.seed == seed), None)
+
+
+def _controls(control: Config, own: Config) -> bool:
+    same = control.to_dict() | {"opt": own.opt} == own.to_dict()
+    return same and OPTIMIZERS[own.opt].selects and not OPTIMIZERS[control.opt].selects
+
+
+def _reference(result: StudyResult, arm: ArmResult, label: str | None) -> ArmResult:
+    arms = {one.label: one for one in result.arms}
+    if label is not None:
+        if label not in arms:
+            raise unknown("arm", label, arms)
+        return arms[label]
+    return control_of(result, arm) or arms.get(CONTROL, result.arms[0])
+
+
+def _contrast(arm: ArmResult, other: ArmResult, point: Mapping[str, Any], confidence: float) -> Contrast | None:
+    theirs, own = accuracies(other, point), accuracies(arm, point)
+    seeds = [seed for seed in own if seed in theirs]
+    if not seeds:
+        return None
+    found = paired([theirs[seed] for seed in seeds], [own[seed] for seed in seeds], confidence)
+    right = right_answers([(other, point["ratio"]), (arm, point["ratio"])], point, seeds)
+    low, high, over = found.low, found.high, "seeds" if found.low is not None else ""
+    if not over and right is not None:
+        low, high = difference_interval(*right, confidence=confidence)
+        over = "images"
+    return Contrast(
+        **point,
+        arm=arm.label,
+        reference=other.label,
+        seeds=found.n,
+        images=0 if right is None else right[0].shape[1],
+        difference=found.mean,
+        low=low,
+        high=high,
+        confidence=confidence,
+        over=over,
+        p_seeds=found.p,
+        p_images=None if right is None else mcnemar(*right),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affordable(Point):
+    """The largest `ratio` up to which an arm loses less than `tolerance`, both in fractions, with this confidence.
+
+    `loss` is the accuracy with nothing removed minus that at the ratio, and `bound` its one-sided upper bound, `over`
+    "seeds" or "images" as in `Contrast`. Ratio 0 is where not even the smallest one can be shown to be affordable.
+    """
+
+    arm: str
+    tolerance: float
+    confidence: float
+    seeds: int
+    images: int
+    loss: float
+    bound: float
+    over: str
+
+
+def affordable(
+    result: StudyResult, *, tolerances: Sequence[float] = (0.005, 0.01), confidence: float = 0.95
+) -> list[Affordable]:
+    """The largest affordable ratio of each arm, for each sweep, set of layers, measure and tolerance.
+
+    The ratios are tested in ascending order, and the first that cannot be shown to be affordable ends it, so that the
+    confidence holds for the answer without a correction (a fixed sequence of tests). The bound is Student's over the
+    seeds, or, for one seed and where seeds show no spread, the bootstrap's over images. Sweeps without ratio 0 have no
+    loss and are left out, and so is what neither bounds: one seed whose answers to single images were not kept.
+    """
+    found = []
+    for number, plan in enumerate(result.study.sweeps):
+        rising = [ratio for ratio in plan.ratios if ratio > 0] if 0.0 in plan.ratios else []
+        for layers in plan.layers if rising else ():
+            for arm in result.arms:
+                for measure in measures_of(arm, number):
+                    at = {"sweep": number, "by": plan.name, "layers": layers, "measure": measure}
+                    losses = [_loss(arm, at, ratio, confidence) for ratio in rising]
+                    if losses[0]["bound"] is None:
+                        continue  # 0 would say that it was tested
+                    found += [_largest_affordable(arm, at, losses, tolerance, confidence) for tolerance in tolerances]
+    return found
+
+
+def _loss(arm: ArmResult, at: Mapping[str, Any], ratio: float, confidence: float) -> dict[str, Any]:
+    """What an arm loses at a ratio: the values of an `Affordable`; its bound is None where there is none."""
+    whole, pruned = (accuracies(arm, {**at, "ratio": one}) for one in (0.0, ratio))
+    both = 2 * confidence - 1  # the upper end of this interval is the one-sided bound
+    found = paired(list(pruned.values()), list(whole.values()), both)
+    right = right_answers([(arm, ratio), (arm, 0.0)], at, list(whole))
+    bound, over = found.high, "seeds" if found.high is not None else ""
+    if not over and right is not None:
+        bound, over = difference_interval(*right, confidence=both)[1], "images"
+    images = 0 if right is None else right[0].shape[1]
+    return {"ratio": ratio, "loss": found.mean, "bound": bound, "over": over, "seeds": found.n, "images": images}
+
+
+def _largest_affordable(
+    arm: ArmResult, at: Mapping[str, Any], losses: Sequence[dict[str, Any]], tolerance: float, confidence: float
+) -> Affordable:
+    best = losses[0] | {"ratio": 0.0, "loss": 0.0, "bound": 0.0, "over": ""}
+    for loss in losses:
+        if loss["bound"] is None or loss["bound"] >= tolerance:
+            break
+        best = loss
+    return Affordable(**at, **best, arm=arm.label, tolerance=tolerance, confidence=confidence)

@@ -1,0 +1,157 @@
+"""How long what is missing of a study takes, and how much room: estimates, before anything is trained."""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sparsify.config import Config
+from sparsify.data.registry import load_dataset
+from sparsify.devices import describe, resolve_device
+from sparsify.nets.layers import prunable_layers
+from sparsify.optim.inclusion import RECORDS
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.subject import SAMPLE
+from sparsify.runs import Run, finished_runs
+from sparsify.study.planning import Plan, Planner, Task
+from sparsify.training.launch import processes_for, time_iteration
+
+NUMBER = 4
+"""Bytes of a float32."""
+
+FORWARD = 1 / 3
+"""What a network's output costs, of a training step that computes gradients, too."""
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """Of one run: seconds of training and of sweeps, bytes that stay, and bytes of its checkpoint while it trains."""
+
+    training: float = 0.0
+    sweeping: float = 0.0
+    kept: int = 0
+    checkpoint: int = 0
+
+
+@dataclass(frozen=True)
+class PlanCost:
+    """Of each of a plan's tasks, in their order; of tasks that share a run the first one bears its cost.
+
+    `processes` are the trainings that run at a time.
+    """
+
+    tasks: tuple[TaskCost, ...]
+    processes: int
+
+    @property
+    def seconds(self) -> float:
+        """Until all is done."""
+        training = sum(one.training for one in self.tasks)
+        return training / self.processes + sum(one.sweeping for one in self.tasks)
+
+    @property
+    def kept(self) -> int:
+        """Bytes that stay."""
+        return sum(one.kept for one in self.tasks)
+
+    @property
+    def checkpoints(self) -> int:
+        """Bytes that go again when the trainings end."""
+        return sum(sorted((one.checkpoint for one in self.tasks), reverse=True)[: self.processes])
+
+
+def estimate_cost(
+    planner: Planner, plan: Plan, *, device: str = "auto", data_dir: Path | str | None = None
+) -> PlanCost:
+    """Estimate what a plan takes.
+
+    An epoch takes as long as in the finished runs of the same network, data, batch size and precision that were trained
+    on this kind of device with as many threads: of the same optimizer, or else of any. Where there is none a few real
+    steps are timed.
+    """
+    where = resolve_device(device)
+    processes, threads = processes_for(len(plan.tasks), where)
+    clock = _Clock(planner.runs_dir, where, threads, data_dir)
+    seen: set[Path] = set()
+    found = []
+    for task in plan.tasks:
+        shared = task.run is not None and task.run.path in seen
+        found.append(TaskCost() if task.done or shared else _task(task, planner.networks[task.arm], clock))
+        seen |= {task.run.path} if task.run is not None else set()
+    return PlanCost(tuple(found), processes)
+
+
+def _task(task: Task, network: nn.Module, clock: _Clock) -> TaskCost:
+    config, untrained = task.config, task.status == "unfinished"
+    dataset = load_dataset(config.data, clock.data_dir)
+    epoch = clock.epoch(config)
+    held = round(config.val * len(dataset.train))
+    images, measured = len(dataset.train) - held, held or len(dataset.test)
+    forward = FORWARD * epoch / images
+    missing = task.sweeps if untrained else [task.sweeps[number] for number in task.missing]
+    epochs = config.epochs - task.epochs_done if untrained else 0
+    weights = NUMBER * sum(tensor.numel() for tensor in network.state_dict().values())
+    path = _path_bytes(network, weights) if OPTIMIZERS[config.opt].selects else 0
+    return TaskCost(
+        training=epochs * (epoch + forward * measured),
+        sweeping=sum(_sweep_seconds(plan, epoch, forward, measured, images) for plan in missing),
+        kept=(weights + path) * untrained + sum(plan.points * measured for plan in missing),  # a byte an outcome
+        checkpoint=(2 * weights + path) * untrained,  # the weights and as much again of the optimizer's
+    )
+
+
+def _sweep_seconds(plan: SweepPlan, epoch: float, forward: float, measured: int, images: int) -> float:
+    again = min(SAMPLE, images) + measured if plan.recalibrate_bn else 0
+    return plan.points * (forward * (measured + again) + plan.rounds * plan.finetune_epochs * epoch)
+
+
+def _path_bytes(network: nn.Module, weights: int) -> int:
+    """Z, at most as many entry steps, and two norms of each filter a record."""
+    filters = sum(len(layer.weight) for layer in prunable_layers(network) if layer.is_convolution)
+    return 2 * weights + 2 * NUMBER * RECORDS * filters
+
+
+class _Clock:
+    """How long an epoch takes here."""
+
+    def __init__(self, runs_dir: Path, device: torch.device, threads: int, data_dir: Path | str | None) -> None:
+        self.runs_dir, self.device, self.threads, self.data_dir = runs_dir, device, threads, data_dir
+        self.measured: dict[tuple, float] = {}
+
+    def epoch(self, config: Config) -> float:
+        """Seconds."""
+        known = [run for run in self._runs if _kind(run.config) == _kind(config)]
+        same = [run for run in known if run.config.opt == config.opt]
+        if known:
+            return statistics.median(run.summary["seconds_per_epoch"] for run in same or known)
+        kind = (*_kind(config), config.opt)
+        if kind not in self.measured:
+            self.measured[kind] = self._measure(config)
+        return self.measured[kind]
+
+    @functools.cached_property
+    def _runs(self) -> list[Run]:
+        """The finished runs that were trained on such a device, or on a CPU with as many threads."""
+        here = {"device": describe(self.device)} | ({"threads": self.threads} if self.device.type == "cpu" else {})
+        return [run for run in finished_runs(self.runs_dir) if here.items() <= run.environment.items()]
+
+    def _measure(self, config: Config) -> float:
+        dataset = load_dataset(config.data, self.data_dir)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            steps = math.ceil((1 - config.val) * len(dataset.train) / config.batch_size)
+            return steps * time_iteration(config, dataset, self.device)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _kind(config: Config) -> tuple:
+    return config.model, config.data, config.batch_size, config.precision

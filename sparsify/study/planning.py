@@ -1,0 +1,310 @@
+"""What of a study is there, and what is missing: read from the disk, nothing is written or trained."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from sparsify.config import Config
+from sparsify.errors import SparsifyError, unknown
+from sparsify.nets.evaluation import batch_norms
+from sparsify.nets.layers import find_layers, find_sets
+from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.sweep import Sweep, sweep_id
+from sparsify.pruning.tickets import mask_path
+from sparsify.runs import Run, find_run, list_runs
+from sparsify.study.design import Arm, Choice, MaskOf, Study
+from sparsify.training.starting import initial_mask, initial_model, initial_weights, name_and_sum, named_data
+
+Networks = Mapping[str, nn.Module]
+"""The untrained network of each arm, by the arm's label; arms of one kind share it."""
+
+
+def networks_of(study: Study, data_dir: Path | str | None = None) -> Networks:
+    """Build each network once."""
+    built: dict[tuple[str, str], nn.Module] = {}
+    for config in (arm.configs[0] for arm in study.arms):
+        kind = (config.model, config.data)
+        if kind not in built:
+            built[kind] = initial_model(config, data_dir)
+    return {arm.label: built[arm.configs[0].model, arm.configs[0].data] for arm in study.arms}
+
+
+def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
+    """The same study, with the data set that "auto" stands for, which is looked for once."""
+    every = [config for arm in study.arms for config in arm.configs]
+    auto = next((config for config in every if config.data == "auto"), None)
+    if auto is None:
+        return study
+    data = named_data(auto, data_dir).data
+
+    def named(configs: tuple[Config, ...]) -> tuple[Config, ...]:
+        return tuple(replace(config, data=data) if config.data == "auto" else config for config in configs)
+
+    arms = []
+    for arm in study.arms:
+        choice = arm.choice
+        if choice is not None:
+            candidates = (replace(c, trials=named(c.trials), configs=named(c.configs)) for c in choice.candidates)
+            choice = replace(choice, candidates=tuple(candidates))
+        arms.append(replace(arm, configs=named(arm.configs), choice=choice))
+    return replace(study, arms=tuple(arms))
+
+
+def with_layers(study: Study, networks: Networks) -> Study:
+    """The same study, with the layers of its sweeps and choices by the names that they have in the networks.
+
+    Raises SparsifyError for an unknown layer, for a glob that stands for other layers in another arm, and for arms that
+    cannot start from each other.
+    """
+    arms = {arm.label: arm for arm in study.arms}
+    named = []
+    for arm in study.arms:
+        for parent in arm.parents:
+            _check_same(arm, arms[parent], networks)
+        if arm.mask is not None:
+            find_layers(networks[arm.mask.of], arm.mask.layers, arms[arm.mask.of].configs[0].model)
+        choice = arm.choice
+        if choice is not None and choice.on is not None:
+            choice = replace(choice, on=_plan_with_layers(choice.on, [arm], networks))
+        named.append(replace(arm, choice=choice))
+    shown = [arm for arm in study.arms if not arm.stage]
+    sweeps = tuple(_plan_with_layers(plan, shown, networks) for plan in study.sweeps)
+    return replace(study, arms=tuple(named), sweeps=sweeps)
+
+
+def _plan_with_layers(plan: SweepPlan, arms: list[Arm], networks: Networks) -> SweepPlan:
+    """The same sweep, its layers by the names that they have in all of these arms."""
+    sets = {tuple(find_sets(networks[arm.label], plan.layers, arm.configs[0].model)): arm.label for arm in arms}
+    if len(sets) > 1:
+        meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
+        raise SparsifyError(f"layers '{' '.join(plan.layers)}' differ from arm to arm ({meanings}); name them singly")
+    (layers,) = sets
+    for arm in arms if plan.criterion == "bn-scale" and plan.grain != "weight" else ():
+        if not batch_norms(networks[arm.label]):
+            raise SparsifyError(f"a sweep is by bn-scale, and {arm.configs[0].model} of '{arm.label}' has no BatchNorm")
+    return replace(plan, layers=layers)
+
+
+def _check_same(arm: Arm, parent: Arm, networks: Networks) -> None:
+    own, theirs = ({n: t.shape for n, t in networks[one.label].state_dict().items()} for one in (arm, parent))
+    if own != theirs:
+        kinds = [f"'{one.label}' ({one.configs[0].model} on {one.configs[0].data_name})" for one in (arm, parent)]
+        raise SparsifyError(f"the arm {kinds[0]} cannot start from {kinds[1]}: their layers differ")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a study: what there is of it, and what is missing.
+
+    While other runs have to come first `run` is None, and `waits` says for which. What can never be trained, because a
+    run that it starts from diverged, is left out: `lost` says why.
+    """
+
+    arm: str
+    config: Config
+    candidate: str = ""  # whose trial this is, if the arm selects
+    sweeps: tuple[SweepPlan, ...] = ()  # what is measured of it
+    run: Run | None = None
+    waits: str = ""
+    lost: str = ""
+    status: str = "unfinished"
+    epochs_done: int = 0
+    missing: tuple[int, ...] = ()  # the positions in `sweeps` of those that are not there
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return bool(self.lost) or (self.status != "unfinished" and not self.missing)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it can be trained now, and has to be."""
+        return self.run is not None and self.status == "unfinished"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate: its runs' names, and their accuracy on the held-out images; none if one of them diverged."""
+
+    label: str
+    runs: tuple[str, ...]
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The candidate that an arm took: that with the best mean `figure` on the held-out fraction `val`.
+
+    The first of equals; `chosen` is its label, "" if every candidate diverged.
+    """
+
+    figure: str
+    val: float
+    seeds: tuple[int, ...]
+    trials: tuple[Trial, ...]
+
+    @property
+    def chosen(self) -> str:
+        """The best candidate's label."""
+        judged = [trial for trial in self.trials if trial.accuracies]
+        return max(judged, key=lambda trial: statistics.mean(trial.accuracies)).label if judged else ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of each arm by its label, the trials of its candidates, what has been selected, the masks to make."""
+
+    arms: dict[str, tuple[Task, ...]]
+    trials: dict[str, tuple[Task, ...]]
+    selected: dict[str, Chosen]
+    masks: dict[Path, tuple[Run, MaskOf]]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Every run, an arm's trials before its own."""
+        return [task for label, tasks in self.arms.items() for task in (*self.trials.get(label, ()), *tasks)]
+
+    @property
+    def trainings(self) -> int:
+        """How many runs are to be trained, those that still wait included."""
+        named = {task.run.path for task in self.tasks if task.trainable}
+        return len(named) + sum(bool(task.waits) for task in self.tasks)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is missing."""
+        return all(task.done for task in self.tasks)
+
+
+class Planner:
+    """Looks at a folder of runs for what of a study is there.
+
+    Raises SparsifyError for an unknown layer, for a glob that stands for other layers in another arm, for arms that
+    cannot start from each other, for an `init` that is neither an arm nor a run, and for a mask's file that is missing.
+    """
+
+    def __init__(self, study: Study, *, runs_dir: Path | str = "runs", data_dir: Path | str | None = None) -> None:
+        self.runs_dir = Path(runs_dir)
+        study = with_data(study, data_dir)
+        self.networks = networks_of(study, data_dir)
+        self.study = with_layers(study, self.networks)
+        for arm in study.arms:
+            if arm.init is None and arm.configs[0].init is not None:
+                self._check_init(arm, arm.configs[0].init)
+            if arm.mask is None:
+                initial_mask(arm.configs[0], self.runs_dir)
+
+    def plan(self) -> Plan:
+        """What there is now."""
+        look = _Look(self.study, self.networks, self.runs_dir)
+        arms = {arm.label: look.tasks(arm.label) for arm in self.study.arms}
+        return Plan(arms, look.trials, look.selected, look.masks)
+
+    def _check_init(self, arm: Arm, init: str) -> None:
+        name, _ = name_and_sum(init)
+        runs = [run.name for run in list_runs(self.runs_dir)]
+        try:
+            find_run(name, self.runs_dir)
+        except SparsifyError as error:
+            if any(run.startswith(name) for run in runs):
+                raise  # it begins the names of several
+            labels = [one.label for one in self.study.arms]
+            raise unknown("arm or run", name, [*labels, *runs], where=f"the init of '{arm.label}'") from error
+
+
+class _Look:
+    """One look at the disk, at each arm once."""
+
+    def __init__(self, study: Study, networks: Networks, runs_dir: Path) -> None:
+        self.study, self.networks, self.runs_dir = study, networks, runs_dir
+        self.arms = {arm.label: arm for arm in study.arms}
+        self.seen: dict[str, tuple[Task, ...]] = {}
+        self.trials: dict[str, tuple[Task, ...]] = {}
+        self.selected: dict[str, Chosen] = {}
+        self.masks: dict[Path, tuple[Run, MaskOf]] = {}
+
+    def tasks(self, label: str) -> tuple[Task, ...]:
+        """An arm's runs, one a seed; the arms that they start from are looked at first."""
+        if label not in self.seen:
+            arm = self.arms[label]
+            waits = lost = ""
+            if arm.choice is not None:
+                selected = self._select(arm, arm.choice)
+                waits = "" if selected else "the selection"
+                lost = "every candidate diverged" if selected and not selected.chosen else ""
+                chosen = [c.configs for c in arm.choice.candidates if selected and c.label == selected.chosen]
+                arm = replace(arm, configs=chosen[0] if chosen else arm.configs)
+            sweeps = () if arm.stage else self.study.sweeps
+            tasks = [Task(label, config, sweeps=sweeps, waits=waits, lost=lost) for config in arm.configs]
+            self.seen[label] = tuple(self._start(arm, index, task) for index, task in enumerate(tasks))
+        return self.seen[label]
+
+    def _start(self, arm: Arm, index: int, task: Task) -> Task:
+        """The task with the weights and the mask of the arms that it starts from, or what it waits for."""
+        config = task.config
+        for label in arm.parents:
+            parent = self.tasks(label)[index]
+            if parent.lost or parent.status == "diverged":
+                return replace(task, lost=parent.lost or f"'{label}' diverged")
+            if parent.status != "finished":
+                return replace(task, waits=f"'{label}'")
+        if arm.init is not None:
+            config = replace(config, init=str(self.tasks(arm.init)[index].run.path))
+        if arm.mask is not None:
+            run, mask = self.tasks(arm.mask.of)[index].run, arm.mask
+            path = mask_path(run, self.networks[mask.of], **mask.keywords, runs_dir=self.runs_dir)
+            if not path.exists():
+                self.masks[path] = (run, mask)
+                return replace(task, waits=f"the mask of '{mask.of}'")
+            config = replace(config, mask=str(path))
+        return task if task.waits or task.lost else self._read(replace(task, config=config))
+
+    def _read(self, task: Task) -> Task:
+        """The task with what there is of its run."""
+        config, _ = initial_weights(task.config, self.runs_dir)
+        config, _ = initial_mask(config, self.runs_dir)
+        run = Run(self.runs_dir / config.name)
+        status = run.status
+        network = self.networks[task.arm]
+        paths = [sweep_path(run, plan, network) for plan in task.sweeps if status != "diverged"]
+        missing = tuple(number for number, path in enumerate(paths) if not path.exists())
+        return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing)
+
+    def _select(self, arm: Arm, choice: Choice) -> Chosen | None:
+        """Which candidate the held-out images choose; None while a trial is missing."""
+        sweeps = () if choice.on is None else (choice.on,)
+        found = [
+            (name, [self._read(Task(arm.label, config, name, sweeps)) for config in candidate.trials])
+            for name, candidate in ((candidate.label, candidate) for candidate in choice.candidates)
+        ]
+        self.trials[arm.label] = tuple(task for _, tasks in found for task in tasks)
+        if not all(task.done for task in self.trials[arm.label]):
+            return None
+        trials = tuple(
+            Trial(label, tuple(task.run.name for task in tasks), self._accuracies(choice, tasks))
+            for label, tasks in found
+        )
+        held_out = choice.candidates[0].trials
+        seeds = tuple(config.seed for config in held_out)
+        self.selected[arm.label] = Chosen(choice.figure, held_out[0].val, seeds, trials)
+        return self.selected[arm.label]
+
+    def _accuracies(self, choice: Choice, tasks: Sequence[Task]) -> tuple[float, ...]:
+        """On the held-out images, one a seed; none if a run diverged."""
+        if any(task.status == "diverged" for task in tasks):
+            return ()
+        if choice.on is None:
+            return tuple(task.run.summary["accuracy"] for task in tasks)
+        (layers,), (ratio,) = choice.on.layers, choice.on.ratios
+        paths = [sweep_path(task.run, choice.on, self.networks[task.arm]) for task in tasks]
+        return tuple(Sweep.read(path).accuracy(layers, ratio) for path in paths)
+
+
+def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:
+    """Where a run's sweep is kept; `network` is any of its kind."""
+    return run.path / f"sweep-{sweep_id(**plan.keywords(network))}.csv"

@@ -1,0 +1,178 @@
+"""What a study measured: its arms' runs and sweeps, in long form and at each point."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsify.analysis.statistics import estimate
+from sparsify.config import Config
+from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.sweep import Sweep, SweepRow
+from sparsify.runs import Run
+from sparsify.study.design import Study
+from sparsify.study.planning import Chosen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm's runs, in the order of the seeds; `sweeps[i]` are those of the study's sweep i, one a finished run.
+
+    A seed whose run could not be trained, because one that it starts from diverged, has no run. `selected` says how
+    its settings were chosen, if they were.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    sweeps: tuple[tuple[Sweep, ...], ...]
+    selected: Chosen | None = None
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that are results."""
+        return tuple(run for run in self.runs if run.status == "finished")
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study measured in the arms that it shows, and the folder that its tables and figures go to."""
+
+    study: Study
+    arms: tuple[ArmResult, ...]
+    folder: Path
+
+    def table(self) -> pd.DataFrame:
+        """Every point of every sweep as a pandas DataFrame, in long form: the columns are those of `long_form`."""
+        return long_form(
+            (arm.label, run, number, sweep)
+            for arm in self.arms
+            for number, sweeps in enumerate(arm.sweeps)
+            for run, sweep in zip(arm.finished, sweeps, strict=True)
+        )
+
+
+_POINT = [field.name for field in dataclasses.fields(SweepRow)]
+_SETTINGS = [field.name for field in dataclasses.fields(Config) if field.name != "seed"]
+
+
+def long_form(sweeps: Iterable[tuple[str, Run, int, Sweep]]) -> pd.DataFrame:
+    """One row for each point of each (arm, run, number of the sweep, sweep).
+
+    Columns: `arm`, `run`, `seed`, `sweep`, those of a sweep's row, and every other field of the run's Config; what an
+    optimizer does not take, and what was not measured, is missing.
+    """
+    import pandas as pd  # slow to import: only when it is needed
+
+    rows = [
+        {"arm": arm, "run": run.name, "seed": run.config.seed, "sweep": number}
+        | dataclasses.asdict(row)
+        | {name: getattr(run.config, name) for name in _SETTINGS}
+        for arm, run, number, sweep in sweeps
+        for row in sweep.rows
+    ]
+    return pd.DataFrame(rows, columns=["arm", "run", "seed", "sweep", *_POINT, *_SETTINGS])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A point of a study: a ratio of some layers, removed in its sweep number `sweep` (from 0), which goes `by` this.
+
+    `measure` is one of `sparsify.pruning.sweep.MEASURES`.
+    """
+
+    sweep: int
+    by: str
+    layers: str
+    ratio: float
+    measure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(Point):
+    """The accuracy of an arm at a point, as `Estimate` has it over `n` seeds. Of "random", one seed's is the mean over
+    its draws."""
+
+    arm: str
+    n: int
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+
+def cells(result: StudyResult, confidence: float = 0.95) -> list[Cell]:
+    """Every cell of the study's tables."""
+    return [
+        Cell(**point, arm=arm.label, **vars(estimate(list(values.values()), confidence)))
+        for arm in result.arms
+        for number, plan in enumerate(result.study.sweeps)
+        for point in points_of(plan, number, plan.ratios, measures_of(arm, number))
+        if (values := accuracies(arm, point))
+    ]
+
+
+def measures_of(arm: ArmResult, sweep: int) -> list[str]:
+    """What was measured of an arm in one sweep of the study."""
+    return arm.sweeps[sweep][0].measures if arm.sweeps[sweep] else []
+
+
+def measured_in(result: StudyResult, sweep: int) -> list[str]:
+    """What was measured of any arm in one sweep of the study."""
+    return list(dict.fromkeys(name for arm in result.arms for name in measures_of(arm, sweep)))
+
+
+def held_out(result: StudyResult) -> str:
+    """The split that the study is measured on: "test" or "val"."""
+    return next((run.summary["held_out"] for arm in result.arms for run in arm.finished), "test")
+
+
+def accuracies(arm: ArmResult, at: Mapping[str, Any]) -> dict[int, float]:
+    """An arm's accuracy at a point by seed, the mean over the draws; `at` has the fields of a `Point`.
+
+    Empty if it was not measured. Raises SparsifyError for layers and a ratio that were not swept.
+    """
+    if at["measure"] not in measures_of(arm, at["sweep"]):
+        return {}
+    sweeps = _by_seed(arm, at["sweep"])
+    return {seed: one.accuracy(at["layers"], at["ratio"], at["measure"]) for seed, one in sweeps.items()}
+
+
+def points_of(
+    plan: SweepPlan, sweep: int, ratios: Sequence[float], measures: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The fields of every `Point` of one sweep at these ratios."""
+    for layers in plan.layers:
+        for ratio in ratios:
+            for measure in measures:
+                yield {"sweep": sweep, "by": plan.name, "layers": layers, "ratio": ratio, "measure": measure}
+
+
+def right_answers(
+    sides: Sequence[tuple[ArmResult, float]], at: Mapping[str, Any], seeds: Sequence[int]
+) -> list[np.ndarray] | None:
+    """Whether each answer is right, (seeds × draws, images) for each arm and ratio.
+
+    None unless all outcomes were kept and are of the same images: with --val each seed holds out others.
+    """
+    sweeps = [[_by_seed(arm, at["sweep"])[seed] for seed in seeds] for arm, _ in sides]
+    outcomes = [one.outcomes.get(at["measure"]) for side in sweeps for one in side]
+    if any(one is None for one in outcomes):
+        return None
+    if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):
+        return None
+    return [
+        np.concatenate([one.right(at["layers"], ratio, at["measure"]) for one in side])
+        for side, (_, ratio) in zip(sweeps, sides, strict=True)
+    ]
+
+
+def _by_seed(arm: ArmResult, sweep: int) -> dict[int, Sweep]:
+    return {run.config.seed: one for run, one in zip(arm.finished, arm.sweeps[sweep], strict=True)}

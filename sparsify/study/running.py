@@ -1,0 +1,94 @@
+"""Running a study: what is missing is trained and swept, and what there is becomes its result."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from sparsify.errors import SparsifyWarning
+from sparsify.pruning.measuring import prune
+from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.sweep import Sweep
+from sparsify.pruning.tickets import masks_of
+from sparsify.runs import Run
+from sparsify.study.design import Arm, Study
+from sparsify.study.planning import Plan, Planner, sweep_path
+from sparsify.study.results import ArmResult, StudyResult
+from sparsify.training.launch import train, train_all
+from sparsify.training.trainer import Listener
+
+
+def run_study(
+    study: Study,
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+    note: Callable[[str], None] | None = None,
+) -> StudyResult:
+    """Train and sweep what is missing, several runs at a time; what is there already is read, and checked.
+
+    `note` is told of each sweep. Raises SparsifyError as `Planner` does, before anything is trained; warns of what
+    cannot be trained because a run that it starts from diverged.
+    """
+    places = {"device": device, "data_dir": data_dir}
+    planner = Planner(study, runs_dir=runs_dir, data_dir=data_dir)
+    plan = planner.plan()
+    for task in plan.tasks:
+        if task.status != "unfinished":
+            train(task.config, **places, runs_dir=runs_dir)
+    while not plan.done:
+        for run, mask in plan.masks.values():
+            masks_of(run, **mask.keywords, **places, runs_dir=runs_dir)
+        plan = planner.plan()
+        configs = {task.run.path: task.config for task in plan.tasks if task.trainable}  # two arms may share a run
+        if configs:
+            train_all(list(configs.values()), **places, runs_dir=runs_dir, listener=listener, among=len(plan.tasks))
+        for task in planner.plan().tasks:
+            for number in task.missing if task.status == "finished" else ():
+                _measure_sweep(task.run, task.sweeps[number], planner.networks[task.arm], **places, note=note)
+        plan = planner.plan()
+    for task in plan.tasks:
+        if task.lost:
+            what = f"'{task.arm}', seed {task.config.seed}"
+            warnings.warn(f"{what} is left out: {task.lost}", SparsifyWarning, stacklevel=2)
+    arms = [
+        replace(arm, configs=tuple(t.run.config if t.run else t.config for t in plan.arms[arm.label]))
+        for arm in planner.study.arms
+    ]
+    results = tuple(_result(arm, plan, planner) for arm in arms if not arm.stage)
+    folder = Path(runs_dir) / "studies" / study.name
+    return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder)
+
+
+def _measure_sweep(
+    run: Run,
+    asked: SweepPlan,
+    network: nn.Module,
+    *,
+    device: str,
+    data_dir: Path | str | None,
+    note: Callable[[str], None] | None,
+) -> None:
+    """Measure one sweep of a run and keep it beside the run."""
+    path = sweep_path(run, asked, network)
+    if path.exists():
+        return  # two arms share this run
+    if note is not None:
+        note(f"{run.name}: sweeping {' and '.join(asked.layers)} by {asked.criterion}")
+    prune(run, **asked.keywords(network), device=device, data_dir=data_dir).save(run.path)
+
+
+def _result(arm: Arm, plan: Plan, planner: Planner) -> ArmResult:
+    runs = tuple(task.run for task in plan.arms[arm.label] if task.run is not None)
+    finished = [run for run in runs if run.status == "finished"]
+    network = planner.networks[arm.label]
+    sweeps = tuple(
+        tuple(Sweep.read(sweep_path(run, asked, network)) for run in finished) for asked in planner.study.sweeps
+    )
+    return ArmResult(arm.label, runs, sweeps, plan.selected.get(arm.label))

@@ -1,0 +1,1 @@
+"""Training Configs into Runs."""

@@ -1,0 +1,64 @@
+"""Where a result comes from: versions, device, threads, commit."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparsify.devices import describe
+
+DIRTY = "-dirty"
+"""Behind a commit: the code that ran was not what was committed."""
+
+PACKAGES = ("torchvision", "torch-pruning", "numpy", "safetensors")
+
+
+def describe_environment(device: torch.device, precision: str) -> dict[str, Any]:
+    """What `environment.json` holds."""
+    return {
+        **_arithmetic(device),
+        "precision": precision,
+        **{package: metadata.version(package) for package in PACKAGES},
+        "sparsify": metadata.version("sparsify-study"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "git_commit": _git_commit(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _arithmetic(device: torch.device) -> dict[str, Any]:
+    """What decides the last bits of a training."""
+    return {"device": describe(device), "threads": torch.get_num_threads(), "torch": metadata.version("torch")}
+
+
+def changed_bits(before: Mapping[str, Any], device: torch.device) -> str:
+    """What of an environment decides the last bits of a training and is not as it was, as in "threads 1 → 2"; or ""."""
+    now = _arithmetic(device)
+    return ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name])
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, as its wheel was built or of its checkout; with "-dirty" if it was changed."""
+    folder = Path(str(resources.files("sparsify")))
+    if (folder / "COMMIT").is_file():  # written by hatch_build.py
+        return (folder / "COMMIT").read_text().strip()
+    try:
+        if Path(_git(folder, "rev-parse", "--show-toplevel")) != folder.parent:
+            return None
+        dirty = _git(folder, "status", "--porcelain", "--", ".") != ""
+        return _git(folder, "rev-parse", "HEAD") + DIRTY * dirty
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or no checkout
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()

@@ -1,0 +1,60 @@
+"""Training a pruned network on: the same plain recipe for every network, whatever it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from sparsify.data.dataset import Split
+from sparsify.devices import exactly, permutation
+from sparsify.nets.evaluation import modes_kept
+from sparsify.nets.mask import Mask, apply_mask
+from sparsify.optim.schedules import cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """SGD with momentum 0.9 and a cosine schedule from `lr` to 0, without weight decay and augmentation."""
+
+    epochs: int
+    lr: float = 0.01
+    batch_size: int = 128
+
+
+def finetune(
+    model: nn.Module,
+    mask: Mask,
+    train: Split,
+    normalise: Callable[[Tensor], Tensor] = Tensor.float,
+    *,
+    recipe: Recipe,
+    seed: int = 0,
+    precision: str = "exact",
+) -> None:
+    """Train the network in place under a mask: what it removes is exactly 0 before, between and after the steps.
+
+    Data and model must be on one device. The order of the images is keyed by the seed.
+    """
+    optimizer = SGD(model.parameters(), recipe.lr, momentum=0.9)
+    optimizer.register_step_post_hook(lambda *_: apply_mask(model, mask))
+    apply_mask(model, mask)
+    steps = recipe.epochs * -(-len(train) // recipe.batch_size)
+    step = 0
+    with modes_kept(model), exactly(precision), torch.enable_grad():
+        model.train()
+        for epoch in range(recipe.epochs):
+            order = permutation(len(train), seed, "fine-tuning", epoch).to(train.labels.device)
+            for index in order.split(recipe.batch_size):
+                optimizer.param_groups[0]["lr"] = recipe.lr * cosine(step / steps)
+                inputs = normalise(train.images[index])
+                with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "fast"):
+                    loss = F.cross_entropy(model(inputs), train.labels[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                step += 1

@@ -1,0 +1,152 @@
+"""One iteration of a training: on the CPU as it is, on CUDA replayed from a graph."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparsify.data.dataset import Dataset
+from sparsify.errors import SparsifyWarning
+from sparsify.optim.inclusion import PathRecorder
+
+WARM_UP = 3
+"""Iterations of a batch size before its graph is captured: libraries choose kernels and optimizers make their state."""
+
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+"""Records what a function does on the device, and returns what does it again on the same memory."""
+
+
+class Iteration:
+    """What one iteration does: forward, backward, the optimizer's step, and the sums of loss and right answers.
+
+    Nothing in it waits for the device, and nothing but its arguments changes from call to call.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        data: Dataset,
+        augment: Callable[[Tensor, Tensor], Tensor],
+        precision: str,
+        recorder: PathRecorder | None,
+    ) -> None:
+        self.model, self.optimizer, self.data, self.augment = model, optimizer, data, augment
+        self.fast, self.recorder = precision == "fast", recorder
+        self.device = data.train.labels.device
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def __call__(self, index: Tensor, draws: Tensor, step: float | Tensor) -> None:
+        """Train on the images of these numbers, each with its row of draws; `step` counts from 1."""
+        train = self.data.train
+        images = self.data.normalise(self.augment(train.images[index], draws))
+        labels = train.labels[index]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+            logits = self.model(images.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.recorder is not None:
+            self.recorder.enter(step)
+        self.loss_sum += loss.detach() * len(index)
+        self.correct += (logits.detach().argmax(1) == labels).sum()
+
+    def sums(self) -> tuple[float, int]:
+        """The loss and the right answers since they were asked for last; waits for the device."""
+        found = self.loss_sum.item(), int(self.correct.item())
+        self.loss_sum.zero_()
+        self.correct.zero_()
+        return found
+
+
+class Eager:
+    """Each iteration as it is, at a learning rate; `step` counts from 1."""
+
+    def __init__(self, iteration: Iteration) -> None:
+        self.iteration = iteration
+
+    def __call__(self, index: Tensor, draws: Tensor, *, rate: float, step: int) -> None:
+        for group in self.iteration.optimizer.param_groups:
+            group["lr"] = rate
+        self.iteration(index, draws, step)
+
+
+class Replayed:
+    """Each iteration replayed from what was captured once for its batch size, the last and smaller batch's too.
+
+    What changes is copied to where the captured kernels read it: the images' numbers, the draws, the learning rate
+    (a tensor of no dimension in every param group) and the step. A hundred launches become one.
+    """
+
+    def __init__(self, iteration: Iteration, capture: Capture) -> None:
+        self.iteration, self.capture = iteration, capture
+        self.rate = torch.zeros((), device=iteration.device)
+        self.step = torch.zeros((), device=iteration.device)
+        self.sizes: dict[int, _OneSize] = {}
+
+    def __call__(self, index: Tensor, draws: Tensor, *, rate: float, step: int) -> None:
+        for group in self.iteration.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.rate.fill_(rate)
+        self.step.fill_(step)
+        if len(index) not in self.sizes:
+            self.sizes[len(index)] = _OneSize(torch.empty_like(index), torch.empty_like(draws))
+        size = self.sizes[len(index)]
+        size.index.copy_(index)
+        size.draws.copy_(draws)
+        if size.replay is None and size.done >= WARM_UP:
+            self.iteration.optimizer.zero_grad()  # so that the gradients' memory is the graph's own
+            size.replay = self.capture(lambda: self.iteration(size.index, size.draws, self.step))
+        if size.replay is None:
+            self.iteration(size.index, size.draws, self.step)
+        else:
+            size.replay()
+        size.done += 1
+
+
+@dataclass
+class _OneSize:
+    """The memory that the iterations of one batch size read, how many there were, and their replay."""
+
+    index: Tensor
+    draws: Tensor
+    done: int = 0
+    replay: Callable[[], None] | None = None
+
+
+def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
+    """Capture in the current stream. Warns, and returns `run` itself, where something in it cannot be captured.
+
+    Graphs that are never replayed at the same time can share the memory of a `pool`.
+    """
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
+            run()
+    except RuntimeError as error:
+        reason = str(error.__context__ or error).splitlines()[0]  # the end of a capture fails after what failed in it
+        warnings.warn(
+            f"an iteration cannot be captured as a CUDA graph ({reason}); each is launched kernel by kernel, which is "
+            "slower and computes the same",
+            SparsifyWarning,
+            stacklevel=2,
+        )
+        return run
+    return graph.replay
+
+
+def stepper(iteration: Iteration) -> Eager | Replayed:
+    """The one for the iteration's device."""
+    if iteration.device.type != "cuda":
+        return Eager(iteration)
+    return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))

@@ -1,0 +1,305 @@
+"""Training Configs into Runs, one or many at once: the same results, and each resumes bit-exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import numpy as np
+import torch
+
+from sparsify.config import Config
+from sparsify.data.augmentation import draw
+from sparsify.data.dataset import Dataset
+from sparsify.data.registry import FOLDER, load_dataset
+from sparsify.devices import enough_memory, exactly, keep_freed_memory, resolve_device
+from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.nets.evaluation import require_batches
+from sparsify.nets.mask import check_fit
+from sparsify.runs import Run
+from sparsify.training.iteration import WARM_UP
+from sparsify.training.starting import (
+    all_named,
+    build,
+    data_of,
+    initial_mask,
+    initial_model,
+    initial_weights,
+    load_weights,
+    named_data,
+)
+from sparsify.training.trainer import Listener, Progress, Trainer
+
+TIMED = 8  # iterations, at most, that say how long one takes
+
+
+def train(
+    config: Config,
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+) -> Run:
+    """Train one Config, or go on where an interrupted training of it stopped, or return it if it is finished.
+
+    A run whose loss becomes infinite or NaN stops and has the status "diverged". Warns (SparsifyWarning) when grains
+    cannot enter the support in the run's path time, and when a run goes on elsewhere than it began. Raises
+    SparsifyError for absent devices, data and runs, and while another process trains the same run.
+    """
+    return train_side_by_side([config], device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)[0]
+
+
+def train_side_by_side(
+    configs: Sequence[Config],
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+) -> list[Run]:
+    """As `train` of each, an iteration of each in turn; on CUDA each has a stream of its own, and they overlap.
+
+    The Configs share a precision, and their networks draw no random numbers (`parallel.overlap`). Each result is
+    that of training it alone.
+    """
+    (precision,) = {config.precision for config in configs}
+    where = resolve_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
+    placed: dict[tuple, Dataset] = {}
+    number = f"{len(configs)} trainings at once" if len(configs) > 1 else "the training"
+    with enough_memory(number, "take a smaller --batch-size"):
+        runs, starts = zip(
+            *(_prepare(config, where, Path(runs_dir), data_dir, listener, placed) for config in configs), strict=True
+        )
+        starts = [start for start in starts if start is not None]
+        with exactly(precision), _fork_rng(where), contextlib.ExitStack() as stack:
+            if where.type == "cuda":
+                torch.cuda.synchronize(where)  # the data is there before other streams read it
+                stack.callback(torch.cuda.synchronize, where)  # and stays until they have
+            steps = [stack.enter_context(contextlib.closing(start(1 / len(starts)))) for start in starts]
+            trainings = [(one, _stream(where)) for one in steps]
+            while trainings:
+                trainings = [one for one in trainings if _goes_on(*one)]
+    return list(runs)
+
+
+def _goes_on(steps: Generator[None], stream: torch.cuda.Stream | None) -> bool:
+    """Go on by one iteration; False at the end."""
+    with torch.cuda.stream(stream):
+        return next(steps, _END) is not _END
+
+
+_END = object()
+
+
+Start = Callable[[float], Generator[None]]
+"""Begins a training, which goes on by one iteration at a time; takes its share of the time that passes meanwhile."""
+
+
+def _prepare(
+    config: Config,
+    where: torch.device,
+    runs_dir: Path,
+    data_dir: Path | str | None,
+    listener: Listener | None,
+    placed: dict[tuple, Dataset],
+) -> tuple[Run, Start | None]:
+    """The run of a Config, and what begins its training, None if it is finished; `placed` is data on the device."""
+    config = named_data(config, data_dir)
+    config, initial = initial_weights(config, runs_dir)
+    config, mask = initial_mask(config, runs_dir)
+    run = Run(runs_dir / config.name)
+    if run.status != "unfinished":
+        run.verify()
+        images = run.summary.get("images_sha256")
+        if images is not None:
+            run.require_images(images, load_dataset(config.data).sha256())
+        run.touch()
+        return run, None
+    dataset = load_dataset(config.data, data_dir)
+    data = data_of(config, data_dir)
+    model = build(config, dataset)
+    first = data.normalise(data.train.images[:1])
+    require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")
+    if initial is not None:
+        load_weights(model, initial, config)
+    if mask is not None:
+        check_fit(model, mask)
+    images = dataset.sha256() if config.data.startswith(FOLDER) else None
+    kind = (config.data, config.val, config.seed if config.val else None)
+    if kind not in placed:
+        placed[kind] = data.to(where)
+
+    def start(share: float) -> Generator[None]:
+        with run.lock():
+            if run.status == "unfinished":  # another process may have finished it while this one waited
+                training = Trainer(run, config, placed[kind], model.to(where), where, images, mask)
+                yield from training.steps(listener, share)
+
+    return run, start
+
+
+def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> float:
+    """The seconds that an iteration in the middle of a Config's training takes: the median of a few, nothing is kept.
+
+    `init` and `mask` are left aside.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    data = dataset.to(device)
+    training = Trainer(Run(Path()), config, data, build(config, dataset).to(device), device)
+    index = torch.arange(min(config.batch_size, len(data.train)), device=device)
+    draws = draw(len(index), config.seed, 1).to(device)
+    seconds: list[float] = []
+    stream = _stream(device)
+    warm_up = WARM_UP + 1 if device.type == "cuda" else 1  # on CUDA until there is a graph
+    together = 10 if device.type == "cuda" else 1  # there a wait takes as long as a step of a small network
+    training.model.train()
+    with exactly(config.precision), _fork_rng(device):
+        for number in range(warm_up + TIMED):
+            began = time.perf_counter()
+            with torch.cuda.stream(stream):
+                for _ in range(together):
+                    training.step(max(1, training.total // 2), index, draws)
+                training.iteration.sums()  # waits for the device
+            if number >= warm_up:
+                seconds.append((time.perf_counter() - began) / together)
+            if together * sum(seconds) > 0.5:
+                break
+    return float(np.median(seconds))
+
+
+def _fork_rng(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """torch's generators are afterwards what they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream | None:
+    """One of its own on CUDA: a graph is not captured in the default one."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
+
+
+SMALL = 10**6
+"""Parameters up to which several networks train side by side on one GPU: larger ones fill it by themselves."""
+
+
+TOGETHER = 32
+"""Trainings that overlap on one GPU at a time."""
+
+
+def processes_for(count: int, device: torch.device) -> tuple[int, int]:
+    """How many processes train `count` Configs, and with how many of torch's threads each.
+
+    On the CPU one thread a process: small networks gain little from a second one. On another device one process.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(count, cores) if device.type == "cpu" else 1
+    return processes, max(1, cores // processes)
+
+
+def overlap(config: Config, data_dir: Path | str | None = None) -> bool:
+    """Whether trainings of this Config can overlap on one GPU: its network is small and draws no random numbers.
+
+    A network with dropout draws from the one generator that the device has.
+    """
+    model = initial_model(config, data_dir)
+    dataset = load_dataset(named_data(config, data_dir).data, data_dir)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        model.train()(dataset.normalise(dataset.train.images[:2]))
+        drew = not torch.equal(before, torch.get_rng_state())
+    return not drew and sum(p.numel() for p in model.parameters()) <= SMALL
+
+
+def train_all(
+    configs: Sequence[Config],
+    *,
+    device: str = "auto",
+    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    listener: Listener | None = None,
+    among: int = 1,
+) -> list[Run]:
+    """As `train` of each Config, several at a time; the runs are in the order of the Configs.
+
+    On the CPU each is trained in a process of its own, with one thread where there are as many as cores. On a GPU small
+    networks are trained side by side in one process, large ones one after another. Each run is resumed, returned or
+    refused as by `train`; its warnings come through when it is done. The first error ends every training: the epochs
+    that they have finished are kept. `among` is how many runs they belong to, those that are not asked for included:
+    the number of threads, and so the last bits, do not depend on how many of them are missing. A script that calls this
+    does so under `if __name__ == "__main__"`, as with any that starts processes.
+    """
+    configs = all_named(configs, data_dir)  # once: MNIST may come within reach while some of them are trained
+    where = resolve_device(device)
+    processes, threads = processes_for(max(len(configs), among), where)
+    places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
+    if processes == 1:
+        return _in_one_process(configs, where, places, listener)
+    processes = min(processes, len(configs))
+    for config in {config.data: config for config in configs}.values():
+        load_dataset(config.data, data_dir)  # what is to be downloaded is, and once
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:
+        messages = manager.Queue()
+        jobs = [pool.submit(_train_in_process, config, places, messages) for config in configs]
+        try:
+            waiting = set(jobs)
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.2)
+                while listener is not None and not messages.empty():
+                    listener(messages.get())
+                for text in dict.fromkeys(text for job in done for text in job.result()[1]):
+                    warnings.warn(text, SparsifyWarning, stacklevel=2)
+        except BrokenProcessPool as error:
+            reason = "it was killed, or a script calls this outside of if __name__ == '__main__'"
+            raise SparsifyError(f"a training process ended ({reason}); the same command goes on from here") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
+            raise
+        return [job.result()[0] for job in jobs]
+
+
+def _in_one_process(
+    configs: Sequence[Config], device: torch.device, places: dict[str, Any], listener: Listener | None
+) -> list[Run]:
+    """One after another; on a GPU those of one network, data set and precision side by side, where they can be."""
+    runs: dict[int, Run] = {}
+    kinds = [(config.model, config.data, config.precision) for config in configs]
+    for kind in dict.fromkeys(kinds):
+        numbers = [number for number, other in enumerate(kinds) if other == kind]
+        first = configs[numbers[0]]
+        together = device.type == "cuda" and len(numbers) > 1 and overlap(first, places["data_dir"])
+        size = TOGETHER if together else 1
+        for chosen in (numbers[begin : begin + size] for begin in range(0, len(numbers), size)):
+            trained = train_side_by_side([configs[number] for number in chosen], **places, listener=listener)
+            runs.update(zip(chosen, trained, strict=True))
+    return [runs[number] for number in range(len(configs))]
+
+
+def _begin(threads: int) -> None:
+    """In each process. Ctrl-C is for the one that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+
+
+def _train_in_process(config: Config, places: dict[str, Any], messages: Queue[Progress]) -> tuple[Run, list[str]]:
+    """The run, and what there was to warn of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SparsifyWarning)
+        run = train(config, **places, listener=messages.put)
+    return run, [str(warning.message) for warning in caught if issubclass(warning.category, SparsifyWarning)]

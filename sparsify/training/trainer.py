@@ -1,0 +1,267 @@
+"""Trainer: one training in progress, its loop, its checkpoint and what it leaves behind."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparsify.config import Config
+from sparsify.data.augmentation import draw
+from sparsify.data.dataset import Dataset
+from sparsify.data.registry import AUGMENTATIONS
+from sparsify.devices import key, permutation, seed_dropout
+from sparsify.errors import SparsifyWarning
+from sparsify.files import write_tensors
+from sparsify.nets.evaluation import evaluate
+from sparsify.nets.mask import Mask, apply_mask
+from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.schedules import SCHEDULES
+from sparsify.optim.slbi import SplitOptimizer
+from sparsify.runs import Run
+from sparsify.training.checkpoint import FILE as CHECKPOINT
+from sparsify.training.checkpoint import load_checkpoint, save_checkpoint
+from sparsify.training.environment import changed_bits, describe_environment
+from sparsify.training.iteration import Iteration, stepper
+
+TICK = 20  # iterations between two calls of the listener
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; `row` is the row of metrics.csv when an epoch has just ended."""
+
+    run: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    row: dict[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the training has just ended: its epochs are over, or it has diverged."""
+        return self.row is not None and (self.step == self.steps or diverged(self.row))
+
+
+def diverged(row: dict[str, Any]) -> bool:
+    """Whether a loss of an epoch, a row of metrics.csv, is infinite or NaN."""
+    losses = (row["train_loss"], row["val_loss"], row["test_loss"])
+    return not all(math.isfinite(loss) for loss in losses if loss is not None)
+
+
+Listener = Callable[[Progress], None]
+
+
+class Trainer:
+    """One training in progress: what a checkpoint holds, and the loop."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        data: Dataset,
+        model: nn.Module,
+        device: torch.device,
+        images_sha256: str | None = None,
+        mask: Mask | None = None,
+    ) -> None:
+        self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
+        self.run, self.config, self.data, self.device = run, config, data, device
+        self.model = model.to(memory_format=torch.channels_last)
+        self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
+        self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
+        if self.mask:
+            me = weakref.proxy(self)  # no cycle: captured graphs must go with the last reference, not amid a capture
+            self.optimizer.register_step_post_hook(lambda *_: me._keep_masked())
+        self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
+        self.total = config.epochs * self.steps_per_epoch
+        factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
+        self.rates = config.lr * factors
+        if config.mask_from == 0:
+            apply_mask(self.model, self.mask)  # before the path begins
+        self.recorder: PathRecorder | None = None
+        self.times: np.ndarray | None = None
+        path = OPTIMIZERS[config.opt].path
+        if path is not None:
+            self.times = path_times(path(self.rates, config))
+            self.recorder = PathRecorder(self.model, self.optimizer, self.total)
+        self.iteration = Iteration(
+            self.model, self.optimizer, data, AUGMENTATIONS[config.augment], config.precision, self.recorder
+        )
+        self._advance = stepper(self.iteration)
+        self.rows: list[dict[str, Any]] = []
+
+    def steps(self, listener: Listener | None, share: float = 1.0) -> Generator[None]:
+        """The rest of the training, from the checkpoint on; yields after each iteration.
+
+        torch's own generators are seeded at each epoch. Where others go on between the iterations, `share` of the time
+        that passes is this training's.
+        """
+        if not self._restore():
+            self.run.write_json("config.json", self.config.to_dict())
+            environment = describe_environment(self.device, self.config.precision)
+            self.run.write_json("environment.json", environment | {"images_sha256": self.images_sha256})
+            self._predict()
+        while len(self.rows) < self.config.epochs:
+            row = yield from self._epoch(len(self.rows) + 1, listener, share)
+            self.rows.append(row)
+            if diverged(row):
+                self._finish("diverged")
+                return
+            if len(self.rows) < self.config.epochs:
+                self._begin_mask()
+                self._save()
+        self._finish("finished")
+
+    def _begin_mask(self) -> None:
+        """What the mask removes becomes 0 after `mask_from` epochs, in all that the optimizer remembers as well: Z too,
+        so that what is gone is not in the support."""
+        if len(self.rows) != self.config.mask_from:
+            return
+        apply_mask(self.model, self.mask)
+        for name, parameter in self.model.named_parameters():
+            for value in self.optimizer.state.get(parameter, {}).values() if name in self.mask else ():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    value.masked_fill_(~self.mask[name], 0)
+        self._advance = stepper(self.iteration)  # a graph that was captured before would go on without the mask
+
+    def _keep_masked(self) -> None:
+        if len(self.rows) >= self.config.mask_from:
+            apply_mask(self.model, self.mask)
+
+    def _epoch(self, epoch: int, listener: Listener | None, share: float) -> Generator[None, None, dict[str, Any]]:
+        """One epoch; its row of metrics.csv. Between the epochs' ends nothing waits for the device."""
+        config, train = self.config, self.data.train
+        began = time.perf_counter()
+        order = permutation(len(train), config.seed, epoch, "order").to(self.device)
+        draws = draw(len(train), config.seed, epoch).to(self.device)
+        self.model.train()
+        seed_dropout(self.device, key(config.seed, epoch, "dropout"))
+        batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
+        for step, (index, drawn) in enumerate(batches, (epoch - 1) * self.steps_per_epoch + 1):
+            self.step(step, index, drawn)
+            if listener is not None and step % TICK == 0:
+                listener(Progress(self.run.name, epoch, config.epochs, step, self.total))
+            yield
+        loss_sum, correct = self.iteration.sums()
+        row: dict[str, Any] = dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy"))
+        row |= {"epoch": epoch, "step": step, "lr": float(self.rates[step - 1])}
+        row |= {"train_loss": loss_sum / len(train), "train_accuracy": correct / len(train)}
+        row["seconds"] = round(share * (time.perf_counter() - began), 3)
+        held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
+        row |= {
+            f"{self.data.held_out}_loss": held_out.loss,
+            f"{self.data.held_out}_accuracy": held_out.accuracy,
+        }
+        if listener is not None:
+            listener(Progress(self.run.name, epoch, config.epochs, step, self.total, row))
+        return row
+
+    def step(self, step: int, index: Tensor, draws: Tensor) -> None:
+        """Iteration `step`, counted from 1, on the training images of these numbers; `draws` as `augmentation.draw`."""
+        self._advance(index, draws, rate=float(self.rates[step - 1]), step=step)
+        if self.recorder is not None:
+            self.recorder.note(step)
+
+    def _predict(self) -> None:
+        if self.times is None or not isinstance(self.optimizer, SplitOptimizer):
+            return  # without a coupling to the weights their norms do not say when they enter
+        time_ = self.times[-1]
+        late = [name for name, part in predict_entry(self.model, self.optimizer, time_).items() if part == 0]
+        if late:
+            warnings.warn(
+                f"the path may be too short: by path time T = {time_:.3g} only grains whose norm reaches 1/T = "
+                f"{1 / time_:.3g} enter the support, and at the start none does in {', '.join(late)}; a higher --lr, "
+                "more --epochs or a lower --mu, which pulls harder as well, lengthen the path",
+                SparsifyWarning,
+                stacklevel=4,
+            )
+
+    def _save(self) -> None:
+        path = {} if self.recorder is None else self.recorder.tensors
+        save_checkpoint(self.run.path, self.model, self.optimizer, path, self.rows)
+        self.run.write_metrics(self.rows)
+
+    def _restore(self) -> bool:
+        """Go on from the checkpoint; False if there is none. Raises SparsifyError if the images are others now."""
+        checkpoint = load_checkpoint(self.run.path, self.model, self.optimizer)
+        if checkpoint is None:
+            return False
+        self.run.require_images(self.run.environment.get("images_sha256"), self.images_sha256)
+        path, self.rows = checkpoint
+        if self.recorder is not None:
+            self.recorder.load(path)
+        self._warn_elsewhere()
+        return True
+
+    def _warn_elsewhere(self) -> None:
+        changed = changed_bits(self.run.environment, self.device)
+        if changed:
+            warnings.warn(
+                f"run {self.run.name} goes on elsewhere than it began ({changed}): "
+                "the result can differ in the last bits from an uninterrupted one",
+                SparsifyWarning,
+                stacklevel=5,
+            )
+
+    def _finish(self, status: str) -> None:
+        run, last = self.run, self.rows[-1]
+        held_out = self.data.held_out
+        files = ["model.safetensors"]
+        write_tensors(run.path / "model.safetensors", dict(self.model.state_dict()))
+        support: dict[str, dict[str, int]] = {}
+        if self.recorder is not None:
+            path = self.recorder.path(self.times, last["step"])
+            path.save(run.path / "path.npz")
+            files.append("path.npz")
+            parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
+            states = {name: self.optimizer.state[p] for name, p in parameters.items()}
+            zs = {name: state["z"] for name, state in states.items() if "z" in state}
+            if zs:
+                write_tensors(run.path / "z.safetensors", zs)
+                files.append("z.safetensors")
+            for name, p in parameters.items():
+                inside = self.optimizer.support(p)
+                support[name] = {"in": int(inside.sum()), "of": inside.numel()}
+        run.write_metrics(self.rows)
+        run.write_json(
+            "summary.json",
+            {
+                "status": status,
+                "held_out": held_out,
+                "accuracy": last[f"{held_out}_accuracy"],
+                "loss": _finite(last[f"{held_out}_loss"]),
+                "count": len(self.data.test),
+                "train_accuracy": last["train_accuracy"],
+                "train_loss": _finite(last["train_loss"]),
+                "epochs": len(self.rows),
+                "steps": last["step"],
+                "seconds_per_epoch": float(np.median([row["seconds"] for row in self.rows])),
+                "path_time": None if self.times is None else float(self.times[last["step"]]),
+                "support": support,
+                "parameters": sum(p.numel() for p in self.model.parameters()),
+                "shape": list(self.data.shape),
+                "classes": list(self.data.classes),
+                "images_sha256": self.images_sha256,
+                "sha256": {file: run.sha256(file) for file in files},
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+        )
+        (run.path / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows neither NaN nor infinity."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,219 @@
+"""Which figures a study has, what each one shows in words, and where they are saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sparsify.analysis.comparison import class_accuracy
+from sparsify.analysis.weights import folded_filters, layer_path, layer_support, smallest_filters
+from sparsify.files import sanitise
+from sparsify.nets.layers import Layer, layer_names
+from sparsify.pruning.plan import SweepPlan
+from sparsify.runs import Run
+from sparsify.study.findings import MEASURED
+from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
+from sparsify.text import layers_in_words, listed
+from sparsify.viz.classes import ClassDamage, classes_figure
+from sparsify.viz.curves import curves_figure
+from sparsify.viz.filters import FilterPanel, filters_figure
+from sparsify.viz.paths import path_figure
+from sparsify.viz.style import save
+from sparsify.viz.sweeps import sweep_figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of a study: the section of the report that shows it, its file's name, and what is seen."""
+
+    section: str
+    kind: str
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that is saved, as PNG and as SVG; `alternative` is for those who do not see it."""
+
+    section: str
+    alternative: str
+    caption: str
+    png: Path
+    svg: Path
+
+
+def draw_study(result: StudyResult) -> list[Drawn]:
+    """Draw all figures of a study and save them in its folder, as PNG and SVG."""
+    drawn: list[Drawn] = []
+    names: set[str] = set()
+    for one in study_drawings(result):
+        name = next(n for k in itertools.count(1) if (n := one.name + f"-{k}" * (k > 1)) not in names)
+        names.add(name)  # two labels can have the same name for a file
+        alternative = f"{one.kind}. {one.figure.get_suptitle()}".replace("\n", " ")
+        drawn.append(Drawn(one.section, alternative, one.caption, *save(one.figure, result.folder, name)))
+    return drawn
+
+
+def study_drawings(result: StudyResult) -> Iterator[Drawing]:
+    """Training curves, sweeps, what they save, each class, filters of every swept convolution, and paths.
+
+    Of these, what the study's `draw` names.
+    """
+    arms = [arm for arm in result.arms if arm.finished]
+    if not arms:
+        return
+    draw = result.study.draw
+    if "curves" in draw:
+        yield _curves(result, arms)
+    for number, plan in enumerate(result.study.sweeps if "sweep" in draw else ()):
+        yield from _sweeps(result, number, plan, arms)
+        yield from _classes(result, number, plan, arms)
+    models = {arm.label: layer_names(arm.finished[0].model()) for arm in arms}
+    named = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
+    for name in named:
+        has = [(arm, models[arm.label][name]) for arm in arms if name in models[arm.label]]
+        if "filters" in draw:
+            yield from _filters(name, [(arm, layer) for arm, layer in has if layer.is_convolution])
+        for arm, layer in has if "path" in draw else ():
+            yield from _path(name, arm, layer)
+
+
+def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
+    groups = {arm.label: [run.metrics for run in arm.finished] for arm in arms}
+    what = f"Loss and accuracy of {listed(groups)} against the epoch: {held_out(result)} images solid, training dashed."
+    return Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=result.study.title))
+
+
+_FILES = {"accuracy": "", "recalibrated_accuracy": "-recalibrated", "finetuned_accuracy": "-finetuned"}
+"""What the name of a figure's file says of each measure."""
+
+
+def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+    split = held_out(result)
+    for measure in measured_in(result, number):
+        groups = {arm.label: arm.sweeps[number] for arm in arms if measure in measures_of(arm, number)}
+        how = f", {MEASURED[measure]}" * bool(MEASURED[measure])
+        title = f"{result.study.title}: pruned by {plan.name}{how}"
+        what = f"{split.capitalize()} accuracy of {listed(groups)} against "
+        several = any(len(sweeps) > 1 for sweeps in groups.values())
+        n = " Lines are means over the seeds, bands one sample standard deviation." * several
+        for against, stem, words in (
+            ("ratio", "sweep", "the ratio that is removed"),
+            ("compression", "compression", "compression"),
+            ("speedup", "speedup", "the theoretical speed-up"),
+        ):
+            if against != "ratio" and measure != "accuracy":
+                continue
+            drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure)
+            name = stem + _FILES[measure] + f"-{number + 1}" * (number > 0)
+            yield Drawing("sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{how}.{n}", drawing)
+
+
+def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+    """A figure for each set of layers, measure and list of classes: arms of other data are not compared."""
+    ratio = max(plan.ratios)
+    if 0 not in plan.ratios or ratio == 0:
+        return
+    for (place, layers), measure in itertools.product(enumerate(plan.layers), measured_in(result, number)):
+        kinds: dict[tuple[str, ...], dict[str, ClassDamage]] = {}
+        for arm in arms:
+            damage = _damage(arm, number, layers, ratio, measure)
+            if damage is not None:
+                classes = tuple(map(str, arm.finished[0].summary["classes"]))
+                kinds.setdefault(classes, {})[arm.label] = damage
+        for kind, (classes, groups) in enumerate(kinds.items()):
+            what = f"{100 * ratio:.10g}% of {layers_in_words(layers)} removed by {plan.name}"
+            what += f", {MEASURED[measure]}" * bool(MEASURED[measure])
+            caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {listed(groups)}."
+            title = f"Each class, with {what}"
+            drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))
+            name = f"classes{_FILES[measure]}-{number + 1}-{place + 1}" + f"-{kind + 1}" * (kind > 0)
+            yield Drawing("classes", "Dot plot", name, caption, drawing)
+
+
+def _damage(arm: ArmResult, number: int, layers: str, ratio: float, measure: str) -> ClassDamage | None:
+    """The accuracy of each class, or None if no sweep kept what was answered for each image."""
+    kept = [one for one in arm.sweeps[number] if measure in one.outcomes]
+    if not kept:
+        return None
+    classes = len(arm.finished[0].summary["classes"])
+    points = (
+        np.array(
+            [class_accuracy(s.outcomes[measure].labels, s.predictions(layers, at, measure), classes) for s in kept]
+        )
+        for at in (0.0, ratio)
+    )
+    return ClassDamage(*points)
+
+
+def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Drawing]:
+    if not arms:
+        return
+    panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm, layer in arms]
+    labels = listed(arm.label for arm, _ in arms)
+    shown = f"the largest norm first, of one run each of {labels}, on one colour scale."
+    if any(panel.mark for panel in panels):
+        shown += " Struck out: filters that are not in the support."
+    stem, caption = f"filters-{sanitise(name)}", f"The filters of {name}, {shown}"
+    yield Drawing("filters", "Heatmap", stem, caption, filters_figure(panels, layer=name))
+    folded = folded_panels(panels, [(arm.finished[0], layer.name) for arm, layer in arms])
+    if folded is not None:
+        caption = f"The filters of {name} as the networks apply them, times γ/√(variance + ε) of the BatchNorm behind "
+        caption += f"them where there is one: {shown}"
+        drawing = filters_figure(folded, layer=name, folded=True)
+        yield Drawing("filters", "Heatmap", f"{stem}-folded", caption, drawing)
+
+
+def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:
+    path = layer_path(arm.finished[0], layer.name)
+    if path is None:
+        return
+    ((parameter, entry),) = path.entry.items()
+    grains = "filters" if entry.ndim == 1 else "weights"
+    title = f"{arm.label}, {name}{selected_through(layer, parameter)}"
+    caption = (
+        f"{title}: {np.isfinite(entry).sum():,} of {entry.size:,} {grains} entered the support by path "
+        f"time {path.time[-1]:.3g}; their norms over the path."
+    )
+    drawing = path_figure(path, parameter=parameter, title=title)
+    yield Drawing("paths", "Line chart", f"path-{sanitise(arm.label)}-{sanitise(name)}", caption, drawing)
+
+
+def selected_through(layer: Layer, parameter: str) -> str:
+    """ " by its scales bn3.weight", of a layer that is not selected by its own weight."""
+    return "" if parameter == layer.parameter else f" by its scales {parameter}"
+
+
+def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
+    """One run's filters of the layer of that module name.
+
+    Marked are the filters that magnitude removes at `ratio`; without one, those that the run has not selected.
+    """
+    weight = run.model().get_submodule(layer).weight
+    title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
+    if ratio is not None and weight.ndim > 2:
+        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {100 * ratio:.10g}%")
+    inside = layer_support(run, layer) if weight.ndim > 2 else None
+    if inside is None:
+        return FilterPanel(title, weight)
+    return FilterPanel(title, weight, ~inside, "not selected")
+
+
+def folded_panels(panels: Sequence[FilterPanel], layers: Sequence[tuple[Run, str]]) -> list[FilterPanel] | None:
+    """The panels of these layers, by run and module name, with the BatchNorm behind each folded in where there is one.
+
+    None if there is none behind any.
+    """
+    weights = [folded_filters(run, layer) for run, layer in layers]
+    if all(weight is None for weight in weights):
+        return None
+    pairs = zip(panels, weights, strict=True)
+    return [panel if weight is None else dataclasses.replace(panel, weight=weight) for panel, weight in pairs]

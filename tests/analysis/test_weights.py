@@ -1,0 +1,111 @@
+"""Analysis: what can be read off weights and summaries."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sparsify.analysis.weights import folded_filters, near_zero, smallest_filters, support_shares
+
+
+def filters(*norms: float) -> Tensor:
+    """(n, 1, 1, 2): a filter for each norm, as 3-4-5 triangles."""
+    return torch.tensor([[0.6 * norm, 0.8 * norm] for norm in norms], dtype=torch.float64).view(-1, 1, 1, 2)
+
+
+def test_filters_near_zero_are_counted():
+    assert near_zero(filters(5, 0.0499, 0.0501, 0, 1)) == (2, 5)
+
+
+def test_the_bound_itself_is_not_near_zero():
+    assert near_zero(filters(100, 25, 24), relative=0.25) == (1, 3)
+
+
+def test_the_bound_is_relative():
+    assert near_zero(filters(5e-20, 0.0499e-20)) == (1, 2)
+    assert near_zero(filters(1, 0.4, 0.6), relative=0.5) == (1, 3)
+
+
+def test_a_layer_of_zeros_is_near_zero_as_a_whole():
+    assert near_zero(torch.zeros(4, 3, 2, 2)) == (4, 4)
+
+
+def test_a_layer_of_equal_filters_has_none_near_zero():
+    assert near_zero(torch.ones(4, 3, 2, 2)) == (0, 4)
+
+
+def test_rows_count_for_a_fully_connected_layer_and_parameters_will_do():
+    layer = nn.Linear(2, 3)
+    layer.weight.data = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.01, 0.0]])
+    assert near_zero(layer.weight) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "goes"),
+    [(0, []), (0.25, [1]), (0.5, [1, 3]), (0.75, [0, 1, 3]), (1, [0, 1, 2, 3])],
+)
+def test_the_smallest_filters_go_with_ties_by_index(ratio, goes):
+    assert smallest_filters(filters(2, 1, 5, 1.5), ratio).nonzero().flatten().tolist() == goes
+    assert smallest_filters(filters(1, 1, 1, 1), ratio).nonzero().flatten().tolist() == list(range(len(goes)))
+
+
+def test_shares_of_the_support_are_those_of_each_run():
+    first = {"conv1.weight": {"in": 1, "of": 4}, "fc1.weight": {"in": 0, "of": 10}}
+    second = {"conv1.weight": {"in": 3, "of": 4}, "fc1.weight": {"in": 5, "of": 10}}
+    runs = [SimpleNamespace(summary={"support": support}) for support in (first, second)]
+    assert support_shares(runs) == {"conv1": [0.25, 0.75], "fc1": [0.0, 0.5]}
+
+
+def test_runs_without_a_path_have_no_shares():
+    assert support_shares([SimpleNamespace(summary={"support": {}})]) == {}
+
+
+def run_of(model: nn.Module) -> SimpleNamespace:
+    return SimpleNamespace(model=lambda: model.eval(), summary={"shape": [1, 4, 4]})
+
+
+def test_folded_filters_are_what_the_network_applies():
+    """Before BatchNorm (1, 1) and (2, 2) are the same filter; what is applied goes by γ and the variance."""
+    convolution, norm = nn.Conv2d(1, 3, (1, 2), bias=False), nn.BatchNorm2d(3, eps=0.25)
+    model = nn.Sequential(convolution, norm, nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
+    convolution.weight.data = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]).view(3, 1, 1, 2)
+    norm.weight.data = torch.tensor([1.0, 1.0, 0.0])
+    norm.bias.data.fill_(7)
+    norm.running_mean.fill_(5)
+    norm.running_var.copy_(torch.tensor([0.75, 3.75, 0.75]))
+    assert folded_filters(run_of(model), "0").flatten(1).tolist() == [[1, 1], [1, 1], [0, 0]]
+
+
+def test_folded_filters_answer_as_the_convolution_and_its_batchnorm():
+    model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(20, 2))
+    for tensor in (model[1].weight.data, model[1].bias.data, model[1].running_mean, model[1].running_var):
+        tensor.uniform_(0.5, 2)
+    images, nothing = torch.randn(2, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    answers = model.eval()[:2](images) - model[:2](nothing)  # the part that depends on the image
+    applied = nn.functional.conv2d(images, folded_filters(run_of(model), "0"))
+    torch.testing.assert_close(applied, answers)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [nn.Identity(), nn.BatchNorm2d(3, track_running_stats=False), nn.Sequential(nn.MaxPool2d(1), nn.BatchNorm2d(3))],
+)
+def test_nothing_is_folded_but_a_batchnorm_with_statistics_that_takes_in_what_the_layer_gives(behind):
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), behind, nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    assert folded_filters(run_of(model), "0") is None
+
+
+def test_a_batchnorm_in_front_of_a_layer_is_not_behind_it():
+    class Excited(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.squeeze = nn.BatchNorm2d(1), nn.Conv2d(1, 1, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            normalised = self.norm(images)
+            return normalised * self.squeeze(normalised)  # as in a squeeze-and-excitation block
+
+    assert folded_filters(run_of(Excited()), "squeeze") is None

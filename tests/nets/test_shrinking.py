@@ -1,0 +1,671 @@
+"""Physical removal: the shrunk network is the masked one, in fewer numbers; saved, loaded, trained on and exported."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import sparsify
+from sparsify import SparsifyError, load, shrink
+from sparsify.cli.app import main
+from sparsify.data.registry import load_dataset
+from sparsify.nets.deployment import to_onnx
+from sparsify.nets.evaluation import evaluate
+from sparsify.nets.layers import layer_names
+from sparsify.nets.mask import Mask, masked
+from sparsify.nets.registry import NETS
+from sparsify.nets.shrinking import (
+    TOLERANCE,
+    output_difference,
+    plan_removal,
+    relative_difference,
+    remaining_zeros,
+    remove_outputs,
+)
+from sparsify.nets.structure import Cut
+from sparsify.pruning.shrunk import Shrunk
+from sparsify.pruning.sweep import list_sweeps
+from sparsify.runs import Run, newest_run
+
+
+def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """The network in evaluation mode; BatchNorm's scales, shifts and running statistics are not the defaults."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build()
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+                nn.init.normal_(module.weight)
+                nn.init.normal_(module.bias)
+    return model.eval()
+
+
+def images(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def cut(model: nn.Module, name: str, indices: Sequence[int]) -> Cut:
+    """Whole outputs of one layer."""
+    layer = layer_names(model)[name]
+    drop = torch.zeros(len(layer.weight), dtype=torch.bool)
+    drop[list(indices)] = True
+    return Cut(layer, layer.grain("filter"), drop)
+
+
+def weights(model: nn.Module, name: str, ratio: float = 0.5) -> Cut:
+    """Single weights of one layer."""
+    layer = layer_names(model)[name]
+    return Cut(layer, "weight", torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(2)) < ratio)
+
+
+def two_layers() -> nn.Sequential:
+    """fc1 is [[1, 2], [3, 4], [5, 6]] + [7, 8, 9], fc2 is [[1, 10, 100]] without bias."""
+    model = nn.Sequential(OrderedDict(fc1=nn.Linear(2, 3), relu=nn.ReLU(), fc2=nn.Linear(3, 1, bias=False)))
+    with torch.no_grad():
+        model.fc1.weight.copy_(torch.tensor([[1.0, 2], [3, 4], [5, 6]]))
+        model.fc1.bias.copy_(torch.tensor([7.0, 8, 9]))
+        model.fc2.weight.copy_(torch.tensor([[1.0, 10, 100]]))
+    return model
+
+
+def keeps(*rows: Sequence[int]) -> Tensor:
+    return torch.tensor(rows).bool()
+
+
+# by hand -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_masked_neuron_goes_with_the_input_that_it_fed() -> None:
+    model = two_layers()
+    mask = {"fc1.weight": keeps([1, 1], [0, 0], [1, 0]), "fc1.bias": torch.tensor([True, False, True])}
+    small = shrink(model, mask, torch.ones(1, 2))
+    assert small.fc1.weight.tolist() == [[1, 2], [5, 0]]  # the single weight stays, as a zero
+    assert small.fc1.bias.tolist() == [7, 9]
+    assert small.fc2.weight.tolist() == [[1, 100]]
+    assert (small.fc1.out_features, small.fc2.in_features) == (2, 2)
+    assert small(torch.tensor([[1.0, 1.0]])).item() == 10 + 100 * 14
+
+
+def test_the_network_itself_stays_as_it_was() -> None:
+    model = two_layers()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    shrink(model, {"fc1.weight": keeps([0, 0], [1, 1], [1, 0]), "fc1.bias": keeps([0, 1, 1])[0]}, torch.ones(1, 2))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"fc1.weight": keeps([1, 1], [0, 0], [1, 1])},  # its bias still speaks
+        {"fc1.bias": torch.tensor([True, False, True])},
+        {"fc1.weight": keeps([1, 1], [0, 1], [1, 1]), "fc1.bias": torch.tensor([True, False, True])},
+        {"fc2.weight": keeps([0, 0, 0])},  # the network's own output
+        {},
+    ],
+    ids=["bias-kept", "weights-kept", "one-weight-kept", "output", "nothing"],
+)
+def test_what_is_not_wholly_masked_stays_as_zeros(mask: Mask) -> None:
+    model, inputs = two_layers(), images(5, 2)
+    small = shrink(model, mask, inputs)
+    assert {name: tensor.shape for name, tensor in small.state_dict().items()} == {
+        name: tensor.shape for name, tensor in model.state_dict().items()
+    }
+    with masked(model, mask):
+        assert torch.equal(model(inputs), small(inputs))
+
+
+def test_a_filter_whose_batchnorm_is_not_masked_stays_because_its_shift_is_felt() -> None:
+    build = lambda: nn.Sequential(  # noqa: E731
+        nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(1), nn.Linear(4 * 4, 3)
+    )
+    model, inputs = seeded(build), images(3, 2, 4, 4)
+    keep = torch.ones_like(model[0].weight, dtype=torch.bool)
+    keep[1:3] = False
+    norm = torch.tensor([True, True, False, True])
+    removal = plan_removal(model, {"0.weight": keep, "1.weight": norm, "1.bias": norm}, inputs)
+    assert removal.outputs == {"0": [2]}
+    small = shrink(model, removal.mask, inputs)
+    assert small[3].in_features == 12
+    assert not small[0].weight[1].any()
+
+
+def test_zeros_that_are_left_are_counted_without_those_that_go_with_inputs() -> None:
+    """fc1 loses neuron 1, so column 1 of fc2 goes; of fc2's 2 masked weights one is in it."""
+    model = two_layers()
+    mask = {
+        "fc1.weight": keeps([1, 1], [0, 0], [1, 1]),
+        "fc1.bias": keeps([1, 0, 1])[0],
+        "fc2.weight": keeps([0, 0, 1]),
+    }
+    removal = plan_removal(model, mask, torch.ones(1, 2))
+    assert remaining_zeros(model, removal, torch.ones(1, 2)) == {"fc2.weight": (1, 2)}
+
+
+def test_the_relative_difference_by_hand() -> None:
+    assert relative_difference(torch.tensor([-4.0, 2.0]), torch.tensor([-4.0, 3.0])) == 0.25
+    assert relative_difference(torch.zeros(2), torch.tensor([0.0, 0.5])) == 0.5
+    assert relative_difference(torch.zeros(2), torch.zeros(3)) == float("inf")
+
+
+# every network -------------------------------------------------------------------------------------------------------
+
+# outputs of convolutions and neurons, and the layer that loses single weights
+CUTS = {
+    "lenet": ({"conv1": [0, 5], "conv2": [3], "conv3": range(0, 120, 2)}, "fc1"),
+    "resnet18": ({"conv1": [1, 63], "stage1.0.conv1": range(9), "stage2.0.shortcut.conv": [0, 7]}, "fc1"),
+    "resnet20": ({"conv1": [1, 15], "stage1.0.conv2": [1, 3], "stage3.2.conv1": range(63)}, "fc1"),
+}
+VGG_CUTS = ({"conv1": [0, 15], "conv2": range(5), "conv3": [8], "fc1": [2, 3]}, "fc2")
+
+
+def example(net: str) -> Tensor:
+    return images(4, *((1, 28, 28) if net == "lenet" else (3, 32, 32)))
+
+
+def build(net: str) -> nn.Module:
+    return seeded(lambda: NETS[net](tuple(example(net).shape[1:]), 10))
+
+
+def cuts_for(net: str, model: nn.Module) -> list[Cut]:
+    outputs, single = CUTS.get(net, VGG_CUTS)
+    return [*(cut(model, name, indices) for name, indices in outputs.items()), weights(model, single)]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_masked_and_shrunk_agree_on_every_network(net: str) -> None:
+    model, inputs = build(net), example(net)
+    cuts = cuts_for(net, model)
+    removal = plan_removal(model, cuts, inputs)
+    small = shrink(model, cuts, inputs)
+    assert output_difference(model, removal.mask, small, inputs) <= TOLERANCE
+    assert output_difference(model, {}, small, inputs) > 100 * TOLERANCE  # what went was felt
+    for name, indices in removal.outputs.items():
+        assert len(small.get_submodule(name).weight) == len(model.get_submodule(name).weight) - len(indices)
+    for one, other in zip(model.modules(), small.modules(), strict=True):
+        assert type(one) is type(other)
+    assert (small.get_submodule(CUTS.get(net, VGG_CUTS)[1]).weight == 0).any()
+
+
+@pytest.mark.parametrize("net", ["lenet", "vgg-a-light", "resnet20"])
+def test_a_mask_and_the_cuts_that_make_it_shrink_to_the_same_bits(net: str) -> None:
+    model, inputs = build(net), example(net)
+    cuts = cuts_for(net, model)
+    by_cuts, by_mask = shrink(model, cuts, inputs), shrink(model, plan_removal(model, cuts, inputs).mask, inputs)
+    assert all(torch.equal(tensor, by_mask.state_dict()[name]) for name, tensor in by_cuts.state_dict().items())
+
+
+def test_layers_that_are_added_lose_the_union_and_are_named() -> None:
+    model, inputs = build("resnet20"), example("resnet20")
+    removal = plan_removal(model, [cut(model, "conv1", [1, 15]), cut(model, "stage1.1.conv2", [0, 1])], inputs)
+    together = ("conv1", "stage1.0.conv2", "stage1.1.conv2", "stage1.2.conv2")
+    assert removal.coupled == (together,)
+    assert removal.outputs == {name: [0, 1, 15] for name in together}
+    assert shrink(model, removal.mask, inputs).stage1[2].bn2.running_mean.shape == (13,)
+
+
+def test_layers_on_their_own_are_not_coupled() -> None:
+    model, inputs = build("lenet"), example("lenet")
+    assert plan_removal(model, cuts_for("lenet", model), inputs).coupled == ()
+
+
+class Concatenated(nn.Module):
+    """Channels of two convolutions side by side, added to those of a third: removing from one shifts the other's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.both = nn.Conv2d(2, 3, 1), nn.Conv2d(2, 4, 1), nn.Conv2d(2, 7, 1)
+        self.head = nn.Conv2d(7, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((torch.cat([self.left(x), self.right(x)], 1) + self.both(x)).relu()).mean((2, 3))
+
+
+def test_indices_do_not_shift_when_several_layers_lose_channels_of_one() -> None:
+    model, inputs = seeded(Concatenated), images(3, 2, 4, 4)
+    removal = plan_removal(
+        model, [cut(model, "left", [0]), cut(model, "right", [1, 3]), cut(model, "both", [2])], inputs
+    )
+    assert removal.outputs == {"left": [0, 2], "right": [1, 3], "both": [0, 2, 4, 6]}
+    small = shrink(model, removal.mask, inputs)
+    assert torch.equal(small.both.bias, model.both.bias[[1, 3, 5]])
+    assert torch.equal(small.head.weight, model.head.weight[:, [1, 3, 5]])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_masks_of_coupled_layers_are_removed_exactly(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for build, inputs in ((Concatenated, images(3, 2, 4, 4)), (lambda: tiny_resnet((2, 8, 8), 3), images(3, 2, 8, 8))):
+        model = seeded(build, seed)
+        cuts = []
+        for name, layer in layer_names(model).items():
+            goes = torch.rand(len(layer.weight), generator=generator).argsort()[: len(layer.weight) // 4].tolist()
+            cuts.append(cut(model, name, goes) if torch.rand((), generator=generator) < 0.7 else weights(model, name))
+        removal = plan_removal(model, cuts, inputs)
+        small = shrink(model, cuts, inputs)
+        assert output_difference(model, removal.mask, small, inputs) <= TOLERANCE
+
+
+def test_any_module_a_depthwise_convolution_and_a_neuron_with_batchnorm() -> None:
+    def mobile() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.PReLU(8),
+            nn.Conv2d(8, 8, 3, groups=8),
+            nn.BatchNorm2d(8),
+            nn.Flatten(1),
+            nn.Linear(8 * 16, 6, bias=False),
+            nn.BatchNorm1d(6),
+            nn.ReLU(),
+            nn.Linear(6, 4),
+        )
+
+    model, inputs = seeded(mobile), images(3, 3, 8, 8)
+    small = shrink(model, [cut(model, "0", [1, 7]), cut(model, "5", [0, 5])], inputs)
+    assert (small[2].groups, small[5].weight.shape, small[6].num_features) == (6, (4, 6 * 16), 4)
+
+
+# it trains -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", ["lenet", "vgg-a-dropout", "resnet20"])
+def test_a_shrunk_network_is_trained_on(net: str) -> None:
+    model, inputs = build(net), example(net)  # 4 images: LeNet stacks them while it trains
+    small = shrink(model, cuts_for(net, model), inputs).train()
+    optimizer = torch.optim.SGD(small.parameters(), lr=0.01)
+    before = {name: p.detach().clone() for name, p in small.named_parameters()}
+    F.cross_entropy(small(inputs), torch.arange(4)).backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in small.parameters())
+    optimizer.step()
+    assert any(not torch.equal(p, before[name]) for name, p in small.named_parameters())
+
+
+def test_a_shrunk_lenet_computes_the_same_in_training_mode() -> None:
+    model, inputs = build("lenet"), example("lenet")
+    small = shrink(model, cuts_for("lenet", model), inputs)
+    with torch.no_grad():
+        assert relative_difference(small(inputs), small.train()(inputs)) <= TOLERANCE
+
+
+def test_modes_and_frozen_parameters_are_kept() -> None:
+    model, inputs = build("resnet20").train(), example("resnet20")
+    model.conv1.weight.requires_grad_(False)
+    model.bn1.eval()
+    small = shrink(model, cuts_for("resnet20", model), inputs)
+    assert {name: p.requires_grad for name, p in small.named_parameters()} == {
+        name: p.requires_grad for name, p in model.named_parameters()
+    }
+    assert [m.training for m in small.modules()] == [m.training for m in model.modules()]
+
+
+# bad input -----------------------------------------------------------------------------------------------------------
+
+
+def after(activation: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 6, 3), activation, nn.Flatten(1), nn.Linear(6 * 36, 4))
+
+
+class Viewed(nn.Module):
+    """Its forward holds the number of channels, so that it cannot have fewer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 6, 3), nn.Linear(6 * 36, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x).relu().view(-1, 216))
+
+
+class Numpy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self.conv(x).numpy())
+
+
+REFUSED: Mapping[str, tuple[Callable[[], nn.Module], range, str]] = {
+    "everything": (lambda: after(nn.ReLU()), range(6), "nothing would be left of 0: all of its 6 outputs"),
+    "sigmoid": (lambda: after(nn.Sigmoid()), range(2), "cannot be shrunk: what is masked still reaches '3'"),
+    "groupnorm": (lambda: after(nn.GroupNorm(1, 6)), range(2), "cannot be shrunk: '1' normalises across channels"),
+    "groups-of-one": (lambda: after(nn.GroupNorm(6, 6)), range(2), "cannot be shrunk: without what was removed"),
+    "viewed": (Viewed, range(2), "cannot be shrunk: without what was removed it fails"),
+    "untraceable": (Numpy, range(2), "the network cannot be traced: RuntimeError: Can't call numpy"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_shrunk_is_refused_in_one_line(case: str) -> None:
+    build, indices, message = REFUSED[case]
+    model = build()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(SparsifyError, match=message) as caught:
+        shrink(model, [cut(model, "conv1", indices)], images(2, 3, 8, 8))
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"fc9.weight": keeps([1, 1])}, "the mask names 'fc9.weight', which the network does not have"),
+        ({"fc1.weight": keeps([1, 1])}, r"the mask of 'fc1.weight' is \(1, 2\), not \(3, 2\)"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(mask: Mask, message: str) -> None:
+    with pytest.raises(SparsifyError, match=message):
+        shrink(two_layers(), mask, torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"fc1": [0, 3]}, "fc1 has outputs 0 to 2, and none of index 3"),
+        ({"fc1": [-1]}, "none of index -1"),
+        ({"fc3": [0]}, "unknown layer 'fc3'; did you mean 'fc2'"),
+        ({"fc1": [0, 1, 2]}, "nothing would be left of fc1"),
+    ],
+)
+def test_indices_that_there_are_not_are_refused(outputs: dict[str, list[int]], message: str) -> None:
+    """Torch-Pruning would accept them."""
+    with pytest.raises(SparsifyError, match=message):
+        remove_outputs(two_layers(), outputs, torch.ones(1, 2))
+
+
+def test_networks_that_differ_are_refused_whatever_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsify.nets.shrinking.output_difference", lambda *_: float("nan"))
+    with pytest.raises(SparsifyError, match="its outputs would differ from the masked network's by nan"):
+        shrink(two_layers(), {}, torch.ones(1, 2))
+
+
+def test_a_network_and_its_shrunk_form_are_compared_without_cudnn() -> None:
+    """Which may take other algorithms for other numbers of channels."""
+
+    class Asking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.enabled = two_layers(), []
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.enabled.append(torch.backends.cudnn.enabled)
+            return self.layers(x)
+
+    model, small, before = Asking(), Asking(), torch.backends.cudnn.enabled
+    output_difference(model, {}, small, torch.ones(1, 2))
+    assert model.enabled + small.enabled == [False, False]
+    assert torch.backends.cudnn.enabled == before
+
+
+# on the disk ---------------------------------------------------------------------------------------------------------
+
+
+def saved(folder: Path, net: str = "resnet20") -> tuple[nn.Module, Shrunk]:
+    model, inputs = build(net), example(net)
+    cuts = cuts_for(net, model)
+    small, outputs = shrink(model, cuts, inputs), plan_removal(model, cuts, inputs).outputs
+    shape, classes = tuple(inputs.shape[1:]), tuple("abcdefghij")
+    facts = Shrunk(net, shape, classes, outputs, "run", "conv1", 0.5, "magnitude", "auto", "layer", False, 10, 5, 0.0)
+    facts.save(folder, small)
+    return small, facts
+
+
+@pytest.mark.parametrize("net", ["lenet", "vgg-a-bn", "resnet20"])
+def test_a_shrunk_network_is_loaded_to_the_bit_without_its_run(net: str, tmp_path: Path) -> None:
+    small, facts = saved(tmp_path / "shrunk-0", net)
+    assert Shrunk.read(tmp_path / "shrunk-0") == facts
+    loaded = load(tmp_path / "shrunk-0")
+    assert loaded.state_dict().keys() == small.state_dict().keys()
+    assert all(torch.equal(tensor, small.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+    assert not loaded.training
+    with torch.no_grad():
+        assert torch.equal(loaded(example(net)), small(example(net)))
+
+
+def edited(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        values = json.loads((folder / "shrunk.json").read_text())
+        (folder / "shrunk.json").write_text(json.dumps(values | changes))
+
+    return edit
+
+
+DAMAGED = {
+    "no-weights": (
+        lambda folder: (folder / "model.safetensors").unlink(),
+        "model.safetensors is damaged: No such file",
+    ),
+    "other-weights": (
+        lambda folder: (folder / "model.safetensors").write_bytes(b"x"),
+        "model.safetensors is damaged: its SHA-256 sum is not the one in shrunk.json",
+    ),
+    "no-json": (lambda folder: (folder / "shrunk.json").write_text("{"), "shrunk.json is damaged: Expecting"),
+    "a-list": (lambda folder: (folder / "shrunk.json").write_text("[]"), "shrunk.json is damaged: model is missing"),
+    "network": (edited(model="alexnet"), "model is missing or wrong"),
+    "shape": (edited(shape=[3, 32]), "shape is missing or wrong"),
+    "removed": (edited(removed={"conv1": [0.5]}), "removed is missing or wrong"),
+    "out-of-range": (edited(removed={"conv1": [16]}), "conv1 has outputs 0 to 15, and none of index 16"),
+    "others-removed": (edited(removed={"conv1": [0]}), "size mismatch for conv1.weight"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_folder_is_refused(case: str, tmp_path: Path) -> None:
+    damage, message = DAMAGED[case]
+    saved(tmp_path / "shrunk-0")
+    damage(tmp_path / "shrunk-0")
+    with pytest.raises(SparsifyError, match=message):
+        load(tmp_path / "shrunk-0")
+
+
+# the command ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lenet_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    runs_dir = tmp_path_factory.mktemp("shrink") / "runs"
+    assert main(shlex.split(f"train --data digits --epochs 1 --device cpu --opt sgd --runs-dir {runs_dir}")) == 0
+    return newest_run(runs_dir)
+
+
+def prune(run: Run, options: str) -> int:
+    where = f"--device cpu --runs-dir {shlex.quote(str(run.path.parent))}"
+    return main(shlex.split(f"prune {shlex.quote(str(run.path))} {options} {where}"))
+
+
+def files(run: Run) -> set[Path]:
+    return {path for path in run.path.rglob("*") if path.is_file()}
+
+
+def test_the_command_end_to_end(lenet_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(lenet_run)
+    assert prune(lenet_run, "--layers conv3,fc1 --ratios 0,0.6 --shrink") == 0
+    out = capsys.readouterr().out
+    assert "shrunk: 61,706 → 26,786 parameters" in out  # 72 filters of 401 numbers, and 72 inputs of 84 neurons
+    assert "of 4,032 stay as zeros" in out
+    assert "checked on 64 images: masked and shrunk logits differ by no more than" in out
+    (folder,) = lenet_run.path.glob("shrunk-*")
+    assert f"written: {folder}" in out
+    names = {path.name for path in files(lenet_run) - before}
+    assert {"model.safetensors", "shrunk.json", f"sweep-{folder.name[7:]}.csv"} <= names
+    small = sparsify.load(folder)
+    facts = Shrunk.read(folder)
+    assert sum(p.numel() for p in small.parameters()) == facts.params_after == 26_786
+    assert len(facts.removed["conv3"]) == 72
+    assert facts.difference <= TOLERANCE
+    mask = sparsify.pruning.make_mask(lenet_run.model(), images(1, 1, 28, 28), layers="conv3,fc1", ratio=0.6)
+    assert output_difference(lenet_run.model(), mask, small, images(16, 1, 28, 28)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("options", ["--finetune 1", "--finetune 1 --rounds 2", "--recalibrate-bn", "--controls"])
+def test_the_network_that_is_saved_is_the_one_that_was_measured_last(
+    options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = "train --model resnet20 --data digits --epochs 1 --device cpu --opt sgd --batch-size 32"
+    monkeypatch.setitem(NETS, "resnet20", tiny_resnet)
+    assert main(shlex.split(f"{train} --runs-dir {tmp_path}")) == 0
+    run = newest_run(tmp_path)
+    assert prune(run, f"--layers conv1,stage2.0.conv1 --ratios 0,0.5 --shrink {options}") == 0
+    out = capsys.readouterr().out
+    assert out.count("shrunk: ") == out.count("outputs that go: ") == 1
+    (sweep,) = list_sweeps(run.path)
+    (folder,) = run.path.glob("shrunk-*")
+    row = next(row for row in sweep.rows if row.ratio == 0.5 and row.criterion == "magnitude")
+    measured = next(value for value in (row.finetuned_accuracy, row.recalibrated_accuracy, row.accuracy) if value)
+    assert evaluate(load(folder), load_dataset("digits").test, load_dataset("digits").normalise).accuracy == measured
+    facts = Shrunk.read(folder)
+    assert (facts.finetune_epochs, facts.recalibrate_bn) == (options.count("--finetune"), "recalibrate" in options)
+    if "--controls" not in options:
+        assert measured != row.accuracy
+
+
+def test_what_is_left_keeps_its_memory_format() -> None:
+    model = seeded(lambda: tiny_resnet((2, 8, 8), 3)).to(memory_format=torch.channels_last)
+    small = shrink(model, [cut(model, "stage1.0.conv1", [0, 2])], images(2, 2, 8, 8))
+    assert small.get_submodule("stage1.0.conv1").weight.shape[0] == 2
+    for parameter in small.parameters():
+        assert parameter.ndim != 4 or parameter.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--layers conv3 --ratios 0:0.6:0.1", "--shrink needs one ratio above 0, as in --ratios 0.6; these are: 0.1,"),
+        ("--layers conv3 --ratios 0", "these are: none"),
+        ("--layers conv3 --layers fc1 --ratios 0.5", "--shrink needs one set of layers; these are 2: conv3; fc1"),
+        ("--layers conv3 --ratios 0.5 --criterion random --draws 2", "--shrink needs one draw; --draws is 2"),
+        ("--layers conv3 --ratios 1", "nothing would be left of conv3: all of its 120 outputs"),
+        ("--layers conv9 --ratios 0.5", "unknown layer 'conv9'"),
+        ("--layers conv3 --ratios 0.5 --criterion entry", "criterion 'entry' needs the path"),
+    ],
+)
+def test_the_command_refuses_in_one_line_and_writes_nothing(
+    options: str, message: str, lenet_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(lenet_run)
+    assert prune(lenet_run, f"{options} --shrink") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert files(lenet_run) == before
+
+
+def test_the_command_writes_nothing_if_the_two_differ(
+    lenet_run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(lenet_run)
+    monkeypatch.setattr("sparsify.nets.shrinking.output_difference", lambda *_: 2e-5)
+    assert prune(lenet_run, "--layers conv3 --ratios 0.3 --shrink") == 2
+    error = capsys.readouterr().err
+    assert "differ from the masked network's by 2.0e-05 of the largest, more than 1e-05" in error
+    assert error.count("\n") == 1
+    assert files(lenet_run) == before
+
+
+def test_the_command_shows_coupled_layers_before_they_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = "train --model resnet20 --data digits --epochs 1 --device cpu --opt sgd --batch-size 512"
+    monkeypatch.setitem(NETS, "resnet20", tiny_resnet)
+    assert main(shlex.split(f"{train} --runs-dir {tmp_path}")) == 0
+    run = newest_run(tmp_path)
+    capsys.readouterr()
+    assert prune(run, "--layers conv1 --ratios 0.5 --shrink") == 0
+    out = capsys.readouterr().out
+    line = "coupled, so their channels go together: conv1 (2 of 4), stage1.0.conv2 (2 of 4)\n"
+    assert line in out
+    inputs = "stage1.0.conv1 (2 of 4), stage2.0.conv1 (2 of 4), stage2.0.shortcut.conv (2 of 4)"
+    before = [
+        "coupled, so what goes from one goes from all: conv1, stage1.0.conv2\n",
+        line,
+        f"inputs that go: {inputs}\n",
+    ]
+    for shown in before:
+        assert 0 <= out.index(shown) < out.index("shrunk: ")
+    rows = [row.split() for row in out.splitlines()]
+    assert ["conv1", "4", "filters", "2", "(50.0%)", "2", "(50.0%)"] in rows
+    assert ["stage1.0.conv2", "4", "filters", "coupled", "2", "(50.0%)"] in rows
+    (folder,) = run.path.glob("shrunk-*")
+    assert load(folder).stage1[0].bn2.num_features == 2
+
+
+def tiny_resnet(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    from sparsify.nets.zoo.resnet import resnet
+
+    return resnet(shape, classes, blocks=(1, 1), width=4)
+
+
+# ONNX ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _onnx() -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+
+
+@pytest.mark.usefixtures("_onnx")
+@pytest.mark.parametrize("kind", ["run", "shrunk"])
+def test_a_run_and_a_shrunk_network_are_exported(kind: str, lenet_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnxruntime
+
+    folder = lenet_run.path
+    if kind == "shrunk":
+        folder = folder / "shrunk-0"
+        model = lenet_run.model()
+        cuts = [cut(model, "conv3", range(80))]
+        small = shrink(model, cuts, images(2, 1, 28, 28))
+        removed = plan_removal(model, cuts, images(2, 1, 28, 28)).outputs
+        classes = tuple(lenet_run.summary["classes"])
+        how = ("conv3", 0.5, "l1", "auto", "layer", False)
+        Shrunk("lenet", (1, 28, 28), classes, removed, "", *how, 2, 1, 0.0).save(folder, small)
+    assert main(["export", str(folder), "--onnx", "--runs-dir", str(lenet_run.path.parent)]) == 0
+    assert "checked with onnxruntime: its logits differ from torch's by no more than" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    inputs = images(3, 1, 28, 28)
+    (logits,) = session.run(None, {"images": inputs.numpy()})
+    with torch.no_grad():
+        assert relative_difference(load(folder)(inputs), torch.from_numpy(logits)) <= 1e-5
+
+
+@pytest.mark.usefixtures("_onnx")
+def test_a_network_that_cannot_be_exported_is_refused_in_one_line() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(SparsifyError, match="the network cannot be exported") as caught:
+        to_onnx(Branching(), images(2, 3))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
+def test_without_the_extra_one_line_says_how_to_get_it(
+    package: str, lenet_run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        monkeypatch.setitem(sys.modules, name, None if name == package else type(sys)(name))
+    before = files(lenet_run)
+    assert main(["export", str(lenet_run.path), "--onnx"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --onnx needs {package}, which is not installed: pip install 'sparsify-study[onnx]'\n"
+    )
+    assert files(lenet_run) == before
+
+
+def test_export_needs_a_format_and_a_run(lenet_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(lenet_run.path)]) == 2
+    assert capsys.readouterr().err == "error: export needs a format; there is one: --onnx\n"
+    assert main(["export", str(tmp_path), "--onnx"]) == 2
+    assert "is a folder, but no run" in capsys.readouterr().err

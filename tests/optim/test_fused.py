@@ -1,0 +1,140 @@
+"""The Triton kernels of SLBI: on a GPU where there is one, and their logic in Triton's interpreter on the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparsify.errors import SparsifyWarning
+from sparsify.optim.registry import slbi_for
+from sparsify.optim.slbi import SLBI
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+PROGRAM = """
+import copy, math, sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from reference import ReferenceSLBI
+from sparsify.optim.fused import FusedSLBI, try_out
+from sparsify.optim.slbi import SLBI
+
+device = sys.argv[2]
+shapes = [(6, 3, 3, 3), (5, 150, 3, 3), (6,), (40, 60), (9,), (4, 5, 3)]
+
+def parameters(channels_last):
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.randn(shape, generator=generator).to(device) for shape in shapes]
+    if channels_last:
+        made = [t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in made]
+    return [t.requires_grad_() for t in made]
+
+def run(kind, channels_last, **options):
+    ps = parameters(channels_last)
+    optimizer = kind(ps, lr=0.05, mu=2.0, **options)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(12):
+        for p in ps:
+            p.grad = torch.empty_like(p).copy_(0.3 * torch.randn(p.shape, generator=generator))
+        optimizer.step()
+    return ps, optimizer
+
+for options in ({}, {"momentum": 0.0}, {"dampening": 0.5}, {"weight_decay": 0.02, "kappa": 3.0, "path_scale": 0.5},
+                {"threshold": math.inf}, {"threshold": 0.3}):
+    for channels_last in (False, True):
+        ours, fused = run(FusedSLBI, channels_last, **options)
+        theirs, reference = run(ReferenceSLBI, False, **options)
+        entered = 0
+        for p, q in zip(ours, theirs):
+            torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5)
+            if "z" in reference.state[q]:
+                torch.testing.assert_close(fused.state[p]["z"], reference.state[q]["z"], rtol=1e-5, atol=1e-5)
+                entered += int(fused.support(p).sum())
+        assert (entered > 0) == (options.get("threshold") != math.inf)
+
+# what one has begun the other goes on with
+ps, fused = run(FusedSLBI, True)
+qs = [p.detach().clone().requires_grad_() for p in ps]
+plain = SLBI(qs, lr=0.05, mu=2.0)
+plain.load_state_dict(copy.deepcopy(fused.state_dict()))
+for p, q in zip(ps, qs):
+    p.grad = torch.full_like(p, 0.1)
+    q.grad = torch.full_like(q, 0.1)
+fused.step()
+plain.step()
+for p, q in zip(ps, qs):
+    torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5)
+
+try_out(torch.device(device))
+
+ps[0].grad = torch.zeros(shapes[0], device=device)
+try:
+    fused.step()
+except ValueError as error:
+    assert "must lie alike in memory" in str(error)
+else:
+    raise AssertionError("a gradient in another memory format was taken")
+print("equal")
+"""
+
+
+def run(device: str, **environment: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent.parent), device]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "equal", done.stderr
+
+
+def test_the_kernels_equal_the_reference_in_the_interpreter() -> None:
+    run("cpu", TRITON_INTERPRET="1")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_kernels_equal_the_reference_on_a_gpu() -> None:
+    run("cuda")
+
+
+@pytest.mark.parametrize("capability", [75, 80, 90, 100])
+@pytest.mark.parametrize(("kernel", "loads"), [("_weights", 4), ("_filters", 5)])
+def test_the_kernels_compile_for_a_gpu_and_move_each_number_once(
+    kernel: str, loads: int, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # W, g, V and Z are read and W, V and Z written: 7 numbers a weight, 1.4 times the 5 of a fused SGD with momentum.
+    # The norm of a filter reads its Z once more, from the cache; from memory it would be 8, or 1.6 times.
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from sparsify.optim import fused
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    function = getattr(fused, kernel)
+    kinds = {"size": "i32", "block": "constexpr"}
+    types = {name: kinds.get(name, "*fp32" if name.endswith("_ptr") else "fp32") for name in function.arg_names}
+    aligned = {(at,): [["tt.divisibility", 16]] for at, name in enumerate(types) if name.endswith("_ptr")}
+    source = ASTSource(function, types, {"block": fused.BLOCK}, aligned)
+    compiled = compile(source, target=GPUTarget("cuda", capability, 32))
+    assert compiled.asm["cubin"]
+    moved = {"ld": 0, "st": 0}
+    for operation, numbers in re.findall(r"(ld|st)\.global(?:\.v(\d))?\.b32", compiled.asm["ptx"]):
+        moved[operation] += int(numbers or 1)
+    threads = 32 * compiled.metadata.num_warps
+    # beside the numbers, every thread reads the learning rate
+    assert moved == {"ld": loads * fused.BLOCK // threads + 1, "st": 3 * fused.BLOCK // threads}
+
+
+def test_without_a_gpu_the_plain_step_is_taken_and_where_triton_does_not_run_it_says_so() -> None:
+    assert slbi_for(torch.device("cpu")) is SLBI
+    absent = torch.device("cuda", torch.cuda.device_count())
+    with pytest.warns(SparsifyWarning, match=r"^Triton does not run here \(.+\); SLBI's step takes several passes"):
+        assert slbi_for(absent) is SLBI
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_the_fused_step_is_taken() -> None:
+    assert slbi_for(torch.device("cuda")).__name__ == "FusedSLBI"

@@ -1,0 +1,685 @@
+"""The report: what it says, that it says it from the files alone, and that it is one small file."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import itertools
+import re
+import shlex
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+from summaries import SUMMARY
+
+from sparsify.cli.app import app, main
+from sparsify.config import Config
+from sparsify.nets.registry import NETS
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.sweep import sweep_id
+from sparsify.report.html import HEAVY, HtmlCell, HtmlTable, pictures
+from sparsify.report.page import write_report
+from sparsify.report.prose import arms_table, data_in_words, paths_in_words, plan_in_words, setup
+from sparsify.report.sections import (
+    control_table,
+    environment_table,
+    headline_table,
+    likeness_tables,
+    prune_command,
+    train_command,
+)
+from sparsify.report.tables import markdown, percent
+from sparsify.runs import Run
+from sparsify.study.findings import find
+from sparsify.study.results import ArmResult, StudyResult
+from sparsify.study.running import run_study
+from sparsify.study.toml import load_study
+from sparsify.text import listed
+from sparsify.viz.study import draw_study
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+DERIVED = """
+title = "Derived"
+[base]
+data = "digits"
+epochs = 1
+batch_size = 128
+opt = "sgd"
+[[arms]]
+label = "first"
+opt = "linbreg"
+stage = true
+[[arms]]
+label = "then"
+init = "first"
+[arms.mask]
+of = "first"
+layers = "conv3"
+ratio = 0.5
+[[arms]]
+label = "chosen"
+[arms.select]
+lr = [0.01, 0.1]
+val = 0.2
+[sweep]
+layers = "conv3"
+ratios = "0,0.5"
+rounds = 2
+"""
+STUDY = """
+title = "<script>alert('title')</script> & $1 to $2"
+seeds = [0, 1]
+[base]
+data = "digits"
+epochs = 1
+batch_size = 64
+[[arms]]
+opt = "sgd"
+[[arms]]
+label = "<script>alert('label')</script>"
+opt = "slbi"
+mu = 1
+[[arms]]
+label = "exploding"
+opt = "sgd"
+lr = 1e30
+[[sweeps]]
+layers = ["conv3", "conv3,fc1"]
+ratios = "0,0.5,0.9"
+controls = true
+draws = 2
+[[sweeps]]
+criterion = "l1"
+layers = "conv3"
+ratios = "0,1"
+"""
+
+
+@pytest.fixture(scope="module")
+def _one_core():
+    """Processes of their own would take longer to start than these trainings take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory, _one_core):
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "odd.toml").write_text(STUDY)
+    return run_study(load_study(str(folder / "odd.toml")), runs_dir=folder / "runs")
+
+
+@pytest.fixture(scope="module")
+def drawn(result):
+    return draw_study(result)
+
+
+@pytest.fixture(scope="module")
+def page(result, drawn):
+    findings = dataclasses.replace(find(result), verdicts=["<script>alert('verdict')</script> is better."])
+    path = write_report(result, findings, drawn, command=["sparsify", "study", "my <odd>.toml"])
+    assert path == result.folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def rows(table):
+    return list(zip(*(list(column.cells) for column in table.columns), strict=True))
+
+
+def visible(text):
+    """The page's text, without its pictures, styles and tags."""
+    text = re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
+
+
+def test_what_users_wrote_is_escaped(page):
+    assert page.count("<script>") == 1
+    assert "alert(&#39;title&#39;)" in page
+    assert "&lt;script&gt;alert(&#39;label&#39;)&lt;/script&gt;" in page
+    assert "&lt;script&gt;alert(&#39;verdict&#39;)" in page
+    assert "my &lt;odd&gt;.toml" in page
+
+
+def test_the_page_loads_nothing_and_is_small(page):
+    assert len(page.encode()) < 5_000_000
+    assert set(re.findall(r'(?:src|href)="([a-z]*:?)', page)) <= {"data:", ""}
+    assert "url(" not in page
+    assert "default-src 'none'" in page
+
+
+def test_headings_are_in_order_and_pictures_and_tables_have_words(page):
+    levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    for image in re.findall(r"<img [^>]*>", page):
+        assert re.search(r'alt="[^"]{10,}"', image)
+    assert page.count("<table") == page.count("<caption>")
+    assert 'lang="en"' in page
+
+
+def test_every_section_is_there_with_its_numbers(page, result):
+    text = visible(page)
+    for word in ("Reproduce it", "Environment", "Checklist", "What happens to each class", "Inclusion paths"):
+        assert f">{word}</h2>" in page
+        assert word in text
+    assert "2 of 6 runs diverged and are not counted" in text
+    assert "Difference of test accuracy against sgd, pruned by magnitude arm removed points 95% interval" in text
+    assert "Largest part that can go by magnitude, with 95% confidence layers loses less than" in text
+    assert "95% intervals of the mean" in text
+    for cell in rows(control_table(result, "conv3", 0, "random"))[0]:
+        assert cell in text
+
+
+def test_every_figure_is_in_the_page_once(page, drawn):
+    uris = re.findall(r'src="data:image/(png|svg\+xml);base64,([^"]+)"', page)
+    assert len(uris) == len(drawn) == len({content for _, content in uris})
+    for kind, content in uris:
+        start = base64.b64decode(content)[:8]
+        assert start == b"\x89PNG\r\n\x1a\n" if kind == "png" else start.startswith(b"<?xml")
+    assert {one.section for one in drawn} == {"training", "sparsity", "classes", "filters", "paths"}
+
+
+def test_figures_of_arms_whose_labels_make_the_same_file_name_are_kept_apart(result, monkeypatch):
+    monkeypatch.setattr("sparsify.viz.study.save", lambda figure, folder, name: (name, name))
+    arms = tuple(dataclasses.replace(result.arms[1], label=label) for label in ("slbi (1)", "slbi [1]"))
+    files = [one.png for one in draw_study(dataclasses.replace(result, arms=arms))]
+    assert len(set(files)) == len(files)
+    assert {"path-slbi-1-conv3", "path-slbi-1-conv3-2"} <= set(files)
+
+
+def test_pictures_beyond_the_limit_are_left_out_and_named(result, drawn):
+    first = pictures(drawn)[0].uri
+    assert [picture.uri is not None for picture in pictures(drawn, most=len(first))] == [True] + [False] * (
+        len(drawn) - 1
+    )
+    for picture, one in zip(pictures(drawn), drawn, strict=True):
+        kind = "png" if one.svg.stat().st_size > HEAVY else "svg+xml"
+        assert picture.uri.startswith(f"data:image/{kind};base64,")
+
+
+@pytest.fixture
+def roughly(monkeypatch):
+    """Figures are saved in a low resolution."""
+
+    def save(figure, folder, name):
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{suffix}", format="png", dpi=20)
+        return folder / f"{name}.png", folder / f"{name}.svg"
+
+    monkeypatch.setattr("sparsify.viz.study.save", save)
+
+
+@pytest.mark.usefixtures("roughly")
+def test_a_study_in_which_nothing_finished_has_a_report(result, tmp_path):
+    arms = tuple(arm for arm in result.arms if not arm.finished)
+    nothing = dataclasses.replace(result, arms=arms, folder=tmp_path)
+    text = visible(
+        write_report(nothing, find(nothing), draw_study(nothing), command=["sparsify"]).read_text(encoding="utf-8")
+    )
+    assert "2 of 2 runs diverged" in text
+    assert "no run is finished" in text
+
+
+@pytest.mark.usefixtures("roughly")
+def test_one_arm_without_a_path_and_without_outcomes(result, tmp_path):
+    arm = result.arms[0]
+    old = tuple(tuple(dataclasses.replace(sweep, outcomes={}) for sweep in sweeps) for sweeps in arm.sweeps)
+    one = dataclasses.replace(result, arms=(dataclasses.replace(arm, sweeps=old),), folder=tmp_path)
+    text = write_report(one, find(one), draw_study(one), command=["sparsify"]).read_text(encoding="utf-8")
+    assert "Inclusion paths" not in text
+    assert "Some sweeps of sgd did not keep what was answered for each image" in visible(text)
+    assert "settings in which they differ" not in text
+
+
+@pytest.mark.usefixtures("roughly")
+def test_recalibrated_and_finetuned_accuracies_have_their_own_tables_and_figures(result, tmp_path):
+    plan = dataclasses.replace(result.study.sweeps[1], recalibrate_bn=True, finetune_epochs=1)
+    changes = {"recalibrated_accuracy": 0.25, "finetune_epochs": 1, "finetuned_accuracy": 0.75}
+    (arm, *_), arms = result.arms, []
+    sweeps = tuple(
+        dataclasses.replace(
+            sweep,
+            rows=tuple(dataclasses.replace(row, **changes) for row in sweep.rows),
+            outcomes=dict.fromkeys(("accuracy", "recalibrated_accuracy"), sweep.outcomes["accuracy"]),
+        )
+        for sweep in arm.sweeps[1]
+    )
+    arms = (ArmResult("plain", arm.runs, (arm.sweeps[1],)), ArmResult("BatchNorm", arm.runs, (sweeps,)))
+    study = dataclasses.replace(result.study, sweeps=(plan,))
+    both = StudyResult(study, arms, tmp_path)
+    drawings = draw_study(both)
+    names = [one.png.name for one in drawings]
+    assert {"sweep-recalibrated.png", "sweep-finetuned.png"} <= set(names)
+    classes = {one.png.name: one.alternative for one in drawings if one.section == "classes"}
+    assert set(classes) == {"classes-1-1.png", "classes-recalibrated-1-1.png"}  # no answers of fine-tuned ones here
+    assert "BatchNorm recalibrated" in classes["classes-recalibrated-1-1.png"]
+    text = visible(write_report(both, find(both), drawings, command=["sparsify"]).read_text(encoding="utf-8"))
+    assert "BatchNorm recalibrated on training images arm 0% 100% n plain – – 0 BatchNorm 25.00 ± 0.00" in text
+    assert "fine-tuned arm 0% 100% n plain – – 0 BatchNorm 75.00 ± 0.00" in text
+
+
+@pytest.mark.usefixtures("roughly", "_one_core")
+def test_arms_that_start_from_others_and_arms_that_select_are_said_to(tmp_path):
+    (tmp_path / "derived.toml").write_text(DERIVED)
+    derived = run_study(load_study(str(tmp_path / "derived.toml")), runs_dir=tmp_path / "runs")
+    page = write_report(derived, find(derived), draw_study(derived), command=["sparsify"]).read_text(encoding="utf-8")
+    text = visible(page)
+    assert "arm lr init mask seeds then 0.02 'first' 'first' without 50% of conv3 by magnitude 0 chosen 0" in text
+    assert "Chosen, selected by accuracy on a held-out 20% of the training images" in text
+    assert "# the study makes the mask, without the 50% of conv3 that magnitude removes from 'first'" in text
+    (stage, then, _) = derived.study.arms
+    assert shlex.join(train_command(stage.configs[0])) in text
+    assert f"--init {stage.configs[0].name}@" in text
+    assert f"sparsify prune {then.configs[0].name} --layers conv3 --ratios 0,0.5 --rounds 2" in text
+    assert "pruned by magnitude in 2 rounds, at 2 ratios" in text
+
+
+CONFIGS = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from(list(NETS)),
+        "data": st.sampled_from(["auto", "mnist", "folder:/a b/photos'; rm -r x", "folder:-x"]),
+        "epochs": st.integers(1, 100),
+        "batch_size": st.integers(1, 512),
+        "schedule": st.sampled_from(["cosine", "constant"]),
+        "augment": st.sampled_from(["none", "crop-flip"]),
+        "seed": st.integers(0, 2**40),
+        "val": st.floats(0, 0.99),
+        "init": st.sampled_from([None, "some run@0a1b2c3d", "-run", "$HOME"]),
+        "mask": st.sampled_from([None, "folder/mask.safetensors@0a1b2c3d"]),
+        "precision": st.sampled_from(["exact", "fast"]),
+    }
+)
+OPTIONS = {
+    "lr": st.floats(1e-9, 1e3),
+    "momentum": st.floats(0, 0.999),
+    "weight_decay": st.floats(0, 1),
+    "kappa": st.floats(1e-3, 1e3),
+    "mu": st.floats(1e-3, 1e3),
+    "path_scale": st.floats(1e-3, 1e3),
+    "strength": st.floats(0, 1e3),
+    "delta": st.floats(1e-3, 1e3),
+}
+
+
+@given(CONFIGS, st.sampled_from(list(OPTIMIZERS)), st.data())
+def test_the_train_command_is_read_back_as_the_same_config(values, opt, data):
+    taken = OPTIMIZERS[opt].defaults
+    options = data.draw(st.fixed_dictionaries({}, optional={k: v for k, v in OPTIONS.items() if k in taken}))
+    config = Config(opt=opt, **values, **options)
+    words = shlex.split(shlex.join(train_command(config)))
+    assert words[:2] == ["sparsify", "train"]
+    _, bound, *_ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
+    assert bound.arguments["config"] == config
+
+
+def test_the_train_command_has_no_flag_that_is_not_needed():
+    assert train_command(Config()) == ["sparsify", "train", "--opt", "slbi"]
+    assert train_command(Config(opt="sgd", lr=0.5, seed=3)) == shlex.split("sparsify train --opt sgd --lr 0.5 --seed 3")
+
+
+@pytest.mark.parametrize(
+    ("plan", "flags"),
+    [
+        (SweepPlan(), "--layers conv3 --layers conv3,fc1"),
+        (SweepPlan(("conv3",), (0.0, 1 / 3), "l1"), "--layers conv3 --ratios 0,0.3333333333333333 --criterion l1"),
+        (SweepPlan(("conv3",), controls=True), "--layers conv3 --controls"),
+        (SweepPlan(("conv3",), controls=True, draws=2), "--layers conv3 --controls --draws 2"),
+        (SweepPlan(("conv3",), controls=True, draws=1), "--layers conv3 --controls --draws 1"),
+        (SweepPlan(("fc1",), criterion="random", draws=3), "--layers fc1 --criterion random --draws 3"),
+        (SweepPlan(("conv3",), reverse=True, scope="global"), "--layers conv3 --scope global --reverse"),
+        (SweepPlan(("conv3",), grain="weight", finetune_epochs=2), "--layers conv3 --grain weight --finetune 2"),
+        (SweepPlan(("conv3",), recalibrate_bn=True), "--layers conv3"),  # lenet has no BatchNorm
+    ],
+)
+def test_the_prune_command_asks_for_the_same_sweep(plan, flags, result):
+    run = result.arms[0].runs[0]
+    words = prune_command(run, plan)
+    assert words == ["sparsify", "prune", run.name, *flags.split()]
+    _, bound, *_ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
+    asked = dict(bound.arguments)
+    assert asked.pop("run") == run.name
+    read = SweepPlan(
+        layers=asked.pop("layers"),
+        ratios=tuple(map(float, asked.pop("ratios").split(","))) if "ratios" in asked else SweepPlan().ratios,
+        finetune_epochs=asked.pop("finetune", 0),
+        **asked,
+    )
+    model = run.model()
+    assert sweep_id(**read.keywords(model)) == sweep_id(**plan.keywords(model))
+
+
+def test_the_commands_of_the_study_are_in_the_page(page, result):
+    text = html.unescape(page)
+    for arm in result.arms:
+        for run in arm.runs:
+            threads = run.environment["threads"]
+            assert f"OMP_NUM_THREADS={threads} {shlex.join(train_command(run.config))}" in text
+    assert "sparsify study 'my <odd>.toml'" in text
+    assert shlex.join(prune_command(result.arms[0].runs[1], result.study.sweeps[0])) in text
+    assert f"sparsify prune {result.arms[2].runs[0].name}" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("99.16 ± 0.14", 99.16),
+        ("–", None),
+        ("−0.28 ± 0.10", -0.28),
+        ("+1.5", 1.5),
+        ("60%", 60),
+        ("2.51×", 2.51),
+        ("10,080", 10080),
+        ("0.003", 0.003),
+        ("1e+30", 1e30),
+        ("2.15.0", None),
+        ("0, 1", None),
+        ("20 or 40", None),
+        ("magnitude", None),
+        ("[98.81, 99.51]", None),
+        ("≥ 60%*", 60),
+        ("< 0.001", 0.001),
+        ("", None),
+    ],
+)
+def test_a_cell_sorts_by_its_number(text, key):
+    assert HtmlCell(text).key == key
+
+
+def test_an_html_table_is_the_table_or_the_table_turned():
+    table = Table("removed", "a", "b", title="Mine: accuracy")
+    table.add_row("0%", "1", "2")
+    table.add_row("50%", "3", "4")
+    shown = HtmlTable.of(table, drop="Mine: ")
+    assert (shown.caption, shown.head) == ("Accuracy", ("removed", "a", "b"))
+    assert [[cell.text for cell in row] for row in shown.rows] == [["0%", "1", "2"], ["50%", "3", "4"]]
+    turned = HtmlTable.of(table, corner="arm")
+    assert turned.head == ("arm", "0%", "50%")
+    assert [[cell.text for cell in row] for row in turned.rows] == [["a", "1", "3"], ["b", "2", "4"]]
+
+
+def test_groups_of_rows_become_a_column():
+    table = Table("arm", "points", title="t")
+    for row in (("60% of conv3",), ("  slbi", "+1"), ("  sgd", "+2"), ("60% of fc1",), ("  slbi", "+3")):
+        table.add_row(*row)
+    shown = HtmlTable.grouped(table, "removed")
+    assert shown.head == ("arm", "removed", "points")
+    assert [[cell.text for cell in row] for row in shown.rows] == [
+        ["slbi", "60% of conv3", "+1"],
+        ["sgd", "60% of conv3", "+2"],
+        ["slbi", "60% of fc1", "+3"],
+    ]
+
+
+def test_the_headline_takes_the_largest_ratio_below_one_of_the_last_set(result):
+    table = headline_table(result)
+    assert table.title == "Test accuracy (%), whole and with 90% of conv3 and fc1 removed by magnitude"
+    sweeps = result.arms[0].sweeps[0]
+    whole, gone = ([sweep.accuracy("conv3,fc1", ratio) for sweep in sweeps] for ratio in (0, 0.9))
+    first = rows(table)[0]
+    assert first[1].startswith(f"{50 * sum(whole):.2f} ± ")
+    assert first[2].startswith(f"{50 * sum(gone):.2f} ± ")
+    assert first[3].split()[0].lstrip("+−") == f"{abs(50 * (sum(gone) - sum(whole))):.2f}"
+    assert first[4] == f"{sum(sweep.points('conv3,fc1', 0.9)[0].compression for sweep in sweeps) / 2:.2f}×"
+    assert rows(table)[2] == ("exploding", "–", "–", "–", "–", "–", "0")
+
+
+def test_the_setup_is_said_in_words(result):
+    text = " ".join(setup(result))
+    assert text.startswith(
+        "Three arms train lenet for 1 epoch in batches of 64, with a cosine learning rate and no aug"
+    )
+    assert "each with seeds 0 and 1." in text
+    assert "digits (scikit-learn's 1,797 handwritten digits" in text
+    assert "Accuracy is that on 360 test images." in text
+    first, second = map(plan_in_words, result.study.sweeps)
+    assert first == (
+        "Every finished network is pruned by magnitude, at 3 ratios from 0% to 90%, of conv3, then of conv3 and fc1 "
+        "(each); removed as one are filters of convolutions and single weights of fully connected layers; beside it go "
+        "random grains and those of the opposite order, as many of each layer."
+    )
+    assert "by l1, at 2 ratios from 0% to 100%, of conv3; removed" in second
+    often = plan_in_words(SweepPlan(("conv3",), (0.0, 0.5), finetune_epochs=2, rounds=3))
+    assert often.endswith(
+        "; between two rounds it is trained for 2 epochs under the mask, with 0% removed as well; it is measured again "
+        "after 2 epochs more of training under the mask."
+    )
+
+
+def test_a_folder_of_images_is_called_one(tmp_path):
+    run = Run(tmp_path / "run")
+    run.write_json("config.json", Config(data=f"folder:{tmp_path}/cifar10").to_dict())
+    run.write_json("summary.json", SUMMARY | {"images_sha256": "0123456789abcdef0123"})
+    said = data_in_words(run)
+    assert (
+        said
+        == "a folder of image files, folder-cifar10 (not a published archive; SHA-256 of the images 0123456789abcdef…)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("opts", "text"),
+    [
+        (
+            ["slbi", "sgd"],
+            "With slbi, ‖Γ‖ of a filter is exactly 0 until it enters the support, and ‖W‖ of what never enters is "
+            "pulled towards 0.",
+        ),
+        (
+            ["linbreg", "prox-sgd"],
+            "With linbreg and prox-sgd there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support.",
+        ),
+        (["slbi", "adabreg"], "is pulled towards 0. With adabreg there is no Γ: "),
+        (["sgd", "sgd-pull"], ""),
+    ],
+)
+def test_what_paths_show_is_said_of_what_the_runs_have(opts, text, result, monkeypatch):
+    monkeypatch.setattr(Run, "z", property(lambda run: {} if run.config.opt == "slbi" else None))
+    arms = []
+    for opt in opts:
+        run = Run(result.folder / opt)
+        run.write_json("config.json", Config(opt=opt).to_dict())
+        run.write_json("summary.json", SUMMARY)
+        arms.append(ArmResult(opt, (run,), ()))
+    said = paths_in_words(StudyResult(result.study, tuple(arms), result.folder))
+    assert text in said if text else said == ""
+
+
+def test_the_page_says_where_its_numbers_are(page):
+    said = (
+        "Accuracies, costs and differences are in the CSV files beside it and in the runs, from which it computes how"
+    )
+    assert said in visible(page)
+    assert "With slbi, ‖Γ‖ of a filter is exactly 0" in visible(page)
+
+
+def test_the_arms_table_has_what_differs_and_nothing_else(result):
+    table = arms_table(result)
+    assert [column.header for column in table.columns] == ["arm", "opt", "lr", "kappa", "mu", "path scale", "seeds"]
+    assert rows(table)[0] == ("sgd", "sgd", "0.02", "–", "–", "–", "0, 1")
+
+
+def test_the_environment_says_where_runs_differ(result, monkeypatch):
+    there = Run.environment.fget
+    odd = result.arms[0].runs[1]
+
+    def changed(run):
+        return there(run) | ({"torch": "9.9"} if run == odd else {})
+
+    monkeypatch.setattr(Run, "environment", property(changed))
+    torch_rows = [row for row in rows(environment_table(result)) if row[0] == "torch"]
+    assert [row[2][:2] for row in torch_rows] == ["5:", "1:"]
+    assert torch_rows[1][1:] == ("9.9", "1: sgd, seed 1")
+    assert ("threads", "1", "all 6") in rows(environment_table(result))
+    assert len([row for row in rows(environment_table(result)) if row[0] == "started"]) == 1
+
+
+def test_criteria_are_compared_on_each_layer_of_each_sweep(result):
+    tables = likeness_tables(result)
+    assert [table.title.split(":")[0] for table in tables] == [
+        "Agreement on conv3 (120 grains)",
+        "Agreement on fc1 (10,080 grains)",
+    ]
+    pairs = [row[0] for row in rows(tables[0])]
+    assert pairs[:3] == ["magnitude, l1", "magnitude, fpgm", "l1, fpgm"]
+    assert "entry, gamma" in pairs
+    assert len(tables[0].columns) == 1 + 2 * 2  # the arm without a finished run is left out
+    entry = next(row for row in rows(tables[0]) if row[0] == "magnitude, entry")
+    assert entry[1:3] == ("–", "–")
+    assert "–" not in entry[3:]
+    fc1 = next(row for row in rows(tables[1]) if row[0] == "magnitude, l1")
+    assert fc1[1:] == ("1.00",) * 4  # of single weights the two are the same
+
+
+def test_tables_of_controls_are_means_over_the_draws(result):
+    table = control_table(result, "conv3", 0, "random")
+    draws = [[row.accuracy for row in one.points("conv3", 0.5, "random")] for one in result.arms[0].sweeps[0]]
+    assert [len(each) for each in draws] == [2, 2]
+    assert rows(table)[1][:2] == ("50%", percent([sum(each) / 2 for each in draws]))
+    assert rows(table)[-1] == ("n", "2", "2", "0")
+    text = markdown(control_table(result, "conv3,fc1", 0, "magnitude-reversed"))
+    assert "with conv3 and fc1 pruned by magnitude-reversed, control of magnitude**" in text
+
+
+def test_lists_in_words():
+    assert listed([]) == ""
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b, c", "d"]) == "a, b, c and d"
+
+
+@pytest.mark.usefixtures("roughly")
+def test_the_command_writes_the_report_and_says_where(result, capsys, tmp_path):
+    (tmp_path / "odd.toml").write_text(STUDY)
+    runs_dir = result.folder.parent.parent
+    path = runs_dir / "studies" / "odd-seeds-0" / "report.html"
+    words = ["study", str(tmp_path / "odd.toml"), "--set", "seeds=[0]", "--runs-dir", str(runs_dir)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"report: {path}"
+    command = f"sparsify study {tmp_path / 'odd.toml'} --set 'seeds=[0]'"
+    assert command in html.unescape(path.read_text(encoding="utf-8"))
+
+
+# in a real browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no chromium to show the report in")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=[(390, "light"), (390, "dark"), (1400, "light"), (1400, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
+def shown(browser, page, result, request):
+    """The page in a window, with what the console said and what was asked of the network."""
+    width, scheme = request.param
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    complaints = []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda asked: complaints.append(asked.url) if asked.url[:5] not in ("file:", "data:") else None)
+    tab.goto((result.folder / "report.html").as_uri())
+    yield tab
+    assert complaints == []
+    tab.close()
+
+
+def test_a_browser_shows_every_figure_and_nothing_is_too_wide(shown, drawn):
+    sizes = shown.evaluate(
+        """() => [...document.images].map((image) => {
+          const box = image.getBoundingClientRect();
+          return [image.naturalWidth, box.width, box.height];
+        })"""
+    )
+    assert len(sizes) == len(drawn)
+    assert all(min(size) > 0 for size in sizes)
+    narrow = shown.viewport_size["width"] == 390
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    inside = shown.evaluate(
+        "[...document.querySelectorAll('.wide')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    )
+    assert inside > 0 or not narrow
+    assert all(height > 100 for _, _, height in sizes)
+
+
+def test_text_stands_out_in_both_schemes_and_figures_are_on_white(shown):
+    """WCAG's contrast ratio of each element that holds text, against the background behind it, is 4.5 at least."""
+    found = shown.evaluate(
+        """() => {
+          const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+          const luminance = (colour) => colour.slice(0, 3).map((v) => v / 255)
+            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const behind = (element) => {
+            for (let e = element; e; e = e.parentElement) {
+              const colour = rgb(getComputedStyle(e).backgroundColor);
+              if (colour.length < 4 || colour[3] > 0) return colour;
+            }
+            return [255, 255, 255];
+          };
+          return [...document.querySelectorAll("body *")]
+            .filter((e) => !["SCRIPT", "STYLE"].includes(e.tagName))
+            .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+            .map((e) => {
+              const [a, b] = [luminance(rgb(getComputedStyle(e).color)), luminance(behind(e))];
+              return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.outerHTML.slice(0, 80)];
+            });
+        }"""
+    )
+    assert len(found) > 100
+    assert [element for ratio, element in found if ratio < 4.5] == []
+    dark = shown.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    paper = shown.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert max(paper) < 60 if dark else min(paper) > 240
+    cards = "[...document.querySelectorAll('.card')].map((e) => getComputedStyle(e).backgroundColor)"
+    assert set(shown.evaluate(cards)) == {"rgb(255, 255, 255)"}
+
+
+def test_tables_sort_by_click_and_by_keyboard(shown, result):
+    table = shown.locator("table.headline")
+    head = table.locator("th", has_text="whole")
+    column = "(table) => [...table.tBodies[0].rows].map((row) => row.cells[1].textContent)"
+    means = sorted(sum(run.summary["accuracy"] for run in arm.finished) * 50 for arm in result.arms if arm.finished)
+
+    def shows(numbers):
+        cells = table.evaluate(column)
+        return [cell.split(" ")[0] for cell in cells] == [f"{number:.2f}" for number in numbers] + ["–"]
+
+    assert head.get_attribute("aria-sort") is None
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert shows(means)
+    head.locator("button").focus()
+    shown.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert shows(means[::-1])
+    shown.keyboard.press("Shift+Tab")
+    shown.keyboard.press("Space")  # the first column, text
+    assert table.locator("[aria-sort]").count() == 1
+    assert table.locator("th").first.get_attribute("aria-sort") == "ascending"
+    labels = table.locator("tbody th").all_text_contents()
+    assert labels == ["<script>alert('label')</script>", "exploding", "sgd"]
+
+
+def test_what_is_printed_has_all_commands_and_no_navigation(browser, page, result):
+    tab = browser.new_page(color_scheme="dark")
+    tab.goto((result.folder / "report.html").as_uri())
+    assert tab.locator("details").first.get_attribute("open") is None
+    assert tab.pdf(format="A4").startswith(b"%PDF")
+    assert tab.locator("details:not([open])").count() == 0
+    tab.emulate_media(media="print")
+    assert not tab.locator("nav").is_visible()
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    tab.close()

@@ -1,0 +1,240 @@
+"""Studies as TOML files: grids, arms that start from other arms, selection on held-out images, settings."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsify.config import Config
+from sparsify.errors import SparsifyError
+from sparsify.pruning.plan import SweepPlan
+from sparsify.study.design import DRAWINGS, Arm, MaskOf, Study
+from sparsify.study.toml import arm_label, combinations, load_study
+
+CHAIN = """
+[[arms]]
+label = "first"
+opt = "slbi"
+epochs = 5
+stage = true
+[[arms]]
+label = "second"
+opt = "sgd"
+init = "first"
+[arms.mask]
+of = "first"
+layers = "conv3,fc1"
+ratio = 0.6
+criterion = "entry"
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    def read(text: str, *settings: str) -> Study:
+        (tmp_path / "mine.toml").write_text(text)
+        return load_study(str(tmp_path / "mine.toml"), settings)
+
+    return read
+
+
+def labels(study: Study) -> list[str]:
+    return [arm.label for arm in study.arms]
+
+
+def test_a_grid_is_the_product_labelled_by_what_differs(load):
+    study = load('seeds = [0, 3]\n[base]\nepochs = 2\n[grid]\nopt = ["sgd", "slbi"]\nlr = [0.05, 0.1]\nval = [0.2]')
+    assert labels(study) == ["sgd, lr 0.05", "sgd, lr 0.1", "slbi, lr 0.05", "slbi, lr 0.1"]
+    assert study.arms[2].configs == tuple(Config(opt="slbi", epochs=2, lr=0.05, val=0.2, seed=seed) for seed in (0, 3))
+
+
+def test_an_arm_has_a_grid_of_its_own_and_stands_beside_the_others(load):
+    own = '[[arms]]\nopt = "sgd"\n[arms.grid]\nweight_decay = [0, 5e-4]\n[[arms]]\nlabel = "it"\n'
+    study = load('[grid]\nmodel = ["lenet", "resnet20"]\n' + own + '[arms.grid]\nopt = ["sgd", "slbi"]')
+    grids = ["slbi, lenet", "slbi, resnet20", "sgd, weight decay 0", "sgd, weight decay 0.0005", "it, sgd", "it, slbi"]
+    assert labels(study) == grids
+    assert [arm.configs[0].weight_decay for arm in study.arms[2:4]] == [0, 0.0005]
+
+
+@given(st.dictionaries(st.sampled_from(["lr", "mu", "batch_size", "epochs"]), st.sets(st.integers(1, 99), min_size=1)))
+def test_every_combination_is_there_once_and_has_a_label_of_its_own(sets):
+    grid = {key: sorted(values) for key, values in sets.items()}
+    found = combinations(grid)
+    assert len(found) == math.prod(len(values) for values in grid.values())
+    assert len({arm_label("arm", {}, point, grid) for point in found}) == len(found)
+    assert all(point[key] in grid[key] for point in found for key in grid)
+
+
+def test_arms_start_from_other_arms(load):
+    study = load("seeds = [0, 1]\n" + CHAIN)
+    first, second = study.arms
+    assert (first.stage, first.parents, second.stage, second.parents) == (True, (), False, ("first",))
+    assert second.init == "first"
+    assert second.mask == MaskOf("first", "conv3,fc1", 0.6, "entry", "auto")
+    assert second.mask.keywords == {"layers": "conv3,fc1", "ratio": 0.6, "criterion": "entry", "grain": "auto"}
+
+
+def test_an_init_that_is_no_arm_is_a_run(load):
+    (arm,) = load('[[arms]]\nopt = "sgd"\ninit = "lenet-mnist-sgd"').arms
+    assert (arm.init, arm.configs[0].init) == (None, "lenet-mnist-sgd")
+
+
+def test_candidates_are_trained_with_images_held_out_and_the_arm_without(load):
+    select = "[arms.select]\nweight_decay = [0, 0.01]\nlr = [0.1]\non = 'conv3,fc1 at 0.6'\nval = 0.2\nseeds = [7]"
+    (arm,) = load(f'seeds = [0, 1]\n[[arms]]\nopt = "sgd"\n{select}').arms
+    low, high = arm.choice.candidates
+    assert (low.label, high.label) == ("weight decay 0, lr 0.1", "weight decay 0.01, lr 0.1")
+    assert high.trials == (Config(opt="sgd", weight_decay=0.01, lr=0.1, val=0.2, seed=7),)
+    assert high.configs == tuple(Config(opt="sgd", weight_decay=0.01, lr=0.1, seed=seed) for seed in (0, 1))
+    assert arm.configs == low.configs
+    assert arm.choice.on == SweepPlan(layers=("conv3,fc1",), ratios=(0.6,))
+    assert arm.choice.figure == "accuracy with conv3,fc1 pruned by 60%"
+    (arm,) = load('seeds = [0, 1]\n[[arms]]\nopt = "sgd"\n[arms.select]\nlr = [0.1, 0.2]').arms
+    assert (arm.choice.on, arm.choice.figure) == (None, "accuracy")
+    assert [config.seed for config in arm.choice.candidates[0].trials] == [0, 1]
+    assert arm.choice.candidates[0].trials[0].val == 0.1
+
+
+def test_two_studies_have_two_folders(tmp_path: Path):
+    folders = [load_study("quick", [f"data=folder:{tmp_path}/{place}/photos"]) for place in "ab"]
+    assert len({study.name for study in folders}) == 2
+    assert all(study.name.startswith("quick-data-folder-photos-") for study in folders)
+    assert folders[0].title == folders[1].title
+    (tmp_path / "quick.toml").write_text("[[arms]]")
+    assert load_study(str(tmp_path / "quick.toml")).name == "quick-toml"
+
+
+def test_what_is_set_is_no_longer_in_a_grid_or_selected(load):
+    text = '[grid]\nopt = ["sgd", "slbi"]\nlr = [0.05, 0.1]\n[[arms]]\nlabel = "chosen"\n[arms.select]\nlr = [0.1, 0.2]'
+    study = load(text, "lr=0.3")
+    assert labels(study) == ["sgd", "slbi", "chosen"]
+    assert all(arm.configs[0].lr == 0.3 and arm.choice is None for arm in study.arms)
+    assert [len(arm.configs) for arm in load(text, "seeds=[4, 5, 6]").arms] == [3] * 5
+
+
+def test_a_setting_changes_every_sweep(load):
+    text = '[[arms]]\nopt = "sgd"\n[[sweeps]]\nlayers = "conv3"\n[[sweeps]]\ncriterion = "l1"\n'
+    study = load(text, "sweep.controls=true", "sweep.ratios=0,0.5")
+    assert [(plan.controls, plan.ratios, plan.criterion) for plan in study.sweeps] == [
+        (True, (0.0, 0.5), "magnitude"),
+        (True, (0.0, 0.5), "l1"),
+    ]
+    assert study.name == "mine-sweep.controls-true-sweep.ratios-0-0.5"
+    assert study.title == "mine (sweep.controls True, sweep.ratios 0,0.5)"
+
+
+def test_what_is_drawn_is_everything_or_what_is_named(load):
+    assert load('[[arms]]\nopt = "sgd"').draw == DRAWINGS
+    assert load('draw = ["path"]\n[[arms]]\nopt = "sgd"').draw == ("path",)
+    assert load('draw = []\n[[arms]]\nopt = "sgd"').draw == ()
+
+
+ARM = '[[arms]]\nopt = "sgd"\n'
+MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[grid]\nopt = ["sgd", "slbi"]\nmu = [3]',
+            "--mu 3 has no effect with --opt sgd; it is an option of: sgd-pull, slbi, slbi-adam; give the optimizers "
+            r"that take it an \[\[arms\]\] with an \[arms.grid\] of their own",
+        ),
+        ('[base]\nmask_from = 3\n[grid]\nopt = ["sgd", "slbi"]', "--mask-from 3 has no effect without --mask$"),
+        ("grid = 3", "grid is 3; it must be a table of lists"),
+        ("[grid]\nlrr = [1]", "unknown setting 'lrr' in grid; did you mean 'lr'"),
+        ("[grid]\nlr = []", "lr is empty in grid"),
+        ("[grid]\nlr = [0.1, 0.1]", "lr names 0.1 twice in grid"),
+        ("[grid]\nseed = [0, 1]", r"seed is in grid; the seeds of all arms are the study's: seeds = \[0, 1, 2\]"),
+        ("[base]\nseed = 3\n" + ARM, r"the seeds are the study's; write seeds = \[0\], and no seed"),
+        ("seeds = [0, 0]\n" + ARM, "seeds names 0 twice"),
+        (ARM + "lr = 1\n[arms.grid]\nlr = [1, 2]", "lr is set more than once in an arm"),
+        (ARM + "[arms.grid]\nlr = [1]\n[arms.select]\nlr = [1, 2]", "lr is set more than once in an arm"),
+        (ARM + "stage = 1", "stage is 1; it must be true or false"),
+        (ARM + "stage = true", "every arm is a stage"),
+        (ARM + "select = 3", "select is 3; it must be a table"),
+        (ARM + "[arms.select]\nmodel = ['lenet', 'resnet20']", "model is in select; candidates share network and data"),
+        (ARM + "[arms.select]\ndata = ['mnist', 'digits']", "data is in select; candidates share network and data"),
+        (ARM + "[arms.select]\nval = 0.1", "select has no settings to choose from"),
+        (ARM + "[arms.select]\nlr = [1, 2]\nval = 0", "val is 0 in select"),
+        (ARM + "[arms.select]\nlr = [1, 2]\nval = 1", "--val is 1; it must be a fraction"),
+        (ARM + "[arms.select]\nlr = [1, 2]\nseeds = 3", "seeds of select is 3"),
+        (
+            ARM + "[arms.select]\nlr = [1, 2]\non = 'loss'",
+            "on is 'loss'; write accuracy, or layers and a ratio, as in ",
+        ),
+        (ARM + "[arms.select]\nlr = [1, 2]\non = 'fc1 at 2'", "ratio 2 is outside 0 to 1"),
+        (ARM + "[arms.select]\nlr = [1, 2]\non = 'fc1 at 0,1'", "ratio is '0,1'; it must be one number"),
+        (ARM + "[arms.select]\nmu = [1, 2]", "--mu 1 has no effect with --opt sgd"),
+        (MASK, "mask has no of; write one, as in of = 'slbi'"),
+        (MASK + "of = 'sgd'\nlayers = 'conv3'", "mask has no ratio"),
+        (MASK + "of = 'sgd'\nlayers = 3\nratio = 0.5", "layers is 3; it must be a text"),
+        (MASK + "of = 'sgd'\nlayers = 'conv3'\nratio = 2", "ratio 2.0 is outside 0 to 1"),
+        (MASK + "of = 'sgd'\nlayers = 'conv3'\nratio = 0.5\nkind = 1", "unknown key 'kind'"),
+        (MASK + "of = 'sgd'\nlayers = 'conv3'\nratio = 0.5\ncriterion = 'norm'", "unknown criterion 'norm'"),
+        (MASK + "of = 'sdg'\nlayers = 'conv3'\nratio = 0.5", "unknown arm 'sdg' in m; did you mean 'sgd'"),
+        (
+            MASK + "of = 'sgd'\nlayers = 'conv3'\nratio = 0.5\ncriterion = 'entry'",
+            "the mask of 'm' is by entry, which needs a path, and the arm 'sgd' is trained with sgd; it takes one of: ",
+        ),
+        (
+            ARM + "[sweep]\ncriterion = 'gamma'",
+            "a sweep is by gamma, which needs a path with a Γ, and the arm 'sgd' is",
+        ),
+        (
+            '[[arms]]\nopt = "linbreg"\n[sweep]\ncriterion = "gamma"',
+            "a sweep is by gamma, which needs a path with a Γ, and the arm 'linbreg' is trained with linbreg; it takes "
+            "one of: slbi, slbi-adam",
+        ),
+        (ARM + "[sweep]\nrounds = 0", "--rounds is 0; it must be"),
+        (ARM + "[sweep]\nfinetune_epochs = -1", "finetune_epochs is -1; it must be"),
+        (
+            ARM + '[sweep]\nrounds = 2\ncontrols = true\nscope = "global"',
+            "--controls with --rounds 2 and --scope global",
+        ),
+        (
+            '[[arms]]\nlabel = "a"\ninit = "b"\n[[arms]]\nlabel = "b"\ninit = "a"',
+            "arms start from each other in a circle: a → b → a",
+        ),
+        ('[[arms]]\nlabel = "a"\ninit = "a"', "arms start from each other in a circle: a → a"),
+        (
+            ARM + '[[arms]]\nlabel = "b"\nopt = "sgd"\ninit = "sgd"\n[arms.select]\nlr = [1, 2]',
+            "'b' starts from another arm and selects: the weights that it starts from have been trained on the images",
+        ),
+        ("draw = ['curve']\n" + ARM, "unknown drawing 'curve'; did you mean 'curves'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(text, message, load):
+    with pytest.raises(SparsifyError, match=message) as caught:
+        load(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 350
+
+
+def test_a_sweep_that_needs_a_path_leaves_stages_aside(load):
+    (plan,) = load(CHAIN.replace('"sgd"', '"slbi"') + '[sweep]\ncriterion = "entry"').sweeps
+    assert plan.criterion == "entry"
+
+
+def test_a_sweep_knows_how_many_networks_it_measures():
+    plan = SweepPlan(layers=("conv3", "fc1"), ratios=(0.0, 0.5, 1.0))
+    assert plan.points == 6
+    assert SweepPlan(layers=("fc1",), ratios=(0.5,), controls=True).points == 1 + 5 + 1
+    assert SweepPlan(layers=("fc1",), ratios=(0.5,), criterion="random", draws=3).points == 3
+
+
+def test_a_study_of_arms_made_by_hand_is_checked_too():
+    with pytest.raises(SparsifyError, match="unknown arm 'gone' in one"):
+        Study("s", "S", (Arm("one", (Config(),), init="gone"),), ())
+
+
+def test_the_order_of_the_arms_does_not_matter(load):
+    parts = CHAIN.strip().split("[[arms]]")[1:]
+    backwards = load("".join(f"[[arms]]\n{part.strip()}\n" for part in reversed(parts)))
+    assert set(backwards.arms) == set(load(CHAIN).arms)
+    assert labels(backwards) == ["second", "first"]

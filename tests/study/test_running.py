@@ -1,0 +1,298 @@
+"""Studies: TOML files, reuse of what is there, tables, figures."""
+
+import dataclasses
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+
+from sparsify.config import Config
+from sparsify.errors import SparsifyError
+from sparsify.pruning.plan import SweepPlan
+from sparsify.report.studytables import study_table, training_table
+from sparsify.report.tables import markdown, percent
+from sparsify.study.findings import find
+from sparsify.study.folder import read_study, save_study
+from sparsify.study.running import run_study
+from sparsify.study.toml import built_in_studies, load_study
+from sparsify.training.launch import train
+from sparsify.viz.study import draw_study, filter_panel
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+TINY = """
+title = "Tiny"
+seeds = [0, 1]
+[base]
+data = "digits"
+epochs = 2
+batch_size = 64
+[[arms]]
+opt = "sgd"
+[[arms]]
+opt = "slbi"
+lr = 0.05
+mu = 5
+[[arms]]
+label = "exploding"
+opt = "sgd"
+lr = 1e30
+[sweep]
+layers = ["conv3", "conv3,fc1"]
+ratios = "0,0.5,1"
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_core():
+    """Processes of their own would take longer to start than these trainings take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.toml").write_text(TINY)
+    study = load_study(str(folder / "tiny.toml"))
+    return run_study(study, runs_dir=folder / "runs")
+
+
+def test_the_built_in_studies_are_valid_and_have_the_four_arms():
+    vgg = ["vgg-cifar10", "vgg-cifar10-published"]
+    assert built_in_studies() == ["lenet-control", "lenet-mnist", "quick", *vgg, "vgg-light-control"]
+    for name in ("lenet-mnist", "quick", *vgg):
+        study = load_study(name)
+        assert [arm.label for arm in study.arms][:4] == ["sgd", "sgd-pull", "slbi", "slbi-adam"]
+        (sweep,) = study.sweeps
+        assert sweep.layers == ("conv3", "conv3,fc1")
+        to_90 = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+        assert sweep.ratios == (to_90 if name == "quick" else to_90[:7])
+
+
+def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
+    for name in built_in_studies():
+        by_label = {arm.label: arm.configs[0].to_dict() for arm in load_study(name).arms}
+        assert {**by_label["sgd-pull"], "opt": "slbi"} == by_label["slbi"]
+
+
+def test_the_mnist_study_trains_the_defaults_of_each_optimizer():
+    for arm in load_study("lenet-mnist").arms[:4]:
+        assert arm.configs == tuple(Config(opt=arm.label, data="mnist", seed=seed) for seed in (0, 1, 2))
+
+
+def test_a_study_trains_every_arm_and_seed_and_leaves_out_what_diverged(tiny):
+    assert [(arm.label, len(arm.runs), len(arm.finished), len(arm.sweeps[0])) for arm in tiny.arms] == [
+        ("sgd", 2, 2, 2),
+        ("slbi", 2, 2, 2),
+        ("exploding", 2, 0, 0),
+    ]
+
+
+def test_a_rerun_trains_and_sweeps_nothing(tiny):
+    calls = []
+    again = run_study(tiny.study, runs_dir=tiny.folder.parent.parent, listener=calls.append, note=calls.append)
+    assert calls == []
+    assert again == tiny
+
+
+def test_a_glob_is_the_sweep_of_what_it_stands_for(tiny):
+    calls = []
+    (sweep,) = tiny.study.sweeps
+    study = dataclasses.replace(tiny.study, sweeps=(dataclasses.replace(sweep, layers=("conv[3]", "conv[3],fc*")),))
+    again = run_study(study, runs_dir=tiny.folder.parent.parent, listener=calls.append, note=calls.append)
+    assert calls == []
+    assert again == tiny
+
+
+def test_a_glob_that_differs_from_arm_to_arm_is_refused_before_anything_is_trained(tmp_path):
+    text = TINY.replace('"conv3,fc1"', '"conv*"').replace('label = "exploding"', 'label = "deep"\nmodel = "resnet20"')
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(
+        SparsifyError, match=r"layers 'conv3 conv\*' differ from arm to arm \(conv3 and conv1,conv2,conv3"
+    ):
+        run_study(load_study(str(tmp_path / "bad.toml")), runs_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tables_say_mean_deviation_and_n(tiny):
+    text = markdown(study_table(tiny, "conv3"))
+    (sgd,) = tiny.arms[0].sweeps
+    assert percent([sweep.accuracy("conv3", 0.5) for sweep in sgd]) in text
+    assert "| n " in text.replace("|       n ", "| n ")
+    assert text.startswith("**Tiny: test accuracy (%) with conv3 pruned by magnitude**")
+    training = markdown(training_table(tiny))
+    assert "conv3 in support (%)" in training
+    assert "seconds an epoch" in training
+    assert "diverged" in training
+
+
+def test_percent_is_a_mean_and_a_sample_standard_deviation():
+    assert percent([0.5]) == "50.00"
+    assert percent([0.4, 0.6]) == "50.00 ± 14.14"
+    assert percent([]) == "–"
+
+
+def test_the_table_has_one_row_for_each_point(tiny):
+    table = tiny.table()
+    assert len(table) == 2 * 2 * 2 * 3
+    assert list(table.columns[:4]) == ["arm", "run", "seed", "sweep"]
+    assert set(table.arm) == {"sgd", "slbi"}
+    assert (table.accuracy == table.correct / table["count"]).all()
+    assert table[table.arm == "slbi"].mu.unique().tolist() == [5.0]
+    assert table[table.arm == "sgd"].mu.isna().all()
+    means = table[table.ratio == 0.5].groupby(["arm", "layers"]).accuracy.mean()
+    (slbi,) = tiny.arms[1].sweeps
+    assert means["slbi", "conv3,fc1"] == pytest.approx(sum(s.accuracy("conv3,fc1", 0.5) for s in slbi) / 2)
+
+
+def test_a_study_is_read_as_it_was_saved(tiny):
+    findings = find(tiny)
+    names = [path.name for path in save_study(tiny, findings)]
+    assert names == ["table.csv", "cells.csv", "contrasts.csv", "affordable.csv", "study.json"]
+    runs_dir = tiny.folder.parent.parent
+    for read in (read_study("tiny", runs_dir), read_study(tiny.folder)):
+        assert read.arms == tiny.arms
+        assert read.folder.resolve() == tiny.folder.resolve()
+        assert (read.study.title, read.study.sweeps) == (tiny.study.title, tiny.study.sweeps)
+        assert find(read) == findings
+        pd.testing.assert_frame_equal(read.table(), tiny.table())
+    rows = pd.read_csv(tiny.folder / "table.csv")
+    assert rows.accuracy.tolist() == pytest.approx(tiny.table().accuracy.tolist(), rel=1e-14)  # pandas 2 rounds
+    assert list(rows.columns) == list(tiny.table().columns)
+    cells = pd.read_csv(tiny.folder / "cells.csv")
+    assert len(cells) == 2 * 2 * 3
+    assert (cells.n == 2).all()
+
+
+def test_the_ratios_of_a_plan_are_ascending_and_each_is_there_once():
+    """As `prune` has them: else a sweep would not be found under the name of what was asked."""
+    assert SweepPlan(("conv3",), (0.6, 0.0, 0.6)).ratios == (0.0, 0.6)
+    with pytest.raises(SparsifyError, match="outside 0 to 1"):
+        SweepPlan(("conv3",), (2.0,))
+
+
+def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
+    runs_dir = tiny.folder.parent.parent
+    save_study(tiny, find(tiny))
+    with pytest.raises(SparsifyError, match=r"unknown study 'tinny'.*did you mean 'tiny'"):
+        read_study("tinny", runs_dir)
+    shutil.copytree(tiny.folder, tmp_path / "studies" / "tiny")
+    with pytest.raises(SparsifyError, match=r"of the study .* is missing; run the study again") as caught:
+        read_study("tiny", tmp_path)
+    assert "damaged" not in str(caught.value)  # study.json is not
+    for text in ("", "[]", "{}", '{"sweeps": [{"layer": 3}], "arms": []}'):
+        (tmp_path / "studies" / "tiny" / "study.json").write_text(text)
+        with pytest.raises(SparsifyError, match=r"study\.json is damaged .*; run the study again"):
+            read_study("tiny", tmp_path)
+    unrun = '{"name": "x", "title": "X", "sweeps": [{"layers": ["conv3"], "ratios": [0], "criterion": "entry"}], '
+    unrun += '"arms": [{"label": "a", "runs": [], "sweeps": [[]]}]}'
+    (tmp_path / "studies" / "tiny" / "study.json").write_text(unrun)
+    assert [arm.runs for arm in read_study("tiny", tmp_path).arms] == [()]  # every seed of it was left out
+
+
+@pytest.mark.parametrize("opt", ["slbi", "linbreg"])
+def test_the_filters_that_a_run_has_not_selected_are_marked(opt, tmp_path):
+    run = train(Config(opt=opt, data="digits", epochs=3, batch_size=32), runs_dir=tmp_path)
+    panel = filter_panel(run, "conv3")
+    assert torch.equal(panel.marked, ~run.support("conv3.weight"))
+    assert int(panel.marked.sum()) == 120 - run.summary["support"]["conv3.weight"]["in"] > 0
+    assert panel.mark == "not selected"
+
+
+def test_every_figure_is_drawn_and_saved_as_png_and_svg(tiny):
+    names = {path.name for one in draw_study(tiny) for path in (one.png, one.svg)}
+    for stem in ("curves", "sweep", "filters-conv3", "path-slbi-conv3", "path-slbi-fc1"):
+        assert {f"{stem}.png", f"{stem}.svg"} <= names
+    assert all((tiny.folder / name).stat().st_size > 1000 for name in names)
+
+
+def test_only_what_is_asked_for_is_drawn(tiny, tmp_path):
+    study = dataclasses.replace(tiny.study, draw=("curves", "path"))
+    names = {one.svg.stem for one in draw_study(dataclasses.replace(tiny, study=study, folder=tmp_path))}
+    assert names == {"curves", "path-slbi-conv3", "path-slbi-fc1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[arms]]\nopt = 'sgd'\nmuu = 3", "unknown setting 'muu'"),
+        ("[[arms]]\nopt = 'sgd'\nmu = 3", "--mu 3 has no effect"),
+        ("seeds = 3\n[[arms]]\nopt = 'sgd'", "seeds is 3"),
+        ("", r"no \[\[arms\]\]"),
+        ("sweeps = 3\n[[arms]]\nopt = 'sgd'", "sweeps must be tables"),
+        ("swep = 3\n[[arms]]\nopt = 'sgd'", "unknown key 'swep'; did you mean 'sweep'"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\n[[sweeps]]", r"it has both \[sweep\] and"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\ncontrols = 1", "controls is 1; it must be true or false"),
+        (
+            "[[arms]]\nopt = 'sgd'\n[sweep]\nfinetune_epochs = true",
+            "finetune_epochs is True; it must be a whole number",
+        ),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\nscope = 'world'", "unknown scope 'world'"),
+        ("[[arms]]\nopt = 'sgd'\n[[arms]]\nopt = 'sgd'", "two arms are called 'sgd'"),
+        ("[[arms]\n", "no TOML"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\nratios = '0:2:1'", "outside 0 to 1"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\ncriterion = 'taste'", "unknown criterion 'taste'"),
+    ],
+)
+def test_a_malformed_study_is_refused_in_one_line(text, message, tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(SparsifyError, match=message) as caught:
+        load_study(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_layer_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "bad.toml").write_text(TINY.replace('"conv3,fc1"', '"conv4"'))
+    with pytest.raises(SparsifyError, match="unknown layer 'conv4' in lenet"):
+        run_study(load_study(str(tmp_path / "bad.toml")), runs_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_study_lists_the_built_in_ones(tmp_path):
+    with pytest.raises(SparsifyError, match=r"unknown study 'quik'; did you mean 'quick'\?.*lenet-mnist"):
+        load_study("quik")
+    with pytest.raises(SparsifyError, match="cannot be read"):
+        load_study(str(tmp_path / "missing.toml"))
+
+
+def test_settings_change_every_arm_and_make_a_study_of_its_own(tmp_path):
+    plain = load_study("quick")
+    changed = load_study("quick", ["epochs=2", "seeds=[3, 4]", "schedule=linear"])
+    assert changed.name == "quick-epochs-2-seeds-3-4-schedule-linear"
+    many = [load_study("quick", [f"seeds={list(range(count))}"]).name for count in (15, 20)]
+    assert many[0] != many[1]
+    assert all(re.fullmatch(r"quick-seeds-[0-9-]+-[0-9a-f]{8}", name) for name in many)
+    assert changed.title == plain.title + " (epochs 2, seeds [3, 4], schedule linear)"
+    for arm, original in zip(changed.arms, plain.arms, strict=True):
+        assert [config.seed for config in arm.configs] == [3, 4]
+        for config in arm.configs:
+            assert config == dataclasses.replace(original.configs[0], epochs=2, seed=config.seed, schedule="linear")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("epochs", "--set epochs is no setting; write KEY=VALUE, as in epochs=5"),
+        ("=5", "--set =5 is no setting; write KEY=VALUE, as in epochs=5"),
+        ("epoch=5", "study quick: unknown setting 'epoch'; did you mean 'epochs'?"),
+        ("epochs=0", "study quick: --epochs is 0; it must be a whole number of at least 1"),
+        ("epochs=two", "study quick: --epochs is two; it must be a whole number of at least 1"),
+        ("mu=3", "study quick: --mu 3 has no effect with --opt sgd"),
+        ("seeds=3", "study quick: seeds is 3; it must be a list of whole numbers"),
+        ("opt=slbi", "study quick: two arms are called 'slbi'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(setting, message):
+    with pytest.raises(SparsifyError) as caught:
+        load_study("quick", [setting])
+    assert str(caught.value).startswith(message)
+
+
+def test_a_folder_of_images_has_its_name_in_the_title(tmp_path):
+    study = load_study("vgg-cifar10", [f"data=folder:{tmp_path}/copy"])
+    assert study.title == "VGG-A on CIFAR-10 (data folder-copy)"
+    assert re.fullmatch(r"vgg-cifar10-data-folder-copy-[0-9a-f]{8}", study.name)

@@ -1,0 +1,129 @@
+"""The package's shape: ten packages and six modules on floors, imports that point downward only, and short files."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import sparsify
+
+PACKAGE = Path(sparsify.__file__).parent
+
+# From the ground up: a module imports from its own floor or a lower one, and nothing in a circle.
+FLOORS = (
+    ("errors", "files", "text"),
+    ("devices",),
+    ("data", "optim"),
+    ("nets",),
+    ("config",),
+    ("runs",),
+    ("training",),
+    ("pruning",),
+    ("analysis",),
+    ("study",),
+    ("viz",),
+    ("report",),
+    ("cli",),
+)
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+LONGEST = 350
+MODULES = {
+    ".".join(("sparsify", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name not in ("__init__.py", "__main__.py")
+}
+
+
+def imported(text: str) -> Iterator[str]:
+    """The package's modules that a module's code imports anywhere: at its top, in functions, for type checkers."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "sparsify")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sparsify":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in names)
+
+
+IMPORTS = {name: sorted(set(imported(path.read_text(encoding="utf-8")))) for name, path in MODULES.items()}
+
+
+def upward(name: str, targets: list[str]) -> list[str]:
+    """Those of the targets that lie above the module."""
+    floor = FLOOR[name.split(".")[1]]
+    return [target for target in targets if FLOOR.get(target.split(".")[1], len(FLOORS)) > floor]
+
+
+def circle(graph: dict[str, list[str]]) -> list[str]:
+    """The first circle of imports, its first module again at its end; empty if there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, trail: list[str]) -> list[str]:
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name in done:
+            return []
+        for target in graph.get(name, ()):
+            if found := visit(target, [*trail, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in graph if (found := visit(name, []))), [])
+
+
+def test_every_package_and_module_has_a_floor():
+    own = {path.stem if path.is_file() else path.name for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
+    assert own - {"__init__", "__main__", "__pycache__", "COMMIT"} == set(FLOOR)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_downward(name):
+    assert upward(name, IMPORTS[name]) == []
+
+
+def test_nothing_imports_in_a_circle():
+    assert circle(IMPORTS) == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_is_long(name):
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_no_module_bears_the_name_of_what_the_package_exports():
+    stems = {name.split(".")[1] for name in MODULES}
+    assert stems & set(sparsify.__all__) == set()
+
+
+def test_what_is_looked_at_is_every_import():
+    deferred = "from __future__ import annotations\ndef load():\n    from sparsify.runs import Run\n    return Run\n"
+    typing = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sparsify.config\n"
+    assert list(imported(deferred)) == ["sparsify.runs"]
+    assert list(imported(typing)) == ["sparsify.config"]
+    assert upward("sparsify.optim.registry", ["sparsify.config", "sparsify.errors"]) == ["sparsify.config"]
+    assert circle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c", "b"]
+
+
+def test_help_imports_neither_torch_nor_matplotlib():
+    code = (
+        "import sys; from sparsify.cli.app import main\n"
+        "for line in (['--help'], ['train', '--help'], ['prune', '--help']): main(line)\n"
+        "slow = ('torch', 'torchvision', 'matplotlib', 'numpy', 'sklearn', 'pandas', 'scipy', 'jinja2')\n"
+        "print([m for m in slow if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "[]"
+    assert "--weight-decay" in answer.stdout
+
+
+def test_every_export_exists():
+    for name in sparsify.__all__:
+        assert name == "Mask" or getattr(sparsify, name).__name__ == name
+    assert sparsify.Mask == dict[str, torch.Tensor]
+    assert set(sparsify.__all__) <= set(dir(sparsify))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = sparsify.nothing

@@ -1,0 +1,236 @@
+"""Iterations replayed on fixed memory compute what they compute as they are; on a GPU they are CUDA graphs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sparsify.config import Config
+from sparsify.data.augmentation import draw
+from sparsify.data.dataset import Dataset, Normalise, Split
+from sparsify.data.registry import AUGMENTATIONS, load_dataset
+from sparsify.nets.registry import NETS
+from sparsify.optim.inclusion import PathRecorder
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.runs import Run
+from sparsify.training.iteration import WARM_UP, Eager, Iteration, Replayed, cuda_graph
+from sparsify.training.launch import train, train_all
+from sparsify.training.starting import initial_model
+from sparsify.training.trainer import Trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+TINY = Config(data="digits", epochs=2, batch_size=256, lr=0.05, mu=5)
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def configs() -> list[Config]:
+    made = []
+    for opt, spec in OPTIMIZERS.items():
+        options = {"opt": opt, "lr": 0.002 if "ada" in opt else 0.05} | ({"mu": 5} if "mu" in spec.defaults else {})
+        made.append(Config(data="digits", epochs=2, batch_size=256, **options))
+    return made
+
+
+class Recorded:
+    """In the place of a CUDA graph: what is captured is not run then, and each replay runs the same function."""
+
+    def __init__(self) -> None:
+        self.captures = self.replays = 0
+
+    def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
+        self.captures += 1
+
+        def replay() -> None:
+            self.replays += 1
+            run()
+
+        return replay
+
+
+def trained(config: Config, make: Callable[[Iteration], Eager | Replayed], epochs: int = 5) -> Iteration:
+    dataset = load_dataset("digits")
+    model = initial_model(config).to(memory_format=torch.channels_last)
+    optimizer = OPTIMIZERS[config.opt].build(model, config)
+    batches = list(torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(0)).split(256))
+    recorder = PathRecorder(model, optimizer, epochs * len(batches)) if OPTIMIZERS[config.opt].selects else None
+    iteration = Iteration(model, optimizer, dataset, AUGMENTATIONS["crop-flip"], "exact", recorder)
+    advance = make(iteration)
+    draws = draw(len(dataset.train), 0, 1)
+    step = 0
+    for _ in range(epochs):
+        for index in batches:
+            step += 1
+            advance(index, draws[index], rate=config.lr / step, step=step)
+            if recorder is not None:
+                recorder.note(step)
+    return iteration
+
+
+@pytest.mark.parametrize("config", configs(), ids=lambda config: config.opt)
+def test_fixed_memory_and_a_rate_that_is_a_tensor_change_rounding_only(config: Config) -> None:
+    capture = Recorded()
+    plain, replayed = trained(config, Eager), trained(config, lambda iteration: Replayed(iteration, capture))
+    sizes = 2  # 256 and what is left
+    assert len(load_dataset("digits").train) % 256
+    assert capture.captures == sizes
+    whole = len(load_dataset("digits").train) // 256
+    assert capture.replays == 5 * (whole + 1) - sizes * WARM_UP
+    for (name, p), q in zip(plain.model.named_parameters(), replayed.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    (loss, correct), (other_loss, other_correct) = plain.sums(), replayed.sums()
+    assert loss == pytest.approx(other_loss, rel=1e-4)
+    assert abs(correct - other_correct) <= 5
+    assert replayed.sums() == (0.0, 0)  # each sum is of what came since the last one
+    if plain.recorder is not None:
+        for name, tensor in plain.recorder.tensors.items():
+            found = replayed.recorder.tensors[name]
+            if name.startswith("entry/"):
+                assert (found == tensor).float().mean() > 0.99  # one at the threshold may enter a step apart
+            else:
+                torch.testing.assert_close(tensor, found, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", configs(), ids=lambda config: config.opt)
+def test_the_state_keeps_its_place_in_memory_when_the_rate_is_a_tensor(config: Config) -> None:
+    """A captured kernel reads and writes the addresses of its capture."""
+    model = initial_model(config)
+    optimizer = OPTIMIZERS[config.opt].build(model, config)
+    rate = torch.tensor(0.01)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+    def places() -> dict[tuple[int, str], int]:
+        states = enumerate(optimizer.state.values())
+        return {(i, k): v.data_ptr() for i, state in states for k, v in state.items() if isinstance(v, Tensor)}
+
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    found = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(images).square().mean().backward()
+        optimizer.step()
+        found.append(places())
+    assert found[1] == found[2]
+    assert all(group["lr"] is rate for group in optimizer.param_groups)
+
+
+def without_values(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six iterations on tensors that have no values: what asks for one fails."""
+    monkeypatch.setattr("sparsify.training.iteration.torch.autocast", lambda *_, **__: contextlib.nullcontext())
+    shape = (1, 28, 28) if config.model == "lenet" else (3, 32, 32)
+    with torch.device("meta"):
+        model = NETS[config.model](shape, 10).to(memory_format=torch.channels_last)
+        images = torch.empty(12, *shape, dtype=torch.uint8)
+        index, draws = torch.empty(8, dtype=torch.int64), torch.empty(8, 3, dtype=torch.int64)
+        split = Split(images, torch.empty(12, dtype=torch.int64))
+    data = Dataset("none", split, split, tuple("0123456789"), Normalise((0.0,) * shape[0], (1.0,) * shape[0]))
+    optimizer = OPTIMIZERS[config.opt].build(model, config)
+    recorder = PathRecorder(model, optimizer, 6) if OPTIMIZERS[config.opt].selects else None
+    iteration = Iteration(model, optimizer, data, AUGMENTATIONS["crop-flip"], "exact", recorder)
+    advance = Replayed(iteration, Recorded())
+    for step in range(1, 7):
+        advance(index, draws, rate=0.1, step=step)
+        if recorder is not None:
+            recorder.note(step)
+
+
+@pytest.mark.parametrize("model", ["lenet", "vgg-a-bn", "vgg-a-dropout", "resnet20"])
+@pytest.mark.parametrize("opt", ["sgd-pull", "slbi", "linbreg", "prox-sgd"])
+def test_an_iteration_reads_nothing_back_from_the_device(model: str, opt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam's step and, on CUDA, SGD's are torch's fused kernels, which know no tensors without values."""
+    scales = "bn-scale" if model == "vgg-a-bn" and opt in ("slbi", "sgd-pull") else "grains"
+    without_values(Config(model=model, opt=opt, data="digits", structure=scales), monkeypatch)
+
+
+def test_what_reads_a_value_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
+        without_values(Config(opt="sgd", data="digits"), monkeypatch)  # not the fused step: it reads the rate
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_training_goes_with_the_last_reference_to_it(masked: bool) -> None:
+    """With its graphs: the garbage collector could free them in the middle of another's capture."""
+    dataset, model = load_dataset("digits"), initial_model(TINY)
+    mask = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()} if masked else None
+    gc.disable()
+    try:
+        training = Trainer(Run(Path()), TINY, dataset, model, torch.device("cpu"), mask=mask)
+        optimizer = weakref.ref(training.optimizer)
+        training.step(1, torch.arange(4), draw(4, 0, 1))
+        del training
+        assert optimizer() is None
+    finally:
+        gc.enable()
+
+
+@on_cuda
+@pytest.mark.parametrize("config", configs(), ids=lambda config: config.opt)
+def test_a_cuda_graph_computes_what_its_kernels_compute(config: Config, tmp_path: Path, monkeypatch) -> None:
+    config = dataclasses.replace(config, epochs=5)
+    run = train(config, device="cuda", runs_dir=tmp_path / "graph")
+    monkeypatch.setattr("sparsify.training.trainer.stepper", Eager)
+    other = train(config, device="cuda", runs_dir=tmp_path / "eager")
+    assert run.summary["train_loss"] == pytest.approx(other.summary["train_loss"], rel=1e-2)
+    ours, theirs = (load_file(r.path / "model.safetensors") for r in (run, other))
+    for name in theirs:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=1e-3)
+
+
+@on_cuda
+def test_a_graph_is_captured_and_replayed() -> None:
+    with torch.cuda.stream(torch.cuda.Stream()):
+        total = torch.zeros((), device="cuda")
+        total += 1  # loads the kernel
+        replay = cuda_graph(lambda: total.add_(1))
+        replay()
+        replay()
+    torch.cuda.synchronize()
+    assert total.item() == 3
+
+
+@on_cuda
+def test_an_iteration_that_cannot_be_captured_is_run_as_it_is_with_a_warning() -> None:
+    total = torch.ones((), device="cuda")
+    with torch.cuda.stream(torch.cuda.Stream()), pytest.warns(UserWarning, match="cannot be captured"):
+        again = cuda_graph(lambda: total.add_(total.item()))
+    again()
+    assert total.item() == 2
+
+
+@on_cuda
+def test_a_resumed_training_on_cuda_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(progress) -> None:
+        if progress.row is not None and progress.epoch == 2:
+            raise Stop
+
+    config = dataclasses.replace(TINY, epochs=4)
+    whole = train(config, device="cuda", runs_dir=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(config, device="cuda", runs_dir=tmp_path / "halves", listener=stop)
+    halves = train(config, device="cuda", runs_dir=tmp_path / "halves")
+    for name in ("model.safetensors", "z.safetensors"):
+        ours, theirs = load_file(halves.path / name), load_file(whole.path / name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+@on_cuda
+def test_seeds_that_overlap_are_the_same_as_alone(tmp_path: Path) -> None:
+    several = [dataclasses.replace(TINY, seed=seed, epochs=4) for seed in range(4)]
+    together = train_all(several, device="cuda", runs_dir=tmp_path / "together")
+    for run, config in zip(together, several, strict=True):
+        alone = train(config, device="cuda", runs_dir=tmp_path / "alone")
+        ours, theirs = (load_file(r.path / "model.safetensors") for r in (run, alone))
+        for name in theirs:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-5)

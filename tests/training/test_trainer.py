@@ -1,0 +1,450 @@
+"""Training: resume to the bit, divergence, initial weights, the predictor's warning, validation."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from sparsify import Config, load, train
+from sparsify.data import registry
+from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.files import write_tensors
+from sparsify.nets.mask import save_mask
+from sparsify.runs import Run, find_run, list_runs, newest_run
+from sparsify.training.trainer import Progress
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}
+PENALIZED = ("linbreg", "adabreg", "prox-sgd")
+OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam", *PENALIZED)
+
+
+def files(run: Run) -> dict[str, bytes]:
+    """What must be equal to the bit: weights, Z and the path (not times of the day)."""
+    return {p.name: p.read_bytes() for p in run.path.iterdir() if p.suffix in (".safetensors", ".npz")}
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(steps: int):
+    def listener(progress):
+        if progress.step >= steps:
+            raise Stop
+
+    return listener
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_a_run_stopped_in_every_epoch_ends_in_the_same_bits(opt, tmp_path):
+    config = Config(opt=opt, seed=7, **SHORT)
+    whole = train(config, runs_dir=tmp_path / "whole")
+    for steps in (10, 40, 60):
+        with pytest.raises(Stop):
+            train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
+    parts = train(config, runs_dir=tmp_path / "parts")
+    assert files(parts) == files(whole)
+    assert "model.safetensors" in files(parts)
+    without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in parts.metrics]
+    assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.metrics]
+
+
+def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
+    config = Config(opt="slbi", seed=3, data="digits", epochs=6, batch_size=16)
+    whole = train(config, runs_dir=tmp_path / "whole")
+    code = (
+        "import json, sys, warnings; warnings.simplefilter('ignore')\n"
+        "from sparsify import Config, train\n"
+        "values = json.loads(sys.argv[1])\n"
+        "import torch; torch.set_num_threads(values.pop('threads'))\n"
+        "def say(p): print(p.step, flush=True)\n"
+        f"train(Config(**values), runs_dir={str(tmp_path / 'killed')!r}, listener=say)\n"
+    )
+    values = {**dataclasses.asdict(config), "threads": torch.get_num_threads()}
+    command = [sys.executable, "-c", code, json.dumps(values)]
+    run = Run(tmp_path / "killed" / config.name)
+    moments = random.Random(0)
+    killed = 0
+    for _ in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        target = run.epochs_done * 90 + moments.randrange(40, 180)
+        for line in process.stdout:
+            if int(line) >= target:
+                time.sleep(moments.random() * 0.05)  # not only between two steps: in the middle of a write, too
+                os.kill(process.pid, signal.SIGKILL)
+                killed += 1
+                break
+        process.wait()
+        process.stdout.close()
+        if run.status == "finished":
+            break
+    assert run.status == "finished"
+    assert killed >= 2
+    assert files(run) == files(whole)
+
+
+def test_a_finished_run_is_returned_at_once_and_becomes_the_newest(tmp_path):
+    first = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    second = train(Config(opt="sgd", seed=1, **SHORT), runs_dir=tmp_path)
+    os.utime(first.path / "summary.json", (1, 1))
+    assert newest_run(tmp_path).name == second.name
+    before = files(first)
+    calls = []
+    again = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path, listener=calls.append)
+    assert calls == []
+    assert files(again) == before
+    assert newest_run(tmp_path).name == first.name
+
+
+def test_the_folder_holds_what_the_design_says(tmp_path):
+    run = train(Config(opt="slbi", **SHORT), runs_dir=tmp_path)
+    names = {path.name for path in run.path.iterdir() if not path.name.startswith(".")}
+    assert names == {
+        "config.json",
+        "environment.json",
+        "metrics.csv",
+        "model.safetensors",
+        "path.npz",
+        "summary.json",
+        "z.safetensors",
+    }
+    header = (run.path / "metrics.csv").read_text().splitlines()[0]
+    assert header == ("epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,test_loss,test_accuracy,seconds")
+    assert json.loads((run.path / "config.json").read_text()) == run.config.to_dict()
+    assert run.summary["accuracy"] == run.metrics[-1]["test_accuracy"]
+    assert run.metrics[-1]["val_accuracy"] is None
+    assert run.summary["steps"] == 3 * 23
+
+
+def test_the_last_partial_batch_is_trained_on(tmp_path):
+    """1,437 images in batches of 1,000 are two steps an epoch."""
+    run = train(Config(opt="sgd", data="digits", epochs=1, batch_size=1000), runs_dir=tmp_path)
+    assert run.summary["steps"] == 2
+
+
+def test_seeds_differ_and_torchs_generator_is_left_alone(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    a = train(Config(opt="sgd", seed=0, **SHORT), runs_dir=tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+    b = train(Config(opt="sgd", seed=1, **SHORT), runs_dir=tmp_path)
+    assert files(a) != files(b)
+
+
+def test_divergence_is_recorded_and_is_no_result(tmp_path):
+    run = train(Config(opt="sgd", lr=1e30, **SHORT), runs_dir=tmp_path)
+    assert run.status == "diverged"
+    assert run.summary["epochs"] == 1
+    with pytest.raises(SparsifyError, match="diverged"):
+        load(run)
+    with pytest.raises(SparsifyError, match="no finished run"):
+        newest_run(tmp_path)
+
+
+def test_validation_images_are_held_out_and_test_images_are_not_looked_at(tmp_path):
+    run = train(Config(opt="sgd", val=0.1, **SHORT), runs_dir=tmp_path)
+    assert run.summary["held_out"] == "val"
+    assert run.summary["count"] == 144
+    assert all(row["test_accuracy"] is None and row["test_loss"] is None for row in run.metrics)
+    assert run.metrics[-1]["val_accuracy"] == run.summary["accuracy"]
+    assert run.summary["steps"] == 3 * -(-(1437 - 144) // 64)
+
+
+def test_init_starts_from_a_run_and_is_named_by_its_weights(tmp_path):
+    parent = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    child = train(Config(opt="slbi", init=parent.name[:20], lr=1e-12, **SHORT), runs_dir=tmp_path)
+    assert child.config.init == f"{parent.name}@{parent.sha256('model.safetensors')[:8]}"
+    assert child.summary["accuracy"] == parent.summary["accuracy"]
+    again = train(child.config, runs_dir=tmp_path)
+    assert again.path == child.path
+    by_path = train(Config(opt="slbi", init=str(parent.path), lr=1e-12, **SHORT), runs_dir=tmp_path)
+    assert by_path.path == child.path
+
+
+def test_init_refuses_other_weights_than_those_named(tmp_path):
+    parent = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    with pytest.raises(SparsifyError, match="00000000"):
+        train(Config(init=f"{parent.name}@00000000", **SHORT), runs_dir=tmp_path)
+    with pytest.raises(SparsifyError, match="unknown run 'nobody'"):
+        train(Config(init="nobody", **SHORT), runs_dir=tmp_path)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_path_that_is_too_short_is_predicted(tmp_path):
+    with pytest.warns(SparsifyWarning, match=r"path time T = 7e-05 .*fc1\.weight"):
+        train(Config(opt="slbi", mu=500, lr=0.001, **SHORT), runs_dir=tmp_path)
+
+
+def test_a_path_that_is_long_enough_is_not_warned_about(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = train(Config(opt="slbi", mu=0.01, lr=0.005, schedule="constant", kappa=0.1, **SHORT), runs_dir=tmp_path)
+    assert run.summary["path_time"] == pytest.approx(0.005 / 0.01 * 69)
+
+
+def test_the_control_has_no_path_and_equals_slbi_until_something_enters(tmp_path):
+    options = {"data": "digits", "epochs": 1, "batch_size": 64, "lr": 0.01, "mu": 100.0}
+    control = train(Config(opt="sgd-pull", **options), runs_dir=tmp_path)
+    slbi = train(Config(opt="slbi", **options), runs_dir=tmp_path)
+    assert control.inclusion_path is None
+    assert sum(counts["in"] for counts in slbi.summary["support"].values()) == 0
+    assert control.tensors("model.safetensors").keys() == slbi.tensors("model.safetensors").keys()
+    for name, weight in control.tensors("model.safetensors").items():
+        assert torch.equal(weight, slbi.tensors("model.safetensors")[name])
+
+
+def test_what_the_summary_says_of_the_support_is_what_z_says(tmp_path):
+    run = train(Config(opt="slbi", lr=0.05, mu=10, data="digits", epochs=12, batch_size=32), runs_dir=tmp_path)
+    z = run.z["conv3.weight"]
+    inside = int((z.flatten(1).norm(dim=1) > 1).sum())
+    assert run.summary["support"]["conv3.weight"] == {"in": inside, "of": 120}
+    assert 0 < inside < 120
+    entered = run.inclusion_path.entry["conv3.weight"]
+    assert (entered <= run.summary["steps"]).sum() >= inside
+
+
+@pytest.mark.filterwarnings("error")  # no path is predicted, so that none is too short
+@pytest.mark.parametrize(
+    ("opt", "options"), [("linbreg", {}), ("adabreg", {"lr": 0.005}), ("prox-sgd", {"strength": 0.002})]
+)
+def test_a_run_whose_weights_are_sparse_selects_and_learns(opt, options, tmp_path):
+    run = train(Config(opt=opt, data="digits", epochs=10, batch_size=32, **options), runs_dir=tmp_path)
+    assert run.summary["accuracy"] > 0.8  # a tenth by chance
+    assert run.z is None
+    assert "z.safetensors" not in files(run)
+    assert run.summary["path_time"] == pytest.approx(run.inclusion_path.time[-1])
+    weights = run.tensors("model.safetensors")
+    for name, counts in run.summary["support"].items():
+        inside = weights[name].flatten(1).any(1) if weights[name].ndim == 4 else weights[name] != 0
+        assert counts == {"in": int(inside.sum()), "of": inside.numel()}
+        assert torch.equal(run.support(name), inside)
+        assert torch.isfinite(torch.from_numpy(run.inclusion_path.entry[name])[inside]).all()
+    assert run.summary["support"].keys() == {f"{layer}.weight" for layer in ("conv1", "conv2", "conv3", "fc1", "fc2")}
+    for name in ("conv3.weight", "fc1.weight"):
+        assert 0.05 < run.summary["support"][name]["in"] / run.summary["support"][name]["of"] < 0.95
+    assert run.support("fc1.bias") is None
+
+
+def test_the_path_time_of_sparse_weights_is_the_sum_of_the_learning_rates(tmp_path):
+    run = train(Config(opt="linbreg", lr=0.25, schedule="constant", **SHORT), runs_dir=tmp_path)
+    assert run.summary["path_time"] == pytest.approx(0.25 * 69)
+
+
+def test_a_run_starts_with_its_density_or_with_the_weights_of_another(tmp_path):
+    first = train(Config(opt="linbreg", lr=1e-9, density=0.25, **SHORT), runs_dir=tmp_path)
+    assert first.summary["support"]["conv3.weight"] == {"in": 30, "of": 120}
+    assert first.summary["support"]["fc1.weight"] == {"in": 2520, "of": 10080}
+    entry = first.inclusion_path.entry["fc1.weight"]
+    assert set(entry.flatten()) == {0, float("inf")}
+    parent = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    child = train(Config(opt="linbreg", init=parent.name, lr=1e-9, **SHORT), runs_dir=tmp_path)
+    assert child.config.density == 1
+    assert child.summary["accuracy"] == parent.summary["accuracy"]
+
+
+def test_resuming_elsewhere_warns(tmp_path):
+    config = Config(opt="sgd", **SHORT)
+    with pytest.raises(Stop):
+        train(config, runs_dir=tmp_path, listener=stop_after(30))
+    run = Run(tmp_path / config.name)
+    run.write_json("environment.json", {**run.environment, "threads": 99})
+    with pytest.warns(SparsifyWarning, match="threads 99 → "):
+        train(config, runs_dir=tmp_path)
+
+
+def test_a_second_process_is_refused(tmp_path):
+    config = Config(opt="sgd", **SHORT)
+    run = Run(tmp_path / config.name)
+    with run.lock():
+        code = (
+            "import sys; from sparsify import Config, train\n"
+            "from sparsify.errors import SparsifyError\n"
+            "try: train(Config(opt='sgd', data='digits', epochs=3, batch_size=64), runs_dir=sys.argv[1])\n"
+            "except SparsifyError as error: print(error)\n"
+        )
+        answer = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "is being written by another process" in answer.stdout
+    assert not (run.path / "config.json").exists()
+
+
+def test_runs_are_found_by_path_and_by_the_beginning_of_a_name(tmp_path):
+    run = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    other = train(Config(opt="sgd", seed=1, **SHORT), runs_dir=tmp_path)
+    assert find_run(str(run.path), tmp_path).path == run.path
+    assert find_run("lenet-digits-sgd-s1", tmp_path).path == other.path
+    with pytest.raises(SparsifyError, match="begins the names of 2 runs"):
+        find_run("lenet-digits", tmp_path)
+    with pytest.raises(SparsifyError, match="unknown run 'lenet-mnist'"):
+        find_run("lenet-mnist", tmp_path)
+    assert {r.name for r in list_runs(tmp_path)} == {run.name, other.name}
+
+
+def test_a_damaged_weight_is_noticed(tmp_path):
+    run = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    file = run.path / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(SparsifyError, match=r"model\.safetensors is damaged"):
+        load(run)
+
+
+def test_fast_precision_learns_too(tmp_path):
+    run = train(Config(opt="sgd", precision="fast", data="digits", epochs=6, batch_size=32), runs_dir=tmp_path)
+    assert run.summary["accuracy"] > 0.8
+    assert run.config.precision == "fast"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_resumes_to_the_bit(tmp_path):
+    config = Config(opt="slbi", **SHORT)
+    whole = train(config, device="cuda", runs_dir=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(config, device="cuda", runs_dir=tmp_path / "parts", listener=stop_after(40))
+    parts = train(config, device="cuda", runs_dir=tmp_path / "parts")
+    assert files(parts) == files(whole)
+
+
+def test_a_folder_whose_images_changed_is_not_taken_for_the_one_that_was_trained_on(tmp_path):
+    for part in ("train", "test"):
+        for label in ("a", "b"):
+            (tmp_path / "images" / part / label).mkdir(parents=True)
+            for index in range(3):
+                image = torch.randint(0, 256, (28, 28), dtype=torch.uint8).numpy()
+                Image.fromarray(image).save(tmp_path / "images" / part / label / f"{index}.png")
+    config = Config(opt="sgd", data=f"folder:{tmp_path / 'images'}", epochs=2)
+    run = train(config, runs_dir=tmp_path / "runs")
+    assert train(config, runs_dir=tmp_path / "runs").path == run.path
+    with pytest.raises(Stop):
+        train(config, runs_dir=tmp_path / "interrupted", listener=stop_after(2))
+    (tmp_path / "images" / "train" / "a" / "0.png").unlink()
+    registry._load.cache_clear()  # as in another process
+    for folder in ("runs", "interrupted"):
+        with pytest.raises(SparsifyError, match="are not those that"):
+            train(config, runs_dir=tmp_path / folder)
+
+
+def test_fast_is_as_accurate_as_exact_and_keeps_weights_and_z_in_float32(tmp_path):
+    """bfloat16 in the products, over three seeds: the mean accuracies differ by less than a point and a half."""
+    accuracy, weights = {}, []
+    for precision in ("exact", "fast"):
+        runs = [
+            train(
+                Config(
+                    opt="slbi", data="digits", epochs=10, batch_size=32, lr=0.05, mu=5, seed=seed, precision=precision
+                ),
+                runs_dir=tmp_path,
+            )
+            for seed in range(3)
+        ]
+        accuracy[precision] = [run.summary["accuracy"] for run in runs]
+        weights.append(runs[0].model().conv3.weight)
+        for run in runs:
+            assert {t.dtype for t in (*run.model().state_dict().values(), *run.z.values())} == {torch.float32}
+    means = [sum(values) / 3 for values in accuracy.values()]
+    assert min(means) > 0.93
+    assert abs(means[0] - means[1]) < 0.015
+    assert not torch.equal(*weights)
+
+
+@pytest.mark.parametrize(("opt", "options"), [("slbi-adam", {}), ("linbreg", {"strength": 0, "density": 1})])
+def test_what_a_mask_removes_stays_exactly_zero_also_after_a_resume(opt, options, tmp_path):
+    mask = {"conv3.weight": torch.ones(120, 16, 5, 5, dtype=torch.bool), "fc1.weight": torch.rand(84, 120) > 0.5}
+    mask["conv3.weight"][::3] = False
+    path = save_mask(tmp_path / "masks" / "half.safetensors", mask)
+    config = Config(opt=opt, mask=str(path), **{**options, **SHORT})
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(config, runs_dir=tmp_path, listener=stop)
+    run = train(config, runs_dir=tmp_path)
+    weights = run.tensors("model.safetensors")
+    for name, keep in mask.items():
+        assert not weights[name][~keep].any()
+        assert weights[name][keep].all()
+    assert run.config.mask == f"masks/half.safetensors@{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    assert train(run.config, runs_dir=tmp_path).path == run.path
+    assert files(run) == files(train(config, runs_dir=tmp_path / "elsewhere"))
+    save_mask(path, {**mask, "fc2.bias": torch.zeros(10, dtype=torch.bool)})
+    with pytest.raises(SparsifyError, match=r"the sum of .*half.safetensors is [0-9a-f]{8} now; name the file alone"):
+        train(run.config, runs_dir=tmp_path)
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_a_mask_that_applies_later_resumes_to_the_bit_before_and_after_it(opt, tmp_path):
+    """The first two epochs are those without a mask; from then on what it removes is 0, Z and momentum included."""
+    keep = torch.rand(84, 120, generator=torch.Generator().manual_seed(0)) > 0.5
+    filters = torch.ones(120, 16, 5, 5, dtype=torch.bool)
+    filters[::3] = False
+    mask = {"fc1.weight": keep, "conv3.weight": filters}
+    path = save_mask(tmp_path / "later.safetensors", mask)
+    values = {**SHORT, "epochs": 4, "opt": opt}
+    if opt == "slbi":  # filters of conv3 enter in the second epoch
+        values |= {"lr": 0.1, "mu": 1.0, "kappa": 0.1, "schedule": "constant"}
+    config = Config(mask=str(path), mask_from=2, **values)
+    whole = train(config, runs_dir=tmp_path / "whole")
+    free = train(Config(**values), runs_dir=tmp_path / "free")
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics] for run in (whole, free)]
+    assert rows[0][:2] == rows[1][:2]
+    assert rows[0][2] != rows[1][2]
+    assert [row["lr"] for row in rows[0]] == [row["lr"] for row in rows[1]]
+    for steps in (10, 40, 60, 80):  # stopped in each of the epochs
+        with pytest.raises(Stop):
+            train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
+        if steps == 10:
+            continue  # before the first checkpoint
+        (folder,) = (tmp_path / "parts").iterdir()
+        for key, value in load_file(folder / "checkpoint.safetensors").items():
+            kind, _, name = key.partition("/")
+            kept = mask.get(name if kind == "model" else name.rpartition("/")[0])
+            if kept is None or value.shape != kept.shape or kind == "path":
+                continue
+            if steps == 40:
+                assert value[~kept].any(), key
+            elif steps == 60 or kind == "model" or key.endswith("/z"):
+                assert not value[~kept].any(), key
+    parts = train(config, runs_dir=tmp_path / "parts")
+    assert files(parts) == files(whole)
+    assert not whole.tensors("model.safetensors")["fc1.weight"][~keep].any()
+    if opt == "slbi":
+        entry = whole.inclusion_path.entry["conv3.weight"]
+        assert (entry[::3] <= 46).any()  # what entered before the mask did so
+        assert not whole.z["conv3.weight"][::3].any()
+        assert whole.summary["support"]["conv3.weight"]["in"] <= 80
+
+
+def test_masks_that_do_not_fit_are_refused(tmp_path):
+    def refused(mask: str) -> str:
+        with pytest.raises(SparsifyError) as caught:
+            train(Config(opt="sgd", mask=mask, **SHORT), runs_dir=tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+        return str(caught.value)
+
+    assert "is missing or damaged" in refused(str(tmp_path / "nowhere.safetensors"))
+    (tmp_path / "noise.safetensors").write_bytes(b"noise")
+    assert "is missing or damaged" in refused(str(tmp_path / "noise.safetensors"))
+    write_tensors(tmp_path / "floats.safetensors", {"conv1.weight": torch.zeros(6, 1, 5, 5)})
+    assert "is no mask: it must hold tensors of bool" in refused(str(tmp_path / "floats.safetensors"))
+    save_mask(tmp_path / "other.safetensors", {"conv9.weight": torch.zeros(2, dtype=torch.bool)})
+    assert "the mask names 'conv9.weight', which the network does not have" in refused(
+        str(tmp_path / "other.safetensors")
+    )

@@ -1,0 +1,417 @@
+"""Figures: what is drawn, not how it looks."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from sparsify.config import Config
+from sparsify.errors import SparsifyError
+from sparsify.optim.inclusion import InclusionPath
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
+from sparsify.viz.classes import ClassDamage, classes_figure
+from sparsify.viz.curves import curves_figure
+from sparsify.viz.filters import FilterPanel, filters_figure
+from sparsify.viz.paths import path_figure
+from sparsify.viz.study import filter_panel
+from sparsify.viz.style import COLOURS, MARKERS, heading, looks, save
+from sparsify.viz.sweeps import sweep_figure
+
+
+def panel(weight, marked=None, mark=""):
+    return FilterPanel("some run", weight, marked, mark)
+
+
+def images(figure):
+    return [image for axis in figure.axes for image in axis.images]
+
+
+def test_all_panels_share_one_symmetric_scale():
+    figure = filters_figure([panel(torch.randn(6, 1, 5, 5)), panel(10 * torch.randn(6, 1, 5, 5))], layer="conv1")
+    limits = {image.get_clim() for image in images(figure)}
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert low == -high
+    assert high > 5
+
+
+def test_norm_panels_share_one_scale_from_zero():
+    figure = filters_figure([panel(torch.randn(8, 4, 3, 3)), panel(torch.ones(8, 4, 3, 3))], layer="c", show="norms")
+    assert {image.get_clim()[0] for image in images(figure)} == {0}
+    assert len({image.get_clim() for image in images(figure)}) == 1
+
+
+def test_norms_are_per_input_channel_and_sorted_by_filter():
+    weight = torch.zeros(3, 2, 1, 2)
+    weight[2, 0] = torch.tensor([3.0, 4.0])  # norm 5
+    weight[0, 1] = torch.tensor([0.0, 1.0])  # norm 1
+    (image,) = images(filters_figure([panel(weight)], layer="c", show="norms"))
+    assert image.get_array().tolist() == [[5, 0], [0, 1], [0, 0]]
+
+
+def test_slices_are_sorted_by_norm_the_largest_first():
+    weight = torch.stack([torch.full((1, 2, 2), value) for value in (1.0, 3.0, 2.0, 0.0)])
+    (image,) = images(filters_figure([panel(weight)], layer="c", show="slices"))
+    pixels = np.ma.filled(image.get_array(), np.nan)
+    drawn = pixels[~np.isnan(pixels)].reshape(-1, 2)[:, 0]
+    assert drawn.tolist() == [3, 2, 3, 2, 1, 0, 1, 0] or drawn.tolist() == [3, 2, 3, 2, 1, 0, 1, 0][::1]
+
+
+def test_the_title_counts_near_zero_and_marked_filters():
+    weight = torch.ones(4, 1, 3, 3)
+    weight[1] *= 0.0099
+    weight[2] *= 0.0101
+    figure = filters_figure([panel(weight, torch.tensor([False, True, True, False]), "pruned at 50%")], layer="c")
+    title = figure.axes[0].get_title()
+    assert "near zero: 1 of 4 filters (25%)" in title
+    assert "pruned at 50%: 2 of 4" in title
+
+
+def test_the_ratio_of_what_is_marked_is_not_rounded(tmp_path):
+    run = SimpleNamespace(
+        model=lambda: nn.Sequential(nn.Conv2d(1, 8, 3)), summary={"accuracy": 0.5}, config=Config(data="digits")
+    )
+    assert filter_panel(run, "0", ratio=0.125).mark == "pruned at 12.5%"
+
+
+def test_marked_filters_are_struck_out():
+    figure = filters_figure(
+        [panel(torch.randn(4, 1, 3, 3), torch.tensor([True, False, False, True]), "gone")], layer="c"
+    )
+    frames, strokes = figure.axes[0].collections
+    assert len(frames.get_segments()) == 4
+    assert len(strokes.get_segments()) == 2
+
+
+@pytest.mark.parametrize("shape", [(7, 1, 3), (5, 3, 1, 1), (4, 2, 3, 3, 3), (1, 1, 5, 5), (512, 512, 3, 3)])
+def test_filters_of_any_convolution_are_drawn(shape, tmp_path):
+    figure = filters_figure([panel(torch.randn(shape))] * 2, layer="c")
+    assert all(path.stat().st_size > 0 for path in save(figure, tmp_path, "f"))
+
+
+def test_a_layer_of_zeros_is_drawn(tmp_path):
+    save(filters_figure([panel(torch.zeros(6, 1, 5, 5))], layer="c"), tmp_path, "zeros")
+
+
+def test_a_fully_connected_layer_has_no_filters():
+    with pytest.raises(SparsifyError, match="fc1 has no filters"):
+        filters_figure([panel(torch.randn(4, 3))], layer="fc1")
+    with pytest.raises(SparsifyError, match="unknown way to show filters 'slice'; did you mean 'slices'"):
+        filters_figure([panel(torch.randn(4, 3, 1, 1))], layer="c", show="slice")
+
+
+def sweep(accuracies):
+    ratios = (0.0, 0.5)
+    rows = [
+        SweepRow("magnitude", "auto", "layer", "conv3", r, 0, int(a * 100), 100, a, 10, 10, 1.0, 1.0)
+        for r, a in zip(ratios, accuracies, strict=True)
+    ]
+    return Sweep(tuple(rows), (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),))
+
+
+def test_the_sweep_figure_draws_the_mean_in_percent():
+    figure = sweep_figure({"sgd": [sweep((0.9, 0.5)), sweep((0.8, 0.3))]}, title="t")
+    (line,) = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [0, 50]
+    assert line.get_ydata() == pytest.approx([85, 40])
+    assert line.get_label() == "sgd (n = 2)"
+    assert figure.axes[0].get_ylabel() == "test accuracy (%), log scale of the error"
+
+
+@pytest.mark.parametrize("worse", ["conv3", "fc1"])
+def test_all_panels_show_the_accuracies_of_all(worse):
+    """Whichever panel is drawn last."""
+    rows = [
+        SweepRow("magnitude", "auto", "layer", layers, r, 0, 0, 100, a, 10, 10, 1.0, 1.0)
+        for layers in ("conv3", "fc1")
+        for r, a in ((0.0, 0.9), (0.5, 0.2 if layers == worse else 0.8))
+    ]
+    for axis in sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t").axes:
+        low, high = axis.get_ylim()
+        assert low < 20 < 90 < high
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "ticks"), [((0.8, 0.7), 4), ((0.992, 0.5), 4), ((0.9, 0.9), 2), ((1.0, 0.1), 4)]
+)
+def test_an_accuracy_can_be_read_off(accuracies, ticks):
+    (axis,) = sweep_figure({"sgd": [sweep(accuracies)]}, title="t").axes
+    low, high = axis.get_ylim()
+    shown = [float(label.get_text()) for label in axis.get_yticklabels()]
+    assert shown == pytest.approx(axis.get_yticks())
+    assert sum(low <= tick <= high for tick in shown) >= ticks
+    assert high - low < 1.5 * 100 * (accuracies[0] - accuracies[1]) + 2  # the lines fill the panel
+
+
+def test_where_nothing_is_left_an_empty_panel_is_drawn():
+    rows = (SweepRow("l1", "auto", "layer", "c", 1.0, 0, 0, 100, 0.1, 10, 10, float("inf"), 1.0),)
+    (axis,) = sweep_figure({"sgd": [Sweep(rows, ())]}, title="t", against="compression").axes
+    assert axis.lines[0].get_xdata().tolist() == []
+
+
+def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
+    rows = [
+        SweepRow(criterion, "neuron", "global", "conv3,fc1", r, draw, 0, 100, a, 10, 10, 1.0, 1.0)
+        for criterion, draw, accuracies in (
+            ("l1", 0, (0.9, 0.8)),
+            ("random", 0, (0.9, 0.4)),
+            ("random", 1, (0.9, 0.6)),
+            ("l1-reversed", 0, (0.9, 0.1)),
+        )
+        for r, a in zip((0.0, 0.5), accuracies, strict=True)
+    ]
+    figure = sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t")
+    (axis,) = figure.axes
+    assert [line.get_label() for line in axis.lines] == [
+        "sgd (n = 1)",
+        "_sgd, random",
+        "_sgd, l1-reversed",
+    ]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["sgd (n = 1)", "random", "l1-reversed"]
+    assert [line.get_ydata()[1] for line in axis.lines] == pytest.approx([80, 50, 10])
+    assert [line.get_linestyle() for line in axis.lines] == ["-", "--", ":"]
+    assert len({line.get_color() for line in axis.lines}) == 1
+    assert not axis.collections  # of many arms, bands of controls as well would hide what they surround
+    assert axis.get_xlabel() == "removed from conv3 and fc1 together (%)"
+    three = [dataclasses.replace(row, layers="conv1,conv3,fc1") for row in sweep((0.9, 0.5)).rows]
+    (axis,) = sweep_figure({"sgd": [Sweep(tuple(three), ())]}, title="t").axes
+    assert axis.get_xlabel() == "removed from conv1, conv3 and fc1 each (%)"
+
+
+def test_the_sweep_figure_draws_accuracy_against_what_is_saved():
+    def one(compression, accuracy):
+        points = zip((0.0, 0.5, 1.0), (1.0, compression, float("inf")), (0.9, accuracy, 0.1), strict=True)
+        rows = [SweepRow("l1", "auto", "layer", "c", r, 0, 0, 100, a, 10, 10, x, x / 2) for r, x, a in points]
+        return Sweep(tuple(rows), ())
+
+    sweeps = {"sgd": [one(2.0, 0.8), one(4.0, 0.6)]}
+    (axis,) = sweep_figure(sweeps, title="t", against="compression").axes
+    (line,) = axis.lines
+    assert line.get_xdata().tolist() == [1, 3]  # the mean of 2 and 4; where nothing is left there is no point
+    assert line.get_ydata() == pytest.approx([90, 70])
+    assert axis.get_xlabel() == "compression: parameters before ÷ after (×)"
+    (axis,) = sweep_figure(sweeps, title="t", against="speedup").axes
+    assert axis.lines[0].get_xdata().tolist() == [0.5, 1.5]
+    with pytest.raises(SparsifyError, match="unknown axis 'speed'; did you mean 'speedup'"):
+        sweep_figure(sweeps, title="t", against="speed")
+
+
+def test_the_sweep_figure_draws_another_measure_without_controls():
+    rows = [
+        SweepRow(name, "auto", "layer", "c", r, 0, 0, 100, 0.1, 10, 10, 1.0, 1.0, recalibrated_accuracy=0.7)
+        for name in ("l1", "random")
+        for r in (0.0, 0.5)
+    ]
+    figure = sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t", measure="recalibrated_accuracy")
+    (line,) = figure.axes[0].lines
+    assert line.get_ydata() == pytest.approx([70, 70])
+
+
+def test_each_class_has_a_ring_and_a_dot_and_the_one_that_loses_most_is_on_top():
+    whole = np.array([[0.9, 1.0, np.nan], [0.7, 1.0, np.nan]])
+    pruned = np.array([[0.8, 0.5, np.nan], [0.6, 0.5, np.nan]])
+    groups = {"sgd": ClassDamage(whole, pruned), "slbi": ClassDamage(whole, whole)}
+    figure = classes_figure(groups, classes=["cat", "dog", "none"], title="t")
+    first, second = figure.axes
+    rings, dots = first.lines
+    assert [label.get_text() for label in first.get_yticklabels()] == ["dog", "cat"]
+    assert rings.get_xdata() == pytest.approx([100, 80])
+    assert dots.get_xdata() == pytest.approx([50, 70])
+    assert first.get_title() == "sgd (n = 2)"
+    assert first.get_xlim() == second.get_xlim()
+    assert first.get_ylim()[0] > first.get_ylim()[1]
+
+
+def test_the_classes_of_many_labels_stand_in_rows():
+    """Seven: four and three, an x label below the lowest of each column, and nothing in the place that is left."""
+    damage = ClassDamage(np.ones((1, 2)), np.ones((1, 2)) / 2)
+    figure = classes_figure({f"arm {n}": damage for n in range(7)}, classes=["cat", "dog"], title="t")
+    assert [axis.get_title() for axis in figure.axes] == [*(f"arm {n} (n = 1)" for n in range(7)), ""]
+    assert [bool(axis.get_xlabel()) for axis in figure.axes] == [False] * 3 + [True] * 4 + [False]
+    assert len({axis.get_position().y0 for axis in figure.axes}) == 2
+    assert not figure.axes[7].axison
+
+
+def test_of_many_classes_those_that_lose_most_are_drawn():
+    whole = np.ones((1, 40))
+    damage = ClassDamage(whole, whole - np.arange(40) / 100)
+    figure = classes_figure({"sgd": damage}, classes=[str(n) for n in range(40)], title="t")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [str(n) for n in range(39, 9, -1)]
+    assert figure.get_suptitle().replace("\n", " ") == "t; of 40 classes the 30 that lose most"
+    with pytest.raises(SparsifyError, match="no outcomes to draw"):
+        classes_figure({}, classes=[], title="t")
+
+
+def test_an_optimizer_has_one_colour_and_no_two_labels_look_alike():
+    assert looks(["mine", "slbi"])["slbi"] == looks(["slbi", "sgd"])["slbi"]
+    assert list(looks(["mine", "slbi", "sgd"])) == ["mine", "slbi", "sgd"]
+    colours = [look["color"] for look in looks(["a", "b", "sgd", "slbi", "c", "d", "e"]).values()]
+    assert sorted(colours) == sorted(COLOURS)
+    nine = looks(["backward", *OPTIMIZERS, "forward"])
+    assert [nine[opt]["color"] for opt in OPTIMIZERS] == [looks([opt])[opt]["color"] for opt in OPTIMIZERS]
+    assert len({look["color"] for look in nine.values()}) == 9
+    many = looks([f"arm {n}" for n in range(len(COLOURS) * len(MARKERS))]).values()
+    assert len({(look["color"], look["marker"]) for look in many}) == len(COLOURS) * len(MARKERS)
+
+
+def test_dollars_in_a_title_are_no_formula(tmp_path):
+    save(sweep_figure({"$\\frac$": [sweep((0.9, 0.5))]}, title="from $1 to $2^$"), tmp_path, "dollars")
+
+
+def test_filters_are_coloured_by_their_order_of_entry(tmp_path):
+    path = make_path(np.array([1, np.inf, 3, 3]))
+    split = dataclasses.replace(path, gamma_norm={"c.weight": path.gamma_norm["c.weight"] / 2})
+    figure = path_figure(split, parameter="c.weight", title="c")
+    left, right, bar = figure.axes
+    _, coloured = left.collections
+    first, second, third = map(tuple, coloured.get_colors())
+    assert first != second == third
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["first\nT = 0.1", "last\nT = 0.3"]
+    assert left.get_ylim() == right.get_ylim()
+    save(path_figure(make_path(np.array([5.0, np.inf])), parameter="c.weight", title="one entered"), tmp_path, "one")
+
+
+def test_training_curves_name_the_split():
+    rows = [
+        {"epoch": e, "train_loss": 1 / e, "train_accuracy": 0.9, "test_loss": 1 / e, "test_accuracy": 0.8}
+        | {"val_loss": None, "val_accuracy": None}
+        for e in (1.0, 2.0)
+    ]
+    figure = curves_figure({"sgd": [rows]}, title="t")
+    assert "solid: test" in figure.get_suptitle()
+    assert figure.axes[1].lines[0].get_ydata().tolist() == [80, 80]
+
+
+def test_training_curves_of_runs_with_and_without_val_have_their_own_split():
+    def rows(**measured):
+        return [{"epoch": 1.0, "train_loss": 1.0, "train_accuracy": 0.9, **measured}]
+
+    test = rows(test_loss=0.5, test_accuracy=0.8, val_loss=None, val_accuracy=None)
+    val = rows(test_loss=None, test_accuracy=None, val_loss=0.6, val_accuracy=0.5)
+    for groups in ({"a": [test], "b": [val]}, {"b": [val], "a": [test]}):
+        figure = curves_figure(groups, title="t")
+        lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[1].lines}
+        assert (lines["a, test (n = 1)"], lines["b, val (n = 1)"]) == ([80], [50])
+        assert figure.axes[1].get_ylim()[0] < 50
+    assert "solid: val or test" in figure.get_suptitle()
+
+
+def make_path(entry):
+    norms = np.linspace(0, 1, 3)[:, None] * np.ones((1, len(entry) if entry.ndim == 1 else 1))
+    return InclusionPath(
+        np.array([0, 5, 10]), np.array([0, 0.5, 1.0]), {"c.weight": entry}, {"c.weight": norms}, {"c.weight": norms}
+    )
+
+
+def test_the_path_figure_counts_what_entered():
+    figure = path_figure(make_path(np.array([1, np.inf, 3])), parameter="c.weight", title="c")
+    assert "2 of 3 filters entered" in figure.get_suptitle()
+    grey, coloured = figure.axes[0].collections
+    assert (len(grey.get_segments()), len(coloured.get_segments())) == (1, 2)
+
+
+def test_filters_that_left_the_support_are_counted_and_dashed():
+    """As of prox-sgd, where all are there at the start: of three, the second is 0 at the end."""
+    path = make_path(np.zeros(3))
+    norms = path.weight_norm["c.weight"].copy()
+    norms[-1, 1] = 0
+    path = dataclasses.replace(path, gamma_norm={"c.weight": norms}, weight_norm={"c.weight": norms})
+    figure = path_figure(path, parameter="c.weight", title="c")
+    assert "3 of 3 filters entered the support, 1 left it again" in figure.get_suptitle().replace("\n", " ")
+    (panel,) = figure.axes  # all entered at once: no scale of when
+    stayed, left = panel.collections
+    assert (len(stayed.get_segments()), len(left.get_segments())) == (2, 1)
+    assert stayed.get_linestyle()[0][1] is None
+    assert left.get_linestyle()[0][1] is not None
+    again = path_figure(make_path(np.array([0.0, np.inf])), parameter="c.weight", title="c")
+    assert "left" not in again.get_suptitle()
+
+
+def test_the_path_of_single_weights_is_the_share_that_entered():
+    figure = path_figure(make_path(np.array([[5, np.inf], [10, np.inf]])), parameter="c.weight", title="c")
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 25, 50]
+
+
+def test_the_path_of_filters_without_a_norm_each_is_the_share_that_entered():
+    """As of the scales behind filters: of two filters one enters."""
+    whole = make_path(np.array([[5, np.inf]]))
+    figure = path_figure(
+        dataclasses.replace(whole, entry={"c.weight": np.array([5, np.inf])}), parameter="c.weight", title="c"
+    )
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0, 50, 50]
+    assert figure.axes[0].get_ylabel() == "filters that have entered (%)"
+    assert "1 of 2 filters entered" in figure.get_suptitle()
+
+
+def test_weights_that_are_sparse_themselves_are_drawn_once():
+    """‖Γ‖ and ‖W‖ are the same there; in a path of DessiLBI they differ, and both are drawn."""
+    filters = make_path(np.array([1, np.inf, 0]))
+    weights = make_path(np.array([[5, np.inf], [10, np.inf]]))
+    split = dataclasses.replace(filters, gamma_norm={"c.weight": filters.gamma_norm["c.weight"] / 2})
+    drawn = {
+        "filters": path_figure(filters, parameter="c.weight", title="c"),
+        "weights": path_figure(weights, parameter="c.weight", title="c"),
+        "split": path_figure(split, parameter="c.weight", title="c"),
+    }
+    assert [axis.get_ylabel() for axis in drawn["filters"].axes[:-1]] == ["‖Wᵢ‖ of each filter"]
+    assert [axis.get_ylabel() for axis in drawn["split"].axes[:-1]] == ["‖Γᵢ‖ of each filter", "‖Wᵢ‖ of each filter"]
+    assert [line.get_label() for line in drawn["weights"].axes[1].lines] == ["‖W‖"]
+    assert drawn["filters"].axes[0].get_xlabel() == "path time T = Σ α"
+    assert drawn["split"].axes[0].get_xlabel() == "path time T = Σ αₚ/μ"
+
+
+def test_optimizers_keep_their_looks_and_no_two_labels_look_alike():
+    def looks(*labels):
+        figure = sweep_figure({label: [sweep((0.9, 0.5))] for label in labels}, title="t")
+        return {
+            label: (line.get_color(), line.get_marker())
+            for label, line in zip(labels, figure.axes[0].lines, strict=True)
+        }
+
+    alone = {opt: looks(opt)[opt] for opt in OPTIMIZERS}
+    assert looks(*OPTIMIZERS) == alone
+    many = looks("sgd, no BatchNorm", *OPTIMIZERS, "a", "b")
+    assert {opt: many[opt] for opt in OPTIMIZERS} == alone
+    assert len(set(many.values())) == len(many)
+    some = looks("slbi", "sgd", "slbi-adam, published")
+    assert len({colour for colour, _ in some.values()}) == 3
+
+
+def test_a_path_in_which_nothing_entered_is_drawn(tmp_path):
+    save(path_figure(make_path(np.full(3, np.inf)), parameter="c.weight", title="c"), tmp_path, "empty")
+
+
+def test_figures_leave_no_global_state(tmp_path):
+    before = dict(mpl.rcParams)
+    save(sweep_figure({"sgd": [sweep((0.9, 0.5))]}, title="t"), tmp_path, "s")
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        save(sweep_figure({"sgd": [sweep((0.9, 0.5))]}, title="t"), tmp_path, name)
+    for suffix in ("png", "svg"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", [""]),
+        ("one two", ["one two"]),
+        ("one two three four", ["one two", "three four"]),  # not 13 characters and 4
+        ("a " + "b" * 15, ["a " + "b" * 11, "b" * 4]),
+    ],
+)
+def test_the_lines_of_a_title_are_about_as_long(text, lines):
+    drawing = Figure(figsize=(1, 1))
+    heading(drawing, text)
+    assert drawing.get_suptitle().split("\n") == lines
