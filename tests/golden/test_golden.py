@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from sparsify import Config, Run, Sweep, find, load, read_study, train
-from sparsify.cli import main
+from sparsify.cli.app import main
 
 # what is not public: the names of sweeps and masks, and how an optimizer is built for a network
-from sparsify.optim import OPTIMIZERS
-from sparsify.sweep import sweep_id
-from sparsify.tickets import mask_path
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.sweep import sweep_id
+from sparsify.pruning.tickets import mask_path
 
 HERE = Path(__file__).parent
 WRITE = os.environ.get("SPARSIFY_WRITE_GOLDEN") == "1"
