@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict, Unpack
 
 from cyclopts import Parameter, Token
 
@@ -63,7 +63,7 @@ class Config:
     data: str = dataclasses.field(
         default="auto",
         metadata={
-            "help": f"data set: {_choices(DATASETS)}, folder:PATH; auto is mnist, or digits where that is not to be had"
+            "help": f"data set: {_choices(DATASETS)}, folder:PATH; auto is mnist, or digits where that is not available"
         },
     )
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {_choices(OPTIMIZERS)}"})
@@ -260,13 +260,33 @@ def _number(name: str, value: object) -> float:
     return number + 0.0  # -0.0 becomes 0.0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlaceOptions(TypedDict, total=False):
+    """The keywords of `Places`, for functions that take them in its place."""
+
+    device: str
+    runs_dir: Path | str
+    data_dir: Path | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Places:
     """Where things are and where they run."""
 
     device: Annotated[str, Parameter(help="auto (CUDA, then MPS, then the CPU), cpu, cuda[:N] or mps")] = "auto"
     runs_dir: Annotated[Path, Parameter(help="the folder of runs")] = Path("runs")
     data_dir: Annotated[Path | None, Parameter(help="a folder that is searched for data sets first")] = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs_dir", Path(self.runs_dir))
+        if self.data_dir is not None:
+            object.__setattr__(self, "data_dir", Path(self.data_dir))
+
+    @classmethod
+    def of(cls, places: Places | None, **named: Unpack[PlaceOptions]) -> Places:
+        """`places`, or those that are named by keywords; naming both raises SparsifyError."""
+        if places is not None and named:
+            raise SparsifyError(f"{', '.join(named)} and places exclude each other; name one or the other")
+        return cls(**named) if places is None else places
 
 
 HERE = Places()

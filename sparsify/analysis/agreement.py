@@ -6,17 +6,18 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from scipy.stats import kendalltau
 from torch import Tensor
 
+from sparsify.config import Places
 from sparsify.errors import SparsifyError
 from sparsify.nets.layers import find_sets
-from sparsify.nets.structure import Structure
 from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.plan import RATIOS, check_scope, parse_ratios
-from sparsify.pruning.ranking import Ranking, scorer
+from sparsify.pruning.plan import SweepOptions, SweepPlan
+from sparsify.pruning.ranking import Ranking, Scorer, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of
 from sparsify.runs import Run
 
@@ -47,17 +48,16 @@ def jaccard(first: Tensor, second: Tensor) -> float:
 
 def compare_criteria(
     target: Run | Subject,
+    plan: SweepPlan | None = None,
     *,
-    layers: str | Sequence[str],
     criteria: str | Sequence[str],
-    ratios: str | Sequence[float] = RATIOS,
-    grain: str = "auto",
-    scope: str = "layer",
     device: str = "auto",
     data_dir: Path | str | None = None,
+    **asked: Unpack[SweepOptions],
 ) -> tuple[Agreement, ...]:
     """Every pair of `criteria` on each layer of each set or, with scope "global", on each set as a whole.
 
+    `plan`, or its keywords, name the sets of layers, the ratios, the grain and the scope; nothing else of it matters.
     Nothing is measured: only scores and what they remove are compared. Raises SparsifyError as `prune` does, and for
     fewer than two criteria.
     """
@@ -66,25 +66,26 @@ def compare_criteria(
     if len(names) < 2:
         choices = ", ".join(CRITERIA)
         raise SparsifyError(f"--compare-criteria '{', '.join(names)}' is no pair; name two or more of: {choices}")
-    points = parse_ratios(ratios)
-    subject = target if isinstance(target, Subject) else subject_of(target, device=device, data_dir=data_dir)
-    sets = find_sets(subject.model, layers, subject.name)
-    check_scope(scope, sets.values(), grain)
-    structure = Structure(subject.model, subject.normalise(subject.split.images[:1]))
-    score = scorer(subject, structure, grain)
-    if scope == "global":
+    plan = SweepPlan(**asked) if plan is None else plan
+    if isinstance(target, Run):
+        target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
+    sets = find_sets(target.model, plan.layers, target.name)
+    warn_of_mixed_grains(plan, sets.values())
+    score = Scorer(target, plan.grain)
+    if plan.scope == "global":
         units = sets
     else:
         units = {name: {name: layer} for found in sets.values() for name, layer in found.items()}
     agreements = []
     for unit, found in units.items():
-        chosen = {name: Ranking(name, score(found, name), scope) for name in names}
-        scores = {name: _together(selection.scores) for name, selection in chosen.items()}
-        removed = {name: [_together(selection.drops(ratio)) for ratio in points] for name, selection in chosen.items()}
+        chosen = {name: Ranking(name, score(found, name), plan.scope) for name in names}
+        scores = {name: _together(ranking.scores) for name, ranking in chosen.items()}
+        removed = {name: [_together(one.drops(ratio)) for ratio in plan.ratios] for name, one in chosen.items()}
         for a, b in itertools.combinations(names, 2):
             overlaps = map(jaccard, removed[a], removed[b])
             tau = kendall(scores[a], scores[b])
-            agreements.append(Agreement(unit, len(scores[a]), a, b, tau, dict(zip(points, overlaps, strict=True))))
+            overlap = dict(zip(plan.ratios, overlaps, strict=True))
+            agreements.append(Agreement(unit, len(scores[a]), a, b, tau, overlap))
     return tuple(agreements)
 
 

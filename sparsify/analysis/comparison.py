@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,11 +10,12 @@ from scipy.fft import irfft, rfft
 from scipy.stats import binom
 
 from sparsify.analysis.statistics import holm
+from sparsify.config import HERE, Places
 from sparsify.devices import enough_memory
 from sparsify.errors import SparsifyError
 from sparsify.nets.prediction import predict_masked
-from sparsify.nets.structure import Structure
 from sparsify.pruning.cuts import cuts_of
+from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.subject import subject_of
 from sparsify.runs import Run
 
@@ -81,37 +81,25 @@ def _by_class(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[ClassCo
     return tuple(map(ClassComparison, found.tolist(), counts.tolist(), *accuracies, ps))
 
 
-def compare_runs(
-    first: Run,
-    second: Run,
-    *,
-    layers: str | None = None,
-    ratio: float = 0.0,
-    criterion: str = "magnitude",
-    device: str = "auto",
-    data_dir: Path | str | None = None,
-) -> Comparison:
-    """Two runs on the images that both are measured on, whole, or both with a `ratio` of `layers` removed.
+def compare_runs(first: Run, second: Run, point: PointPlan | None = None, places: Places = HERE) -> Comparison:
+    """Two runs on the images that both are measured on: whole, or both without what the `point` removes.
 
     What it says is about these two networks: `sparsify.study.contrasts` compares over seeds. Raises SparsifyError where
     these are not the same images, and as `prune` does.
     """
-    if (layers is None) != (ratio == 0):
-        raise SparsifyError(f"--layers {layers or 'is missing'} and --ratio {ratio:g}: what is pruned takes both")
-    subjects = [subject_of(run, device=device, data_dir=data_dir) for run in (first, second)]
+    subjects = [subject_of(run, places) for run in (first, second)]
     one, other = (subject.split for subject in subjects)
     if not (torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)):
         measured = " and ".join(map(_images_of, (first, second)))
         raise SparsifyError(f"{first.name} and {second.name} are not measured on the same images: {measured}")
     answers = []
     for subject in subjects:
-        example, mask = subject.normalise(subject.split.images[:1]), {}
-        if layers is not None:
-            cuts = cuts_of(subject, example, layers=layers, ratio=ratio, criterion=criterion)
-            mask = Structure(subject.model, example).remove(cuts)[0]
-        how = {"normalise": subject.normalise, "precision": subject.precision}
+        mask = {} if point is None else subject.structure.remove(cuts_of(subject, point))[0]
         with enough_memory("the comparison", "take --device cpu"):
-            answers.append(predict_masked(subject.model, subject.split.images, [mask], **how)[0].cpu().numpy())
+            found = predict_masked(
+                subject.model, subject.split.images, [mask], subject.normalise, precision=subject.precision
+            )
+        answers.append(found[0].cpu().numpy())
     return compare(one.labels.cpu().numpy(), *answers)
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from sparsify.cli import console, viz
-from sparsify.cli.options import RunsDir, Where, differing, finished_run, keywords, parse_seeds, suggest
+from sparsify.cli.export import export
+from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
 from sparsify.cli.prune import prune, ticket
-from sparsify.cli.shrink import export
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError
 from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.plan import PointPlan
 
 if TYPE_CHECKING:
     from sparsify.runs import Run
@@ -77,11 +78,11 @@ def _trained(
     from sparsify.training.launch import train_all
 
     if not tensorboard:
-        return train_all(configs, **keywords(where), listener=display)
+        return train_all(configs, where, listener=display)
     from sparsify.report.tensorboard import Events
 
     events = Events(where.runs_dir, then=display)
-    runs = train_all(configs, **keywords(where), listener=events)
+    runs = train_all(configs, where, listener=events)
     for run in runs:
         events.finish(run)
     return runs
@@ -122,9 +123,11 @@ def compare(
     one, other = (finished_run(name, where.runs_dir) for name in (first, second))
     if layers is None and criterion is not None:
         raise SparsifyError(f"--criterion {criterion} has no effect without --layers and --ratio; give them, too")
+    if (layers is None) != (ratio == 0):
+        raise SparsifyError(f"--layers {layers or 'is missing'} and --ratio {ratio:g}: what is pruned takes both")
     criterion = criterion or "magnitude"
-    how = {"layers": layers, "ratio": ratio, "criterion": criterion}
-    found = compare_runs(one, other, **how, device=where.device, data_dir=where.data_dir)
+    point = None if layers is None else PointPlan(layers=layers, ratio=ratio, criterion=criterion)
+    found = compare_runs(one, other, point, where)
     console.say(f"A: {one.name}\nB: {other.name}")
     console.say(f"they differ in: {', '.join(differing([one, other])) or 'nothing that was asked for'}")
     if layers:

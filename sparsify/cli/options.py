@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -14,24 +13,14 @@ from sparsify.config import OPTIONS, Places
 from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
-    from sparsify.pruning.sweep import Sweep
+    from torch import nn
+
+    from sparsify.pruning.plan import SweepPlan
+    from sparsify.pruning.subject import Subject
     from sparsify.runs import Run
 
 
 Where = Annotated[Places, Parameter(name="*")]
-Layers = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--layers",
-        help="one set of layers, as in conv3,fc1 or all or 'conv*'; give it again for another set",
-        negative=(),
-    ),
-]
-
-
-def keywords(where: Places) -> dict[str, Any]:
-    """As keyword arguments."""
-    return {field.name: getattr(where, field.name) for field in dataclasses.fields(where)}
 
 
 def names_of(run: Run) -> list[str]:
@@ -41,15 +30,13 @@ def names_of(run: Run) -> list[str]:
     return list(layer_names(run.model()))
 
 
-def announce(run: Run, layers: Sequence[str], *, newest: bool, grain: str = "weight") -> None:
-    """Print which run is pruned, what each name of a layer means, and what loses outputs with it by that grain."""
-    import torch
+def announce(run: Run, subject: Subject, plan: SweepPlan, *, newest: bool) -> None:
+    """Print which run is pruned, what each name of a layer means, and what loses outputs with it."""
+    from sparsify.nets.layers import Layer, find_layers
 
-    from sparsify.nets.layers import find_layers
-    from sparsify.nets.structure import Structure
-
-    model = run.model()
-    found = {name: layer for names in layers for name, layer in find_layers(model, names, run.name).items()}
+    found: dict[str, Layer] = {}
+    for names in plan.layers:
+        found |= find_layers(subject.model, names, run.name)
     meanings = []
     for name, layer in found.items():
         own = f"{layer.name}, " if layer.name != name else ""
@@ -57,9 +44,9 @@ def announce(run: Run, layers: Sequence[str], *, newest: bool, grain: str = "wei
         meanings.append(f"{name} = {own}{kind} {'×'.join(map(str, layer.weight.shape))}")
     console.say(f"run: {run.name}{' (the newest)' if newest else ''}")
     console.say(f"layers: {'; '.join(meanings)}")
-    structure = Structure(model, torch.zeros(1, *run.summary["shape"]))
-    groups = [structure.coupled(layer) for layer in found.values() if layer.grain(grain) != "weight"]
-    for group in dict.fromkeys(tuple(group) for group in groups if len(group) > 1):
+    for group in subject.structure.coupled_groups(
+        layer for layer in found.values() if layer.grain(plan.grain) != "weight"
+    ):
         console.say(f"coupled, so what goes from one goes from all: {', '.join(group)}")
 
 
@@ -73,11 +60,11 @@ def suggest(run: Run) -> str:
     return "conv3,fc1" if {"conv3", "fc1"} <= set(inner) else inner[-1] if inner else output
 
 
-def another(run: Run, sweep: Sweep) -> str:
-    """A set that was not swept: the first one and another layer, or, of a set of all layers, its first one alone."""
+def another(model: nn.Module, names: str) -> str:
+    """A set that was not swept: `names` and another layer, or, of a set of all layers, its first one alone."""
     from sparsify.nets.layers import layer_names
 
-    asked, layers = sweep.layer_sets[0].split(","), layer_names(run.model())
+    asked, layers = names.split(","), layer_names(model)
     taken = {layers[name].name for name in asked}
     rest = [name for name, layer in list(layers.items())[:-1] if layer.name not in taken]
     return ",".join([*asked, rest[-1]]) if rest else asked[0]

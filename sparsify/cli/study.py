@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sparsify.cli import console
-from sparsify.cli.options import Where, keywords
+from sparsify.cli.options import Where
 from sparsify.config import HERE
 from sparsify.errors import SparsifyError
 
@@ -56,16 +56,16 @@ def study(
     from sparsify.viz.study import draw_study
 
     asked = load_study(name or "quick", settings)
-    planner = Planner(asked, runs_dir=where.runs_dir, data_dir=where.data_dir)
+    planner = Planner(asked, where)
     plan = planner.plan()
     if dry_run or not plan.done:
-        estimates = estimate_cost(planner, plan, device=where.device, data_dir=where.data_dir)
+        estimates = estimate_cost(planner, plan)
         console.show(plan_table(asked, plan, estimates))
         console.say(plan_line(plan, estimates))
     if dry_run:
         return 0
     with console.TrainingDisplay(plan.trainings) as display:
-        result = run_study(asked, **keywords(where), listener=display, note=console.say)
+        result = run_study(asked, where, listener=display, note=console.say)
     findings = find(result)
     selections = choice_tables(result)
     for table in (*study_tables(result, findings), *selections):

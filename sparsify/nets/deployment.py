@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sparsify.errors import SparsifyError
 from sparsify.files import write_rows
 from sparsify.nets.evaluation import evaluating
-from sparsify.nets.shrinking import relative_difference, shrink
+from sparsify.nets.shrinking import relative_difference, shrink_by
 from sparsify.nets.structure import Cut, Structure
 
 WARM_UP = 3
@@ -96,24 +96,23 @@ class Deployed:
 
 
 def deploy(
-    model: nn.Module,
+    structure: Structure,
     points: Iterable[tuple[str, float, Sequence[Cut]]],
-    example: Tensor,
     *,
     device: str,
     batches: Sequence[int] = BATCHES,
     repetitions: int = 30,
 ) -> list[Deployed]:
-    """Shrink the network at each point (layers, ratio, cuts), and measure it beside the whole one, in turns.
+    """Shrink a structure's network at each point (layers, ratio, cuts), and measure it beside the whole one, in turns.
 
-    `example` is one normalised input, (1, …), on the network's device; `device` is its name. Single weights that are
+    `device` is the name of the device that the network and the structure's example are on. Single weights that are
     removed stay as zeros, and save neither space nor time. Raises SparsifyError as `shrink` does.
     """
-    structure = Structure(model, example)
+    model, example = structure.model, structure.example
     _, before = structure.remove([])
     rows = []
     for layers, ratio, cuts in points:
-        small = shrink(model, cuts, example) if any(cut.drop.any() for cut in cuts) else model
+        small = shrink_by(structure, cuts, example) if any(cut.drop.any() for cut in cuts) else model
         _, after = Structure(small, example).remove([])
         for batch in batches:
             whole, shrunk = latencies([model, small], example, batch=batch, repetitions=repetitions)

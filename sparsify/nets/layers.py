@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError, unknown
+from sparsify.nets.registry import GRAINS
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-GRAINS = ("auto", "filter", "neuron", "weight")
 
 
 @dataclass(frozen=True)

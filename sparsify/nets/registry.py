@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+GRAINS = ("auto", "filter", "neuron", "weight")
+"""What can be removed from a layer as one; see `Layer.grain`."""
+
+
 def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: 61,706 parameters for 28×28 grey images and 10 classes."""
     from sparsify.nets.zoo import lenet as module

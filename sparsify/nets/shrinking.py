@@ -47,15 +47,21 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> nn.
     network that cannot be traced or followed, a layer of which nothing would be left, and where the masked and the
     shrunk network would not compute the same function.
     """
-    removal = plan_removal(model, mask, example)
-    small = remove_outputs(model, removal.outputs, example, mask=removal.mask)
-    require_same_outputs(output_difference(model, removal.mask, small, example))
+    return shrink_by(Structure(model, example[:1]), mask, example)
+
+
+def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Tensor) -> nn.Module:
+    """As `shrink`, for a network whose structure has been traced."""
+    removal = plan_removal(structure, mask)
+    small = remove_outputs(structure, removal.outputs, mask=removal.mask)
+    require_same_outputs(output_difference(structure.model, removal.mask, small, example))
     return small
 
 
-def plan_removal(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> Removal:
+def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     """What `shrink` removes. Raises SparsifyError as it does, apart from what only the copy can show."""
-    structure, layers = Structure(model, example[:1]), prunable_layers(model)
+    structure, model = structure.unwarned(), structure.model
+    layers = prunable_layers(model)
     by_module = {layer.module: layer for layer in layers}
     drops = {layer.name: torch.zeros(len(layer.weight), dtype=torch.bool) for layer in layers}
     coupled = set()
@@ -63,7 +69,7 @@ def plan_removal(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) 
         mask = mask if isinstance(mask, Mapping) else structure.remove(mask)[0]
         check_fit(model, mask)
         for layer in layers:
-            members = structure.group(layer, _removable(model, structure, layer, mask))
+            members = structure.group(layer, _removable(structure, layer, mask))
             if all(member.output_side for member in members):
                 continue  # no layer takes these outputs in: they are the network's own
             together = [member for member in members if member.output_side and member.module in by_module]
@@ -83,15 +89,21 @@ def plan_removal(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) 
 
 
 def remove_outputs(
-    model: nn.Module, outputs: Mapping[str, Sequence[int]], example: Tensor, *, mask: Mask | None = None
+    structure: Structure,
+    outputs: Mapping[str, Sequence[int]],
+    *,
+    mask: Mask | None = None,
+    model: nn.Module | None = None,
 ) -> nn.Module:
     """A copy of the network, masked if there is a mask, without these outputs of its layers, by the layers' names.
 
+    With a `model`, which has the structure's modules and shapes under the same names, it is a copy of that one.
     Indices are the network's own. Raises SparsifyError for layers and indices that there are not, for a layer of which
     nothing would be left, and for a network that cannot be traced or followed.
     """
-    structure, layers = Structure(model, example[:1]), {layer.name: layer for layer in prunable_layers(model)}
-    names = {module: name for name, module in model.named_modules()}
+    layers = {layer.name: layer for layer in prunable_layers(structure.model)}
+    names = {module: name for name, module in structure.model.named_modules()}
+    model = structure.model if model is None else model
     removed: dict[tuple[str, bool], set[int]] = {}
     functions = {}
     for name, indices in outputs.items():
@@ -149,19 +161,19 @@ def relative_difference(expected: Tensor, actual: Tensor) -> float:
     return difference / size if size else difference
 
 
-def remaining_zeros(model: nn.Module, removal: Removal, example: Tensor) -> dict[str, tuple[int, int]]:
+def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[int, int]]:
     """(masked elements, elements) of each parameter of the shrunk network in which masked ones are left."""
-    ones = copy.deepcopy(model)
+    ones = copy.deepcopy(structure.model)
     for parameter in ones.parameters():
         nn.init.ones_(parameter)  # so that the zeros in what is left are the mask's
-    left = remove_outputs(ones, removal.outputs, example, mask=removal.mask).named_parameters()
+    left = remove_outputs(structure, removal.outputs, mask=removal.mask, model=ones).named_parameters()
     counts = {name: (int((parameter == 0).sum()), parameter.numel()) for name, parameter in left}
     return {name: count for name, count in counts.items() if count[0]}
 
 
-def _removable(model: nn.Module, structure: Structure, layer: Layer, mask: Mask) -> Tensor:
+def _removable(structure: Structure, layer: Layer, mask: Mask) -> Tensor:
     """(outputs,): True where the output, and everything that goes with it on the output side, is masked."""
-    names = {module: name for name, module in model.named_modules()}
+    names = {module: name for name, module in structure.model.named_modules()}
     goes = _wholly_masked(layer.module, layer.name, mask)
     kept: set[int | None] = set()
     for member in structure.group(layer, goes):

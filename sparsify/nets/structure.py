@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import NamedTuple
@@ -66,15 +68,15 @@ class Structure:
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
-        self._model = model
+        self.model, self.example = model, example
         self._positions = _output_positions(model, example)
         self._parameters = {name: p.numel() for name, p in model.named_parameters()}
         self._weights = {layer.parameter: layer.weight.numel() for layer in prunable_layers(model)}
         owners = Counter(p for module in model.modules() for p in module.parameters(recurse=False))
         self._shared = {p for p, count in owners.items() if count > 1}
         self._names = {module: name for name, module in model.named_modules()}
-        self._graph: tp.DependencyGraph | None = None
-        self._example = example
+        # traced when it is first asked for, and then that of `unwarned` copies, too
+        self._graph = functools.cache(functools.partial(_trace, model, example))
         self._checked: set[str] = set()  # layers whose input is known to be 0 where it should be, or was warned about
 
     def remove(self, cuts: Sequence[Cut]) -> tuple[Mask, Cost]:
@@ -87,7 +89,7 @@ class Structure:
         """
         mask: Mask = {}
         unfed: Mask = {}  # elements of the layers behind whose input is gone, True is gone
-        parameters = dict(self._model.named_parameters())
+        parameters = dict(self.model.named_parameters())
         for cut in cuts:
             reason = self._weight_obstacle(cut.layer.module)
             if reason:
@@ -107,10 +109,16 @@ class Structure:
         self._warn_of_leaks(mask, unfed)
         return mask, self._cost(mask, unfed)
 
+    def unwarned(self) -> Structure:
+        """The same structure, which gives again the warnings that it has given."""
+        again = copy.copy(self)
+        again._checked = set()
+        return again
+
     def scale(self, layer: Layer) -> Tensor | None:
         """γ of the normalisation of each output of a layer, (outputs,); None if there is none."""
         found = self.normalisation(layer)
-        return None if found is None else self._model.get_submodule(found[0]).weight.detach()[found[1]]
+        return None if found is None else self.model.get_submodule(found[0]).weight.detach()[found[1]]
 
     def normalisation(self, layer: Layer) -> tuple[str, Tensor] | None:
         """The module's name of the normalisation behind a layer, and which of its channels is each output's."""
@@ -136,7 +144,12 @@ class Structure:
         """The layers whose outputs are combined with those of this one, itself among them, in the network's order."""
         outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
         together = {member.module for member in self.group(layer, outputs) if member.output_side}
-        return [other.name for other in prunable_layers(self._model) if other.module in together]
+        return [other.name for other in prunable_layers(self.model) if other.module in together]
+
+    def coupled_groups(self, layers: Iterable[Layer]) -> list[tuple[str, ...]]:
+        """The groups of two layers and more, each once, whose outputs are combined and that hold one of `layers`."""
+        groups = dict.fromkeys(tuple(self.coupled(layer)) for layer in layers)
+        return [group for group in groups if len(group) > 1]
 
     def _warn_of_norm(self, module: nn.Module) -> None:
         across = isinstance(module, nn.LayerNorm) or (
@@ -155,7 +168,7 @@ class Structure:
             if layer in self._checked or not dead.any():
                 continue
             self._checked.add(layer)
-            module = self._model.get_submodule(layer)
+            module = self.model.get_submodule(layer)
             channel = -1 if isinstance(module, nn.Linear) else 1
             gone = dead.transpose(0, 1).flatten(1).all(1)
 
@@ -168,8 +181,8 @@ class Structure:
         if not handles:
             return
         try:
-            with masked(self._model, mask), evaluating(self._model), torch.inference_mode():
-                self._model(self._example)
+            with masked(self.model, mask), evaluating(self.model), torch.inference_mode():
+                self.model(self.example)
         finally:
             for handle in handles:
                 handle.remove()
@@ -199,7 +212,7 @@ class Structure:
         index = goes.nonzero().flatten().tolist()
         if not index:
             return []
-        graph = self._dependency_graph()
+        graph = self._graph()
         if layer.module not in graph.module2node:
             raise _refusal(layer, "the network's output does not depend on it, or not so that autograd sees it")
         function = tp.prune_conv_out_channels if layer.is_convolution else tp.prune_linear_out_channels
@@ -239,25 +252,6 @@ class Structure:
             return f"the weight of '{name}' is computed from other parameters"
         return f"'{name}' shares its weight with another module" if module.weight in self._shared else ""
 
-    def _dependency_graph(self) -> tp.DependencyGraph:
-        if self._graph is None:
-            required = {p: p.requires_grad for p in self._model.parameters()}
-            try:
-                with evaluating(self._model), torch.enable_grad():
-                    for p in required:
-                        p.requires_grad_(True)  # the graph is read off autograd's
-                    with _tracing():
-                        self._model(self._example)  # if this fails, it does so without Torch-Pruning's hooks
-                    # by itself Torch-Pruning would first try the images of a batch as separate arguments
-                    with _tracing("followed by Torch-Pruning, so that only single weights can go"):
-                        self._graph = tp.DependencyGraph().build_dependency(
-                            self._model, self._example, forward_fn=lambda model, inputs: model(inputs), verbose=False
-                        )
-            finally:
-                for p, value in required.items():
-                    p.requires_grad_(value)
-        return self._graph
-
 
 # modules whose first dimension is their outputs or channels, and whose second, if they have one, is their inputs
 _FOLLOWED = (*CONVOLUTIONS, nn.Linear, nn.PReLU, nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
@@ -270,6 +264,24 @@ def _has_channels(module: nn.Module) -> bool:
 
 def _refusal(layer: Layer, reason: str) -> SparsifyError:
     return SparsifyError(f"{layer.name or 'the layer'} cannot be pruned: {reason}")
+
+
+def _trace(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
+    required = {p: p.requires_grad for p in model.parameters()}
+    try:
+        with evaluating(model), torch.enable_grad():
+            for p in required:
+                p.requires_grad_(True)  # the graph is read off autograd's
+            with _tracing():
+                model(example)  # if this fails, it does so without Torch-Pruning's hooks
+            # by itself Torch-Pruning would first try the images of a batch as separate arguments
+            with _tracing("followed by Torch-Pruning, so that only single weights can go"):
+                return tp.DependencyGraph().build_dependency(
+                    model, example, forward_fn=lambda model, inputs: model(inputs), verbose=False
+                )
+    finally:
+        for p, value in required.items():
+            p.requires_grad_(value)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +14,16 @@ from sparsify.data.dataset import Split
 from sparsify.nets.evaluation import modes_kept
 from sparsify.nets.layers import Layer, find_layers
 from sparsify.nets.mask import Mask, apply_mask
-from sparsify.nets.structure import Cut, Structure, removed_grains
-from sparsify.pruning.plan import check_rounds, check_scope, parse_ratios
-from sparsify.pruning.ranking import Ranking, scorer
+from sparsify.nets.structure import Cut, removed_grains
+from sparsify.pruning.plan import PointOptions, PointPlan
+from sparsify.pruning.ranking import Ranking, Scorer, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject
-
-if TYPE_CHECKING:
-    from sparsify.pruning.subject import Subject
 
 
 def cuts_in_rounds(
     subject: Subject,
-    structure: Structure,
     layers: Mapping[str, Layer],
-    selection: Ranking,
+    ranking: Ranking,
     ratio: float,
     *,
     grain: str = "auto",
@@ -36,21 +32,22 @@ def cuts_in_rounds(
 ) -> list[Cut]:
     """What is gone from each layer after all rounds: round i removes up to round(ratio·i/rounds·n) grains in all.
 
-    The first round goes by the scores of `selection`, the others by those of the same criterion on what is left then;
+    The first round goes by the scores of `ranking`, the others by those of the same criterion on what is left then;
     what has gone stays gone. Between two rounds `train` may train the network on in place, under the mask that it is
     given. The network is left as the last round found it, masked: keep it with `restored`. One round changes nothing.
     """
-    drops = selection.drops(ratio * (1 / rounds))
+    structure = subject.structure
+    drops = ranking.drops(ratio * (1 / rounds))
     for number in range(2, rounds + 1):
         mask, _ = structure.remove(_cuts(layers, drops, grain))
         apply_mask(subject.model, mask)
         train(mask)
         gone = {name: removed_grains(mask, layer, grain) for name, layer in layers.items()}
-        scores = scorer(subject, structure, grain)(layers, selection.criterion, selection.draw, gone)
+        scores = Scorer(subject, grain)(layers, ranking.criterion, draw=ranking.draw, gone=gone)
         # a layer's own first, so that they stay gone; then those that went with layers that are coupled with it
         first = {name: drops[name].int() + gone[name].int() for name in layers}
-        selection = dataclasses.replace(selection, scores=scores, first=first)
-        drops = selection.drops(ratio * (number / rounds))
+        ranking = dataclasses.replace(ranking, scores=scores, first=first)
+        drops = ranking.drops(ratio * (number / rounds))
     return _cuts(layers, drops, grain)
 
 
@@ -76,46 +73,25 @@ def restored(model: nn.Module) -> Iterator[nn.Module]:
             p.grad = gradient
 
 
-def make_mask(
-    model: nn.Module,
-    example: Tensor,
-    *,
-    layers: str | Sequence[str],
-    ratio: float,
-    criterion: str = "magnitude",
-    grain: str = "auto",
-    scope: str = "layer",
-    reverse: bool = False,
-    rounds: int = 1,
-) -> Mask:
-    """The mask of one point: round(ratio·n) grains go in each of `layers`, the lowest scores first, ties by index.
+def cuts_of(subject: Subject, point: PointPlan) -> list[Cut]:
+    """What one point removes from each of its layers, without any training between its rounds.
 
-    `example` is one normalised input with a batch dimension. Ratio 0 keeps everything. `scope` and `reverse` are those
-    of `Selection`, `rounds` is that of `prune`.
+    Raises SparsifyError for unknown layers, and for a criterion that needs what the subject does not have.
     """
-    subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)))
-    how = {"criterion": criterion, "grain": grain, "scope": scope, "reverse": reverse, "rounds": rounds}
-    return Structure(model, example).remove(cuts_of(subject, example, layers=layers, ratio=ratio, **how))[0]
-
-
-def cuts_of(
-    subject: Subject,
-    example: Tensor,
-    *,
-    layers: str | Sequence[str],
-    ratio: float,
-    criterion: str = "magnitude",
-    grain: str = "auto",
-    scope: str = "layer",
-    reverse: bool = False,
-    rounds: int = 1,
-) -> list[Cut]:
-    """What one point removes from each of `layers`; as for `make_mask`, with the subject's path and seed."""
-    (ratio,) = parse_ratios(ratio)
-    found = find_layers(subject.model, layers, subject.name)
-    check_scope(scope, [found], grain)
-    check_rounds(rounds)
-    structure = Structure(subject.model, example)
-    selection = Ranking(criterion, scorer(subject, structure, grain)(found, criterion), scope, reverse)
+    found = find_layers(subject.model, point.layers, subject.name)
+    warn_of_mixed_grains(point, [found])
+    scores = Scorer(subject, point.grain)(found, point.criterion)
+    ranking = Ranking(point.criterion, scores, point.scope, point.reverse)
     with restored(subject.model):
-        return cuts_in_rounds(subject, structure, found, selection, ratio, grain=grain, rounds=rounds)
+        return cuts_in_rounds(subject, found, ranking, point.ratio, grain=point.grain, rounds=point.rounds)
+
+
+def make_mask(model: nn.Module, example: Tensor, point: PointPlan | None = None, **asked: Unpack[PointOptions]) -> Mask:
+    """The mask of one point, a `PointPlan` or its keywords; ratio 0 keeps everything.
+
+    `example` is one normalised input with a batch dimension. In each of the point's layers round(ratio·n) grains go,
+    the lowest scores first, ties by index. Raises SparsifyError as `cuts_of` does.
+    """
+    point = PointPlan(**asked) if point is None else point
+    subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)), lambda images: images)
+    return subject.structure.remove(cuts_of(subject, point))[0]

@@ -1,28 +1,27 @@
-"""What a sweep is asked: the ratios, and the plan of one sweep."""
+"""What a sweep is asked, as one object: its layers, its ratios, and how the grains go; and the plan of one point."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from collections.abc import Iterable, Mapping
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Annotated, TypedDict
 
-from torch import nn
+from cyclopts import Parameter, Token
 
-from sparsify.errors import SparsifyError, SparsifyWarning, unknown
-from sparsify.nets.evaluation import batch_norms
-from sparsify.nets.layers import Layer
+from sparsify.config import Whole
+from sparsify.errors import SparsifyError, unknown
+from sparsify.nets.registry import GRAINS
+from sparsify.pruning.criteria import CRITERIA
 
 RATIOS = "0:0.6:0.1"
-
-
-CONTROL_DRAWS = 5
-
-
 SCOPES = ("layer", "global")
-
+CONTROL_DRAWS = 5
+"""How often "random" is drawn as a control."""
 
 _FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as in 0,0.3,0.6, with values from 0 to 1"
 _MOST = 10_000
@@ -78,83 +77,237 @@ def _decimal(part: str, text: str) -> Decimal:
     return value
 
 
-@dataclass(frozen=True)
-class SweepPlan:
-    """One sweep that every run of a study gets: the keywords of `prune`.
+def _one_text(_type: type, tokens: Sequence[Token]) -> tuple[float, ...]:
+    return parse_ratios(tokens[0].value)
 
-    `recalibrate_bn` holds for the networks that have BatchNorm.
-    """
 
-    layers: tuple[str, ...] = ("conv3", "conv3,fc1")
-    ratios: tuple[float, ...] = parse_ratios(RATIOS)
+class PointOptions(TypedDict, total=False):
+    """The keywords of a `PointPlan`, for functions that take them in its place."""
+
+    layers: str
+    ratio: float
+    criterion: str
+    grain: str
+    scope: str
+    reverse: bool
+    rounds: int
+    finetune_epochs: int
+    recalibrate_bn: bool
+
+
+class SweepOptions(TypedDict, total=False):
+    """The keywords of a `SweepPlan`, for functions that take them in its place."""
+
+    layers: str | Sequence[str]
+    ratios: str | Sequence[float]
+    criterion: str
+    grain: str
+    scope: str
+    reverse: bool
+    controls: bool
+    draws: int | None
+    recalibrate_bn: bool
+    finetune_epochs: int
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointPlan:
+    """One point of a sweep: the `ratio` of each of `layers` that goes, and how; the fields are those of `SweepPlan`."""
+
+    layers: str
+    ratio: float
     criterion: str = "magnitude"
     grain: str = "auto"
     scope: str = "layer"
     reverse: bool = False
-    controls: bool = False
-    draws: int | None = None  # of "random"
-    recalibrate_bn: bool = False
-    finetune_epochs: int = 0
     rounds: int = 1
+    finetune_epochs: int = 0
+    recalibrate_bn: bool = False
 
     def __post_init__(self) -> None:
+        ratios = self.sweep().ratios
+        if len(ratios) > 1:
+            raise SparsifyError(f"ratio is {self.ratio!r}; it must be one number")
+        object.__setattr__(self, "ratio", ratios[0])
+
+    @property
+    def trained_between(self) -> bool:
+        """Whether the network is trained on between rounds, so that what goes depends on that training."""
+        return self.rounds > 1 and self.finetune_epochs > 0
+
+    def sweep(self, *, controls: bool = False) -> SweepPlan:
+        """The plan of this point alone, with one draw."""
+        return SweepPlan(
+            layers=(self.layers,),
+            ratios=parse_ratios(self.ratio),
+            criterion=self.criterion,
+            grain=self.grain,
+            scope=self.scope,
+            reverse=self.reverse,
+            controls=controls,
+            draws=1,
+            recalibrate_bn=self.recalibrate_bn,
+            finetune_epochs=self.finetune_epochs,
+            rounds=self.rounds,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """One sweep. Raises SparsifyError for what is unknown or out of range.
+
+    `layers` are sets of layers: "conv3,fc1" is one set, ("conv3", "conv3,fc1") are two. `ratios` are the fractions that
+    go, as `parse_ratios` takes them. `criterion`, `scope` and `reverse` say which grains go first (`Ranking`), `grain`
+    what is removed as one. `controls` adds to each set, with as many grains of each layer, "random" and the opposite
+    order. `draws` repeats "random": once, or five times as a control. `recalibrate_bn` also measures each point with
+    BatchNorm's statistics re-estimated on 5,000 training images augmented as in the training, `finetune_epochs` after
+    that many epochs of training on under its mask (`Recipe`). `rounds`: the grains of a point go in so many
+    (`cuts_in_rounds`), with that many epochs after each; its accuracy is that after the last round, before the epochs
+    that follow it.
+    """
+
+    layers: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="one set of layers, as in conv3,fc1 or all or 'conv*'; give it again for another set", negative=()
+        ),
+    ] = ()
+    ratios: Annotated[
+        tuple[float, ...],
+        Parameter(
+            help="start:stop:step, stop included, or a list as in 0,0.3,0.6",
+            converter=_one_text,
+            n_tokens=1,
+            metavar="STR",
+            show_default=lambda _: RATIOS,
+            negative=(),
+        ),
+    ] = parse_ratios(RATIOS)
+    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude"
+    grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto"
+    scope: Annotated[str, Parameter(help="layer (the ratio of each), global (of a set's layers together)")] = "layer"
+    reverse: Annotated[bool, Parameter(help="what the criterion ranks highest goes first", negative=())] = False
+    controls: Annotated[
+        bool, Parameter(help="add random and the opposite order, as many grains of each layer", negative=())
+    ] = False
+    draws: Annotated[Whole | None, Parameter(help="how often random is drawn: once, or 5 times as a control")] = None
+    recalibrate_bn: Annotated[
+        bool, Parameter(help="also with BatchNorm's statistics re-estimated on images as in training", negative=())
+    ] = False
+    finetune_epochs: Annotated[
+        Whole,
+        Parameter(name="--finetune", help="also after so many epochs of training on under the mask, with plain SGD"),
+    ] = 0
+    rounds: Annotated[
+        Whole, Parameter(help="how many rounds the grains go in, each scored anew, with --finetune after each")
+    ] = 1
+
+    def __post_init__(self) -> None:
+        layers = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+        object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "ratios", parse_ratios(self.ratios))
-        check_draws(self.draws, self.criterion, self.controls)
-        check_rounds(self.rounds, self.controls, self.scope)
+        for kind, name, choices in (
+            ("criterion", self.criterion, CRITERIA),
+            ("grain", self.grain, GRAINS),
+            ("scope", self.scope, SCOPES),
+        ):
+            if name not in choices:
+                raise unknown(kind, name, choices)
+        self._check_draws()
         if self.finetune_epochs < 0:
-            raise SparsifyError(f"finetune_epochs is {self.finetune_epochs}; it must be a whole number of at least 0")
+            raise SparsifyError(f"--finetune is {self.finetune_epochs}; it must be a whole number of at least 0")
+        if self.rounds < 1:
+            raise SparsifyError(f"--rounds is {self.rounds}; it must be a whole number of at least 1")
+        if self.rounds > 1 and self.controls and self.scope == "global":
+            reason = "how many grains of a layer go in a round is not known to the controls"
+            raise SparsifyError(
+                f"--controls with --rounds {self.rounds} and --scope global: {reason}; take --scope layer"
+            )
+
+    def _check_draws(self) -> None:
+        if self.controls and self.criterion == "random":
+            raise SparsifyError("--controls with random: it is a control itself; take another criterion, or --draws")
+        if self.draws is None:
+            return
+        if self.draws < 1:
+            raise SparsifyError(f"--draws is {self.draws}; it must be at least 1")
+        if self.draws > 1 and self.criterion != "random" and not self.controls:
+            raise SparsifyError(f"--draws is {self.draws}; only random has draws, {self.criterion} has one result")
+
+    @property
+    def order(self) -> str:
+        """The criterion, with "-reversed" behind it if its order is reversed, as in the rows of a sweep."""
+        return ordered(self.criterion, reverse=self.reverse)
+
+    @property
+    def control_orders(self) -> tuple[str, ...]:
+        """The orders that `controls` adds: "random", and the opposite of `order`."""
+        return ("random", ordered(self.criterion, reverse=not self.reverse)) if self.controls else ()
 
     @property
     def name(self) -> str:
         """What goes first, in words."""
-        rounds = f" in {self.rounds} rounds" * (self.rounds > 1)
-        return self.criterion + "-reversed" * self.reverse + rounds + ", layers together" * (self.scope == "global")
+        rounds = f" in {self.rounds} rounds" if self.rounds > 1 else ""
+        together = ", layers together" if self.scope == "global" else ""
+        return self.order + rounds + together
+
+    @property
+    def drawn(self) -> int:
+        """How often "random" is drawn."""
+        if self.draws is not None:
+            return self.draws
+        return CONTROL_DRAWS if self.controls else 1
 
     @property
     def trained_between(self) -> bool:
-        """Whether its accuracies are of networks that were trained on between rounds, at ratio 0 as well."""
+        """Whether networks are trained on between rounds, so that their accuracies at ratio 0 are of such, too."""
         return self.rounds > 1 and self.finetune_epochs > 0
 
     @property
-    def points(self) -> int:
-        """How many networks it measures."""
-        draws = check_draws(self.draws, self.criterion, self.controls)
-        return len(self.layers) * len(self.ratios) * (draws + 2 if self.controls else draws)
+    def points(self) -> tuple[PointPlan, ...]:
+        """Every ratio of every set, without draws and controls."""
+        return tuple(
+            PointPlan(
+                layers=layers,
+                ratio=ratio,
+                criterion=self.criterion,
+                grain=self.grain,
+                scope=self.scope,
+                reverse=self.reverse,
+                rounds=self.rounds,
+                finetune_epochs=self.finetune_epochs,
+                recalibrate_bn=self.recalibrate_bn,
+            )
+            for layers, ratio in itertools.product(self.layers, self.ratios)
+        )
 
-    def keywords(self, model: nn.Module) -> dict[str, Any]:
-        """What `prune`, and `sweep_id`, are given for this network."""
-        asked = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        asked["draws"] = check_draws(self.draws, self.criterion, self.controls)
-        return asked | {"recalibrate_bn": self.recalibrate_bn and bool(batch_norms(model))}
+    @property
+    def networks(self) -> int:
+        """How many pruned networks are measured, those of draws and controls among them."""
+        each = self.drawn + 2 if self.controls else self.drawn
+        return len(self.layers) * len(self.ratios) * each
+
+    @property
+    def id(self) -> str:
+        """8 hex digits of everything that is asked; `layers` must be the sets by their layers' names."""
+        asked = [self.order, self.grain, self.scope, list(self.layers), list(self.ratios), self.drawn]
+        if self.recalibrate_bn:
+            asked.append("recalibrate-bn")
+        if self.controls:
+            asked.append("controls")
+        if self.finetune_epochs:
+            asked.append(f"finetune-{self.finetune_epochs}")
+        if self.rounds > 1:
+            asked.append(f"rounds-{self.rounds}")
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+
+    def on(self, layers: Iterable[str], *, batch_norm: bool) -> SweepPlan:
+        """The plan for one kind of network: the sets by its layers' names, recalibrated only if it has BatchNorm."""
+        recalibrate = self.recalibrate_bn and batch_norm
+        return dataclasses.replace(self, layers=tuple(layers), recalibrate_bn=recalibrate)
 
 
-def check_scope(scope: str, sets: Iterable[Mapping[str, Layer]], grain: str) -> None:
-    """Raise SparsifyError for an unknown scope; warn where "global" compares grains of different kinds."""
-    if scope not in SCOPES:
-        raise unknown("scope", scope, SCOPES)
-    for layers in sets if scope == "global" else ():
-        kinds = {"weight" if layer.grain(grain) == "weight" else "output" for layer in layers.values()}
-        if len(kinds) > 1:
-            reason = f"--scope global compares whole filters of {','.join(layers)} with single weights"
-            warnings.warn(f"{reason}; --grain neuron or weight makes them alike", SparsifyWarning, stacklevel=3)
-
-
-def check_rounds(rounds: int, controls: bool = False, scope: str = "layer") -> None:
-    """Raise SparsifyError for fewer than one round, and where controls could not know how many grains go in each."""
-    if rounds < 1:
-        raise SparsifyError(f"--rounds is {rounds}; it must be a whole number of at least 1")
-    if rounds > 1 and controls and scope == "global":
-        reason = "how many grains of a layer go in a round is not known to the controls"
-        raise SparsifyError(f"--controls with --rounds {rounds} and --scope global: {reason}; take --scope layer")
-
-
-def check_draws(draws: int | None, criterion: str, controls: bool) -> int:
-    """How often random is drawn. Raises SparsifyError where it is not, and for fewer than one."""
-    if controls and criterion == "random":
-        raise SparsifyError("--controls with random: it is a control itself; take another criterion, or --draws")
-    if draws is None:
-        return CONTROL_DRAWS if controls else 1
-    if draws < 1 or (draws > 1 and criterion != "random" and not controls):
-        reason = "it must be at least 1" if draws < 1 else f"only random has draws, {criterion} has one result"
-        raise SparsifyError(f"--draws is {draws}; {reason}")
-    return draws
+def ordered(criterion: str, *, reverse: bool) -> str:
+    """The name of a criterion's order, "magnitude", or of the opposite one, "magnitude-reversed"."""
+    return f"{criterion}-reversed" if reverse else criterion

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor
 
 from sparsify.devices import enough_memory, generator
-from sparsify.errors import unknown
+from sparsify.errors import SparsifyWarning, unknown
 from sparsify.nets.evaluation import loss_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
-from sparsify.nets.structure import Structure
 from sparsify.pruning.criteria import CRITERIA, PathState, Scored
+from sparsify.pruning.plan import PointPlan, SweepPlan, ordered
 
 if TYPE_CHECKING:
     from sparsify.pruning.subject import Subject
@@ -44,7 +45,7 @@ class Ranking:
     @property
     def name(self) -> str:
         """The criterion, and whether it is reversed: "magnitude-reversed"."""
-        return f"{self.criterion}-reversed" if self.reverse else self.criterion
+        return ordered(self.criterion, reverse=self.reverse)
 
     def counts(self, ratio: float) -> dict[str, int]:
         """How many grains of each layer go."""
@@ -72,7 +73,6 @@ class Ranking:
 def score(
     subject: Subject,
     layer: Layer,
-    structure: Structure,
     *,
     criterion: str,
     grain: str = "auto",
@@ -87,17 +87,27 @@ def score(
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
-    state = path_of(subject, layer, structure)
+    state = path_of(subject, layer)
     keyed = generator(subject.seed, "random", draw, layer.name)
-    weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
+    weight = layer.weight.detach()
     left = ... if gone is None else ~gone
-    known = (layer.name, weight, layer.grain(grain), keyed, state, scale)
-    return CRITERIA[criterion](Scored(*known, lambda: gradients().get(layer.parameter), left))
+    return CRITERIA[criterion](
+        Scored(
+            layer.name,
+            weight,
+            layer.grain(grain),
+            keyed,
+            state,
+            scale=lambda: subject.structure.scale(layer),
+            gradient=lambda: gradients().get(layer.parameter),
+            left=left,
+        )
+    )
 
 
-def path_of(subject: Subject, layer: Layer, structure: Structure) -> PathState | None:
+def path_of(subject: Subject, layer: Layer) -> PathState | None:
     """What a subject's path knows of a layer, or, where it selects by them, of the BatchNorm scales of its filters."""
-    found = None if subject.path is None else structure.selected_by(layer, subject.path)
+    found = None if subject.path is None else subject.structure.selected_by(layer, subject.path)
     if found is None:
         return None
     parameter, grains = found
@@ -106,47 +116,62 @@ def path_of(subject: Subject, layer: Layer, structure: Structure) -> PathState |
     return PathState(*(None if tensor is None else tensor[grains] for tensor in tensors))
 
 
-Scorer = Callable[..., dict[str, Tensor]]
-"""(layers, criterion, draw=0, gone=None) → the scores of each layer; `gone` by layer, as for `score`."""
-
-
-def scorer(subject: Subject, structure: Structure, grain: str = "auto") -> Scorer:
+class Scorer:
     """Scores sets of layers by any criterion; the gradients are computed once, when one first needs them."""
 
-    @functools.cache
-    def gradients() -> dict[str, Tensor]:
+    def __init__(self, subject: Subject, grain: str = "auto") -> None:
+        self._subject, self._grain = subject, grain
+
+    @functools.cached_property
+    def _gradients(self) -> dict[str, Tensor]:
+        subject = self._subject
         if subject.sample is None:
             return {}
         with enough_memory("the gradients", "take --device cpu"):
             return loss_gradients(subject.model, subject.sample, subject.normalise)
 
-    def scores(
-        layers: Mapping[str, Layer], criterion: str, draw: int = 0, gone: Mapping[str, Tensor] | None = None
+    def __call__(
+        self,
+        layers: Mapping[str, Layer],
+        criterion: str,
+        *,
+        draw: int = 0,
+        gone: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        how, gone = {"criterion": criterion, "grain": grain, "draw": draw, "gradients": gradients}, gone or {}
-        return {name: score(subject, layer, structure, gone=gone.get(name), **how) for name, layer in layers.items()}
+        """The scores of each layer by its name; `gone` are grains of each layer that are 0 already, as for `score`."""
+        return {
+            name: score(
+                self._subject,
+                layer,
+                criterion=criterion,
+                grain=self._grain,
+                draw=draw,
+                gradients=lambda: self._gradients,
+                gone=None if gone is None else gone[name],
+            )
+            for name, layer in layers.items()
+        }
 
-    return scores
 
+def rankings(scores: Scorer, layers: Mapping[str, Layer], plan: SweepPlan) -> list[Ranking]:
+    """What a sweep tries on one set: the criterion, one ranking a draw if it is "random", and then its controls.
 
-def rankings(
-    scores: Scorer,
-    layers: Mapping[str, Layer],
-    criterion: str,
-    *,
-    scope: str = "layer",
-    reverse: bool = False,
-    controls: bool = False,
-    draws: int = 1,
-) -> list[Ranking]:
-    """What a sweep tries on one set: the criterion, one selection a draw if it is "random", and then its controls.
-
-    The controls, "random" in `draws` draws and the criterion's opposite order, take as many grains of each layer as it.
+    The controls, "random" in every draw and the criterion's opposite order, take as many grains of each layer as it.
     """
+    criterion, scope, reverse, draws = plan.criterion, plan.scope, plan.reverse, range(plan.drawn)
     if criterion == "random":
-        return [Ranking(criterion, scores(layers, criterion, draw), scope, reverse, draw) for draw in range(draws)]
+        return [Ranking(criterion, scores(layers, criterion, draw=k), scope, reverse, k) for k in draws]
     base = Ranking(criterion, scores(layers, criterion), scope, reverse)
-    if not controls:
+    if not plan.controls:
         return [base]
-    randoms = [Ranking("random", scores(layers, "random", k), scope, draw=k, like=base) for k in range(draws)]
+    randoms = [Ranking("random", scores(layers, "random", draw=k), scope, draw=k, like=base) for k in draws]
     return [base, *randoms, Ranking(criterion, base.scores, scope, not reverse, like=base)]
+
+
+def warn_of_mixed_grains(plan: SweepPlan | PointPlan, sets: Iterable[Mapping[str, Layer]]) -> None:
+    """Warn (SparsifyWarning) where the scope "global" compares grains of different kinds."""
+    for layers in sets if plan.scope == "global" else ():
+        kinds = {"weight" if layer.grain(plan.grain) == "weight" else "output" for layer in layers.values()}
+        if len(kinds) > 1:
+            reason = f"--scope global compares whole filters of {','.join(layers)} with single weights"
+            warnings.warn(f"{reason}; --grain neuron or weight makes them alike", SparsifyWarning, stacklevel=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,20 @@ from torch import nn
 
 from sparsify.errors import SparsifyError
 from sparsify.files import write_tensors, write_text
+from sparsify.nets.mask import Mask
 from sparsify.nets.registry import is_network, network
-from sparsify.nets.shrinking import remove_outputs
+from sparsify.nets.shrinking import (
+    output_difference,
+    plan_removal,
+    remaining_zeros,
+    remove_outputs,
+    require_same_outputs,
+)
+from sparsify.nets.structure import Cut, Structure
+from sparsify.pruning.cuts import cuts_of
+from sparsify.pruning.measuring import SweepPoint
+from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.subject import Subject
 from sparsify.runs import Run, find_run
 
 _WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
@@ -82,7 +94,7 @@ def load_shrunk(folder: Path) -> nn.Module:
         raise _damaged(folder / _WEIGHTS, f"its SHA-256 sum is not the one in {_FACTS}")
     try:
         whole = network(facts.model, facts.shape, len(facts.classes)).eval()
-        small = remove_outputs(whole, facts.removed, torch.zeros(1, *facts.shape))
+        small = remove_outputs(Structure(whole, torch.zeros(1, *facts.shape)), facts.removed)
         small.load_state_dict(load_tensors(content))
     except (SparsifyError, SafetensorError, RuntimeError) as error:
         raise _damaged(folder, str(error)) from error
@@ -147,6 +159,102 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "finetune_epochs": _is_count,
     "recalibrate_bn": lambda value: isinstance(value, bool),
 }
+
+
+IMAGES = 64
+"""How many images the masked and the shrunk network are compared on."""
+
+
+def the_point(plan: SweepPlan) -> PointPlan:
+    """The one point above 0 of a plan. Raises SparsifyError unless it has one such ratio, one set and one draw."""
+    above = [ratio for ratio in plan.ratios if ratio > 0]
+    if len(above) != 1:
+        listed = ", ".join(f"{ratio:g}" for ratio in above) or "none"
+        raise SparsifyError(f"--shrink needs one ratio above 0, as in --ratios 0.6; these are: {listed}")
+    if len(set(plan.layers)) != 1:
+        sets = f"{len(plan.layers)}: {'; '.join(plan.layers)}"
+        raise SparsifyError(f"--shrink needs one set of layers; these are {sets}")
+    if plan.draws not in (None, 1) and not plan.controls:
+        raise SparsifyError(f"--shrink needs one draw; --draws is {plan.draws}")
+    return next(point for point in plan.points if point.ratio > 0)
+
+
+class PointShrinker:
+    """Shrinks a run at one point: before its sweep, so that a refusal comes first, and as it is measured last in it.
+
+    It is a visitor of `prune`. What is removed is said by `say` before it is done. The result is `facts` and `network`.
+    Raises SparsifyError as `shrink` does.
+    """
+
+    def __init__(self, run: Run, subject: Subject, point: PointPlan, say: Callable[[str], None]) -> None:
+        self._run, self._subject, self._point, self._say = run, subject, point, say
+        self._waits = point.finetune_epochs > 0 or point.recalibrate_bn
+        # between rounds the training decides what goes, so that it cannot be said before
+        first = _silent if point.trained_between else say
+        self.facts, self.network = shrink_run(run, subject, point, cuts_of(subject, point), first)
+
+    def __call__(self, point: SweepPoint, mask: Mask) -> None:
+        """Take the network as it is now, at the first point that removes anything: controls come after it."""
+        if self._waits and point.ratio:
+            self._waits = False
+            say = self._say if self._point.trained_between else _silent
+            self.facts, self.network = shrink_run(self._run, self._subject, self._point, mask, say)
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def shrink_run(
+    run: Run, subject: Subject, point: PointPlan, what: Mask | Sequence[Cut], say: Callable[[str], None] = _silent
+) -> tuple[Shrunk, nn.Module]:
+    """What a mask, or cuts, remove from a run's network as it is now, removed for real and checked.
+
+    `subject` is the run's (`subject_of`), and `point` says how the removed parts were chosen. Each step is said by
+    `say` before it is done. Raises SparsifyError as `shrink` does.
+    """
+    structure, model = subject.structure, subject.model
+    images = subject.normalise(subject.split.images[:IMAGES])
+    removal = plan_removal(structure, what)
+    for group in removal.coupled:
+        loses = (f"{name} ({len(removal.outputs[name])} of {len(model.get_submodule(name).weight)})" for name in group)
+        say(f"coupled, so their channels go together: {', '.join(loses)}")
+    sides = {"outputs": (removal.outputs, 0), "inputs": (removal.inputs, 1)}
+    for side, (indices, axis) in sides.items() if removal.outputs else ():
+        sizes = {name: model.get_submodule(name).weight.shape[axis] for name in indices}
+        say(f"{side} that go: {', '.join(f'{name} ({len(indices[name])} of {sizes[name]})' for name in sizes)}")
+    small = remove_outputs(structure, removal.outputs, mask=removal.mask)
+    difference = output_difference(model, removal.mask, small, images)
+    require_same_outputs(difference)
+    before, after = (sum(p.numel() for p in network.parameters()) for network in (model, small))
+    say(f"shrunk: {before:,} → {after:,} parameters")
+    for name, (zeros, total) in remaining_zeros(structure, removal).items():
+        say(f"  {name}: {zeros:,} of {total:,} stay as zeros, because they are not removed as whole outputs")
+    say(
+        f"checked on {len(images)} images: masked and shrunk logits differ by no more than {difference:.1e} of the "
+        f"largest"
+    )
+    summary = run.summary
+    facts = Shrunk(
+        model=run.config.model,
+        shape=tuple(summary["shape"]),
+        classes=tuple(summary["classes"]),
+        removed=removal.outputs,
+        run=run.name,
+        layers=point.layers,
+        ratio=point.ratio,
+        criterion=point.criterion,
+        grain=point.grain,
+        scope=point.scope,
+        reverse=point.reverse,
+        params_before=before,
+        params_after=after,
+        difference=difference,
+        rounds=point.rounds,
+        finetune_epochs=point.finetune_epochs,
+        recalibrate_bn=point.recalibrate_bn,
+    )
+    return facts, small
 
 
 def load(run: Run | Path | str, runs_dir: Path | str = "runs") -> nn.Module:

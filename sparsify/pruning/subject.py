@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from sparsify.config import HERE, Places
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Split
 from sparsify.data.registry import AUGMENTATIONS
 from sparsify.devices import permutation, resolve_device
+from sparsify.nets.structure import Structure
 from sparsify.optim.penalties import THRESHOLD, penalty_of, prox
 from sparsify.pruning.criteria import PathState
 from sparsify.runs import Run
@@ -41,6 +42,16 @@ class Subject:
     augment: str = "none"
 
     @functools.cached_property
+    def example(self) -> Tensor:
+        """The first image, normalised: (1, channels, height, width)."""
+        return self.normalise(self.split.images[:1])
+
+    @functools.cached_property
+    def structure(self) -> Structure:
+        """The network's dependency graph, traced once. Raises SparsifyError if the network cannot be traced."""
+        return Structure(self.model, self.example)
+
+    @functools.cached_property
     def sample(self) -> Split | None:
         """5,000 training images, or all if there are fewer, as the network saw them: its statistics are of such."""
         if self.training is None:
@@ -51,12 +62,12 @@ class Subject:
         return Split(AUGMENTATIONS[self.augment](sample.images, draws), sample.labels)
 
 
-def subject_of(run: Run, *, device: str = "auto", data_dir: Path | str | None = None) -> Subject:
+def subject_of(run: Run, places: Places = HERE) -> Subject:
     """A finished run and the images that it is measured on: the test split, or the held-out one if it has `val`."""
-    where = resolve_device(device)
+    where = resolve_device(places.device)
     run.require_finished()
     model, config = run.model(), run.config
-    data = data_of(config, data_dir)
+    data = data_of(config, places.data_dir)
     return Subject(
         model.to(where).to(memory_format=torch.channels_last),
         data.test.to(where),

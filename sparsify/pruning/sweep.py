@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_bytes, write_rows
+from sparsify.files import write_bytes, write_rows, write_text
+from sparsify.pruning.plan import SweepPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,56 +129,46 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The points of one sweep in the order in which they were asked for, their ledger, and their outcomes by measure.
+    """What a plan asked for: its points in that order, their ledger, and their outcomes by measure (`MEASURES`).
 
-    The measures are those of `MEASURES`. Sweeps of before outcomes were kept have none, or those of "accuracy" only.
+    The plan's `layers` are the sets by their layers' names. Sweeps from before outcomes were kept have none, or those
+    of "accuracy" only.
     """
 
+    plan: SweepPlan
     rows: tuple[SweepRow, ...]
     ledger: tuple[LedgerRow, ...] = field(repr=False)
     outcomes: Mapping[str, Outcomes] = field(default_factory=dict, repr=False)
 
     @property
     def id(self) -> str:
-        """The `sweep_id` of what was asked."""
-        first = self.rows[0]
-        return sweep_id(
-            layers=self.layer_sets,
-            ratios=self.ratios,
-            criterion=first.criterion,
-            grain=first.grain,
-            scope=first.scope,
-            draws=1 + max(row.draw for row in self.rows),
-            controls=bool(self.controls),
-            recalibrate_bn=self.recalibrated,
-            finetune_epochs=first.finetune_epochs,
-            rounds=first.rounds,
-        )
+        """That of its plan."""
+        return self.plan.id
 
     @property
     def criterion(self) -> str:
-        """The criterion that was asked for, "-reversed" behind it if its order was."""
-        return self.rows[0].criterion
+        """The order that was asked for: the criterion, with "-reversed" behind it if it was reversed."""
+        return self.plan.order
 
     @property
-    def controls(self) -> list[str]:
-        """The criteria that were added as controls: "random" and the reversed one, or none."""
-        return [name for name in dict.fromkeys(row.criterion for row in self.rows) if name != self.criterion]
+    def controls(self) -> tuple[str, ...]:
+        """The orders that were added as controls: "random" and the opposite one, or none."""
+        return self.plan.control_orders
 
     @property
-    def layer_sets(self) -> list[str]:
+    def layer_sets(self) -> tuple[str, ...]:
         """The sets of layers, in the order in which they were asked for."""
-        return list(dict.fromkeys(row.layers for row in self.rows))
+        return self.plan.layers
 
     @property
-    def ratios(self) -> list[float]:
+    def ratios(self) -> tuple[float, ...]:
         """The ratios, ascending."""
-        return sorted({row.ratio for row in self.rows})
+        return self.plan.ratios
 
     @property
     def recalibrated(self) -> bool:
         """Whether each point was measured again with BatchNorm's statistics re-estimated."""
-        return self.rows[0].recalibrated_accuracy is not None
+        return self.plan.recalibrate_bn
 
     @property
     def measures(self) -> list[str]:
@@ -186,7 +177,7 @@ class Sweep:
 
     def points(self, layers: str, ratio: float, criterion: str | None = None) -> list[SweepRow]:
         """The rows of one set at one ratio, one a draw: of the criterion that was asked for, or of a control."""
-        wanted = (layers, ratio, criterion or self.criterion)
+        wanted = (layers, ratio, criterion or self.plan.order)
         return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
 
     def accuracy(self, layers: str, ratio: float, measure: str = "accuracy") -> float:
@@ -221,20 +212,21 @@ class Sweep:
         return self.outcomes[measure]
 
     def _places(self, layers: str, ratio: float) -> list[int]:
-        wanted = (layers, ratio, self.criterion)
+        wanted = (layers, ratio, self.plan.order)
         return [i for i, row in enumerate(self.rows) if (row.layers, row.ratio, row.criterion) == wanted]
 
     def _missing(self, layers: str, ratio: float) -> SparsifyError:
-        return SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.layer_sets)}")
+        return SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.plan.layers)}")
 
     def save(self, folder: Path) -> Path:
-        """Write `sweep-<id>-ledger.csv`, the outcomes and, last, `sweep-<id>.csv`; returns its path.
+        """Write the plan, `sweep-<id>.json`, the ledger, the outcomes and, last, `sweep-<id>.csv`; returns its path.
 
-        The outcomes are in `sweep-<id>-outcomes.npz`, and, of other measures than "accuracy", in
-        `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
+        The ledger is `sweep-<id>-ledger.csv`. The outcomes are in `sweep-<id>-outcomes.npz`, and those of other
+        measures than "accuracy" in `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
         """
-        write_rows(folder / f"sweep-{self.id}-ledger.csv", LedgerRow, self.ledger)
         path = folder / f"sweep-{self.id}.csv"
+        write_text(path.with_suffix(".json"), json.dumps(dataclasses.asdict(self.plan), indent=2) + "\n")
+        write_rows(folder / f"sweep-{self.id}-ledger.csv", LedgerRow, self.ledger)
         for measure in MEASURES:
             if measure in self.outcomes:
                 self.outcomes[measure].save(_outcomes(path, measure))
@@ -253,29 +245,34 @@ class Sweep:
         for measure, kept in outcomes.items():
             if kept.right.sum(1).tolist() != [_right_answers(row, measure) for row in rows]:
                 raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
-        return cls(rows, tuple(_from_csv(LedgerRow, ledger)), outcomes)
+        plan = _read_plan(path.with_suffix(".json")) if path.with_suffix(".json").exists() else plan_of_rows(rows)
+        return cls(plan, rows, tuple(_from_csv(LedgerRow, ledger)), outcomes)
 
 
-def sweep_id(
-    *,
-    layers: Sequence[str],
-    ratios: Sequence[float],
-    criterion: str = "magnitude",
-    grain: str = "auto",
-    scope: str = "layer",
-    reverse: bool = False,
-    draws: int = 1,
-    controls: bool = False,
-    recalibrate_bn: bool = False,
-    finetune_epochs: int = 0,
-    rounds: int = 1,
-) -> str:
-    """8 hex digits of what `prune` is asked, by the same keywords; `layers` are the sets by their layers' names."""
-    name = criterion + "-reversed" * reverse
-    asked = [name, grain, scope, list(layers), [float(ratio) for ratio in ratios], draws]
-    asked += ["recalibrate-bn"] * recalibrate_bn + ["controls"] * controls
-    asked += [f"finetune-{finetune_epochs}"] * bool(finetune_epochs) + [f"rounds-{rounds}"] * (rounds > 1)
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
+    """The plan of a sweep that was saved before plans were: what its rows say."""
+    first = rows[0]
+    orders = list(dict.fromkeys(row.criterion for row in rows))
+    return SweepPlan(
+        layers=tuple(dict.fromkeys(row.layers for row in rows)),
+        ratios=tuple({row.ratio for row in rows}),
+        criterion=first.criterion.removesuffix("-reversed"),
+        grain=first.grain,
+        scope=first.scope,
+        reverse=first.criterion.endswith("-reversed"),
+        controls=len(orders) > 1,
+        draws=1 + max(row.draw for row in rows),
+        recalibrate_bn=first.recalibrated_accuracy is not None,
+        finetune_epochs=first.finetune_epochs,
+        rounds=first.rounds,
+    )
+
+
+def _read_plan(path: Path) -> SweepPlan:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SweepPlan)
+    except (OSError, msgspec.DecodeError) as error:
+        raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error
 
 
 def list_sweeps(*folders: Path) -> list[Sweep]:

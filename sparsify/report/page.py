@@ -105,13 +105,15 @@ def _commands(result: StudyResult) -> list[tuple[str, str]]:
     for arm in result.study.arms:
         lines = []
         if arm.mask is not None:
-            of = f"{100 * arm.mask.ratio:.10g}% of {arm.mask.layers} that {arm.mask.criterion} removes from"
+            point = arm.mask.point
+            of = f"{100 * point.ratio:.10g}% of {point.layers} that {point.criterion} removes from"
             lines.append(f"# the study makes the mask, without the {of} '{arm.mask.of}'")
         runs = shown[arm.label].runs if arm.label in shown else ()
         lines += [shlex.join(train_command(run.config, _threads(run))) for run in runs]
         lines += [shlex.join(train_command(config)) for config in arm.configs if not runs]
-        for run in runs:
-            if run.status == "finished":
-                lines += [shlex.join(prune_command(run, plan)) for plan in result.study.sweeps]
+        if arm.label in shown:
+            # a row of sweeps a finished run
+            for run, sweeps in zip(shown[arm.label].finished, zip(*shown[arm.label].sweeps, strict=True), strict=True):
+                lines += [shlex.join(prune_command(run, sweep.plan)) for sweep in sweeps]
         found.append((f"{arm.label} (a stage on the way)" if arm.stage else arm.label, "\n".join(lines)))
     return found

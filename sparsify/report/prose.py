@@ -11,7 +11,7 @@ from rich.table import Table
 from sparsify.config import Config
 from sparsify.data.registry import FOLDER
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.runs import Run
 from sparsify.study.design import Arm
 from sparsify.study.results import StudyResult, held_out
@@ -117,8 +117,12 @@ def _parents(arm: Arm) -> dict[str, str | None]:
     mask = arm.mask
     return {
         "init": arm.init and f"'{arm.init}'",
-        "mask": mask and f"'{mask.of}' without {100 * mask.ratio:.10g}% of {mask.layers} by {mask.criterion}",
+        "mask": mask and f"'{mask.of}' without {_point_in_words(mask.point)}",
     }
+
+
+def _point_in_words(point: PointPlan) -> str:
+    return f"{100 * point.ratio:.10g}% of {point.layers} by {point.criterion}"
 
 
 class _Said:

@@ -14,8 +14,7 @@ from sparsify.analysis.agreement import Agreement, compare_criteria
 from sparsify.config import Config
 from sparsify.data.dataset import Split
 from sparsify.nets.layers import find_layers
-from sparsify.nets.structure import Structure
-from sparsify.pruning.plan import RATIOS, SweepPlan, parse_ratios
+from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.ranking import path_of
 from sparsify.pruning.subject import Subject, path_states
 from sparsify.report.html import HtmlTable
@@ -144,8 +143,8 @@ def _agreements(run: Run, plan: SweepPlan, ratio: float) -> tuple[Agreement, ...
     example = torch.zeros(1, *run.summary["shape"])
     split = Split(example, torch.zeros(1, dtype=torch.long))
     subject = Subject(model, split, path=path_states(run, model), seed=run.config.seed, name=run.name)
-    how = {"layers": plan.layers, "ratios": (ratio,), "grain": plan.grain, "scope": plan.scope}
-    return compare_criteria(subject, criteria=list(_criteria(subject, plan)), **how)
+    asked = SweepPlan(layers=plan.layers, ratios=(ratio,), grain=plan.grain, scope=plan.scope)
+    return compare_criteria(subject, asked, criteria=list(_criteria(subject, plan)))
 
 
 def _criteria(subject: Subject, plan: SweepPlan) -> Iterator[str]:
@@ -154,11 +153,10 @@ def _criteria(subject: Subject, plan: SweepPlan) -> Iterator[str]:
     if plan.scope == "global":  # within a layer it is the order of magnitude
         yield "lamp"
     layers = find_layers(subject.model, ",".join(plan.layers)).values()
-    structure = Structure(subject.model, subject.split.images)
     outputs = [layer for layer in layers if layer.grain(plan.grain) != "weight"]
-    if outputs and all(structure.scale(layer) is not None for layer in outputs):
+    if outputs and all(subject.structure.scale(layer) is not None for layer in outputs):
         yield "bn-scale"
-    states = [path_of(subject, layer, structure) for layer in layers]
+    states = [path_of(subject, layer) for layer in layers]
     if None not in states:
         yield "entry"
         if all(state.gamma is not None for state in states):
@@ -226,22 +224,23 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
 
 
 def prune_command(run: Run, plan: SweepPlan) -> list[str]:
-    """The words of the command that sweeps this run as a study does."""
-    asked = plan.keywords(run.model())
-    defaults = SweepPlan().keywords(run.model())
+    """The words of the command that sweeps this run by a plan: each flag that is not at its default."""
     words = ["sparsify", "prune", run.name]
     for layers in plan.layers:
         words += _flag("layers", layers)
-    if plan.ratios != parse_ratios(RATIOS):
+    usual = SweepPlan()
+    if plan.ratios != usual.ratios:
         words += _flag("ratios", ",".join(_shortest(ratio) for ratio in plan.ratios))
-    for field in dataclasses.fields(SweepPlan):
-        name, value = field.name, asked[field.name]
-        # how often random is drawn by default depends on the criterion and the controls
-        usual = plan.draws is None if name == "draws" else value == defaults[name]
-        if name in ("layers", "ratios") or usual:
-            continue
-        words += _flag("finetune" if name == "finetune_epochs" else name, value)
-    return words
+    for name in ("criterion", "grain", "scope", "reverse", "controls"):
+        if getattr(plan, name) != getattr(usual, name):
+            words += _flag(name, getattr(plan, name))
+    # how often random is drawn by default depends on the criterion and the controls
+    if plan.drawn != dataclasses.replace(plan, draws=None).drawn:
+        words += _flag("draws", plan.drawn)
+    for flag, value in (("recalibrate_bn", plan.recalibrate_bn), ("finetune", plan.finetune_epochs)):
+        if value:
+            words += _flag(flag, value)
+    return words if plan.rounds == 1 else [*words, *_flag("rounds", plan.rounds)]
 
 
 def _flag(name: str, value: object) -> list[str]:

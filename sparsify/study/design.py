@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.criteria import NEEDS
-from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.plan import PointPlan, SweepPlan
 
 DRAWINGS = ("curves", "sweep", "filters", "path")
 
 
 @dataclass(frozen=True)
 class MaskOf:
-    """The mask without the `ratio` of each of `layers` that a criterion removes from the run of the arm `of`."""
+    """The mask without what a `point` removes from the run of the arm `of`."""
 
     of: str
-    layers: str
-    ratio: float
-    criterion: str = "magnitude"
-    grain: str = "auto"
-
-    @property
-    def keywords(self) -> dict[str, Any]:
-        """What `masks_of` is given."""
-        return {"layers": self.layers, "ratio": self.ratio, "criterion": self.criterion, "grain": self.grain}
+    point: PointPlan
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ class Study:
                 reason = "the weights that it starts from have been trained on the images that would be held out"
                 raise SparsifyError(f"'{arm.label}' starts from another arm and selects: {reason}; select in that arm")
             if arm.mask is not None:
-                _require_path(arm.mask.criterion, [arms[arm.mask.of]], f"the mask of '{arm.label}'")
+                _require_path(arm.mask.point.criterion, [arms[arm.mask.of]], f"the mask of '{arm.label}'")
         for plan in self.sweeps:
             _require_path(plan.criterion, (arm for arm in self.arms if not arm.stage), "a sweep")
         for arm in self.arms:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.data.registry import load_dataset
 from sparsify.devices import describe, resolve_device
 from sparsify.nets.layers import prunable_layers
@@ -76,9 +76,9 @@ def estimate_cost(
     on this kind of device with as many threads: of the same optimizer, or else of any. Where there is none a few real
     steps are timed.
     """
-    where = resolve_device(device)
+    where = resolve_device(planner.places.device)
     processes, threads = processes_for(len(plan.tasks), where)
-    clock = _Clock(planner.runs_dir, where, threads, data_dir)
+    clock = _Clock(planner.places, where, threads)
     seen: set[Path] = set()
     found = []
     for task in plan.tasks:
@@ -102,14 +102,14 @@ def _task(task: Task, network: nn.Module, clock: _Clock) -> TaskCost:
     return TaskCost(
         training=epochs * (epoch + forward * measured),
         sweeping=sum(_sweep_seconds(plan, epoch, forward, measured, images) for plan in missing),
-        kept=(weights + path) * untrained + sum(plan.points * measured for plan in missing),  # a byte an outcome
+        kept=(weights + path) * untrained + sum(plan.networks * measured for plan in missing),  # a byte an outcome
         checkpoint=(2 * weights + path) * untrained,  # the weights and as much again of the optimizer's
     )
 
 
 def _sweep_seconds(plan: SweepPlan, epoch: float, forward: float, measured: int, images: int) -> float:
     again = min(SAMPLE, images) + measured if plan.recalibrate_bn else 0
-    return plan.points * (forward * (measured + again) + plan.rounds * plan.finetune_epochs * epoch)
+    return plan.networks * (forward * (measured + again) + plan.rounds * plan.finetune_epochs * epoch)
 
 
 def _path_bytes(network: nn.Module, weights: int) -> int:
@@ -121,8 +121,9 @@ def _path_bytes(network: nn.Module, weights: int) -> int:
 class _Clock:
     """How long an epoch takes here."""
 
-    def __init__(self, runs_dir: Path, device: torch.device, threads: int, data_dir: Path | str | None) -> None:
-        self.runs_dir, self.device, self.threads, self.data_dir = runs_dir, device, threads, data_dir
+    def __init__(self, places: Places, device: torch.device, threads: int) -> None:
+        self.runs_dir, self.data_dir = places.runs_dir, places.data_dir
+        self.device, self.threads = device, threads
         self.measured: dict[tuple, float] = {}
 
     def epoch(self, config: Config) -> float:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from torch import nn
 
-from sparsify.config import Config
+from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import find_layers, find_sets
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.sweep import Sweep, sweep_id
+from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_path
 from sparsify.runs import Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study
@@ -67,7 +67,7 @@ def with_layers(study: Study, networks: Networks) -> Study:
         for parent in arm.parents:
             _check_same(arm, arms[parent], networks)
         if arm.mask is not None:
-            find_layers(networks[arm.mask.of], arm.mask.layers, arms[arm.mask.of].configs[0].model)
+            find_layers(networks[arm.mask.of], arm.mask.point.layers, arms[arm.mask.of].configs[0].model)
         choice = arm.choice
         if choice is not None and choice.on is not None:
             choice = replace(choice, on=_plan_with_layers(choice.on, [arm], networks))
@@ -188,28 +188,28 @@ class Planner:
     cannot start from each other, for an `init` that is neither an arm nor a run, and for a mask's file that is missing.
     """
 
-    def __init__(self, study: Study, *, runs_dir: Path | str = "runs", data_dir: Path | str | None = None) -> None:
-        self.runs_dir = Path(runs_dir)
-        study = with_data(study, data_dir)
-        self.networks = networks_of(study, data_dir)
+    def __init__(self, study: Study, places: Places = HERE) -> None:
+        self.places = places
+        study = with_data(study, places.data_dir)
+        self.networks = networks_of(study, places.data_dir)
         self.study = with_layers(study, self.networks)
         for arm in study.arms:
             if arm.init is None and arm.configs[0].init is not None:
                 self._check_init(arm, arm.configs[0].init)
             if arm.mask is None:
-                initial_mask(arm.configs[0], self.runs_dir)
+                initial_mask(arm.configs[0], self.places.runs_dir)
 
     def plan(self) -> Plan:
         """What there is now."""
-        look = _Look(self.study, self.networks, self.runs_dir)
+        look = _Look(self.study, self.networks, self.places.runs_dir)
         arms = {arm.label: look.tasks(arm.label) for arm in self.study.arms}
         return Plan(arms, look.trials, look.selected, look.masks)
 
     def _check_init(self, arm: Arm, init: str) -> None:
         name, _ = name_and_sum(init)
-        runs = [run.name for run in list_runs(self.runs_dir)]
+        runs = [run.name for run in list_runs(self.places.runs_dir)]
         try:
-            find_run(name, self.runs_dir)
+            find_run(name, self.places.runs_dir)
         except SparsifyError as error:
             if any(run.startswith(name) for run in runs):
                 raise  # it begins the names of several
@@ -257,7 +257,7 @@ class _Look:
             config = replace(config, init=str(self.tasks(arm.init)[index].run.path))
         if arm.mask is not None:
             run, mask = self.tasks(arm.mask.of)[index].run, arm.mask
-            path = mask_path(run, self.networks[mask.of], **mask.keywords, runs_dir=self.runs_dir)
+            path = mask_path(run, self.networks[mask.of], mask.point, self.runs_dir)
             if not path.exists():
                 self.masks[path] = (run, mask)
                 return replace(task, waits=f"the mask of '{mask.of}'")
@@ -307,4 +307,9 @@ class _Look:
 
 def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:
     """Where a run's sweep is kept; `network` is any of its kind."""
-    return run.path / f"sweep-{sweep_id(**plan.keywords(network))}.csv"
+    return run.path / f"sweep-{plan_for(plan, network).id}.csv"
+
+
+def plan_for(plan: SweepPlan, network: nn.Module) -> SweepPlan:
+    """A study's sweep for one of its networks: BatchNorm is recalibrated where there is one."""
+    return plan.on(plan.layers, batch_norm=bool(batch_norms(network)))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 from torch import nn
 
+from sparsify.config import PlaceOptions, Places
 from sparsify.errors import SparsifyWarning
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.subject import subject_of
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import masks_of
 from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
-from sparsify.study.planning import Plan, Planner, sweep_path
+from sparsify.study.planning import Plan, Planner, plan_for, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.training.launch import train, train_all
 from sparsify.training.trainer import Listener
@@ -24,34 +26,33 @@ from sparsify.training.trainer import Listener
 
 def run_study(
     study: Study,
+    places: Places | None = None,
     *,
-    device: str = "auto",
-    runs_dir: Path | str = "runs",
-    data_dir: Path | str | None = None,
     listener: Listener | None = None,
     note: Callable[[str], None] | None = None,
+    **where: Unpack[PlaceOptions],
 ) -> StudyResult:
     """Train and sweep what is missing, several runs at a time; what is there already is read, and checked.
 
     `note` is told of each sweep. Raises SparsifyError as `Planner` does, before anything is trained; warns of what
     cannot be trained because a run that it starts from diverged.
     """
-    places = {"device": device, "data_dir": data_dir}
-    planner = Planner(study, runs_dir=runs_dir, data_dir=data_dir)
+    places = Places.of(places, **where)
+    planner = Planner(study, places)
     plan = planner.plan()
     for task in plan.tasks:
         if task.status != "unfinished":
-            train(task.config, **places, runs_dir=runs_dir)
+            train(task.config, places)
     while not plan.done:
         for run, mask in plan.masks.values():
-            masks_of(run, **mask.keywords, **places, runs_dir=runs_dir)
+            masks_of(run, mask.point, planner.places)
         plan = planner.plan()
         configs = {task.run.path: task.config for task in plan.tasks if task.trainable}  # two arms may share a run
         if configs:
-            train_all(list(configs.values()), **places, runs_dir=runs_dir, listener=listener, among=len(plan.tasks))
+            train_all(list(configs.values()), places, listener=listener, among=len(plan.tasks))
         for task in planner.plan().tasks:
             for number in task.missing if task.status == "finished" else ():
-                _measure_sweep(task.run, task.sweeps[number], planner.networks[task.arm], **places, note=note)
+                _measure_sweep(task.run, task.sweeps[number], planner.networks[task.arm], places, note)
         plan = planner.plan()
     for task in plan.tasks:
         if task.lost:
@@ -62,18 +63,12 @@ def run_study(
         for arm in planner.study.arms
     ]
     results = tuple(_result(arm, plan, planner) for arm in arms if not arm.stage)
-    folder = Path(runs_dir) / "studies" / study.name
+    folder = places.runs_dir / "studies" / study.name
     return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder)
 
 
 def _measure_sweep(
-    run: Run,
-    asked: SweepPlan,
-    network: nn.Module,
-    *,
-    device: str,
-    data_dir: Path | str | None,
-    note: Callable[[str], None] | None,
+    run: Run, asked: SweepPlan, network: nn.Module, places: Places, note: Callable[[str], None] | None
 ) -> None:
     """Measure one sweep of a run and keep it beside the run."""
     path = sweep_path(run, asked, network)
@@ -81,7 +76,7 @@ def _measure_sweep(
         return  # two arms share this run
     if note is not None:
         note(f"{run.name}: sweeping {' and '.join(asked.layers)} by {asked.criterion}")
-    prune(run, **asked.keywords(network), device=device, data_dir=data_dir).save(run.path)
+    prune(subject_of(run, places), plan_for(asked, network)).save(run.path)
 
 
 def _result(arm: Arm, plan: Plan, planner: Planner) -> ArmResult:

@@ -17,7 +17,7 @@ from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.files import sanitise, short_sum, shortened
 from sparsify.nets.layers import GRAINS
 from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.plan import SCOPES, SweepPlan, parse_ratios
+from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan, parse_ratios
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study
 
 Grid = Mapping[str, list[Any]]
@@ -69,6 +69,9 @@ def arm_label(first: str | None, settings: Mapping[str, Any], point: Mapping[str
 def _value_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
+
+LAYERS = ("conv3", "conv3,fc1")
+"""The sets of layers of a sweep that names none."""
 
 SWEEP = "sweep."
 """What begins the key of a setting that changes every sweep."""
@@ -226,7 +229,7 @@ def _choice(settings: dict[str, Any], tried: dict[str, list], how: dict[str, Any
 
 def _mask(table: dict[str, Any]) -> MaskOf:
     """[arms.mask]."""
-    _only(table, tuple(field.name for field in dataclasses.fields(MaskOf)))
+    _only(table, ("of", "layers", "ratio", "criterion", "grain"))
     for key in ("of", "layers", "ratio"):
         if key not in table:
             raise SparsifyError(f"mask has no {key}; write one, as in of = 'slbi', layers = 'conv3,fc1', ratio = 0.6")
@@ -236,7 +239,9 @@ def _mask(table: dict[str, Any]) -> MaskOf:
     for key, choices in (("criterion", CRITERIA), ("grain", GRAINS)):
         if key in table and table[key] not in choices:
             raise unknown(key, table[key], choices)
-    return MaskOf(**{**table, "ratio": _ratio(table["ratio"])})
+    criterion, grain = table.get("criterion", "magnitude"), table.get("grain", "auto")
+    point = PointPlan(layers=table["layers"], ratio=_ratio(table["ratio"]), criterion=criterion, grain=grain)
+    return MaskOf(table["of"], point)
 
 
 def _ratio(value: object) -> float:
@@ -270,8 +275,7 @@ def _sweep(table: dict[str, Any]) -> SweepPlan:
         if table.get(key, fields[key]) not in choices:
             raise unknown(key, table[key], choices)
     plan = dict(table)
-    if "layers" in table:
-        plan["layers"] = tuple(str(layers) for layers in _list(table["layers"]))
+    plan["layers"] = tuple(str(layers) for layers in _list(table.get("layers", list(LAYERS))))
     if "ratios" in table:
         plan["ratios"] = parse_ratios(table["ratios"])
     return SweepPlan(**plan)

@@ -13,12 +13,12 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
 
-from sparsify.config import Config
+from sparsify.config import HERE, Config, PlaceOptions, Places
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
 from sparsify.data.registry import FOLDER, load_dataset
@@ -45,28 +45,23 @@ TIMED = 8  # iterations, at most, that say how long one takes
 
 def train(
     config: Config,
+    places: Places | None = None,
     *,
-    device: str = "auto",
-    runs_dir: Path | str = "runs",
-    data_dir: Path | str | None = None,
     listener: Listener | None = None,
+    **where: Unpack[PlaceOptions],
 ) -> Run:
     """Train one Config, or go on where an interrupted training of it stopped, or return it if it is finished.
 
+    `places`, or its keywords, say on which device, and where runs and data are: device="cpu", runs_dir="runs".
     A run whose loss becomes infinite or NaN stops and has the status "diverged". Warns (SparsifyWarning) when grains
     cannot enter the support in the run's path time, and when a run goes on elsewhere than it began. Raises
     SparsifyError for absent devices, data and runs, and while another process trains the same run.
     """
-    return train_side_by_side([config], device=device, runs_dir=runs_dir, data_dir=data_dir, listener=listener)[0]
+    return train_side_by_side([config], Places.of(places, **where), listener=listener)[0]
 
 
 def train_side_by_side(
-    configs: Sequence[Config],
-    *,
-    device: str = "auto",
-    runs_dir: Path | str = "runs",
-    data_dir: Path | str | None = None,
-    listener: Listener | None = None,
+    configs: Sequence[Config], places: Places = HERE, *, listener: Listener | None = None
 ) -> list[Run]:
     """As `train` of each, an iteration of each in turn; on CUDA each has a stream of its own, and they overlap.
 
@@ -74,15 +69,13 @@ def train_side_by_side(
     that of training it alone.
     """
     (precision,) = {config.precision for config in configs}
-    where = resolve_device(device)
+    where = resolve_device(places.device)
     if where.type == "cpu":
         keep_freed_memory()
     placed: dict[tuple, Dataset] = {}
     number = f"{len(configs)} trainings at once" if len(configs) > 1 else "the training"
     with enough_memory(number, "take a smaller --batch-size"):
-        runs, starts = zip(
-            *(_prepare(config, where, Path(runs_dir), data_dir, listener, placed) for config in configs), strict=True
-        )
+        runs, starts = zip(*(_prepare(config, where, places, listener, placed) for config in configs), strict=True)
         starts = [start for start in starts if start is not None]
         with exactly(precision), _fork_rng(where), contextlib.ExitStack() as stack:
             if where.type == "cuda":
@@ -111,25 +104,24 @@ Start = Callable[[float], Generator[None]]
 def _prepare(
     config: Config,
     where: torch.device,
-    runs_dir: Path,
-    data_dir: Path | str | None,
+    places: Places,
     listener: Listener | None,
     placed: dict[tuple, Dataset],
 ) -> tuple[Run, Start | None]:
     """The run of a Config, and what begins its training, None if it is finished; `placed` is data on the device."""
-    config = named_data(config, data_dir)
-    config, initial = initial_weights(config, runs_dir)
-    config, mask = initial_mask(config, runs_dir)
-    run = Run(runs_dir / config.name)
+    config = named_data(config, places.data_dir)
+    config, initial = initial_weights(config, places.runs_dir)
+    config, mask = initial_mask(config, places.runs_dir)
+    run = Run(places.runs_dir / config.name)
     if run.status != "unfinished":
         run.verify()
         images = run.summary.get("images_sha256")
         if images is not None:
-            run.require_images(images, load_dataset(config.data).sha256())
+            run.require_images(images, load_dataset(config.data, places.data_dir).sha256())
         run.touch()
         return run, None
-    dataset = load_dataset(config.data, data_dir)
-    data = data_of(config, data_dir)
+    dataset = load_dataset(config.data, places.data_dir)
+    data = data_of(config, places.data_dir)
     model = build(config, dataset)
     first = data.normalise(data.train.images[:1])
     require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")
@@ -225,14 +217,13 @@ def overlap(config: Config, data_dir: Path | str | None = None) -> bool:
 
 def train_all(
     configs: Sequence[Config],
+    places: Places | None = None,
     *,
-    device: str = "auto",
-    runs_dir: Path | str = "runs",
-    data_dir: Path | str | None = None,
     listener: Listener | None = None,
     among: int = 1,
+    **where: Unpack[PlaceOptions],
 ) -> list[Run]:
-    """As `train` of each Config, several at a time; the runs are in the order of the Configs.
+    """Train each Config as `train` does, several at a time; the runs are in the order of the Configs.
 
     On the CPU each is trained in a process of its own, with one thread where there are as many as cores. On a GPU small
     networks are trained side by side in one process, large ones one after another. Each run is resumed, returned or
@@ -241,15 +232,15 @@ def train_all(
     the number of threads, and so the last bits, do not depend on how many of them are missing. A script that calls this
     does so under `if __name__ == "__main__"`, as with any that starts processes.
     """
-    configs = all_named(configs, data_dir)  # once: MNIST may come within reach while some of them are trained
-    where = resolve_device(device)
-    processes, threads = processes_for(max(len(configs), among), where)
-    places = {"device": device, "runs_dir": runs_dir, "data_dir": data_dir}
+    places = Places.of(places, **where)
+    configs = all_named(configs, places.data_dir)  # once: MNIST may come within reach while some of them are trained
+    device = resolve_device(places.device)
+    processes, threads = processes_for(max(len(configs), among), device)
     if processes == 1:
-        return _in_one_process(configs, where, places, listener)
+        return _in_one_process(configs, device, places, listener)
     processes = min(processes, len(configs))
     for config in {config.data: config for config in configs}.values():
-        load_dataset(config.data, data_dir)  # what is to be downloaded is, and once
+        load_dataset(config.data, places.data_dir)  # what is to be downloaded is, and once
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:
@@ -275,7 +266,7 @@ def train_all(
 
 
 def _in_one_process(
-    configs: Sequence[Config], device: torch.device, places: dict[str, Any], listener: Listener | None
+    configs: Sequence[Config], device: torch.device, places: Places, listener: Listener | None
 ) -> list[Run]:
     """One after another; on a GPU those of one network, data set and precision side by side, where they can be."""
     runs: dict[int, Run] = {}
@@ -283,10 +274,10 @@ def _in_one_process(
     for kind in dict.fromkeys(kinds):
         numbers = [number for number, other in enumerate(kinds) if other == kind]
         first = configs[numbers[0]]
-        together = device.type == "cuda" and len(numbers) > 1 and overlap(first, places["data_dir"])
+        together = device.type == "cuda" and len(numbers) > 1 and overlap(first, places.data_dir)
         size = TOGETHER if together else 1
         for chosen in (numbers[begin : begin + size] for begin in range(0, len(numbers), size)):
-            trained = train_side_by_side([configs[number] for number in chosen], **places, listener=listener)
+            trained = train_side_by_side([configs[number] for number in chosen], places, listener=listener)
             runs.update(zip(chosen, trained, strict=True))
     return [runs[number] for number in range(len(configs))]
 
@@ -297,9 +288,9 @@ def _begin(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _train_in_process(config: Config, places: dict[str, Any], messages: Queue[Progress]) -> tuple[Run, list[str]]:
+def _train_in_process(config: Config, places: Places, messages: Queue[Progress]) -> tuple[Run, list[str]]:
     """The run, and what there was to warn of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SparsifyWarning)
-        run = train(config, **places, listener=messages.put)
+        run = train(config, places, listener=messages.put)
     return run, [str(warning.message) for warning in caught if issubclass(warning.category, SparsifyWarning)]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import bootstrap
+from sweeps import sweep_of
 
 from sparsify.analysis.comparison import churn, class_accuracy, compare, difference_interval, mcnemar
 from sparsify.errors import SparsifyError
@@ -233,7 +234,7 @@ def sweep(outcomes: Outcomes | None) -> Sweep:
     row = SweepRow("magnitude", "auto", "layer", "conv3", 0.0, 0, 4, 6, 4 / 6, **sizes)
     rows = (row, dataclasses.replace(row, ratio=0.5, correct=3, accuracy=0.5))
     kept = {} if outcomes is None else {"accuracy": outcomes}
-    return Sweep(rows, (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),), kept)
+    return sweep_of(rows, (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),), kept)
 
 
 def test_a_sweep_keeps_its_outcomes(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from sparsify.nets.deployment import deploy, save_deployed
 from sparsify.nets.layers import find_layers
-from sparsify.nets.structure import Cut
+from sparsify.nets.structure import Cut, Structure
 
 
 def network(filters: int) -> nn.Sequential:
@@ -23,9 +23,8 @@ def test_rows_hold_exact_sizes_and_ratios_and_are_written(tmp_path) -> None:
     layer = find_layers(model, "0")["0"]
     half, none = (Cut(layer, "filter", torch.arange(8) < count) for count in (4, 0))
     rows = deploy(
-        model,
+        Structure(model, torch.rand(1, 3, 8, 8)),
         [("0", 0.0, [none]), ("0", 0.5, [half])],
-        torch.rand(1, 3, 8, 8),
         device="cpu",
         batches=(1, 2),
         repetitions=3,

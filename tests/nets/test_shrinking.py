@@ -31,7 +31,7 @@ from sparsify.nets.shrinking import (
     remaining_zeros,
     remove_outputs,
 )
-from sparsify.nets.structure import Cut
+from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.shrunk import Shrunk
 from sparsify.pruning.sweep import list_sweeps
 from sparsify.runs import Run, newest_run
@@ -133,7 +133,7 @@ def test_a_filter_whose_batchnorm_is_not_masked_stays_because_its_shift_is_felt(
     keep = torch.ones_like(model[0].weight, dtype=torch.bool)
     keep[1:3] = False
     norm = torch.tensor([True, True, False, True])
-    removal = plan_removal(model, {"0.weight": keep, "1.weight": norm, "1.bias": norm}, inputs)
+    removal = plan_removal(Structure(model, inputs[:1]), {"0.weight": keep, "1.weight": norm, "1.bias": norm})
     assert removal.outputs == {"0": [2]}
     small = shrink(model, removal.mask, inputs)
     assert small[3].in_features == 12
@@ -148,8 +148,8 @@ def test_zeros_that_are_left_are_counted_without_those_that_go_with_inputs() -> 
         "fc1.bias": keeps([1, 0, 1])[0],
         "fc2.weight": keeps([0, 0, 1]),
     }
-    removal = plan_removal(model, mask, torch.ones(1, 2))
-    assert remaining_zeros(model, removal, torch.ones(1, 2)) == {"fc2.weight": (1, 2)}
+    removal = plan_removal(Structure(model, torch.ones(1, 2)[:1]), mask)
+    assert remaining_zeros(Structure(model, torch.ones(1, 2)), removal) == {"fc2.weight": (1, 2)}
 
 
 def test_the_relative_difference_by_hand() -> None:
@@ -186,7 +186,7 @@ def cuts_for(net: str, model: nn.Module) -> list[Cut]:
 def test_masked_and_shrunk_agree_on_every_network(net: str) -> None:
     model, inputs = build(net), example(net)
     cuts = cuts_for(net, model)
-    removal = plan_removal(model, cuts, inputs)
+    removal = plan_removal(Structure(model, inputs[:1]), cuts)
     small = shrink(model, cuts, inputs)
     assert output_difference(model, removal.mask, small, inputs) <= TOLERANCE
     assert output_difference(model, {}, small, inputs) > 100 * TOLERANCE  # what went was felt
@@ -201,13 +201,16 @@ def test_masked_and_shrunk_agree_on_every_network(net: str) -> None:
 def test_a_mask_and_the_cuts_that_make_it_shrink_to_the_same_bits(net: str) -> None:
     model, inputs = build(net), example(net)
     cuts = cuts_for(net, model)
-    by_cuts, by_mask = shrink(model, cuts, inputs), shrink(model, plan_removal(model, cuts, inputs).mask, inputs)
+    mask = plan_removal(Structure(model, inputs[:1]), cuts).mask
+    by_cuts, by_mask = shrink(model, cuts, inputs), shrink(model, mask, inputs)
     assert all(torch.equal(tensor, by_mask.state_dict()[name]) for name, tensor in by_cuts.state_dict().items())
 
 
 def test_layers_that_are_added_lose_the_union_and_are_named() -> None:
     model, inputs = build("resnet20"), example("resnet20")
-    removal = plan_removal(model, [cut(model, "conv1", [1, 15]), cut(model, "stage1.1.conv2", [0, 1])], inputs)
+    removal = plan_removal(
+        Structure(model, inputs[:1]), [cut(model, "conv1", [1, 15]), cut(model, "stage1.1.conv2", [0, 1])]
+    )
     together = ("conv1", "stage1.0.conv2", "stage1.1.conv2", "stage1.2.conv2")
     assert removal.coupled == (together,)
     assert removal.outputs == {name: [0, 1, 15] for name in together}
@@ -216,7 +219,7 @@ def test_layers_that_are_added_lose_the_union_and_are_named() -> None:
 
 def test_layers_on_their_own_are_not_coupled() -> None:
     model, inputs = build("lenet"), example("lenet")
-    assert plan_removal(model, cuts_for("lenet", model), inputs).coupled == ()
+    assert plan_removal(Structure(model, inputs[:1]), cuts_for("lenet", model)).coupled == ()
 
 
 class Concatenated(nn.Module):
@@ -251,7 +254,7 @@ def test_random_masks_of_coupled_layers_are_removed_exactly(seed: int) -> None:
         for name, layer in layer_names(model).items():
             goes = torch.rand(len(layer.weight), generator=generator).argsort()[: len(layer.weight) // 4].tolist()
             cuts.append(cut(model, name, goes) if torch.rand((), generator=generator) < 0.7 else weights(model, name))
-        removal = plan_removal(model, cuts, inputs)
+        removal = plan_removal(Structure(model, inputs[:1]), cuts)
         small = shrink(model, cuts, inputs)
         assert output_difference(model, removal.mask, small, inputs) <= TOLERANCE
 
@@ -380,7 +383,7 @@ def test_a_mask_that_does_not_fit_is_refused(mask: Mask, message: str) -> None:
 def test_indices_that_there_are_not_are_refused(outputs: dict[str, list[int]], message: str) -> None:
     """Torch-Pruning would accept them."""
     with pytest.raises(SparsifyError, match=message):
-        remove_outputs(two_layers(), outputs, torch.ones(1, 2))
+        remove_outputs(Structure(two_layers(), torch.ones(1, 2)), outputs)
 
 
 def test_networks_that_differ_are_refused_whatever_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +416,7 @@ def test_a_network_and_its_shrunk_form_are_compared_without_cudnn() -> None:
 def saved(folder: Path, net: str = "resnet20") -> tuple[nn.Module, Shrunk]:
     model, inputs = build(net), example(net)
     cuts = cuts_for(net, model)
-    small, outputs = shrink(model, cuts, inputs), plan_removal(model, cuts, inputs).outputs
+    small, outputs = shrink(model, cuts, inputs), plan_removal(Structure(model, inputs[:1]), cuts).outputs
     shape, classes = tuple(inputs.shape[1:]), tuple("abcdefghij")
     facts = Shrunk(net, shape, classes, outputs, "run", "conv1", 0.5, "magnitude", "auto", "layer", False, 10, 5, 0.0)
     facts.save(folder, small)
@@ -626,7 +629,7 @@ def test_a_run_and_a_shrunk_network_are_exported(kind: str, lenet_run: Run, caps
         model = lenet_run.model()
         cuts = [cut(model, "conv3", range(80))]
         small = shrink(model, cuts, images(2, 1, 28, 28))
-        removed = plan_removal(model, cuts, images(2, 1, 28, 28)).outputs
+        removed = plan_removal(Structure(model, images(2, 1, 28, 28)[:1]), cuts).outputs
         classes = tuple(lenet_run.summary["classes"])
         how = ("conv3", 0.5, "l1", "auto", "layer", False)
         Shrunk("lenet", (1, 28, 28), classes, removed, "", *how, 2, 1, 0.0).save(folder, small)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -307,8 +306,7 @@ class TestRandom:
 
     def draw(self, name: str = "a", seed: int = 0, draw: int = 0, grain: str = "auto") -> Tensor:
         subject = Subject(self.model, Split(torch.zeros(1), torch.zeros(1)), seed=seed)
-        layer, structure = Layer(name, self.model[name]), SimpleNamespace(scale=lambda layer: None)
-        return score(subject, layer, structure, criterion="random", grain=grain, draw=draw)
+        return score(subject, Layer(name, self.model[name]), criterion="random", grain=grain, draw=draw)
 
     def test_repeats_for_the_same_seed_draw_and_layer(self):
         assert torch.equal(self.draw(), self.draw())

@@ -22,7 +22,7 @@ from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import Mask, apply_mask, lowest
 from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.cuts import cuts_in_rounds, make_mask, restored
-from sparsify.pruning.ranking import Ranking, scorer
+from sparsify.pruning.ranking import Ranking, Scorer
 from sparsify.pruning.subject import Subject
 from sparsify.pruning.sweep import Sweep
 from sparsify.training.finetuning import Recipe, finetune
@@ -66,10 +66,9 @@ def normalise(images: Tensor) -> Tensor:
 
 def cuts(given: Subject, layers: str, ratio: float, criterion: str = "magnitude", **how: object) -> list[Cut]:
     found = find_layers(given.model, layers)
-    structure = Structure(given.model, normalise(given.split.images[:1]))
     options = {"scope": how.pop("scope", "layer"), "reverse": how.pop("reverse", False)}
-    scores = scorer(given, structure, how.get("grain", "auto"))(found, criterion)
-    return cuts_in_rounds(given, structure, found, Ranking(criterion, scores, **options), ratio, **how)
+    scores = Scorer(given, how.get("grain", "auto"))(found, criterion)
+    return cuts_in_rounds(given, found, Ranking(criterion, scores, **options), ratio, **how)
 
 
 def bits(model: nn.Module) -> dict[str, bytes]:
@@ -216,7 +215,7 @@ def test_a_point_is_trained_on_between_the_rounds_and_after_the_last(criterion: 
         model, gone = copy.deepcopy(given.model), torch.zeros(10, dtype=torch.bool)
         for number in (1, 2, 3):
             structure, layers = Structure(model, torch.zeros(1, 1, 4, 4)), find_layers(model, "conv1")
-            scores = scorer(replace(given, model=model), structure)(layers, criterion)["conv1"]
+            scores = Scorer(replace(given, model=model))(layers, criterion)["conv1"]
             scores[gone] = -1
             gone[scores.argsort(stable=True)[: round(row.ratio * number / 3 * 10)]] = True
             mask, _ = structure.remove([Cut(layers["conv1"], "filter", gone)])

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from sweeps import sweep_of
 from torch import Tensor, nn
 
 from sparsify import Config, evaluate, load_dataset, train
+from sparsify.config import Places
 from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.evaluation import Evaluation
@@ -22,8 +24,9 @@ from sparsify.nets.mask import apply_mask
 from sparsify.pruning.criteria import PathState
 from sparsify.pruning.cuts import cuts_of, make_mask
 from sparsify.pruning.measuring import prune
+from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject, subject_of
-from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow, list_sweeps, sweep_id
+from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow, list_sweeps
 from sparsify.report.tables import beyond_what_was_asked
 from sparsify.runs import Run
 
@@ -247,7 +250,7 @@ def test_the_ledger_counts_what_goes_with_coupled_layers():
 def test_coupled_layers_that_lose_more_than_was_asked_are_named():
     rows = tuple(SweepRow("l1", "auto", "layer", "a,b", r, 0, 0, 100, 0.1, 10, 10, 1.0, 1.0) for r in (0.0, 0.5))
     ledger = [("a", 2, 4, 1), ("b", 2, 8, 3), ("c", 0, 4, 3), ("d", 2, 4, 0)]  # c was not named
-    sweep = Sweep(rows, tuple(LedgerRow("l1", "a,b", 0.5, 0, name, "filter", *counts) for name, *counts in ledger))
+    sweep = sweep_of(rows, tuple(LedgerRow("l1", "a,b", 0.5, 0, name, "filter", *counts) for name, *counts in ledger))
     assert beyond_what_was_asked(sweep) == [
         "coupled layers lose what is asked of any of them, more than 50%: a 75.0% at most, of 2"
     ]
@@ -362,14 +365,13 @@ def test_controls_are_rows_of_the_same_sweep_with_identical_counts(scope, tmp_pa
     counts = {(e.layers, e.ratio, e.layer): e.removed for e in plain.ledger}
     assert len(sweep.ledger) == 7 * len(plain.ledger)
     assert all(e.removed == counts[e.layers, e.ratio, e.layer] for e in sweep.ledger)
-    assert sweep.controls == ["random", "magnitude-reversed"]
-    assert plain.controls == []
+    assert sweep.controls == ("random", "magnitude-reversed")
+    assert plain.controls == ()
     assert sweep.accuracy("conv1", 0.5) == plain.accuracy("conv1", 0.5)
     assert [row.draw for row in sweep.points("conv1", 0.5, "random")] == [0, 1, 2, 3, 4]
     assert Sweep.read(sweep.save(tmp_path)) == sweep
-    assert sweep.id == sweep_id(
-        layers=plain.layer_sets, ratios=[0.3, 0.5], grain="neuron", scope=scope, draws=5, controls=True
-    )
+    asked = {"layers": plain.layer_sets, "ratios": [0.3, 0.5], "grain": "neuron", "scope": scope}
+    assert sweep.id == SweepPlan(**asked, draws=5, controls=True).id == SweepPlan(**asked, controls=True).id
     assert len({sweep.id, plain.id, prune(subject(), controls=True, draws=2, **options).id}) == 3
 
 
@@ -667,8 +669,8 @@ ASKED = {"layers": ["conv3", "conv3,fc1"], "ratios": [0, 0.5]}
 
 def test_the_id_of_a_sweep_does_not_change_from_release_to_release():
     """A changed id orphans every sweep on people's disks."""
-    assert sweep_id(**ASKED) == sweep_id(**ASKED, rounds=1) == "113ccfd1"
-    assert sweep_id(**ASKED, rounds=2) != sweep_id(**ASKED, rounds=3)
+    assert SweepPlan(**ASKED).id == SweepPlan(**ASKED, rounds=1).id == "113ccfd1"
+    assert SweepPlan(**ASKED, rounds=2).id != SweepPlan(**ASKED, rounds=3).id
 
 
 @pytest.mark.parametrize(
@@ -689,15 +691,15 @@ def test_the_id_of_a_sweep_does_not_change_from_release_to_release():
     ids=str,
 )
 def test_the_id_depends_on_everything_that_is_asked(changed):
-    assert sweep_id(**{**ASKED, **changed}) != sweep_id(**ASKED)
+    assert SweepPlan(**{**ASKED, **changed}).id != SweepPlan(**ASKED).id
 
 
 def test_the_id_is_that_of_what_was_asked_and_not_of_what_came_out(sweep):
     sets = ["conv1,fc1", "conv1,conv2,fc1,fc2"]
-    assert sweep.id == sweep_id(layers=sets, ratios=[0.0, 0.1, 1.0], grain="neuron")
+    assert sweep.id == SweepPlan(layers=sets, ratios=[0.0, 0.1, 1.0], grain="neuron").id
     drawn = prune(subject(), layers="fc1", ratios="0.5", criterion="random", draws=3)
-    assert drawn.id == sweep_id(layers=["fc1"], ratios=[0.5], criterion="random", draws=3)
-    worse = Sweep(tuple(dataclasses.replace(row, correct=0, accuracy=0.0) for row in sweep.rows), sweep.ledger)
+    assert drawn.id == SweepPlan(layers=["fc1"], ratios=[0.5], criterion="random", draws=3).id
+    worse = sweep_of(tuple(dataclasses.replace(row, correct=0, accuracy=0.0) for row in sweep.rows), sweep.ledger)
     assert worse.id == sweep.id
 
 
@@ -737,7 +739,7 @@ def test_a_missing_file_is_named(sweep, tmp_path, which):
 
 
 def test_sweeps_are_listed_newest_first(sweep, tmp_path):
-    other = Sweep(tuple(dataclasses.replace(row, criterion="l1") for row in sweep.rows), sweep.ledger)
+    other = sweep_of(tuple(dataclasses.replace(row, criterion="l1") for row in sweep.rows), sweep.ledger)
     old, new = sweep.save(tmp_path / "a"), other.save(tmp_path / "b")
     for path, age in ((old, 1000), (new, 2000)):
         os.utime(path, (age, age))
@@ -784,7 +786,7 @@ def test_a_run_is_swept_from_its_own_accuracy_on(run, criterion):
 
 
 def test_the_path_of_a_run_is_that_of_its_files(run):
-    path = subject_of(run, device="cpu").path
+    path = subject_of(run, Places(device="cpu")).path
     assert path.keys() == {"conv1.weight", "conv2.weight", "conv3.weight", "fc1.weight", "fc2.weight"}
     for name, state in path.items():
         z = run.z[name]
@@ -813,14 +815,13 @@ def test_a_run_with_validation_images_is_measured_on_those(tmp_path):
 def test_a_run_whose_weights_are_sparse_is_pruned_in_the_order_of_its_path(tmp_path):
     config = Config(opt="linbreg", data="digits", epochs=3, batch_size=32)
     trained = train(config, runs_dir=tmp_path, device="cpu")
-    state = subject_of(trained, device="cpu").path["conv3.weight"]
+    state = subject_of(trained, Places(device="cpu")).path["conv3.weight"]
     assert state.entry.tolist() == trained.inclusion_path.entry["conv3.weight"].tolist()
     assert state.gamma is None
     never = int(state.entry.isinf().sum())
     assert 0 < never < 120
-    subject = subject_of(trained, device="cpu")
-    example = subject.normalise(subject.split.images[:1])
-    (cut,) = cuts_of(subject, example, layers="conv3", ratio=never / 120, criterion="entry")
+    subject = subject_of(trained, Places(device="cpu"))
+    (cut,) = cuts_of(subject, PointPlan(layers="conv3", ratio=never / 120, criterion="entry"))
     assert torch.equal(cut.drop, state.entry.isinf())
     assert not subject.model.conv3.weight[cut.drop].any()
     with pytest.raises(SparsifyError, match="criterion 'gamma' needs Γ and Z of a run"):

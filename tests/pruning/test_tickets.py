@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from sparsify import Config, prune, train
+from sparsify.config import Places
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.mask import load_mask
+from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import tickets
 from sparsify.runs import Run
@@ -24,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_ticket_is_the_start_under_the_mask_of_the_end_and_a_random_one_keeps_as_many(run: Run) -> None:
     runs_dir = run.path.parent
-    own, random = tickets(run, layers="conv3,fc1", ratio=0.5, runs_dir=runs_dir, device="cpu")
+    own, random = tickets(run, PointPlan(layers="conv3,fc1", ratio=0.5), Places(runs_dir=runs_dir, device="cpu"))
     assert (own.criterion, random.criterion) == ("magnitude", "random")
     trained, start = dict(run.model().named_parameters()), dict(initial_model(run.config).named_parameters())
     mask = load_mask(own.mask)
@@ -41,15 +43,15 @@ def test_a_ticket_is_the_start_under_the_mask_of_the_end_and_a_random_one_keeps_
         assert ticket.run.config.init is None
     # trained from the same start: after no step at all it would be the start under the mask
     assert start["conv1.weight"].shape == weights["conv1.weight"].shape
-    again = tickets(run, layers="conv3,fc1", ratio=0.5, runs_dir=runs_dir, device="cpu")
+    again = tickets(run, PointPlan(layers="conv3,fc1", ratio=0.5), Places(runs_dir=runs_dir, device="cpu"))
     assert [ticket.run for ticket in again] == [own.run, random.run]
     with pytest.raises(SparsifyError, match="was trained under a mask itself"):
-        tickets(own.run, layers="conv3", ratio=0.5, runs_dir=runs_dir)
+        tickets(own.run, PointPlan(layers="conv3", ratio=0.5), Places(runs_dir=runs_dir))
 
 
 def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    how = {"layers": "conv3,fc1", "ratio": 0.5, "runs_dir": run.path.parent, "device": "cpu"}
-    start, early = tickets(run, **how)[0], tickets(run, rewind=3, **how)[0]
+    asked = (run, PointPlan(layers="conv3,fc1", ratio=0.5), Places(runs_dir=run.path.parent, device="cpu"))
+    start, early = tickets(*asked)[0], tickets(*asked, rewind=3)[0]
     assert early.mask == start.mask
     assert (early.run.config.mask_from, early.run.name != start.run.name) == (3, True)
     for row, mine, from_start in zip(run.metrics, early.run.metrics, start.run.metrics, strict=True):
@@ -59,12 +61,12 @@ def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run, monkey
     threads = {"threads": run.environment["threads"] + 1}
     monkeypatch.setattr(Run, "environment", property(lambda one: {**one._json("environment.json"), **threads}))
     with pytest.warns(SparsifyWarning, match=r"trained again elsewhere than .* was \(threads 2 → 1\)"):
-        tickets(run, rewind=3, **how)
+        tickets(*asked, rewind=3)
     weights = early.run.tensors("model.safetensors")
     assert not any(weights[name][~keep].any() for name, keep in load_mask(early.mask).items())
     for rewind in (-1, 4):
         with pytest.raises(SparsifyError, match=rf"--rewind is {rewind}; it must be from 0 to 3: .* has 4 epochs"):
-            tickets(run, rewind=rewind, **how)
+            tickets(*asked, rewind=rewind)
 
 
 def test_a_sweep_measures_each_point_before_and_after_training_on(run: Run, tmp_path) -> None:

@@ -7,13 +7,14 @@ import itertools
 
 import pytest
 from summaries import SUMMARY
+from sweeps import sweep_of
 
 from sparsify.config import Config
 from sparsify.data.registry import DATASETS
 from sparsify.nets.registry import NETS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.sweep import Sweep, SweepRow
+from sparsify.pruning.sweep import SweepRow
 from sparsify.report.checklist import ITEMS, checked
 from sparsify.report.prose import DATA, NETWORKS, PUBLISHED, Source
 from sparsify.runs import Run
@@ -21,7 +22,7 @@ from sparsify.study.design import Arm, Study
 from sparsify.study.results import ArmResult, StudyResult
 
 ENVIRONMENT = {"torch": "2.15.0", "device": "cpu", "threads": 1, "git_commit": "0123456789abcdef"}
-PLAN = SweepPlan(("conv3",), (0.0, 0.5, 0.9))
+PLAN = SweepPlan(layers=("conv3",), ratios=(0.0, 0.5, 0.9))
 RANDOM = dataclasses.replace(PLAN, criterion="random")
 
 
@@ -54,7 +55,7 @@ def sweep(plan, accuracies):
         for layers in plan.layers
         for ratio, accuracy in zip(plan.ratios, accuracies, strict=True)
     ]
-    return Sweep(tuple(rows), ())
+    return sweep_of(tuple(rows), ())
 
 
 def verdict(text, result):
@@ -116,7 +117,7 @@ DIRTY = ENVIRONMENT | {"git_commit": "0123456789abcdef-dirty"}
         (
             "The raw accuracy",
             [SGD],
-            {"sweeps": (SweepPlan(("conv3",), (0.1, 0.5, 0.9)),)},
+            {"sweeps": (SweepPlan(layers=("conv3",), ratios=(0.1, 0.5, 0.9)),)},
             False,
             "the sweep by magnitude has no ratio 0",
         ),

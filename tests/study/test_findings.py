@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy import stats
+from sweeps import sweep_of
 
 from sparsify.analysis.comparison import difference_interval, mcnemar
 from sparsify.analysis.statistics import Estimate
@@ -42,7 +43,7 @@ def sweep(points: Mapping[float, Wrong | Sequence[Wrong]], *, kept: bool = True,
             rows.append(dataclasses.replace(row, recalibrated_accuracy=again))
             answers.append(np.isin(np.arange(IMAGES), images).astype(int))
     outcomes = Outcomes.of(np.zeros(IMAGES, int), np.stack(answers))
-    return Sweep(tuple(rows), (), {"accuracy": outcomes} if kept else {})
+    return sweep_of(tuple(rows), (), {"accuracy": outcomes} if kept else {})
 
 
 def recalibrated(as_it_is: Sweep, with_it: Sweep) -> Sweep:
@@ -52,7 +53,7 @@ def recalibrated(as_it_is: Sweep, with_it: Sweep) -> Sweep:
         for row, other in zip(as_it_is.rows, with_it.rows, strict=True)
     )
     outcomes = as_it_is.outcomes | {"recalibrated_accuracy": with_it.outcomes["accuracy"]}
-    return Sweep(rows, (), outcomes)
+    return sweep_of(rows, (), outcomes)
 
 
 def arm(label: str, sweeps: Mapping[int, Sweep], **settings: object) -> ArmResult:

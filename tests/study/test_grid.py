@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
-from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.study.design import DRAWINGS, Arm, MaskOf, Study
 from sparsify.study.toml import arm_label, combinations, load_study
 
@@ -74,7 +74,7 @@ def test_arms_start_from_other_arms(load):
     first, second = study.arms
     assert (first.stage, first.parents, second.stage, second.parents) == (True, (), False, ("first",))
     assert second.init == "first"
-    assert second.mask == MaskOf("first", "conv3,fc1", 0.6, "entry", "auto")
+    assert second.mask == MaskOf("first", PointPlan(layers="conv3,fc1", ratio=0.6, criterion="entry"))
     assert second.mask.keywords == {"layers": "conv3,fc1", "ratio": 0.6, "criterion": "entry", "grain": "auto"}
 
 
@@ -224,8 +224,8 @@ def test_a_sweep_that_needs_a_path_leaves_stages_aside(load):
 def test_a_sweep_knows_how_many_networks_it_measures():
     plan = SweepPlan(layers=("conv3", "fc1"), ratios=(0.0, 0.5, 1.0))
     assert plan.points == 6
-    assert SweepPlan(layers=("fc1",), ratios=(0.5,), controls=True).points == 1 + 5 + 1
-    assert SweepPlan(layers=("fc1",), ratios=(0.5,), criterion="random", draws=3).points == 3
+    assert SweepPlan(layers=("fc1",), ratios=(0.5,), controls=True).networks == 1 + 5 + 1
+    assert SweepPlan(layers=("fc1",), ratios=(0.5,), criterion="random", draws=3).networks == 3
 
 
 def test_a_study_of_arms_made_by_hand_is_checked_too():

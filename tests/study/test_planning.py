@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.mask import load_mask, save_mask
@@ -222,7 +222,7 @@ def test_a_stopped_study_goes_on_where_it_was(folder, runs, result):
     before = sweep.read_bytes()
     sweep.unlink()
     study = read(folder)
-    plan = Planner(study, runs_dir=runs).plan()
+    plan = Planner(study, Places(runs_dir=runs)).plan()
     assert [(task.arm, task.status, task.waits) for task in plan.tasks if not task.done] == [
         ("forward", "finished", ""),
         ("ticket", "unfinished", "'chosen'"),
@@ -235,7 +235,7 @@ def test_a_stopped_study_goes_on_where_it_was(folder, runs, result):
     assert [line.partition(":")[0] for line in swept] == [sweep.parent.name, chosen]
     assert sweep.read_bytes() == before
     assert sorted(path.name for path in runs.iterdir()) == sorted(path.name for path in (folder / "runs").iterdir())
-    assert Planner(study, runs_dir=runs).plan().done
+    assert Planner(study, Places(runs_dir=runs)).plan().done
 
 
 def test_a_training_that_was_stopped_is_missing_from_its_epoch_on(tmp_path):
@@ -246,13 +246,13 @@ def test_a_training_that_was_stopped_is_missing_from_its_epoch_on(tmp_path):
     study = read(tmp_path, STUDY.replace("[0, 1]", "[0]").replace("batch_size = 64", "batch_size = 32"))
     with pytest.raises(KeyboardInterrupt):
         run_study(study, runs_dir=tmp_path / "runs", listener=stop)
-    plan = Planner(study, runs_dir=tmp_path / "runs").plan()
+    plan = Planner(study, Places(runs_dir=tmp_path / "runs")).plan()
     assert [(task.arm, task.status, task.epochs_done) for task in plan.tasks if task.run] == [
         ("slbi, early", "finished", 1),
         ("chosen", "unfinished", 1),
         ("chosen", "unfinished", 0),
     ]
-    planner = Planner(study, runs_dir=tmp_path / "runs")
+    planner = Planner(study, Places(runs_dir=tmp_path / "runs"))
     text = markdown(plan_table(study, plan, estimate_cost(planner, plan)))
     assert "train from epoch 2 of 2, sweep" in text
     assert "after the selection" in text
@@ -325,7 +325,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(old, new, message,
 
 def test_a_plan_of_what_is_not_there_writes_nothing(tmp_path):
     study = read(tmp_path)
-    planner = Planner(study, runs_dir=tmp_path / "runs")
+    planner = Planner(study, Places(runs_dir=tmp_path / "runs"))
     plan = planner.plan()
     assert [(task.arm, task.candidate, task.waits) for task in plan.tasks if task.config.seed != 1] == [
         ("forward", "", "'slbi, early'"),
@@ -349,7 +349,7 @@ def test_an_estimate_comes_from_finished_runs_of_the_same_kind(folder, runs, res
         summary["seconds_per_epoch"] = 30.0
         (runs / run.name / "summary.json").write_text(json.dumps(summary))
     monkeypatch.setattr("sparsify.study.estimates.time_iteration", lambda *_: pytest.fail("a step was timed"))
-    planner = Planner(read(folder, STUDY.replace("[0, 1]", "[2]")), runs_dir=runs)
+    planner = Planner(read(folder, STUDY.replace("[0, 1]", "[2]")), Places(runs_dir=runs))
     plan = planner.plan()
     estimates = estimate_cost(planner, plan)
     tasks = dict(zip([(task.arm, task.candidate) for task in plan.tasks], estimates.tasks, strict=True))
@@ -368,7 +368,7 @@ def test_an_estimate_comes_from_finished_runs_of_the_same_kind(folder, runs, res
 
 def test_without_runs_of_the_kind_a_step_is_timed(tmp_path, monkeypatch):
     monkeypatch.setattr("sparsify.study.estimates.time_iteration", lambda *_: 0.5)
-    planner = Planner(read(tmp_path), runs_dir=tmp_path / "runs")
+    planner = Planner(read(tmp_path), Places(runs_dir=tmp_path / "runs"))
     plan = planner.plan()
     estimates = dict(zip([task.arm for task in plan.tasks], estimate_cost(planner, plan).tasks, strict=True))
     assert estimates["ticket"].training == pytest.approx(2 * 23 * 0.5 * (1 + 360 / 1437 / 3))
@@ -379,14 +379,14 @@ def test_what_is_trained_in_each_round_is_in_the_estimate(tmp_path, monkeypatch)
     monkeypatch.setattr("sparsify.study.estimates.time_iteration", lambda *_: 0.5)
     text = 'seeds = [0]\n[base]\ndata = "digits"\nepochs = 1\nbatch_size = 64\n[[arms]]\nopt = "sgd"\n[sweep]\n'
     study = read(tmp_path, text + 'layers = "conv3"\nratios = 0.5\nfinetune_epochs = 2\nrounds = 3')
-    planner = Planner(study, runs_dir=tmp_path / "runs")
+    planner = Planner(study, Places(runs_dir=tmp_path / "runs"))
     (task,) = estimate_cost(planner, planner.plan()).tasks
     assert task.sweeping == pytest.approx(23 * 0.5 * (3 * 2 + 360 / 1437 / 3))
 
 
 def test_a_damaged_run_of_something_else_does_not_stop_an_estimate(folder, runs, result):
     (runs / named(result)["chosen"].runs[0].name / "environment.json").write_text("{")
-    planner = Planner(read(folder, STUDY.replace("[0, 1]", "[2]")), runs_dir=runs)
+    planner = Planner(read(folder, STUDY.replace("[0, 1]", "[2]")), Places(runs_dir=runs))
     with pytest.warns(SparsifyWarning, match=r"left out: .*environment\.json is damaged"):
         assert estimate_cost(planner, planner.plan()).seconds > 0
 
@@ -398,7 +398,7 @@ def test_an_arm_starts_from_a_run_in_any_folder(folder, result, tmp_path):
         shutil.copytree(folder / "runs" / parent.name, place)
     for init in (f"{tmp_path}/me@host/run", "group/run", "group/run@" + parent.sha256("model.safetensors")[:8]):
         study = read(tmp_path, f'seeds = [0]\n[base]\ndata = "digits"\n[[arms]]\nopt = "sgd"\ninit = "{init}"\n')
-        assert Planner(study, runs_dir=tmp_path / "runs").plan().trainings == 1
+        assert Planner(study, Places(runs_dir=tmp_path / "runs")).plan().trainings == 1
 
 
 def test_timing_a_step_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -413,7 +413,7 @@ def test_timing_a_step_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_two_arms_that_share_their_runs_train_them_once(tmp_path):
     text = 'seeds = [0]\n[base]\ndata = "digits"\nepochs = 1\n[[arms]]\nlabel = "a"\n[[arms]]\nlabel = "b"\n'
     study = read(tmp_path, text + '[sweep]\nlayers = "conv3"\nratios = 0.5')
-    planner = Planner(study, runs_dir=tmp_path / "runs")
+    planner = Planner(study, Places(runs_dir=tmp_path / "runs"))
     assert planner.plan().trainings == 1
     assert [bool(one.training) for one in estimate_cost(planner, planner.plan()).tasks] == [True, False]
     swept = []
@@ -463,7 +463,7 @@ def test_forward_and_backward_keep_as_many_filters_and_cost_as_many_epochs():
 def test_a_sweep_by_bn_scale_asks_for_batchnorm_before_anything_is_trained(tmp_path):
     text = '[[arms]]\nopt = "sgd"\ndata = "digits"\n[sweep]\ncriterion = "bn-scale"\nlayers = "conv3"\n'
     with pytest.raises(SparsifyError, match="a sweep is by bn-scale, and lenet of 'sgd' has no BatchNorm"):
-        Planner(read(tmp_path, text), runs_dir=tmp_path / "runs")
+        Planner(read(tmp_path, text), Places(runs_dir=tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
 

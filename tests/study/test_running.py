@@ -169,9 +169,9 @@ def test_a_study_is_read_as_it_was_saved(tiny):
 
 def test_the_ratios_of_a_plan_are_ascending_and_each_is_there_once():
     """As `prune` has them: else a sweep would not be found under the name of what was asked."""
-    assert SweepPlan(("conv3",), (0.6, 0.0, 0.6)).ratios == (0.0, 0.6)
+    assert SweepPlan(layers=("conv3",), ratios=(0.6, 0.0, 0.6)).ratios == (0.0, 0.6)
     with pytest.raises(SparsifyError, match="outside 0 to 1"):
-        SweepPlan(("conv3",), (2.0,))
+        SweepPlan(layers=("conv3",), ratios=(2.0,))
 
 
 def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):

@@ -18,7 +18,7 @@ from sparsify.optim.slbi import SLBI
 from sparsify.pruning.criteria import PathState
 from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.measuring import prune
-from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject
 from sparsify.report.sections import likeness_tables
 from sparsify.study.design import Arm, Study
@@ -95,10 +95,10 @@ def test_the_path_of_a_scale_is_that_of_its_filter():
     )
     subject = Subject(model, Split(images, torch.tensor([0, 1])), path={"1.weight": state})
     for criterion in ("entry", "gamma"):
-        (cut,) = cuts_of(subject, images[:1].float(), layers="conv1", ratio=0.5, criterion=criterion)
+        (cut,) = cuts_of(subject, PointPlan(layers="conv1", ratio=0.5, criterion=criterion))
         assert cut.drop.tolist() == [True, False, True, False]
         how = {"criterion": criterion, "grain": "weight"}
-        (cut,) = cuts_of(subject, images[:1].float(), layers="conv1", ratio=0.5, **how)
+        (cut,) = cuts_of(subject, PointPlan(layers="conv1", ratio=0.5, **how))
         assert cut.drop.flatten(1).sum(1).tolist() == [9, 0, 9, 0]  # each weight has the place of its filter
 
 
@@ -136,7 +136,7 @@ def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
         assert main(["viz", *command.split(), run.name, "--layer", "conv2", "--runs-dir", str(tmp_path)]) == 0
         assert f"{file}.svg" in capsys.readouterr().out
     sweep = prune(run, layers="conv2", ratios="0,0.5", device="cpu")
-    plan = SweepPlan(("conv2",), (0.0, 0.5))
+    plan = SweepPlan(layers=("conv2",), ratios=(0.0, 0.5))
     arm = ArmResult("scales", (run,), ((sweep,),))
     result = StudyResult(Study("s", "S", (Arm("scales", (run.config,)),), (plan,)), (arm,), tmp_path / "s")
     (drawn,) = [one for one in study_drawings(result) if one.kind == "Line chart" and one.section == "paths"]

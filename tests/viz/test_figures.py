@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from sweeps import sweep_of
 from torch import nn
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
+from sparsify.pruning.sweep import LedgerRow, SweepRow
 from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
@@ -112,7 +113,7 @@ def sweep(accuracies):
         SweepRow("magnitude", "auto", "layer", "conv3", r, 0, int(a * 100), 100, a, 10, 10, 1.0, 1.0)
         for r, a in zip(ratios, accuracies, strict=True)
     ]
-    return Sweep(tuple(rows), (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),))
+    return sweep_of(tuple(rows), (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),))
 
 
 def test_the_sweep_figure_draws_the_mean_in_percent():
@@ -132,7 +133,7 @@ def test_all_panels_show_the_accuracies_of_all(worse):
         for layers in ("conv3", "fc1")
         for r, a in ((0.0, 0.9), (0.5, 0.2 if layers == worse else 0.8))
     ]
-    for axis in sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t").axes:
+    for axis in sweep_figure({"sgd": [sweep_of(tuple(rows), ())]}, title="t").axes:
         low, high = axis.get_ylim()
         assert low < 20 < 90 < high
 
@@ -151,7 +152,7 @@ def test_an_accuracy_can_be_read_off(accuracies, ticks):
 
 def test_where_nothing_is_left_an_empty_panel_is_drawn():
     rows = (SweepRow("l1", "auto", "layer", "c", 1.0, 0, 0, 100, 0.1, 10, 10, float("inf"), 1.0),)
-    (axis,) = sweep_figure({"sgd": [Sweep(rows, ())]}, title="t", against="compression").axes
+    (axis,) = sweep_figure({"sgd": [sweep_of(rows, ())]}, title="t", against="compression").axes
     assert axis.lines[0].get_xdata().tolist() == []
 
 
@@ -166,7 +167,7 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
         )
         for r, a in zip((0.0, 0.5), accuracies, strict=True)
     ]
-    figure = sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t")
+    figure = sweep_figure({"sgd": [sweep_of(tuple(rows), ())]}, title="t")
     (axis,) = figure.axes
     assert [line.get_label() for line in axis.lines] == [
         "sgd (n = 1)",
@@ -181,7 +182,7 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     assert not axis.collections  # of many arms, bands of controls as well would hide what they surround
     assert axis.get_xlabel() == "removed from conv3 and fc1 together (%)"
     three = [dataclasses.replace(row, layers="conv1,conv3,fc1") for row in sweep((0.9, 0.5)).rows]
-    (axis,) = sweep_figure({"sgd": [Sweep(tuple(three), ())]}, title="t").axes
+    (axis,) = sweep_figure({"sgd": [sweep_of(tuple(three), ())]}, title="t").axes
     assert axis.get_xlabel() == "removed from conv1, conv3 and fc1 each (%)"
 
 
@@ -189,7 +190,7 @@ def test_the_sweep_figure_draws_accuracy_against_what_is_saved():
     def one(compression, accuracy):
         points = zip((0.0, 0.5, 1.0), (1.0, compression, float("inf")), (0.9, accuracy, 0.1), strict=True)
         rows = [SweepRow("l1", "auto", "layer", "c", r, 0, 0, 100, a, 10, 10, x, x / 2) for r, x, a in points]
-        return Sweep(tuple(rows), ())
+        return sweep_of(tuple(rows), ())
 
     sweeps = {"sgd": [one(2.0, 0.8), one(4.0, 0.6)]}
     (axis,) = sweep_figure(sweeps, title="t", against="compression").axes
@@ -209,7 +210,7 @@ def test_the_sweep_figure_draws_another_measure_without_controls():
         for name in ("l1", "random")
         for r in (0.0, 0.5)
     ]
-    figure = sweep_figure({"sgd": [Sweep(tuple(rows), ())]}, title="t", measure="recalibrated_accuracy")
+    figure = sweep_figure({"sgd": [sweep_of(tuple(rows), ())]}, title="t", measure="recalibrated_accuracy")
     (line,) = figure.axes[0].lines
     assert line.get_ydata() == pytest.approx([70, 70])
 
