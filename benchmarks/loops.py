@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -32,13 +33,20 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference import ReferenceSLBI
 
 
+class Loop(Protocol):
+    """Something that trains, some steps at a time."""
+
+    def run(self, steps: int) -> None:
+        """Go on for `steps` steps."""
+
+
 def order_of(dataset: Dataset, config: Config) -> Tensor:
-    """The order in which every loop sees the images: that of the first epoch, again and again."""
+    """The order in which every loop sees the images: that of the first epoch, in every epoch."""
     return permutation(len(dataset.train), config.seed, 1, "order")
 
 
 def textbook(model: nn.Module) -> nn.Module:
-    """The same network of torch's own modules, contiguous, ReLU before pooling, with the same weights."""
+    """The same network and weights in torch's own modules: contiguous, and with ReLU before pooling."""
     modules: list[nn.Module] = []
     for module in model.children():
         if isinstance(module, nn.Conv2d):
@@ -55,7 +63,7 @@ def textbook(model: nn.Module) -> nn.Module:
 
 
 class _Images(torch.utils.data.Dataset):
-    """Images as torchvision's data sets hold them: each is made a PIL image and then transformed."""
+    """The images as torchvision's data sets give them: each is made a PIL image and then transformed."""
 
     def __init__(self, dataset: Dataset, config: Config) -> None:
         self.images = dataset.train.images.permute(0, 2, 3, 1).squeeze(-1).contiguous().numpy()
@@ -73,7 +81,7 @@ class _Images(torch.utils.data.Dataset):
 
 
 class LoaderLoop:
-    """The usual loop: a DataLoader that transforms image by image, and an optimizer; "slbi" is the plain reference."""
+    """The usual loop: a DataLoader that transforms image by image, and torch's SGD or the reference of SLBI."""
 
     def __init__(self, config: Config, data_dir: str | None, device: torch.device) -> None:
         dataset = load_dataset(config.data, data_dir)
@@ -95,7 +103,7 @@ class LoaderLoop:
 
 
 class ResidentLoop:
-    """Images on the device, batches by index, torch's fused SGD; otherwise the textbook's network."""
+    """Images on the device, batches by index and torch's fused SGD, with the same network as the usual loop."""
 
     def __init__(self, config: Config, data_dir: str | None, device: torch.device) -> None:
         dataset = load_dataset(config.data, data_dir)
@@ -133,7 +141,7 @@ class ShippedLoop:
         self.wait()
 
     def wait(self) -> None:
-        """Until the device has done what it was given: who reads the weights does so in another stream."""
+        """Wait until the device has done what it was given, because the weights are read in another stream."""
         if self.stream is not None:
             self.stream.synchronize()
 
@@ -155,11 +163,12 @@ class _Batches:
         self.position = 0
 
     def numbers(self) -> tuple[Tensor, Tensor]:
-        """Of the next batch's images, and their draws."""
+        """The numbers of the next batch's images, and their draws."""
         self.position += 1
         return self.batches[(self.position - 1) % len(self.batches)]
 
     def next(self) -> tuple[Tensor, Tensor]:
+        """The next batch's augmented images, and their labels."""
         index, draws = self.numbers()
         return self.augment(self.data.train.images[index], draws), self.data.train.labels[index]
 
@@ -180,7 +189,7 @@ class OverlappingLoops:
             loop.wait()
 
     def weights(self) -> list[dict[str, Tensor]]:
-        """Of the first two networks."""
+        """The weights of the first two networks."""
         return [loop.model.state_dict() for loop in self.loops[:2]]
 
 
@@ -205,7 +214,7 @@ class SeveralLoops:
             pipe.recv()
 
     def weights(self) -> list[dict[str, Tensor]]:
-        """Of each process's network."""
+        """The weights of each process's network."""
         for pipe in self.pipes:
             pipe.send(None)
         return [pipe.recv() for pipe in self.pipes]

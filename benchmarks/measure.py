@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -28,8 +29,44 @@ class Arm:
     baseline: str | None = None  # the arm that it is compared with
 
 
+@dataclass(frozen=True)
+class Times:
+    """The time of an arm's step over its `n` turns, and its speed-up over the baseline, None where it has none."""
+
+    arm: str
+    n: int
+    baseline: str | None
+    median_seconds: float
+    quartile_1_seconds: float
+    quartile_3_seconds: float
+    fastest_seconds: float
+    speedup_quartile_1: float | None = None
+    speedup_median: float | None = None
+    speedup_quartile_3: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; an arm without a baseline has no speed-ups."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if value is not None or name == "baseline"}
+
+
+class Gates:
+    """Arms that claim to compute the same are compared before they are timed; one that fails stops nothing."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, float] = {}
+        self.failed: list[str] = []
+
+    def check(self, what: str, difference: float, tolerance: float) -> None:
+        """Note a difference, and say so if it is more than the tolerance; NaN is."""
+        self.found[what] = difference
+        if not difference <= tolerance:
+            self.failed.append(f"{what}: the results differ by {difference:.2g}, not at most {tolerance:g}")
+            print(f"FAILED: {self.failed[-1]}", flush=True)
+
+
 def take_turns(arms: list[Arm], turns: int, steps: int, device: torch.device) -> dict[str, np.ndarray]:
-    """Seconds a step of every arm at every turn; one more turn goes before, and is not counted."""
+    """The seconds a step of every arm at every turn. One turn goes before them, and is not counted."""
     seconds = {arm.name: np.zeros(turns) for arm in arms}
     for turn in range(-1, turns):
         for arm in arms:
@@ -42,44 +79,41 @@ def take_turns(arms: list[Arm], turns: int, steps: int, device: torch.device) ->
     return seconds
 
 
-def summarise(arms: list[Arm], seconds: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Per arm: median, quartiles and minimum of the time of a step, and the speed-up over its baseline by turn."""
-    rows = []
-    for arm in arms:
-        low, median, high = np.quantile(seconds[arm.name], [0.25, 0.5, 0.75])
-        row = {"arm": arm.name, "n": len(seconds[arm.name]), "baseline": arm.baseline}
-        row |= {"median_seconds": median, "quartile_1_seconds": low, "quartile_3_seconds": high}
-        row["fastest_seconds"] = seconds[arm.name].min()
-        if arm.baseline is not None:
-            # turn by turn, so that what slows the machine for a while slows both
-            ratios = np.quantile(seconds[arm.baseline] / seconds[arm.name], [0.25, 0.5, 0.75])
-            row |= dict(zip(("speedup_quartile_1", "speedup_median", "speedup_quartile_3"), ratios, strict=True))
-        rows.append(row)
-    return rows
+def summarise(arms: list[Arm], seconds: Mapping[str, np.ndarray]) -> list[Times]:
+    """The median, quartiles and minimum of the time of each arm's step, and its speed-up over its baseline."""
+    return [_times(arm, seconds) for arm in arms]
 
 
-def table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """The rows of `summarise` for a person."""
+def table(title: str, rows: list[Times]) -> Table:
+    """The times as a table for the terminal."""
     result = Table(title=title, title_justify="left")
     result.add_column("arm")
     for column in ("median step", "quartiles", "fastest", "n", "speed-up", "quartiles"):
         result.add_column(column, justify="right")
     for row in rows:
-        cells = [_time(row["median_seconds"])]
-        cells.append(f"{_time(row['quartile_1_seconds'])} to {_time(row['quartile_3_seconds'])}")
-        cells += [_time(row["fastest_seconds"]), str(row["n"])]
-        if row["baseline"] is not None:
-            cells.append(f"{row['speedup_median']:.2f}×")
-            cells.append(f"{row['speedup_quartile_1']:.2f} to {row['speedup_quartile_3']:.2f}")
-        result.add_row(row["arm"], *cells)
+        cells = [_time(row.median_seconds)]
+        cells.append(f"{_time(row.quartile_1_seconds)} to {_time(row.quartile_3_seconds)}")
+        cells += [_time(row.fastest_seconds), str(row.n)]
+        if row.baseline is not None:
+            cells.append(f"{row.speedup_median:.2f}×")
+            cells.append(f"{row.speedup_quartile_1:.2f} to {row.speedup_quartile_3:.2f}")
+        result.add_row(row.arm, *cells)
     return result
 
 
-def peak(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
-    """Operations a second of a product of two square matrices, the best of ten: what the hardware can do at most."""
+def peak(dtype: torch.dtype, device: torch.device, size: int) -> float:
+    """The operations a second of a product of two square matrices of that size, the best of ten.
+
+    The most that the hardware can do, where the matrices are so large that the launch of the product does not count:
+    8192 on a GPU.
+    """
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    arm = Arm("product", lambda steps: [one @ other for _ in range(steps)])
-    return 2 * size**3 / take_turns([arm], 10, 1, device)["product"].min()
+
+    def products(steps: int) -> None:
+        for _ in range(steps):
+            one @ other
+
+    return float(2 * size**3 / take_turns([Arm("product", products)], 10, 1, device)["product"].min())
 
 
 def machine(device: torch.device, now: datetime.datetime) -> dict[str, Any]:
@@ -90,10 +124,22 @@ def machine(device: torch.device, now: datetime.datetime) -> dict[str, Any]:
     return about | {key: environment[key] for key in kept}
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """JSON, in one step."""
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _times(arm: Arm, seconds: Mapping[str, np.ndarray]) -> Times:
+    low, median, high = (float(value) for value in np.quantile(seconds[arm.name], [0.25, 0.5, 0.75]))
+    fastest, n = float(seconds[arm.name].min()), len(seconds[arm.name])
+    times = Times(arm.name, n, arm.baseline, median, low, high, fastest)
+    if arm.baseline is None:
+        return times
+    # turn by turn, so that what slows the machine for a while slows both
+    ratios = np.quantile(seconds[arm.baseline] / seconds[arm.name], [0.25, 0.5, 0.75])
+    slow, middle, fast = (float(value) for value in ratios)
+    return dataclasses.replace(times, speedup_quartile_1=slow, speedup_median=middle, speedup_quartile_3=fast)
 
 
 def _time(seconds: float) -> str:

@@ -6,11 +6,14 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.utils.deterministic
+from torch import nn
 
 from sparsify.errors import SparsifyError
 
@@ -68,6 +71,67 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_MAX, 0)  # no block of its own for any size: such are never kept
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def safe_convolutions(model: nn.Module) -> Iterator[None]:
+    """Within it the network's forward passes leave no convolution to autograd whose backward pass `overruns`.
+
+    A 1×1 convolution with a stride sees every stride-th pixel alone: it is handed these, with a stride of 1, which is
+    the same function. Other modules are not touched. The backward pass need not be within it.
+    """
+    convolutions = [(module, module.stride) for module in model.modules() if overruns(module)]
+    hooks = [
+        module.register_forward_pre_hook(_taking_every(stride), with_kwargs=True) for module, stride in convolutions
+    ]
+    try:
+        for module, _ in convolutions:
+            module.stride = (1, 1)
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, stride in convolutions:
+            module.stride = stride
+
+
+def overruns(module: nn.Module) -> bool:
+    """Whether oneDNN's gradient of this convolution's weight may write outside its memory, if it is channels_last.
+
+    oneDNN copies the pixels that a 1×1 convolution with a stride sees into a buffer of as many channels as there are,
+    but strides through it by a whole vector: 8 channels with AVX2, 16 with AVX-512 (oneDNN 3.12 and before; its issue
+    6035). benchmarks/convolutions.py searches for others of the kind.
+    """
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.padding in ((0, 0), "valid")
+        and module.groups == 1
+        and module.weight.shape[1] < _vector()
+        and module.weight.device.type == "cpu"
+    )
+
+
+def _vector() -> int:
+    """An upper limit of the channels that are one vector to oneDNN on this processor; 0 if it is not for x86."""
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+        return 0
+    # that variable holds torch to less than the processor has, and oneDNN does not read it
+    without_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX2" and "ATEN_CPU_CAPABILITY" not in os.environ
+    return 8 if without_avx512 else 16
+
+
+def _taking_every(stride: tuple[int, ...]) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
+    """A forward pre-hook that leaves of the module's input every row and column that the stride does not skip."""
+    rows, columns = stride
+
+    def take(_module: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if not positional:
+            return (), keywords | {"input": keywords["input"][..., ::rows, ::columns]}
+        return (positional[0][..., ::rows, ::columns], *positional[1:]), keywords
+
+    return take
 
 
 _DETERMINISTIC_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -26,6 +26,12 @@ gc.freeze()
 torch.set_num_threads(1)  # the networks are tiny: threads that wait for each other cost more than they do
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that is marked `cuda` where there is no GPU."""
+    if item.get_closest_marker("cuda") is not None and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An empty folder in the place of the user's cache folder.

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Split
-from sparsify.devices import exactly
+from sparsify.devices import exactly, safe_convolutions
 from sparsify.errors import SparsifyError
 
 RECALIBRATION_BATCH = 500
@@ -143,7 +143,7 @@ def loss_gradients(
     required = {name: p.requires_grad for name, p in named.items()}
     sums: dict[str, Tensor] = {}
     try:
-        with evaluating(model), exactly("exact"), torch.enable_grad():
+        with evaluating(model), exactly("exact"), safe_convolutions(model), torch.enable_grad():
             for p in named.values():
                 p.requires_grad_(True)
             for start in range(0, len(split), batch_size):

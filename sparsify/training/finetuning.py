@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from sparsify.data.dataset import Split
-from sparsify.devices import exactly, permutation
+from sparsify.devices import exactly, permutation, safe_convolutions
 from sparsify.nets.evaluation import modes_kept
 from sparsify.nets.mask import Mask, apply_mask
 from sparsify.optim.schedules import cosine
@@ -52,7 +52,8 @@ def finetune(
             for index in order.split(recipe.batch_size):
                 optimizer.param_groups[0]["lr"] = recipe.lr * cosine(step / steps)
                 inputs = normalise(train.images[index])
-                with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "fast"):
+                autocast = torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "fast")
+                with autocast, safe_convolutions(model):
                     loss = F.cross_entropy(model(inputs), train.labels[index])
                 optimizer.zero_grad()
                 loss.backward()

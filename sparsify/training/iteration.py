@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsify.data.dataset import Dataset
+from sparsify.devices import safe_convolutions
 from sparsify.errors import SparsifyWarning
 from sparsify.optim.inclusion import PathRecorder
 
@@ -50,7 +51,7 @@ class Iteration:
         train = self.data.train
         images = self.data.normalise(self.augment(train.images[index], draws))
         labels = train.labels[index]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast), safe_convolutions(self.model):
             logits = self.model(images.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits, labels)
         self.optimizer.zero_grad()

@@ -32,6 +32,7 @@ from sparsify.nets.shrinking import (
     remove_outputs,
 )
 from sparsify.nets.structure import Cut, Structure
+from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.shrunk import Shrunk
 from sparsify.pruning.sweep import list_sweeps
 from sparsify.runs import Run, newest_run
@@ -506,7 +507,7 @@ def test_the_command_end_to_end(lenet_run: Run, capsys: pytest.CaptureFixture[st
     assert sum(p.numel() for p in small.parameters()) == facts.params_after == 26_786
     assert len(facts.removed["conv3"]) == 72
     assert facts.difference <= TOLERANCE
-    mask = sparsify.pruning.make_mask(lenet_run.model(), images(1, 1, 28, 28), layers="conv3,fc1", ratio=0.6)
+    mask = make_mask(lenet_run.model(), images(1, 1, 28, 28), layers="conv3,fc1", ratio=0.6)
     assert output_difference(lenet_run.model(), mask, small, images(16, 1, 28, 28)) <= TOLERANCE
 
 

@@ -95,7 +95,7 @@ def test_the_kernels_equal_the_reference_in_the_interpreter() -> None:
     run("cpu", TRITON_INTERPRET="1")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_the_kernels_equal_the_reference_on_a_gpu() -> None:
     run("cuda")
 
@@ -135,6 +135,6 @@ def test_without_a_gpu_the_plain_step_is_taken_and_where_triton_does_not_run_it_
         assert slbi_for(absent) is SLBI
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_on_a_gpu_the_fused_step_is_taken() -> None:
     assert slbi_for(torch.device("cuda")).__name__ == "FusedSLBI"

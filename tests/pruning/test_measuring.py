@@ -828,7 +828,7 @@ def test_a_run_whose_weights_are_sparse_is_pruned_in_the_order_of_its_path(tmp_p
         prune(trained, layers="conv3", ratios=[0], criterion="gamma", device="cpu")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("criterion", ["magnitude", "entry", "gamma", "random", "fpgm", "lamp"])
 def test_a_sweep_on_cuda_is_that_of_the_cpu(run, criterion):
     options = {"layers": ["conv2,fc1", "conv3"], "ratios": "0:1:0.25", "criterion": criterion, "grain": "neuron"}

@@ -29,7 +29,6 @@ from sparsify.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = Config(data="digits", epochs=2, batch_size=256, lr=0.05, mu=5)
-on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
 def configs() -> list[Config]:
@@ -172,7 +171,7 @@ def test_a_training_goes_with_the_last_reference_to_it(masked: bool) -> None:
         gc.enable()
 
 
-@on_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("config", configs(), ids=lambda config: config.opt)
 def test_a_cuda_graph_computes_what_its_kernels_compute(config: Config, tmp_path: Path, monkeypatch) -> None:
     config = dataclasses.replace(config, epochs=5)
@@ -185,7 +184,7 @@ def test_a_cuda_graph_computes_what_its_kernels_compute(config: Config, tmp_path
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=1e-3)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_a_graph_is_captured_and_replayed() -> None:
     with torch.cuda.stream(torch.cuda.Stream()):
         total = torch.zeros((), device="cuda")
@@ -197,7 +196,7 @@ def test_a_graph_is_captured_and_replayed() -> None:
     assert total.item() == 3
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_an_iteration_that_cannot_be_captured_is_run_as_it_is_with_a_warning() -> None:
     total = torch.ones((), device="cuda")
     with torch.cuda.stream(torch.cuda.Stream()), pytest.warns(UserWarning, match="cannot be captured"):
@@ -206,7 +205,7 @@ def test_an_iteration_that_cannot_be_captured_is_run_as_it_is_with_a_warning() -
     assert total.item() == 2
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_a_resumed_training_on_cuda_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
@@ -225,7 +224,7 @@ def test_a_resumed_training_on_cuda_is_bit_for_bit_the_uninterrupted_one(tmp_pat
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_seeds_that_overlap_are_the_same_as_alone(tmp_path: Path) -> None:
     several = [dataclasses.replace(TINY, seed=seed, epochs=4) for seed in range(4)]
     together = train_all(several, device="cuda", runs_dir=tmp_path / "together")

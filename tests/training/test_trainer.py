@@ -308,7 +308,7 @@ def test_fast_precision_learns_too(tmp_path):
     assert run.config.precision == "fast"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_cuda_resumes_to_the_bit(tmp_path):
     config = Config(opt="slbi", **SHORT)
     whole = train(config, device="cuda", runs_dir=tmp_path / "whole")

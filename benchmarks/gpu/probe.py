@@ -1,0 +1,45 @@
+"""One part of the check on a GPU: `python benchmarks/gpu/probe.py PART`; a line of JSON a result, to $RESULTS.
+
+TINY=1 makes everything small and DEVICE=cpu runs what a CPU can: a dry run. Each check is by itself, so that one that
+fails says so and the next goes on; the exit status is 1 then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from capture import capture
+from common import failures
+from correct import correct
+from profiling import profiles
+from smoke import smoke
+from speed import seeds, speed
+from vgg import one, vgg
+
+PARTS: dict[str, Callable[[], None]] = {
+    "smoke": smoke,
+    "correct": correct,
+    "capture": capture,
+    "speed": speed,
+    "seeds": seeds,
+    "profile": profiles,
+    "one": one,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=[*PARTS, "vgg"])
+    parser.add_argument("settings", nargs="*", help="of the study, for vgg: data=folder:DIR seeds=[0]")
+    arguments = parser.parse_args()
+    if arguments.part == "vgg":
+        vgg(arguments.settings)
+    else:
+        PARTS[arguments.part]()
+    sys.exit(min(failures(), 1))
+
+
+if __name__ == "__main__":
+    main()
