@@ -9,13 +9,14 @@ from collections.abc import Callable
 from common import DEVICE, PRECISIONS, TINY, Found, batch_of, data_of, made_images
 from trainings import trained
 
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.nets.deployment import deploy
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.mask import masked
 from sparsify.nets.prediction import predict_masked
 from sparsify.pruning.cuts import cuts_of, make_mask
 from sparsify.pruning.measuring import prune
+from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.subject import Subject, subject_of
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run
@@ -25,7 +26,7 @@ def one_pass() -> Found:
     """Equal right answers mask by mask and in one pass, and equal sweeps when they are done twice."""
     found: Found = {}
     for name, run in _networks().items():
-        subject = subject_of(run, device=DEVICE)
+        subject = subject_of(run, Places(device=DEVICE))
         for precision in PRECISIONS:
             together, alone = _right_answers(subject, precision)
             found[f"{name} {precision}"] = "equal" if together == alone else [together, alone]
@@ -40,11 +41,10 @@ def one_pass() -> Found:
 def deployed() -> Found:
     """The latency of a whole and a shrunk network."""
     run = _lenet() if TINY else _vgg()
-    subject = subject_of(run, device=DEVICE)
-    example = subject.normalise(subject.split.images[:1])
-    cuts = cuts_of(subject, example, layers="conv3,fc1", ratio=0.6)
+    subject = subject_of(run, Places(device=DEVICE))
+    cuts = cuts_of(subject, PointPlan(layers="conv3,fc1", ratio=0.6))
     batches = (1, 8) if TINY else (1, 64, 512)
-    rows = deploy(subject.model, [("conv3,fc1", 0.6, cuts)], example, device=DEVICE, batches=batches)
+    rows = deploy(subject.structure, [("conv3,fc1", 0.6, cuts)], device=DEVICE, batches=batches)
     fields = ("batch", "whole", "shrunk", "theoretical", "measured")
     return {"rows": [{field: getattr(row, field) for field in fields} for row in rows]}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from common import BEGAN, DATA, DEVICE, RUNS, TINY, made_images, tell
 
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.study.planning import Planner
 from sparsify.study.toml import load_study
 from sparsify.training.launch import train
@@ -37,7 +37,7 @@ def vgg(settings: list[str]) -> None:
     until = time.perf_counter() + float(os.environ.get("SECONDS_LEFT", "100"))
     if TINY:
         made_images()
-    plan = Planner(load_study("vgg-cifar10", settings), runs_dir=RUNS, data_dir=DATA).plan()
+    plan = Planner(load_study("vgg-cifar10", settings), Places(runs_dir=RUNS, data_dir=DATA)).plan()
     waiting = [task.config for task in plan.tasks if task.trainable]
     total = len(waiting)
     running: list[Working] = []

@@ -237,9 +237,8 @@ class Concatenated(nn.Module):
 
 def test_indices_do_not_shift_when_several_layers_lose_channels_of_one() -> None:
     model, inputs = seeded(Concatenated), images(3, 2, 4, 4)
-    removal = plan_removal(
-        model, [cut(model, "left", [0]), cut(model, "right", [1, 3]), cut(model, "both", [2])], inputs
-    )
+    cuts = [cut(model, "left", [0]), cut(model, "right", [1, 3]), cut(model, "both", [2])]
+    removal = plan_removal(Structure(model, inputs[:1]), cuts)
     assert removal.outputs == {"left": [0, 2], "right": [1, 3], "both": [0, 2, 4, 6]}
     small = shrink(model, removal.mask, inputs)
     assert torch.equal(small.both.bias, model.both.bias[[1, 3, 5]])
@@ -569,7 +568,7 @@ def test_the_command_writes_nothing_if_the_two_differ(
     lenet_run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(lenet_run)
-    monkeypatch.setattr("sparsify.nets.shrinking.output_difference", lambda *_: 2e-5)
+    monkeypatch.setattr("sparsify.pruning.shrunk.output_difference", lambda *_: 2e-5)
     assert prune(lenet_run, "--layers conv3 --ratios 0.3 --shrink") == 2
     error = capsys.readouterr().err
     assert "differ from the masked network's by 2.0e-05 of the largest, more than 1e-05" in error

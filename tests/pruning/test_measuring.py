@@ -120,7 +120,7 @@ def test_rows_come_in_the_order_of_the_sets_and_then_of_the_ratios():
     assert [(row.layers, row.ratio) for row in sweep.rows] == [
         (layers, ratio) for layers in ("fc1", "conv2,conv1") for ratio in (0.0, 0.25, 0.5)
     ]
-    assert sweep.layer_sets == ["fc1", "conv2,conv1"]
+    assert sweep.layer_sets == ("fc1", "conv2,conv1")
     assert sweep.ratios == [0.0, 0.25, 0.5]
     assert {(row.criterion, row.grain, row.scope, row.draw) for row in sweep.rows} == {
         ("magnitude", "auto", "layer", 0)
@@ -128,8 +128,8 @@ def test_rows_come_in_the_order_of_the_sets_and_then_of_the_ratios():
 
 
 def test_one_text_is_one_set_and_a_list_is_as_many_sets():
-    assert prune(subject(), layers="conv1,fc1", ratios=[0]).layer_sets == ["conv1,fc1"]
-    assert prune(subject(), layers=["conv1", "fc1"], ratios=[0]).layer_sets == ["conv1", "fc1"]
+    assert prune(subject(), layers="conv1,fc1", ratios=[0]).layer_sets == ("conv1,fc1",)
+    assert prune(subject(), layers=["conv1", "fc1"], ratios=[0]).layer_sets == ("conv1", "fc1")
 
 
 def test_the_same_set_written_differently_is_swept_once():
@@ -389,7 +389,7 @@ def test_controls_are_what_the_same_criteria_are_by_themselves():
 def test_the_controls_of_a_reversed_order_are_random_and_the_order_itself():
     sweep = prune(subject(), layers="fc1", ratios="0.5", reverse=True, controls=True, draws=1)
     assert [row.criterion for row in sweep.rows] == ["magnitude-reversed", "random", "magnitude"]
-    assert (sweep.criterion, sweep.controls) == ("magnitude-reversed", ["random", "magnitude"])
+    assert (sweep.criterion, sweep.controls) == ("magnitude-reversed", ("random", "magnitude"))
 
 
 def test_filters_and_single_weights_together_are_compared_with_a_warning():
@@ -419,7 +419,7 @@ def test_taylor_takes_the_gradients_of_training_images_once():
             model.conv2.weight[index] = model.conv2.bias[index] = 0
     sweep = prune(given, layers=["conv2", "conv1,fc1"], ratios="0.5", criterion="taylor")
     assert sweep.rows[0].correct == evaluate(model, given.split, normalise).correct
-    assert [len(images) for images in seen] == [1, 50, 200]  # both points in one pass
+    assert sorted(len(images) for images in seen) == [1, 50, 200]  # both points in one pass
 
 
 def test_other_criteria_need_no_gradients(monkeypatch):
@@ -647,7 +647,7 @@ def test_what_is_saved_is_read(sweep, tmp_path):
     path = sweep.save(tmp_path)
     assert math.inf in {row.speedup for row in sweep.rows}
     assert path == tmp_path / f"sweep-{sweep.id}.csv"
-    others = [f"sweep-{sweep.id}-ledger.csv", f"sweep-{sweep.id}-outcomes.npz"]
+    others = [f"sweep-{sweep.id}.json", f"sweep-{sweep.id}-ledger.csv", f"sweep-{sweep.id}-outcomes.npz"]
     assert sorted(os.listdir(tmp_path)) == sorted([path.name, *others])
     assert Sweep.read(path) == sweep
     assert Sweep.read(path).id == sweep.id
@@ -683,7 +683,8 @@ def test_the_id_of_a_sweep_does_not_change_from_release_to_release():
         {"layers": ["conv3"]},
         {"layers": ["conv3,fc1", "conv3"]},
         {"ratios": [0, 0.6]},
-        {"draws": 2},
+        {"criterion": "random", "draws": 2},
+        {"criterion": "random", "draws": 3},
         {"controls": True},
         {"recalibrate_bn": True},
         {"finetune_epochs": 1},

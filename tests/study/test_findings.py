@@ -39,7 +39,8 @@ def sweep(points: Mapping[float, Wrong | Sequence[Wrong]], *, kept: bool = True,
         for draw, images in enumerate(draws):
             right = IMAGES - len(images)
             sizes = {"params": 1, "macs": 1, "compression": 1.0, "speedup": 1.0}
-            row = SweepRow("magnitude", "auto", "layer", "conv3", ratio, draw, right, IMAGES, right / IMAGES, **sizes)
+            criterion = "random" if len(draws) > 1 else "magnitude"
+            row = SweepRow(criterion, "auto", "layer", "conv3", ratio, draw, right, IMAGES, right / IMAGES, **sizes)
             rows.append(dataclasses.replace(row, recalibrated_accuracy=again))
             answers.append(np.isin(np.arange(IMAGES), images).astype(int))
     outcomes = Outcomes.of(np.zeros(IMAGES, int), np.stack(answers))

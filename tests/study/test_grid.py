@@ -75,7 +75,6 @@ def test_arms_start_from_other_arms(load):
     assert (first.stage, first.parents, second.stage, second.parents) == (True, (), False, ("first",))
     assert second.init == "first"
     assert second.mask == MaskOf("first", PointPlan(layers="conv3,fc1", ratio=0.6, criterion="entry"))
-    assert second.mask.keywords == {"layers": "conv3,fc1", "ratio": 0.6, "criterion": "entry", "grain": "auto"}
 
 
 def test_an_init_that_is_no_arm_is_a_run(load):
@@ -192,7 +191,7 @@ MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
             "one of: slbi, slbi-adam",
         ),
         (ARM + "[sweep]\nrounds = 0", "--rounds is 0; it must be"),
-        (ARM + "[sweep]\nfinetune_epochs = -1", "finetune_epochs is -1; it must be"),
+        (ARM + "[sweep]\nfinetune_epochs = -1", "--finetune is -1; it must be"),
         (
             ARM + '[sweep]\nrounds = 2\ncontrols = true\nscope = "global"',
             "--controls with --rounds 2 and --scope global",
@@ -223,7 +222,10 @@ def test_a_sweep_that_needs_a_path_leaves_stages_aside(load):
 
 def test_a_sweep_knows_how_many_networks_it_measures():
     plan = SweepPlan(layers=("conv3", "fc1"), ratios=(0.0, 0.5, 1.0))
-    assert plan.points == 6
+    assert [(point.layers, point.ratio) for point in plan.points] == [
+        (layers, ratio) for layers in ("conv3", "fc1") for ratio in (0.0, 0.5, 1.0)
+    ]
+    assert plan.networks == 6
     assert SweepPlan(layers=("fc1",), ratios=(0.5,), controls=True).networks == 1 + 5 + 1
     assert SweepPlan(layers=("fc1",), ratios=(0.5,), criterion="random", draws=3).networks == 3
 

@@ -98,9 +98,9 @@ def waves() -> list[list[Config]]:
 
 @pytest.fixture(scope="module")
 def result(folder: Path, waves: list[list[Config]]) -> StudyResult:
-    def trained(configs, **places):
+    def trained(configs, places, **how):
         waves.append(configs)
-        return train_all(configs, **places)
+        return train_all(configs, places, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "train_all", trained)
@@ -448,11 +448,11 @@ def test_forward_and_backward_keep_as_many_filters_and_cost_as_many_epochs():
         for label in ("forward", "backward"):
             arm, parent = arms[label], arms[arms[label].init]
             assert (parent.label, parent.stage, arm.mask.of) == (arm.init, True, arm.init)
-            assert (arm.mask.layers, arm.mask.ratio) == ("conv3,fc1", 0.6)
+            assert (arm.mask.point.layers, arm.mask.point.ratio) == ("conv3,fc1", 0.6)
             totals.add(arm.configs[0].epochs + parent.configs[0].epochs)
             assert arm.configs[0].opt == "sgd"
         assert totals == {arms["sgd"].configs[0].epochs}
-        assert (arms["forward"].mask.criterion, arms["backward"].mask.criterion) == ("entry", "magnitude")
+        assert (arms["forward"].mask.point.criterion, arms["backward"].mask.point.criterion) == ("entry", "magnitude")
         forward = arms[arms["forward"].init].configs[0].epochs
         assert forward == arms["backward"].configs[0].epochs
         best = dataclasses.replace(arms["sgd"].configs[0], weight_decay=0.005)
@@ -501,7 +501,7 @@ def test_the_threads_of_a_study_are_those_of_all_its_runs_however_few_are_missin
     class Enough(Exception):
         pass
 
-    def once(configs, **how):
+    def once(configs, places, **how):
         asked.append((len(configs), how["among"]))
         raise Enough
 
