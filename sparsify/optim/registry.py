@@ -1,6 +1,7 @@
 """The optimizers that a Config can name, with the options that each takes and their defaults.
 
-torch is imported by the builders, not here, so that the command line can list the names without it."""
+torch is imported by the builders, not here, so that the command line can list the names without it.
+"""
 
 from __future__ import annotations
 
@@ -47,27 +48,36 @@ class Options(Protocol):
     def seed(self) -> int: ...
 
 
-def _leave(model: nn.Module, options: Options) -> None:
+def _keep_weights(model: nn.Module, options: Options) -> None:
     """Start from the network's own initial weights."""
 
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """How to build one optimizer; `defaults` holds every option that it takes, and no other is accepted.
+    """How to build one optimizer, and what studies and figures need to know of it.
 
-    `prepare` changes the network's initial weights in place. `path`, of an optimizer that selects, gives the path time
-    of each step from its learning rate.
+    `defaults` holds every option that it takes; other options are refused. `colour` is its place among the colours and
+    markers of figures, which it shares with no other optimizer. `prepare` changes the network's initial weights in
+    place. `path` is None unless the optimizer selects; it gives the path time of each step from the learning rates.
+    `control` names the optimizer that takes the same options and does the same without selecting, if there is one.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
     defaults: Mapping[str, float]
-    prepare: Callable[[nn.Module, Options], None] = _leave
+    colour: int
+    prepare: Callable[[nn.Module, Options], None] = _keep_weights
     path: Callable[[np.ndarray, Options], np.ndarray] | None = None
+    control: str | None = None
 
     @property
     def selects(self) -> bool:
-        """Whether it has a path: a support, which what it trains enters at some step or never."""
+        """Whether it has a path: a support that each grain enters at some step or never."""
         return self.path is not None
+
+    @property
+    def couples(self) -> bool:
+        """Whether a coupling of strength 1/μ pulls the weights W towards Γ."""
+        return "mu" in self.defaults
 
 
 def sgd(model: nn.Module, options: Options) -> Optimizer:
@@ -183,6 +193,7 @@ def _own_path(rates: np.ndarray, options: Options) -> np.ndarray:
     return rates
 
 
+_SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
 _SLBI = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 1.0}
 _SLBI_ADAM = {"lr": 0.003, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}
 _LINBREG = {"lr": 0.5, "momentum": 0.9, "strength": 0.05, "delta": 1.0, "density": 0.1}
@@ -190,11 +201,11 @@ _ADABREG = {"lr": 0.003, "strength": 0.05, "delta": 1.0, "density": 0.1}
 _PROX_SGD = {"lr": 0.02, "momentum": 0.9, "strength": 0.0003}
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
-    "sgd": OptimizerSpec(sgd, {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}),
-    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI),
-    "slbi": OptimizerSpec(slbi, _SLBI, path=_split_path),
-    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, path=_split_path),
-    "linbreg": OptimizerSpec(linbreg, _LINBREG, prepare=_thin_out, path=_own_path),
-    "adabreg": OptimizerSpec(adabreg, _ADABREG, prepare=_thin_out, path=_own_path),
-    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, path=_own_path),
+    "sgd": OptimizerSpec(sgd, _SGD, colour=0),
+    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1),
+    "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull"),
+    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path),
+    "linbreg": OptimizerSpec(linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path),
+    "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
+    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path),
 }
