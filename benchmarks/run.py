@@ -105,7 +105,7 @@ def step(device: torch.device, turns: int, console: Console) -> dict[str, Any]:
                 baseline = f"{shipped.__name__}, {layout}, reference"
                 for label, kind in ((baseline, reference), (f"{shipped.__name__}, {layout}", shipped)):
                     torch.manual_seed(0)
-                    arm = StepArm(kind, NETS[net](shape, 10), channels_last=channels_last, device=device)
+                    arm = StepArm(kind, NETS[net].build(shape, 10), channels_last=channels_last, device=device)
                     arm.run(GATE_STEPS["step"])
                     measured[label] = arm.model.state_dict()
                     if label != baseline:
@@ -114,7 +114,7 @@ def step(device: torch.device, turns: int, console: Console) -> dict[str, Any]:
                 with exactly("exact"):
                     steps = STEPS[f"{net.split('-')[0]}-step"]
                     rows += summarise(arms, take_turns(arms, turns, steps, device))
-        count = sum(p.numel() for p in NETS[net](shape, 10).parameters())
+        count = sum(p.numel() for p in NETS[net].build(shape, 10).parameters())
         console.print(table(f"the optimizer's step on {name}'s {count:,} parameters", rows))
         console.print(f"same weights after {GATE_STEPS['step']} steps, but for {max(gate.values()):.1g}\n")
         result[net] = {"gate_largest_relative_difference": gate, "arms": rows}

@@ -27,11 +27,12 @@ class Roots:
         import platformdirs
 
         cache = platformdirs.user_cache_path("sparsify")
-        named = [_absolute(data_dir)] if data_dir is not None else []
+        named = [absolute(data_dir)] if data_dir is not None else []
         variable = os.environ.get("SPARSIFY_DATA")
-        search = (*named, *([_absolute(variable)] if variable else []), cache)
+        search = (*named, *([absolute(variable)] if variable else []), cache)
         return cls(search, named[0] if named else cache, cache)
 
 
-def _absolute(path: Path | str) -> Path:
+def absolute(path: Path | str) -> Path:
+    """Return the path in full, with "~" and links resolved."""
     return Path(os.path.realpath(os.path.expanduser(path)))

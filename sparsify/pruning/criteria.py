@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A property that a criterion needs of the optimizer that a run was trained with; `name` puts it in words."""
+
+    name: str
+    met: Callable[[OptimizerSpec], bool]
+
+    @property
+    def optimizers(self) -> list[str]:
+        """The names of the optimizers that have it."""
+        return [name for name, spec in OPTIMIZERS.items() if self.met(spec)]
+
+
+PATH = Need("a path", lambda spec: spec.selects)
+SPLIT_PATH = Need("a path with a Γ", lambda spec: spec.selects and spec.couples)
+
+
+@dataclass(frozen=True)
 class PathState:
     """What a run knows of one layer: entry steps (filters,) or (outputs, inputs); Γ and Z as the weight, if any."""
 
@@ -48,7 +65,7 @@ class Scored:
     def require_entry(self) -> Tensor:
         """The entry steps. Raises SparsifyError if there is no path."""
         if self.path is None:
-            selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
+            selecting = ", ".join(PATH.optimizers)
             needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
             raise _refusal("entry", needs, without=("gamma",))
         return self.path.entry
@@ -56,7 +73,8 @@ class Scored:
     def require_split(self) -> tuple[Tensor, Tensor]:
         """Γ and Z. Raises SparsifyError if there are none."""
         if self.path is None or self.path.gamma is None or self.path.z is None:
-            needs = f"Γ and Z of a run trained with slbi or slbi-adam; this one has none for {self.name}"
+            splitting = " or ".join(SPLIT_PATH.optimizers)
+            needs = f"Γ and Z of a run trained with {splitting}; this one has none for {self.name}"
             raise _refusal("gamma", needs, without=("entry",) if self.path is None else ())
         return self.path.gamma, self.path.z
 
@@ -196,29 +214,26 @@ def random(layer: Scored) -> Tensor:
     return torch.rand(shape, generator=layer.generator).to(layer.weight.device)
 
 
-CRITERIA: dict[str, Callable[[Scored], Tensor]] = {
-    "magnitude": magnitude,
-    "l1": l1,
-    "entry": entry,
-    "gamma": gamma,
-    "random": random,
-    "bn-scale": bn_scale,
-    "taylor": taylor,
-    "fpgm": fpgm,
-    "lamp": lamp,
-}
-
-
 @dataclass(frozen=True)
-class Need:
-    """What a criterion needs of the optimizer that a run was trained with."""
+class Criterion:
+    """One criterion: its function, the year in which it was published, and what it needs of a run's optimizer.
 
-    name: str
-    met: Callable[[OptimizerSpec], bool]
+    `score` gives one number for each grain: (outputs,), or the weight's shape where the grain is a single weight.
+    """
+
+    score: Callable[[Scored], Tensor]
+    published: int | None = None
+    needs: Need | None = None
 
 
-NEEDS = {
-    "entry": Need("a path", lambda spec: spec.selects),
-    "gamma": Need("a path with a Γ", lambda spec: spec.selects and "mu" in spec.defaults),
+CRITERIA: dict[str, Criterion] = {
+    "magnitude": Criterion(magnitude, 1989),  # Janowsky
+    "l1": Criterion(l1, 2017),
+    "entry": Criterion(entry, 2020, needs=PATH),
+    "gamma": Criterion(gamma, 2020, needs=SPLIT_PATH),
+    "random": Criterion(random),
+    "bn-scale": Criterion(bn_scale, 2017),
+    "taylor": Criterion(taylor, 2019),
+    "fpgm": Criterion(fpgm, 2019),
+    "lamp": Criterion(lamp, 2021),
 }
-"""By criterion."""

@@ -92,7 +92,7 @@ def score(
     weight, scale = layer.weight.detach(), functools.partial(structure.scale, layer)
     left = ... if gone is None else ~gone
     known = (layer.name, weight, layer.grain(grain), keyed, state, scale)
-    return CRITERIA[criterion](Scored(*known, lambda: gradients().get(layer.parameter), left))
+    return CRITERIA[criterion].score(Scored(*known, lambda: gradients().get(layer.parameter), left))
 
 
 def path_of(subject: Subject, layer: Layer, structure: Structure) -> PathState | None:

@@ -13,8 +13,11 @@ from sparsify.nets.modules import Conv3x3
 POOL = 0
 """A 2×2 max pooling among the channels of a plan."""
 
-VGG_11 = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL)
-VGG_16 = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL)
+CHANNELS = {
+    11: (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL),
+    16: (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL),
+}
+"""The plan of each network: its convolutions' channels and poolings, by the number of layers that have weights."""
 
 
 def vgg(
