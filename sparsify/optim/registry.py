@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Options(Protocol):
-    """What the builders read of a Config; an option that an optimizer does not take is None."""
+    """The options of a Config that the builders read; an option that an optimizer does not take is None."""
 
     @property
     def lr(self) -> float: ...
@@ -81,24 +81,24 @@ class OptimizerSpec:
 
 
 def sgd(model: nn.Module, options: Options) -> Optimizer:
-    """torch's SGD; weight decay acts on weights of two or more dimensions only, as in SLBI."""
+    """Build torch's SGD. Weight decay acts on weights of two or more dimensions only, as in SLBI."""
     from torch.optim import SGD
 
     from sparsify.optim.penalties import decay_groups
 
     groups = decay_groups(model, options.weight_decay)
-    # on CUDA the fused step: the others read a learning rate that is a tensor back from the device
+    # on CUDA the fused step, because the others copy a learning rate that is a tensor back from the device
     on_cuda = all(p.is_cuda for p in model.parameters())
     return SGD(groups, options.lr, options.momentum, fused=True if on_cuda else None)
 
 
 def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
-    """The control of SLBI: λ = ∞, so Γ stays 0 and only the coupling's pull towards 0 is left."""
+    """Build the control of SLBI: with λ = ∞, Γ stays 0, and only the coupling's pull towards 0 is left."""
     return _slbi(model, options, threshold=float("inf"))
 
 
 def slbi(model: nn.Module, options: Options) -> Optimizer:
-    """DessiLBI."""
+    """Build DessiLBI."""
     from sparsify.optim.penalties import THRESHOLD
 
     return _slbi(model, options, threshold=THRESHOLD)
@@ -119,7 +119,7 @@ def _slbi(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
 
 
 def slbi_for(device: torch.device) -> type[SLBI]:
-    """SLBI, or on CUDA its kernels of one pass over the memory. Warns where Triton cannot compile or launch these."""
+    """Return FusedSLBI on CUDA, else SLBI. Warns and returns SLBI if Triton cannot compile or launch the kernels."""
     from sparsify.optim.slbi import SLBI
 
     if device.type != "cuda":
@@ -128,7 +128,7 @@ def slbi_for(device: torch.device) -> type[SLBI]:
         from sparsify.optim.fused import FusedSLBI, try_out
 
         try_out(device)
-    except Exception as error:  # Triton may be absent or without a C compiler, and raises what its parts raise
+    except Exception as error:  # Triton may be absent or lack a C compiler, and raises errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         warnings.warn(
             f"Triton does not run here ({reason}); SLBI's step takes several passes over the memory, which is slower "
@@ -141,7 +141,7 @@ def slbi_for(device: torch.device) -> type[SLBI]:
 
 
 def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
-    """DessiLBI + Adam."""
+    """Build DessiLBI + Adam."""
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.slbi import SLBIAdam
 
@@ -150,7 +150,7 @@ def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
 
 
 def linbreg(model: nn.Module, options: Options) -> Optimizer:
-    """Linearised Bregman iterations."""
+    """Build LinBreg, linearised Bregman iterations."""
     from sparsify.optim.bregman import LinBreg
     from sparsify.optim.penalties import parameter_groups
 
@@ -164,7 +164,7 @@ def linbreg(model: nn.Module, options: Options) -> Optimizer:
 
 
 def adabreg(model: nn.Module, options: Options) -> Optimizer:
-    """Linearised Bregman iterations on Adam's direction."""
+    """Build AdaBreg, linearised Bregman iterations on Adam's direction."""
     from sparsify.optim.bregman import AdaBreg
     from sparsify.optim.penalties import parameter_groups
 
@@ -172,7 +172,7 @@ def adabreg(model: nn.Module, options: Options) -> Optimizer:
 
 
 def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
-    """Proximal SGD with group lasso and lasso."""
+    """Build proximal SGD with the group lasso and the lasso."""
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.prox_sgd import ProxSGD
 
