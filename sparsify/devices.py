@@ -19,13 +19,16 @@ from sparsify.errors import SparsifyError
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """ "auto" is CUDA, else MPS, else the CPU. Raises SparsifyError for an unknown or an absent device."""
+    """Return the device `name`; "auto" is CUDA, else MPS, else the CPU.
+
+    Raises SparsifyError for an unknown device and for one that this machine does not have.
+    """
     available = ["cpu"]
     if torch.backends.mps.is_available():
         available.insert(0, "mps")
     available = [f"cuda:{index}" for index in range(torch.cuda.device_count())] + available
     if torch.cuda.is_available():
-        os.environ.setdefault(*_DETERMINISTIC_CUBLAS)  # torch reads it once, at the first product on a GPU
+        os.environ.setdefault(*_DETERMINISTIC_CUBLAS)  # torch reads it at the first product on a GPU only
     if name == "auto":
         return torch.device(available[0])
     if name not in (*available, *(["cuda"] if available[0].startswith("cuda") else [])):
@@ -35,7 +38,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def seed_dropout(device: torch.device, seed: int) -> None:
-    """Seed torch's own generators of the CPU and of this device, and of no other GPU."""
+    """Seed torch's own generators of the CPU and of this device; those of other GPUs are left alone."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -45,13 +48,13 @@ def seed_dropout(device: torch.device, seed: int) -> None:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words: "cpu", or a GPU's own name."""
+    """Return the device in words: a GPU's product name, else "cpu" or "mps"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 @contextlib.contextmanager
 def enough_memory(what: str, way_out: str) -> Iterator[None]:
-    """Within it a GPU's memory running out is a SparsifyError in these words."""
+    """Raise SparsifyError, with `what` needed the memory and a `way_out`, if a GPU's memory runs out within it."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -59,17 +62,17 @@ def enough_memory(what: str, way_out: str) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for what is asked for next, for the rest of the process.
+    """Make the C library keep freed memory for later requests, for the rest of the process.
 
-    Every step of a training, and every batch of a sweep, frees and takes the same blocks of some megabytes. glibc hands
-    such blocks back to the system, which gives them out again page by page: a third of the time of LeNet's step and of
-    evaluating VGG on a CPU. Does nothing elsewhere.
+    Every step of a training and every batch of a sweep frees and requests the same blocks of some megabytes. glibc
+    returns such blocks to the system, which then provides them page by page: a third of the time of LeNet's step and of
+    evaluating VGG on a CPU. Does nothing on systems other than Linux with glibc.
     """
     if sys.platform != "linux":
         return
-    with contextlib.suppress(AttributeError, OSError):  # another C library, which has no mallopt or no such name
+    with contextlib.suppress(AttributeError, OSError):  # another C library, without mallopt or with another name
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_M_MMAP_MAX, 0)  # no block of its own for any size: such are never kept
+        mallopt(_M_MMAP_MAX, 0)  # no block is mapped by itself: such blocks are never kept
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
@@ -141,9 +144,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 @contextlib.contextmanager
 def exactly(precision: str) -> Iterator[None]:
-    """Float32 without TF32 and deterministic kernels for "exact"; torch's settings are put back afterwards.
+    """Set torch to float32 without TF32 and to deterministic kernels if `precision` is "exact".
 
-    Denormals are flushed to 0 for either: the momentum of dead filters decays into them, and they are slow.
+    With either precision denormals are flushed to 0: the momentum of dead filters decays into them, and they are slow.
+    torch's settings are restored afterwards.
     """
     tf32 = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     deterministic = (
@@ -172,21 +176,21 @@ def exactly(precision: str) -> Iterator[None]:
 
 
 def _flushes_denormals() -> bool:
-    """What `torch.set_flush_denormal` was last set to, which torch itself does not tell."""
+    """Whether `torch.set_flush_denormal` is on; torch has no function that returns it."""
     return bool(torch.tensor(1e-39) * 1 == 0)
 
 
 def key(seed: int, *purpose: object) -> int:
-    """63 bits that depend on nothing but the arguments: the same in every process, on every machine."""
+    """Return a seed of 63 bits that depends on the arguments alone, not on the process or the machine."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *purpose: object) -> torch.Generator:
-    """A CPU generator for one purpose, so that every device sees the same numbers."""
+    """Return a generator on the CPU, seeded by `key`, so that every device gets the same numbers."""
     return torch.Generator().manual_seed(key(seed, *purpose))
 
 
 def permutation(count: int, seed: int, *purpose: object) -> torch.Tensor:
-    """A permutation of 0 … count − 1, int64, on the CPU."""
+    """Return a permutation of 0 … count − 1, keyed by the arguments: int64, on the CPU."""
     return torch.randperm(count, generator=generator(seed, *purpose))

@@ -1,4 +1,4 @@
-"""What a person did wrong, in one line: the value, the reason, the choices."""
+"""Errors and warnings for the user: one line with the value, the reason and the choices."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable
 
 
 class SparsifyError(ValueError):
-    """Something that the user can mend. The command line prints it as one line and exits with status 2."""
+    """An error that the user can correct. The command line prints it as one line and exits with status 2."""
 
 
 class IgnoredOption(SparsifyError):
-    """An option is given that the optimizer does not take."""
+    """An option was given that the optimizer does not take."""
 
 
 class SparsifyWarning(UserWarning):
-    """Something that the user should know, but that stops nothing."""
+    """A warning that the user should see; the program goes on."""
 
 
 def unknown(kind: str, value: object, choices: Iterable[str], *, where: str = "") -> SparsifyError:
-    """An error that lists the choices and names the nearest one."""
+    """Return an error that lists the choices and names the nearest one."""
     names = list(choices)
     nearest = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and names for them that every file system takes."""
+"""Writing files as a whole or not at all, and names for them that every file system accepts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step; after a crash it holds the old content or the new, never a part.
+    """Replace the content of `path` in one step: after a crash it is the old or the new content, never a part of it.
 
-    Folders are made as needed. Raises OSError, with nothing left behind, if the disk is full or read-only.
+    Missing folders are created. Raises OSError if the disk is full or read-only; then no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -39,18 +39,20 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # some network file systems cannot; the content is whole all the same
-            os.fsync(folder)  # the rename itself must survive, too
+        with contextlib.suppress(
+            OSError
+        ):  # some network file systems cannot do it; the content is complete all the same
+            os.fsync(folder)  # so that the rename survives a crash, too
         os.close(folder)
 
 
 def write_text(path: Path, content: str) -> None:
-    """`write_bytes` of UTF-8 text."""
+    """Write `content` as UTF-8, as `write_bytes` does."""
     write_bytes(path, content.encode())
 
 
 def write_rows(path: Path, kind: type, rows: Iterable[object]) -> None:
-    """As `write_bytes`: CSV of dataclasses; the columns are the fields of `kind`."""
+    """Write dataclasses of the type `kind` as CSV, one column for each field, as `write_bytes` does."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
     writer.writeheader()
@@ -59,7 +61,7 @@ def write_rows(path: Path, kind: type, rows: Iterable[object]) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """`write_bytes` of a safetensors file; tensors are written in logical (contiguous) order."""
+    """Write a safetensors file, as `write_bytes` does. The tensors are stored in logical (contiguous) order."""
     import torch
     from safetensors.torch import save
 
@@ -69,17 +71,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def sanitise(text: str) -> str:
-    """Lower-case letters, digits, '.', '_' and '-' only; safe as a part of a file's name."""
+    """Return `text` as a part of a file's name: at most 40 lower-case letters, digits, '.', '_' and '-'."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower())[:40].strip("-.") or "unnamed"
 
 
 def shortened(text: str) -> str:
-    """A part of a file's name; a long one ends in 8 hex digits of its sum, so that two are not taken for one."""
+    """Return `text` as `sanitise` does. A long one is cut and ends in 8 hex digits of its sum."""
     if len(text) <= 32:
         return sanitise(text)
     return f"{sanitise(text[:32])}-{short_sum(text)}"
 
 
 def short_sum(text: str) -> str:
-    """8 hex digits of the SHA-256 sum of a text."""
+    """Return the first 8 hex digits of the SHA-256 sum of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]

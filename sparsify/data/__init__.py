@@ -1,1 +1,1 @@
-"""Data sets as uint8 tensors, and where their files are found."""
+"""Data sets as uint8 tensors, and the folders where their files are."""

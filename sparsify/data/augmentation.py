@@ -1,4 +1,4 @@
-"""Augmentation on the device, a batch at a time; what is drawn is keyed by (seed, epoch), one row for each image."""
+"""Augmentation of whole batches on the device. Random numbers are keyed by (seed, epoch), one row for each image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PADDING = 4
 
 
 def crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
-    """Padding by 4 black pixels, a crop of the original size, and half of the images mirrored.
+    """Pad by 4 black pixels, crop to the original size, and mirror half of the images.
 
-    `images` (n, channels, height, width), uint8; `draws` (n, 3), int64, on their device: the crop's first row and
-    column, 0 to 8, and whether the image is mirrored. The result is channels_last.
+    `images` is (n, channels, height, width), uint8. `draws` is (n, 3), int64, on the same device: the crop's first row
+    and column, 0 to 8, and 1 if the image is mirrored. The result is channels_last.
     """
     count, _, height, width = images.shape
     padded = F.pad(images, (PADDING,) * 4)
@@ -27,7 +27,7 @@ def crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def draw(count: int, seed: int, epoch: int) -> Tensor:
-    """What `crop_and_flip` needs for `count` images of one epoch: (count, 3), int64, on the CPU."""
+    """Return the `draws` of `crop_and_flip` for the `count` images of one epoch: (count, 3), int64, on the CPU."""
     keyed = generator(seed, epoch, "augmentation")
     highest = torch.tensor([2 * PADDING + 1, 2 * PADDING + 1, 2])
     return (torch.rand(count, 3, generator=keyed, dtype=torch.float64) * highest).long()

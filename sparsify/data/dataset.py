@@ -1,4 +1,4 @@
-"""A data set as uint8 tensors: decoded once, kept in memory or on the device, batches gathered by index."""
+"""A data set as uint8 tensors: decoded once, and kept in memory or on the device, where batches are taken by index."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ class Split:
         return Split(self.images[index], self.labels[index])
 
     def to(self, device: torch.device | str) -> Split:
-        """The same images on another device."""
+        """Return the split on another device."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
 @functools.lru_cache(maxsize=64)
 def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(channels, 1, 1). Kept, because copying it to the device at each batch would wait for the device."""
+    """Return the values as (channels, 1, 1). It is cached, because each copy to the device waits for the device."""
     return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 @dataclass(frozen=True)
 class Normalise:
-    """Pixel values from 0 to 255 to float32 with mean 0 and standard deviation 1 in each channel."""
+    """Maps pixel values from 0 to 255 to float32 with mean 0 and standard deviation 1 in each channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(n, channels, height, width), uint8 → float32."""
+        """Normalise images: (n, channels, height, width), uint8 → float32."""
         mean, std = (_of_channels(values, images.device) for values in (self.mean, self.std))
         return images.float().sub_(mean).div_(std)
 
     @classmethod
     def of(cls, images: Tensor) -> Normalise:
-        """The statistics of these images; a constant channel has its standard deviation set to 1."""
+        """Return the normalisation of these images. A constant channel gets the standard deviation 1."""
         values = torch.arange(256, dtype=torch.float64)
         mean, std = [], []
         for channel in range(images.shape[1]):
@@ -64,7 +64,10 @@ class Normalise:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training split and a held-out one; `held_out` says which: "test", or "val" (then test is never read)."""
+    """A training split and a held-out split, `test`.
+
+    `held_out` says what `test` holds: "test", or "val" if it holds a part of the training images.
+    """
 
     name: str
     train: Split
@@ -75,15 +78,15 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
+        """The (channels, height, width) of an image."""
         return tuple(self.train.images.shape[1:])
 
     def to(self, device: torch.device | str) -> Dataset:
-        """The same data on another device."""
+        """Return the data set on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
     def sha256(self) -> str:
-        """The SHA-256 sum of all images and labels, in hex digits."""
+        """Return the SHA-256 sum of all images and labels, in hex digits."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             for tensor in (split.images, split.labels):
@@ -91,9 +94,9 @@ class Dataset:
         return digest.hexdigest()
 
     def hold_out(self, fraction: float, order: Tensor) -> Dataset:
-        """A tenth of the training images, say, in the place of the test images.
+        """Return the data set with a fraction of the training images held out, in place of the test images.
 
-        `order` is a permutation of the training images; the first round(fraction·n) of it are held out. Raises
+        `order` is a permutation of the n training images; the first round(fraction·n) of it are held out. Raises
         SparsifyError if that leaves a split empty.
         """
         count = round(fraction * len(self.train))
@@ -103,5 +106,5 @@ class Dataset:
 
 
 def make_dataset(name: str, train: Split, test: Split, classes: tuple[str, ...]) -> Dataset:
-    """A Dataset whose normalisation is that of its training images."""
+    """Return a Dataset that is normalised by the statistics of its training images."""
     return Dataset(name, train, test, classes, Normalise.of(train.images))

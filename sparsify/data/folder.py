@@ -1,4 +1,4 @@
-"""A folder of images, `train/<class>/*` and `test/<class>/*`: decoded once, the tensors kept in the cache folder."""
+"""A folder of images, `train/<class>/*` and `test/<class>/*`. They are decoded once and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sparsify.data.places import Roots
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import write_tensors
 
-DECODING = b"1"  # raised when images are decoded in another way, so that older copies are not taken
+DECODING = b"1"  # to be raised when images are decoded in another way, so that older copies are not used
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def image_folder(path: Path, roots: Roots) -> Dataset:
-    """Grey if every image is, else RGB. All images must have one size; hidden files and other suffixes are passed over.
+    """Read a folder of images, grey if all of them are, else RGB. Hidden files and other suffixes are skipped.
 
     Raises SparsifyError for a folder without classes, a class without images, classes that differ between train and
-    test, and for a file that cannot be decoded or has another size, which it names.
+    test, and for a file that cannot be decoded or that differs in size from the first.
     """
     files = {part: _list(path, part) for part in ("train", "test")}
     classes = sorted(files["train"])
@@ -41,7 +41,7 @@ def image_folder(path: Path, roots: Roots) -> Dataset:
             for file in files[part][label]:
                 status = file.stat()
                 stamp.update(os.fsencode(file) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    # one file a folder, so that the copies of a folder that changes do not pile up
+    # one file for each folder, so that copies of a folder that changes do not accumulate
     cached = roots.cache / "decoded" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.safetensors"
     tensors = _read_cache(cached, stamp.hexdigest())
     if tensors is None:
@@ -87,18 +87,18 @@ def _list(path: Path, part: str) -> dict[str, list[Path]]:
 def _open(file: Path) -> Tensor:
     try:
         with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):  # converted, they would be cut off at 255
+            if image.mode.startswith(("I", "F")):  # a conversion would clip them at 255
                 raise ValueError("its pixels have more than 8 bits a channel")
             return pil_to_tensor(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except UnidentifiedImageError as error:
         raise SparsifyError(f"{file} is truncated or is no image") from error
-    except Exception as error:  # a decoder can stumble over damaged bytes in any way
+    except Exception as error:  # a decoder can raise anything for damaged bytes
         raise SparsifyError(f"{file} cannot be decoded: {error}") from error
 
 
 def _decode(files: dict[str, dict[str, list[Path]]], classes: list[str]) -> dict[str, Tensor]:
     tensors = {}
-    with ThreadPoolExecutor() as pool:  # PIL decodes outside Python's lock
+    with ThreadPoolExecutor() as pool:  # PIL releases Python's lock while it decodes
         for part, by_class in files.items():
             paths = [file for label in classes for file in by_class[label]]
             labels = [index for index, label in enumerate(classes) for _ in by_class[label]]

@@ -1,4 +1,4 @@
-"""Where the files of data sets are looked for, and where downloads and decoded copies go."""
+"""The folders where the files of data sets are searched, downloaded to, and kept in decoded form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sparsify.errors import SparsifyError
 
 
 class DataNotFoundError(SparsifyError):
-    """The files are nowhere to be found and could not be downloaded."""
+    """The files are in none of the folders and could not be downloaded."""
 
 
 @dataclass(frozen=True)
 class Roots:
-    """Folders: those that are searched, in order, the one that a download goes to, and the one for decoded copies."""
+    """The folders that are searched, in order, the folder for downloads, and the one for decoded copies."""
 
     search: tuple[Path, ...]
     download: Path
@@ -23,15 +23,19 @@ class Roots:
 
     @classmethod
     def of(cls, data_dir: Path | str | None = None) -> Roots:
-        """`data_dir`, $SPARSIFY_DATA, the user's cache folder; downloads go to the first if named, else the last."""
+        """Return the folders: `data_dir` if given, $SPARSIFY_DATA if set, and the user's cache folder are searched.
+
+        Downloads go to `data_dir` if given, else to the cache folder.
+        """
         import platformdirs
 
         cache = platformdirs.user_cache_path("sparsify")
-        named = [_absolute(data_dir)] if data_dir is not None else []
+        named = [absolute(data_dir)] if data_dir is not None else []
         variable = os.environ.get("SPARSIFY_DATA")
-        search = (*named, *([_absolute(variable)] if variable else []), cache)
+        search = (*named, *([absolute(variable)] if variable else []), cache)
         return cls(search, named[0] if named else cache, cache)
 
 
-def _absolute(path: Path | str) -> Path:
+def absolute(path: Path | str) -> Path:
+    """Return the path in full, with "~" and links resolved."""
     return Path(os.path.realpath(os.path.expanduser(path)))

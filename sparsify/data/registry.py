@@ -1,15 +1,17 @@
 """The data sets and augmentations that a Config can name.
 
-torch is imported by the readers, not here, so that the command line can list the names without it."""
+torch is imported by the readers, not here, so that the command line can list the names without it.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsify.data.places import Roots, _absolute
+from sparsify.data.places import Roots, absolute
 from sparsify.errors import SparsifyError, unknown
 
 if TYPE_CHECKING:
@@ -21,60 +23,70 @@ if TYPE_CHECKING:
 FOLDER = "folder:"
 
 
-def mnist(roots: Roots) -> Dataset:
-    """MNIST (LeCun et al. 1998): 60,000 and 10,000 grey images of 28×28, 10 digits."""
+@dataclass(frozen=True)
+class DatasetSpec:
+    """How to read one data set from the folders that are searched, and what the report says of it.
+
+    `description` says what it holds; `publication` cites its paper, and is None if it has none of its own.
+    """
+
+    load: Callable[[Roots], Dataset]
+    description: str
+    publication: str | None = None
+
+
+def _mnist(roots: Roots) -> Dataset:
     from sparsify.data.vision import mnist_like
 
     return mnist_like("MNIST", roots)
 
 
-def fashion_mnist(roots: Roots) -> Dataset:
-    """Fashion-MNIST (Xiao et al. 2017): 60,000 and 10,000 grey images of 28×28, 10 kinds of clothing."""
+def _fashion_mnist(roots: Roots) -> Dataset:
     from sparsify.data.vision import mnist_like
 
     return mnist_like("FashionMNIST", roots)
 
 
-def cifar10(roots: Roots) -> Dataset:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32×32, 10 classes."""
+def _cifar10(roots: Roots) -> Dataset:
     from sparsify.data.vision import cifar
 
     return cifar("CIFAR10", roots)
 
 
-def digits(roots: Roots) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, resized to 28×28: embedded, no network needed."""
+def _digits(roots: Roots) -> Dataset:
     from sparsify.data.vision import embedded_digits
 
     return embedded_digits()
 
 
-DATASETS: dict[str, Callable[[Roots], Dataset]] = {
-    "mnist": mnist,
-    "fashion-mnist": fashion_mnist,
-    "cifar10": cifar10,
-    "digits": digits,
+DATASETS: dict[str, DatasetSpec] = {
+    "mnist": DatasetSpec(_mnist, "60,000 and 10,000 grey images of 28×28, 10 digits", "LeCun et al. 1998"),
+    "fashion-mnist": DatasetSpec(
+        _fashion_mnist, "60,000 and 10,000 grey images of 28×28, 10 kinds of clothing", "Xiao et al. 2017"
+    ),
+    "cifar10": DatasetSpec(_cifar10, "50,000 and 10,000 colour images of 32×32, 10 classes", "Krizhevsky 2009"),
+    "digits": DatasetSpec(_digits, "scikit-learn's 1,797 handwritten digits, resized to 28×28"),
 }
 
 
-def as_they_are(images: Tensor, draws: Tensor) -> Tensor:
-    """No augmentation."""
+def unchanged(images: Tensor, draws: Tensor) -> Tensor:
+    """Return the images as they are."""
     return images
 
 
 def crop_flip(images: Tensor, draws: Tensor) -> Tensor:
-    """Padding by 4 pixels, a random crop, half of the images mirrored."""
+    """Pad by 4 pixels, crop at random, and mirror half of the images."""
     from sparsify.data.augmentation import crop_and_flip
 
     return crop_and_flip(images, draws)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"none": as_they_are, "crop-flip": crop_flip}
-"""Functions of uint8 images and of what `augmentation.draw` drew for them."""
+AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"none": unchanged, "crop-flip": crop_flip}
+"""Functions of a batch of uint8 images and of the numbers that `augmentation.draw` drew for it."""
 
 
 def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
-    """The data set `name`, decoded into uint8 tensors on the CPU; the last two are kept in memory.
+    """Load the data set `name` as uint8 tensors on the CPU. The last two data sets are kept in memory.
 
     Raises SparsifyError for an unknown name and for a missing, unreadable, truncated or corrupt file, which it names;
     DataNotFoundError if there are no files and the download failed.
@@ -85,7 +97,7 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     if data_dir is not None and not roots.download.is_dir():
         raise SparsifyError(f"--data-dir {data_dir} is not a folder")
     if name.startswith(FOLDER):
-        name = f"{FOLDER}{_absolute(name.removeprefix(FOLDER))}"
+        name = f"{FOLDER}{absolute(name.removeprefix(FOLDER))}"
     try:
         return _load(name, roots)
     except OSError as error:  # permissions, a broken disk
@@ -98,4 +110,4 @@ def _load(name: str, roots: Roots) -> Dataset:
         from sparsify.data.folder import image_folder
 
         return image_folder(Path(name.removeprefix(FOLDER)), roots)
-    return DATASETS[name](roots)
+    return DATASETS[name].load(roots)

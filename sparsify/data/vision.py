@@ -24,7 +24,7 @@ from sparsify.errors import SparsifyError
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
-# Of the unpacked files, which torchvision does not check.
+# MD5 sums of the unpacked files, which torchvision does not check.
 RAW_MD5 = {
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -49,7 +49,10 @@ _MEND = "delete the folder {} to download it again"
 
 
 def mnist_like(kind: str, roots: Roots) -> Dataset:
-    """MNIST or FashionMNIST from the first of `roots` that holds a file of it, else downloaded."""
+    """Read MNIST or FashionMNIST from the first of `roots` that holds a file of it, or download it.
+
+    Raises SparsifyError for a missing, truncated or corrupt file, and DataNotFoundError if the download fails.
+    """
     source = getattr(datasets, kind)
     root = _find(roots, lambda root: any((root / kind / "raw" / file).exists() for file in RAW_BYTES))
     if root is None:
@@ -79,9 +82,10 @@ def _check_raw(path: Path, md5: str) -> None:
 
 
 def cifar(kind: str, roots: Roots) -> Dataset:
-    """CIFAR10 from the first of `roots` that holds its folder, else downloaded.
+    """Read CIFAR10 from the first of `roots` that holds its folder, or download it.
 
-    The archive's parts are pickles: each one's MD5 sum is checked before torchvision opens it.
+    The archive's files are pickles: the MD5 sum of each is checked before torchvision opens it. Raises SparsifyError
+    for a missing or corrupt file, and DataNotFoundError if the download fails.
     """
     source = getattr(datasets, kind)
     root = _find(roots, lambda root: (root / source.base_folder).is_dir())
@@ -115,15 +119,15 @@ def _download(source: type, url: str, roots: Roots) -> Path:
 
 
 def _fetch(source: type, root: Path) -> str | None:
-    """Download into `root`, whole or not at all. Returns why it failed, or None."""
+    """Download into `root`, completely or not at all. Return the reason if it failed, else None."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision opens its connections without one
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none for its connections
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as beside:
             source(beside, download=True)
             for file in Path(beside).rglob("*"):
-                if file.is_file() and file.suffix != ".gz":  # the archives are not needed any more
+                if file.is_file() and file.suffix != ".gz":  # the archives are no longer needed
                     target = root / file.relative_to(beside)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     file.replace(target)
@@ -135,7 +139,7 @@ def _fetch(source: type, root: Path) -> str | None:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why the host of `url` does not answer within DOWNLOAD_TIMEOUT, or None if it does."""
+    """Return why the host of `url` does not answer within DOWNLOAD_TIMEOUT, or None if it does."""
     answers: list[str | None] = []
 
     def ask() -> None:
@@ -145,11 +149,11 @@ def _unreachable(url: str) -> str | None:
             answers.append(None)
         except urllib.error.HTTPError as error:
             error.close()
-            answers.append(None)  # it did answer: the download itself will say what is wrong
+            answers.append(None)  # the host answers; if something is wrong, the download will say so
         except (OSError, ValueError, http.client.HTTPException) as error:
             answers.append(_one_line(error))
 
-    # in a thread of its own, because looking up a host's name knows no time limit
+    # in a thread, because looking up a host's name has no time limit
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(DOWNLOAD_TIMEOUT)
@@ -165,7 +169,10 @@ TEST_IMAGES = 360
 
 
 def embedded_digits() -> Dataset:
-    """1,437 training and 360 test images, stratified by class; 8×8 pixels of 0 to 16 become 28×28 of 0 to 255."""
+    """Return scikit-learn's digits: 1,437 training and 360 test images, stratified by class.
+
+    Their 8×8 pixels of 0 to 16 are resized to 28×28 pixels of 0 to 255.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

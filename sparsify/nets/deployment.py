@@ -1,4 +1,4 @@
-"""Networks where they run: latency side by side, size on disk, and ONNX."""
+"""Networks in use: latency side by side, size on disk, and ONNX."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds for one batch: the median of n forward passes, and its quartiles."""
+    """Seconds for one batch: the median of n forward passes, and their quartiles."""
 
     batch: int
     median: float
@@ -37,10 +37,10 @@ class Latency:
 
 @torch.inference_mode()
 def latencies(models: Sequence[nn.Module], example: Tensor, *, batch: int, repetitions: int = 30) -> list[Latency]:
-    """Forward passes of each network on `batch` copies of the one input `example`, (1, …), in evaluation mode.
+    """Time forward passes of each network on `batch` copies of the one input `example`, (1, …), in evaluation mode.
 
-    The networks take turns, so that what slows the machine for a while slows them all; three turns go before and are
-    not counted. On a GPU a pass is waited for.
+    The networks take turns, so that whatever slows the machine for a while slows all of them. The first three turns
+    are not counted. On a GPU the time includes waiting for the end of the pass.
     """
     inputs = example.expand(batch, *example.shape[1:]).contiguous()
     seconds = np.zeros((repetitions + WARM_UP, len(models)))
@@ -70,11 +70,11 @@ BATCHES = (1, 64)
 
 @dataclass(frozen=True)
 class Deployed:
-    """One point at one batch size, the shrunk network beside the whole one on one device.
+    """One point at one batch size: the shrunk network compared with the whole one on one device.
 
-    `size` is in bytes, as safetensors. Latencies are seconds a batch: the median of `n`, and its quartiles.
-    `theoretical` is the ratio of multiply-accumulates, `measured` that of the median latencies, whole ÷ shrunk;
-    `faster` is whether the quartiles are apart.
+    `size` is in bytes, as safetensors. Latencies are in seconds per batch: the median of `n`, and their quartiles.
+    `theoretical` is the ratio of multiply-accumulates and `measured` that of the median latencies, whole ÷ shrunk.
+    `faster` is whether the ranges between the quartiles do not overlap.
     """
 
     layers: str
@@ -136,7 +136,7 @@ def deploy(
 
 
 def save_deployed(path: Path, rows: Sequence[Deployed]) -> Path:
-    """Write them as CSV, in one step, and return the path."""
+    """Write the rows as CSV, in one step, and return the path."""
     write_rows(path, Deployed, rows)
     return path
 
@@ -146,17 +146,18 @@ def _stored_bytes(model: nn.Module) -> int:
 
 
 ONNX_TOLERANCE = 1e-4
-"""How far onnxruntime's logits may be from torch's, as a fraction of the largest: another program adds up otherwise."""
+"""How far onnxruntime's logits may be from torch's, as a fraction of the largest: its sums are in another order."""
 
 INPUT, OUTPUT = "images", "logits"
 
 
 def to_onnx(model: nn.Module, example: Tensor) -> tuple[bytes, float]:
-    """The network in evaluation mode as an ONNX file's content, and how far its outputs are from torch's.
+    """Return the content of an ONNX file of the network in evaluation mode, and how far its outputs are from torch's.
 
-    It maps `images` (n, …), normalised and for any n, to `logits` (n, classes). `example` are such inputs, at least
-    two: the file is made from the first two and checked on all of them, and on one alone. Raises SparsifyError if the
-    optional packages are missing, if the network cannot be exported, and if the difference is above ONNX_TOLERANCE.
+    It maps normalised `images` (n, …), for any n, to `logits` (n, classes). `example` holds at least two such inputs:
+    the network is exported with the first two, and checked on all of them and on the first alone. Raises SparsifyError
+    if the optional packages are missing, if the network cannot be exported, and if the difference is above
+    ONNX_TOLERANCE.
     """
     _require_packages()
     with evaluating(model):
@@ -182,12 +183,19 @@ def _require_packages() -> None:
 
 
 def _exported(model: nn.Module, example: Tensor) -> bytes:
-    how = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ({0: torch.export.Dim("n")},)}
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it reports its steps on stdout
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(model, (example,), dynamo=True, verbose=False, **how)
-    except Exception as error:  # whatever the network's own forward, or the exporter, raises
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+            )
+    except Exception as error:  # the network's own forward and the exporter can raise anything
         reason = str(error).strip().splitlines() or [""]
         raise SparsifyError(f"the network cannot be exported: {type(error).__name__}: {reason[0]}") from error
     return program.model_proto.SerializeToString()

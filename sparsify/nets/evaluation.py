@@ -1,4 +1,4 @@
-"""How well a network does on a split: accuracy, recalibrated BatchNorm, and the gradients of the loss."""
+"""A network on a split: its accuracy, its BatchNorm re-estimated, and the gradients of its loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECALIBRATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy and the number of right answers among `count` images."""
+    """The mean cross-entropy and the number of correct answers for `count` images."""
 
     loss: float
     correct: int
@@ -28,13 +28,13 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """A fraction."""
+        """The fraction of correct answers."""
         return self.correct / self.count
 
 
 @contextlib.contextmanager
 def modes_kept(model: nn.Module) -> Iterator[None]:
-    """Afterwards each of the network's modules is in the mode, training or evaluation, that it was in."""
+    """Restore the mode, training or evaluation, of each of the network's modules afterwards."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield
@@ -45,22 +45,23 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode; afterwards its modules are in the modes that they were in."""
+    """Put the network into evaluation mode; afterwards the mode of each module is restored."""
     with modes_kept(model):
         model.eval()
         yield
 
 
 def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """The BatchNorm layers that keep running statistics."""
+    """Return the BatchNorm layers that keep running statistics."""
     kind = nn.modules.batchnorm._BatchNorm
     return [m for m in model.modules() if isinstance(m, kind) and m.track_running_stats]
 
 
 def require_batches(model: nn.Module, image: Tensor, images: int, batch_size: int, flag: str) -> None:
-    """Raise SparsifyError if one of `images` is left over for a batch of its own, and a BatchNorm has no use for it.
+    """Raise SparsifyError if the last batch is a single image and a BatchNorm cannot train on it.
 
-    It cannot train on a single image whose channels have shrunk to a pixel each. `image` is one, (1, …), normalised.
+    It cannot if the channels of the image have shrunk to one pixel each. `images` is the number of images; `image` is
+    one normalised image, (1, …).
     """
     if (images - 1) % batch_size or not batch_norms(model):
         return
@@ -82,9 +83,9 @@ def recalibrated(
     batch_size: int = RECALIBRATION_BATCH,
     precision: str = "exact",
 ) -> Iterator[nn.Module]:
-    """The network with the statistics of its BatchNorm layers re-estimated on `images`: the mean over the batches.
+    """Re-estimate the statistics of the network's BatchNorm layers on `images`, as the mean over the batches.
 
-    Afterwards they are what they were.
+    The statistics are restored afterwards.
     """
     norms = batch_norms(model)
     kept = [({name: b.clone() for name, b in norm.named_buffers()}, norm.momentum) for norm in norms]
@@ -114,9 +115,10 @@ def evaluate(
     batch_size: int = 1000,
     precision: str = "exact",
 ) -> Evaluation:
-    """Evaluate any module that maps (n, …) inputs to (n, classes) logits; it is left in the mode that it was in.
+    """Evaluate any module that maps (n, …) inputs to (n, classes) logits, in evaluation mode.
 
-    `normalise` is applied to each batch of `split.images`; data and model must be on one device.
+    `normalise` is applied to each batch of `split.images`. Data and model must be on one device. The mode of each
+    module is restored afterwards.
     """
     device = split.images.device
     loss = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
@@ -134,10 +136,11 @@ def evaluate(
 def loss_gradients(
     model: nn.Module, split: Split, normalise: Callable[[Tensor], Tensor] = Tensor.float, *, batch_size: int = 500
 ) -> dict[str, Tensor]:
-    """The gradient of the mean cross-entropy over all images, by parameter name; those without influence are left out.
+    """Return the gradient of the mean cross-entropy over all images, by parameter name.
 
-    In evaluation mode: with a batch's own statistics g·w sums to 0 over every filter before a BatchNorm. The network
-    is left as it was, its `grad` and `requires_grad` included.
+    Parameters that do not influence the loss are left out. The network is in evaluation mode, because with the
+    statistics of a batch g·w sums to 0 over every filter before a BatchNorm. Afterwards the network is as it was,
+    `grad` and `requires_grad` included.
     """
     named = dict(model.named_parameters())
     required = {name: p.requires_grad for name, p in named.items()}

@@ -1,4 +1,4 @@
-"""The prunable layers of any network, and what people call them."""
+"""The prunable layers of any network, and the names by which they are found."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ class Layer:
 
     @property
     def is_convolution(self) -> bool:
-        """Whether its grains are filters; else they are neurons or single weights."""
+        """Whether the layer is a convolution, with filters; else it is fully connected, with neurons."""
         return isinstance(self.module, CONVOLUTIONS)
 
     @property
     def weight(self) -> Tensor:
-        """(outputs, inputs, …)."""
+        """The weight, (outputs, inputs, …)."""
         return self.module.weight
 
     @property
     def parameter(self) -> str:
-        """The weight's name in `state_dict`."""
+        """The name of the weight in the network's `state_dict`."""
         return f"{self.name}.weight" if self.name else "weight"
 
     def grain(self, grain: str = "auto") -> str:
-        """What is removed as one here. "auto": filters of a convolution, weights of a fully connected layer.
+        """Return what is removed as one in this layer: "filter", "neuron" or "weight".
 
-        "filter" and "neuron" mean the same, whole outputs, and are named for the layer's kind.
+        "auto" is "filter" for a convolution and "weight" for a fully connected layer. "filter" and "neuron" both mean
+        whole outputs; the result is the word for the layer's kind. Raises SparsifyError for an unknown grain.
         """
         if grain not in GRAINS:
             raise unknown("grain", grain, GRAINS)
@@ -51,13 +52,13 @@ class Layer:
 
 
 def prunable_layers(model: nn.Module) -> list[Layer]:
-    """Every convolution and fully connected layer, in the order in which the network lists them."""
+    """Return every convolution and fully connected layer, in the order in which the network lists them."""
     kinds = (*CONVOLUTIONS, nn.Linear)
     return [Layer(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
 
 
 def layer_names(model: nn.Module) -> dict[str, Layer]:
-    """What a layer can be called: its module name, and the ordinals conv1 … and fc1 … where no module is named so."""
+    """Return the layers by all their names: module names, and conv1 …, fc1 … in order where no module has that name."""
     layers = prunable_layers(model)
     names = {layer.name: layer for layer in layers if layer.name}
     counts = {"conv": 0, "fc": 0}
@@ -69,7 +70,7 @@ def layer_names(model: nn.Module) -> dict[str, Layer]:
 
 
 def find_layer(model: nn.Module, name: str, where: str = "the network") -> Layer:
-    """The layer of that name. Raises SparsifyError for an unknown one, with the names that there are."""
+    """Return the layer `name`. Raises SparsifyError for an unknown name, with the known names."""
     names = layer_names(model)
     if name not in names:
         raise unknown("layer", name, names, where=where)
@@ -77,11 +78,11 @@ def find_layer(model: nn.Module, name: str, where: str = "the network") -> Layer
 
 
 def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, Layer]:
-    """The layers of one set, as in "conv3,fc1", by the name asked for; each layer once.
+    """Return the layers of one set, such as "conv3,fc1", by the names asked for; each layer once.
 
-    "all" is every layer, and a glob such as "conv*" every layer that is called so, in the network's order. Neither
-    takes the output layer, the one that the network lists last: it has to be named. Raises SparsifyError for an empty
-    set, an unknown name and a glob without a match, with the names that there are.
+    "all" means every layer, and a glob such as "conv*" every layer with a matching name, in the network's order.
+    Neither includes the output layer, which the network lists last: it has to be named. Raises SparsifyError for an
+    empty set, an unknown name and a glob without a match, with the known names.
     """
     wanted = [name.strip() for name in (asked.split(",") if isinstance(asked, str) else asked)]
     names = layer_names(model)
@@ -98,13 +99,13 @@ def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the 
 
 
 def find_sets(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, dict[str, Layer]]:
-    """Sets of layers as `find_layers` finds them, each once, by their names with commas: one text is one set."""
+    """Return sets of layers as `find_layers` does, each once, by their names with commas. A text is a single set."""
     sets = [asked] if isinstance(asked, str) else list(asked) or [""]
     return {",".join(found): found for found in (find_layers(model, names, where) for names in sets)}
 
 
 def _matches(pattern: str, names: dict[str, Layer], where: str) -> list[str]:
-    """What "all" or a glob stands for: a name a layer, the module's own before an ordinal, in the network's order."""
+    """Return a name of each layer that "all" or a glob matches, in the network's order; a module name if it matches."""
     if pattern != "all" and not set(pattern) & set("*?["):
         raise unknown("layer", pattern, names, where=where)
     called: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Mask: which elements of a network's parameters are kept, with exact counts."""
+"""Masks: which elements of a network's parameters are kept, with exact counts."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from sparsify.errors import SparsifyError
 from sparsify.files import write_tensors
 
 Mask = dict[str, Tensor]
-"""`{parameter name: bool tensor of its shape}`; True is kept, a parameter that is not named is kept whole."""
+"""`{parameter name: bool tensor of its shape}`. True means kept; a parameter that is not named is kept as a whole."""
 
 
 def removed_count(ratio: float, count: int) -> int:
-    """round(ratio·n), ties to even, as in torch.nn.utils.prune."""
+    """Return round(ratio·n), ties to even, as in torch.nn.utils.prune."""
     return round(ratio * count)
 
 
 def lowest(scores: Tensor, count: int, *, reverse: bool = False, first: Tensor | None = None) -> Tensor:
-    """Which `count` grains go: the lowest scores, or with `reverse` the highest; ties broken by index.
+    """Return which `count` grains go: those with the lowest scores, or with `reverse` the highest; ties go by index.
 
-    Before any score counts `first`, whole numbers: those with the highest go first. Bool, of the shape of `scores`.
+    `first`, whole numbers, takes precedence over the scores: the grains with the highest numbers go first. The result
+    is bool, in the shape of `scores`.
     """
     order = scores.flatten().argsort(stable=True, descending=reverse)
     if first is not None:
@@ -43,7 +44,7 @@ def save_mask(path: Path, mask: Mask) -> Path:
 
 
 def load_mask(path: Path) -> Mask:
-    """The inverse of `save_mask`. Raises SparsifyError if the file is missing, damaged or no mask."""
+    """Read what `save_mask` wrote. Raises SparsifyError if the file is missing or damaged, or is no mask."""
     try:
         mask = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -54,7 +55,7 @@ def load_mask(path: Path) -> Mask:
 
 
 def check_fit(model: nn.Module, mask: Mask) -> None:
-    """Raise SparsifyError if the mask names what the network does not have, or in another shape."""
+    """Raise SparsifyError if the network lacks a parameter of the mask or has it in another shape."""
     parameters = dict(model.named_parameters())
     for name, keep in mask.items():
         if name not in parameters:
@@ -65,7 +66,7 @@ def check_fit(model: nn.Module, mask: Mask) -> None:
 
 @torch.no_grad()
 def apply_mask(model: nn.Module, mask: Mask) -> None:
-    """Set what the mask removes to 0, for good. Raises SparsifyError if the mask does not fit the network."""
+    """Set what the mask removes to 0, permanently. Raises SparsifyError if the mask does not fit the network."""
     check_fit(model, mask)
     parameters = dict(model.named_parameters())
     for name, keep in mask.items():
@@ -74,7 +75,7 @@ def apply_mask(model: nn.Module, mask: Mask) -> None:
 
 @contextlib.contextmanager
 def masked(model: nn.Module, mask: Mask) -> Iterator[nn.Module]:
-    """The network with the mask applied; afterwards every parameter is what it was, to the bit."""
+    """Apply the mask to the network; afterwards every parameter is restored, to the bit."""
     parameters = dict(model.named_parameters())
     before = {name: parameters[name].detach().clone() for name in mask if name in parameters}
     try:

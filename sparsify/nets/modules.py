@@ -1,4 +1,4 @@
-"""Modules that networks here are built from, beside torch's own."""
+"""Modules of the networks in `zoo`, in addition to torch's own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 class StackedConv2d(nn.Conv2d):
     """A convolution that also takes s images stacked in the channels: (n, s·channels, h, w) → (n, s·filters, h′, w′).
 
-    It is then a grouped convolution, with the same filters for each of them.
+    For these it is a grouped convolution, with the same filters for each image.
     """
 
     def forward(self, inputs: Tensor, stacked: int = 1) -> Tensor:
-        """`stacked` is s."""
+        """Convolve images stacked in the channels; `stacked` is their number s."""
         if stacked == 1:
             return super().forward(inputs)
         weight, bias = self.weight.repeat(stacked, 1, 1, 1), None if self.bias is None else self.bias.repeat(stacked)
@@ -26,12 +26,12 @@ class StackedConv2d(nn.Conv2d):
 class FullConv2d(nn.Conv2d):
     """A convolution whose kernel covers its whole input: (n, channels, kernel, kernel) → (n, filters, 1, 1).
 
-    While it trains it is computed as one matrix product, the same sums in less time; in evaluation mode it is an
-    ordinary convolution, which Torch-Pruning can follow.
+    In training mode it is computed as one matrix product, which gives the same sums in less time. In evaluation mode it
+    is an ordinary convolution, which Torch-Pruning can follow.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Padding, stride and dilation are not supported."""
+        """(n, channels, kernel, kernel) → (n, filters, 1, 1). Padding, stride and dilation are not supported."""
         if not self.training:
             return super().forward(inputs)
         rows, filters = (tensor.permute(0, 2, 3, 1).flatten(1) for tensor in (inputs, self.weight))
@@ -41,8 +41,9 @@ class FullConv2d(nn.Conv2d):
 class Conv3x3(nn.Conv2d):
     """A 3×3 convolution with a padding of 1.
 
-    While it trains on a CPU, maps of 2×2 are one matrix product: there each output sees each input, once, and five of
-    the nine products of an ordinary convolution are with the padding. In evaluation mode it is an ordinary one.
+    In training mode on a CPU, maps of 2×2 are computed as one matrix product: each output depends on each input once,
+    and five of the nine products of an ordinary convolution are with the padding. In evaluation mode it is an ordinary
+    convolution.
     """
 
     def __init__(self, channels: int, filters: int) -> None:
@@ -61,11 +62,11 @@ class Conv3x3(nn.Conv2d):
 
 
 class StackingSequential(nn.Sequential):
-    """A Sequential whose modules before the one named `until` see `STACK` images at a time, stacked in the channels.
+    """A Sequential whose modules before the one named `until` get `STACK` images at a time, stacked in the channels.
 
-    The same function: a CPU computes few channels as slowly as many. It does so while it trains on a CPU batches that
-    `STACK` divides; otherwise, and in evaluation mode, it is an ordinary Sequential. Those modules, and no others, are
-    StackedConv2d or work on each channel alone (pooling, ReLU).
+    The function is the same, but faster: a CPU computes few channels as slowly as many. Images are stacked in training
+    mode on a CPU if `STACK` divides the batch; otherwise it is an ordinary Sequential. The modules before `until` must
+    be StackedConv2d or work on each channel alone (pooling, ReLU).
     """
 
     STACK = 4
@@ -75,7 +76,7 @@ class StackingSequential(nn.Sequential):
         self.until = until
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, channels, height, width), as an ordinary Sequential."""
+        """Map (n, channels, height, width) as an ordinary Sequential does."""
         if not self.training or images.device.type != "cpu" or len(images) % self.STACK:
             return super().forward(images)
         activations = images.unflatten(0, (-1, self.STACK)).flatten(1, 2).contiguous(memory_format=torch.channels_last)
@@ -88,16 +89,16 @@ class StackingSequential(nn.Sequential):
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether calling the module is its class's `forward` alone: no hook, not compiled, no `forward` set on it."""
+    """Whether a call of the module only runs its class's `forward`: no hook, not compiled, no `forward` of its own."""
     hooked = module._forward_pre_hooks or module._forward_hooks
     own = type(module).__call__ is not nn.Module.__call__ or "forward" in vars(module)
     return not (hooked or own or module._compiled_call_impl)
 
 
 def stages_of(module: nn.Module) -> list[nn.Module]:
-    """Modules that, called one after the other in evaluation mode, compute to the bit what `module` computes.
+    """Return modules that, called one after the other in evaluation mode, compute to the bit what `module` computes.
 
-    The children of a plain nn.Sequential, and theirs where they are such too; any other module is its own only stage.
+    They are the children of a plain nn.Sequential, and in turn their children; any other module is a single stage.
     """
     if not is_plain(module) or type(module).forward not in (nn.Sequential.forward, StackingSequential.forward):
         return [module]
@@ -105,6 +106,6 @@ def stages_of(module: nn.Module) -> list[nn.Module]:
 
 
 def computes_outputs_apart(module: nn.Module) -> bool:
-    """Whether each output depends on its own row of the weight and element of the bias, and not on the other ones."""
+    """Whether each output depends only on its own row of the weight and its own element of the bias."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, StackedConv2d, FullConv2d, Conv3x3)
     return is_plain(module) and type(module) in kinds  # a subclass may mix them

@@ -1,4 +1,4 @@
-"""One network under many masks in one pass over the images: what several masks leave alike is computed once."""
+"""Predictions of one network under many masks in one pass; what the masks have in common is computed once."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ def predict_masked(
     precision: str = "exact",
     listener: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """The predicted class of every image under every mask: (masks, images), int64.
+    """Return the predicted class of every image under every mask: (masks, images), int64.
 
-    From the same logits, to the bit, as `evaluate` with that batch size under one mask after the other. Each batch is
-    normalised once and walks the tree of what the masks do to the network's stages (`stages_of`), depth first: masks
-    part at the first stage that differs. So no more is held than a batch's activations at each parting, and equal masks
-    are evaluated once. A network that is no plain nn.Sequential is a single stage, evaluated for each distinct mask.
+    The logits are the same, to the bit, as those of `evaluate` with that batch size under each mask. Each batch is
+    normalised once and then goes through the network's stages (`stages_of`) as through a tree, depth first: masks
+    branch at the first stage at which they differ. Only the activations of a batch at each branching are kept in
+    memory, and equal masks are evaluated once. A network that is no plain nn.Sequential is a single stage, which is
+    evaluated for each distinct mask.
 
     In evaluation mode the modules must be functions of their input and their parameters. `listener` is called with the
-    number of masks that are done and that there are, a mask's batches being fractions of it, rounded down. Raises
+    number of masks that are done, batches counted as fractions and rounded down, and the number of all masks. Raises
     SparsifyError for a mask that does not fit.
     """
     stages, unsplit = (_stages(model, masks, split=split) for split in (True, False))
     predictions = torch.empty(len(masks), len(images), dtype=torch.int64, device=images.device)
-    # no cache of casts: it would hand out a parameter as it was under another mask
+    # no cache of casts: it would return a parameter as it was under another mask
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "fast", cache_enabled=False)
     starts, everyone = range(0, len(images), batch_size), list(range(len(masks)))
     done = 0
@@ -62,19 +63,21 @@ def predict_masked(
 
 
 class _NotFinite(Exception):
-    """Among the inputs of a layer is an infinity or a NaN, which a weight of 0 does not make 0."""
+    """An input of a layer is infinite or NaN, so that a weight of 0 does not make it 0."""
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """`run(activations, point)`; a point is the place of a mask, `alike[point]` the first one that `run` is the same
-    for."""
+    """One stage of the network, `run(activations, point)`, where a point is the place of a mask.
+
+    `alike[point]` is the first point for which `run` does the same.
+    """
 
     run: Callable[[Any, int], Any]
     alike: list[int]
 
     def branches(self, points: list[int]) -> list[list[int]]:
-        """The points, those together that this stage does not tell apart."""
+        """Return the points in groups for which this stage does the same."""
         groups: dict[int, list[int]] = {}
         for point in points:
             groups.setdefault(self.alike[point], []).append(point)
@@ -82,9 +85,9 @@ class _Stage:
 
 
 def _walk(stages: Sequence[_Stage], activations: Any, points: list[int]) -> Iterator[tuple[list[int], Tensor]]:
-    """The outputs behind the last stage, each with the points that have it in common.
+    """Yield the outputs of the last stage, each with the points that share it.
 
-    Depth first, so that a module that remembers something for a later one remembers that of the same branch.
+    It goes depth first, so that a module that keeps something for a later one keeps that of the same branch.
     """
     for depth, stage in enumerate(stages):
         *others, points = stage.branches(points)
@@ -95,12 +98,15 @@ def _walk(stages: Sequence[_Stage], activations: Any, points: list[int]) -> Iter
 
 
 def _copied(activations: Any) -> Any:
-    """Between modules anything may pass, mostly a tensor; a clone does not copy all that it is a view of."""
+    """Return a copy of what a module passes on. A tensor is cloned: a deep copy would copy all that it is a view of."""
     return activations.clone() if isinstance(activations, Tensor) else copy.deepcopy(activations)
 
 
 def _stages(model: nn.Module, masks: Sequence[Mask], *, split: bool) -> list[_Stage]:
-    """`split`: a layer of which masks remove whole outputs is computed with them, once, and then they are set to 0."""
+    """Return the network's stages.
+
+    With `split`, a layer of which masks remove whole outputs is computed once, before they are set to 0.
+    """
     for mask in masks:
         check_fit(model, mask)
     names = {p: name for name, p in model.named_parameters()}  # that of a shared parameter is its name in the first
@@ -123,10 +129,10 @@ def _stages(model: nn.Module, masks: Sequence[Mask], *, split: bool) -> list[_St
 
 
 def _computing(module: nn.Module, parts: list[Mask], *, finite: bool) -> _Stage:
-    """The module under the part of each mask on its own parameters; `finite` refuses other inputs by _NotFinite."""
+    """Return a stage that runs the module under each mask. With `finite`, it raises _NotFinite for other inputs."""
 
     def run(activations: Any, point: int) -> Any:
-        if finite and not activations.sum().isfinite():  # a sum that overflows is refused as well, which does no harm
+        if finite and not activations.sum().isfinite():  # a sum that overflows is refused, too, which does no harm
             raise _NotFinite
         with masked(module, parts[point]):
             return module(activations)
@@ -138,7 +144,10 @@ def _computing(module: nn.Module, parts: list[Mask], *, finite: bool) -> _Stage:
 
 
 def _zeroing(removed: list[Tensor], *, behind: int) -> _Stage:
-    """The removed outputs of each point, (outputs,), set to 0 in place; `behind` their dimension are so many more."""
+    """Return a stage that sets the removed outputs of each point, (outputs,), to 0, in place.
+
+    `behind` is the number of dimensions after that of the outputs.
+    """
 
     def run(outputs: Tensor, point: int) -> Tensor:
         return outputs.masked_fill_(removed[point].view(-1, *[1] * behind), 0)
@@ -147,7 +156,7 @@ def _zeroing(removed: list[Tensor], *, behind: int) -> _Stage:
 
 
 def _whole_outputs(part: Mask, layer: nn.Module) -> Tensor:
-    """Which outputs of a layer go with all their weights and their bias: (outputs,), True goes."""
+    """Return which outputs of a layer go with all their weights and their bias: (outputs,), True goes."""
     removed = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
     for name, _ in layer.named_parameters():
         removed &= ~part[name].reshape(len(removed), -1).any(1) if name in part else False
@@ -155,11 +164,11 @@ def _whole_outputs(part: Mask, layer: nn.Module) -> Tensor:
 
 
 def _without(part: Mask, outputs: Tensor) -> Mask:
-    """What a part of a mask removes beside these outputs."""
+    """Return a part of a mask without the removal of these outputs."""
     rest = {name: keep | outputs.view(-1, *[1] * (keep.ndim - 1)) for name, keep in part.items()}
     return {name: keep for name, keep in rest.items() if not keep.all()}
 
 
 def _alike(items: Sequence[Any], equal: Callable[[Any, Any], bool]) -> list[int]:
-    """For each item the place of the first one that is equal to it."""
+    """Return for each item the place of the first item that equals it."""
     return [next(place for place, other in enumerate(items) if equal(item, other)) for item in items]

@@ -1,108 +1,119 @@
-"""The networks that a Config can name: functions of (image shape, number of classes).
+"""The networks that a Config can name.
 
 torch is imported by the builders, not here, so that the command line can list the names without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
+
+    Build = Callable[[tuple[int, int, int], int], nn.Module]
+    """A function of the images' (channels, height, width) and the number of classes."""
 
 
 GRAINS = ("auto", "filter", "neuron", "weight")
 """What can be removed from a layer as one; see `Layer.grain`."""
 
 
-def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: 61,706 parameters for 28×28 grey images and 10 classes."""
-    from sparsify.nets.zoo import lenet as module
+@dataclass(frozen=True)
+class NetworkSpec:
+    """How to build one network, and what the report says of it.
 
-    return module.lenet(shape, classes)
+    `build` takes the images' (channels, height, width) and the number of classes. `publication` cites the paper, and is
+    None if there is none.
+    """
 
-
-def vgg_a(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images: 9,750,922 parameters for 3 channels and 10 classes."""
-    from sparsify.nets.zoo.vgg import VGG_11, vgg
-
-    return vgg(shape, classes, VGG_11)
-
-
-def vgg_a_bn(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images with BatchNorm behind each convolution."""
-    from sparsify.nets.zoo.vgg import VGG_11, vgg
-
-    return vgg(shape, classes, VGG_11, batch_norm=True)
+    build: Build
+    description: str
+    publication: str | None = None
 
 
-def vgg_a_light(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images with a quarter of the channels."""
-    from sparsify.nets.zoo.vgg import VGG_11, vgg
+def _lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    from sparsify.nets.zoo.lenet import lenet
 
-    return vgg(shape, classes, VGG_11, width=0.25)
-
-
-def vgg_a_dropout(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """VGG-11 (Simonyan & Zisserman 2015) for 32×32 images with dropout of a half before fc1 and fc2."""
-    from sparsify.nets.zoo.vgg import VGG_11, vgg
-
-    return vgg(shape, classes, VGG_11, dropout=0.5)
+    return lenet(shape, classes)
 
 
-def vgg16_bn(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """VGG-16 (Simonyan & Zisserman 2015) for 32×32 images with BatchNorm behind each convolution."""
-    from sparsify.nets.zoo.vgg import VGG_16, vgg
+def _vgg(weight_layers: int, *, batch_norm: bool = False, dropout: float = 0.0, width: float = 1.0) -> Build:
+    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from sparsify.nets.zoo.vgg import CHANNELS, vgg
 
-    return vgg(shape, classes, VGG_16, batch_norm=True)
+        return vgg(shape, classes, CHANNELS[weight_layers], batch_norm=batch_norm, dropout=dropout, width=width)
 
-
-def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """ResNet-18 (He et al. 2016) for small images: a 3×3 stem without pooling, widths 64 to 512."""
-    from sparsify.nets.zoo.resnet import resnet
-
-    return resnet(shape, classes, blocks=(2, 2, 2, 2), width=64)
+    return build
 
 
-def resnet20(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """ResNet-20 (He et al. 2016) for CIFAR: widths 16 to 64."""
-    from sparsify.nets.zoo.resnet import resnet
+def _resnet(*, blocks: Sequence[int], width: int) -> Build:
+    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from sparsify.nets.zoo.resnet import resnet
 
-    return resnet(shape, classes, blocks=(3, 3, 3), width=16)
+        return resnet(shape, classes, blocks=blocks, width=width)
+
+    return build
 
 
-NETS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
-    "lenet": lenet,
-    "vgg-a": vgg_a,
-    "vgg-a-bn": vgg_a_bn,
-    "vgg-a-light": vgg_a_light,
-    "vgg-a-dropout": vgg_a_dropout,
-    "vgg16-bn": vgg16_bn,
-    "resnet18": resnet18,
-    "resnet20": resnet20,
+def _torchvision(name: str) -> Build:
+    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from sparsify.nets.zoo.torchvision import zoo
+
+        return zoo(name, shape, classes)
+
+    return build
+
+
+_VGG = "Simonyan & Zisserman 2015"
+_RESNET = "He et al. 2016"
+
+NETS: dict[str, NetworkSpec] = {
+    "lenet": NetworkSpec(_lenet, "LeNet-5 with ReLU and max pooling", "LeCun et al. 1998"),
+    "vgg-a": NetworkSpec(_vgg(11), "VGG-11 for 32×32 images", _VGG),
+    "vgg-a-bn": NetworkSpec(
+        _vgg(11, batch_norm=True), "VGG-11 for 32×32 images, with BatchNorm behind each convolution", _VGG
+    ),
+    "vgg-a-light": NetworkSpec(_vgg(11, width=0.25), "VGG-11 for 32×32 images, with a quarter of the channels", _VGG),
+    "vgg-a-dropout": NetworkSpec(
+        _vgg(11, dropout=0.5), "VGG-11 for 32×32 images, with dropout of a half before fc1 and fc2", _VGG
+    ),
+    "vgg16-bn": NetworkSpec(
+        _vgg(16, batch_norm=True), "VGG-16 for 32×32 images, with BatchNorm behind each convolution", _VGG
+    ),
+    "resnet18": NetworkSpec(
+        _resnet(blocks=(2, 2, 2, 2), width=64),
+        "ResNet-18 for small images: a 3×3 stem without pooling, widths 64 to 512",
+        _RESNET,
+    ),
+    "resnet20": NetworkSpec(_resnet(blocks=(3, 3, 3), width=16), "ResNet-20 for CIFAR: widths 16 to 64", _RESNET),
 }
 
 TORCHVISION = "torchvision:"
 NAMES = (*NETS, f"{TORCHVISION}NAME")
-"""What a network can be called."""
+"""The names that a network can have, for help texts and errors."""
 
 
 def is_network(name: object) -> bool:
-    """Whether it can be a network's name; what stands behind "torchvision:" is known to `network` alone."""
+    """Whether `name` can be a network's name. What follows "torchvision:" is checked only when `network` builds it."""
     return isinstance(name, str) and (name in NETS or name.removeprefix(TORCHVISION) not in ("", name))
 
 
-def network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The network of that name for images of (channels, height, width), with initial weights of torch's generator.
+def network_spec(name: str) -> NetworkSpec:
+    """Return the entry of the network `name`, one of NETS or "torchvision:NAME"."""
+    if name in NETS:
+        return NETS[name]
+    return NetworkSpec(_torchvision(name.removeprefix(TORCHVISION)), "a network of torchvision")
 
-    The generator is afterwards as it was. Raises SparsifyError if there is none, or if it does not take such images.
+
+def network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Build the network `name` for images of (channels, height, width), with random initial weights.
+
+    The weights are drawn from torch's generator, which is put back to its state afterwards. Raises SparsifyError for an
+    unknown name and for images that the network does not take.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        if name in NETS:
-            return NETS[name](shape, classes)
-        from sparsify.nets.zoo.torchvision import zoo
-
-        return zoo(name.removeprefix(TORCHVISION), shape, classes)
+        return network_spec(name).build(shape, classes)

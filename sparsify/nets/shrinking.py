@@ -1,4 +1,4 @@
-"""Physical removal: a copy of a network without the filters and neurons that a mask removes, the same function."""
+"""Physical removal: a copy of a network without the filters and neurons that a mask removes, with the same outputs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Removal:
-    """What is masked, and what of it goes: indices of each layer's outputs in the original numbering, ascending.
+    """The mask, and the outputs of each layer that are removed: indices in the original numbering, ascending.
 
-    `inputs` are those that they fed, of the layers behind. `coupled` are layers whose outputs are combined channel by
-    channel: those of a group lose the same ones.
+    `inputs` are the inputs of other layers that these outputs fed. `coupled` are the groups of layers whose outputs are
+    combined channel by channel, so that they lose the same ones.
     """
 
     mask: Mask
@@ -38,14 +38,14 @@ class Removal:
 
 
 def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> nn.Module:
-    """A copy of the network without the filters and neurons that a mask, or cuts, remove; the network stays as it was.
+    """Return a copy of the network without the filters and neurons that a mask, or cuts, remove.
 
-    A filter or neuron goes if its weights, its bias and what they take with them are masked: scale and shift of the
-    normalisation behind it, the same channel of layers that are added to it. What else is masked stays as zeros:
-    single weights, and outputs of the network itself. `example` are normalised inputs with a batch dimension; the first
-    is traced, and all of them are what the copy is checked on. Raises SparsifyError for a mask that does not fit, a
-    network that cannot be traced or followed, a layer of which nothing would be left, and where the masked and the
-    shrunk network would not compute the same function.
+    A filter or neuron is removed if its weights, its bias and all that goes with them are masked: scale and shift of
+    the normalisation behind it, the same channel of layers that are added to it. Other masked elements stay as zeros:
+    single weights, and outputs of the network itself. `example` holds normalised inputs with a batch dimension; the
+    network is traced on the first, and the copy is checked on all of them. Raises SparsifyError for a mask that does
+    not fit, a network that cannot be traced or followed, a layer of which nothing would be left, and if the masked and
+    the shrunk network would not compute the same function.
     """
     return shrink_by(Structure(model, example[:1]), mask, example)
 
@@ -59,7 +59,7 @@ def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Tensor)
 
 
 def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
-    """What `shrink` removes. Raises SparsifyError as it does, apart from what only the copy can show."""
+    """Return what `shrink` removes. Raises SparsifyError as `shrink` does, but does not check the outputs of a copy."""
     structure, model = structure.unwarned(), structure.model
     layers = prunable_layers(model)
     by_module = {layer.module: layer for layer in layers}
@@ -71,7 +71,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
         for layer in layers:
             members = structure.group(layer, _removable(structure, layer, mask))
             if all(member.output_side for member in members):
-                continue  # no layer takes these outputs in: they are the network's own
+                continue  # these outputs feed no layer: they are the network's own
             together = [member for member in members if member.output_side and member.module in by_module]
             for member in together:
                 drops[by_module[member.module].name][member.index] = True
@@ -95,11 +95,11 @@ def remove_outputs(
     mask: Mask | None = None,
     model: nn.Module | None = None,
 ) -> nn.Module:
-    """A copy of the network, masked if there is a mask, without these outputs of its layers, by the layers' names.
+    """Return a copy of the network, masked if there is a mask, without these outputs, given by the layers' names.
 
-    With a `model`, which has the structure's modules and shapes under the same names, it is a copy of that one.
-    Indices are the network's own. Raises SparsifyError for layers and indices that there are not, for a layer of which
-    nothing would be left, and for a network that cannot be traced or followed.
+    With a `model`, which has the structure's modules and shapes under the same names, it is a copy of that one. Indices
+    are those of the original network. Raises SparsifyError for unknown layers, for indices out of range, for a layer of
+    which nothing would be left, and for a network that cannot be traced or followed.
     """
     layers = {layer.name: layer for layer in prunable_layers(structure.model)}
     names = {module: name for name, module in structure.model.named_modules()}
@@ -115,12 +115,12 @@ def remove_outputs(
             functions[side] = member.cut
     small = copy.deepcopy(model)
     apply_mask(small, mask or {})
-    # each side of each module once, with the union of its indices: after a first cut, others would mean other channels
+    # each side of each module once, with the union of its indices: a first cut would shift the indices of a second
     for (name, output_side), indices in removed.items():
         functions[name, output_side](small.get_submodule(name), sorted(indices))
     before = dict(model.named_parameters())
     for name, parameter in small.named_parameters():
-        # Torch-Pruning makes new ones, contiguous: a convolution's would be slower beside others that are channels last
+        # Torch-Pruning makes new, contiguous weights; those of convolutions are slower among others in channels last
         parameter.requires_grad_(before[name].requires_grad)
         if before[name].ndim == 4 and before[name].is_contiguous(memory_format=torch.channels_last):
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -128,10 +128,10 @@ def remove_outputs(
 
 
 def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: Tensor) -> float:
-    """max |a − b| / max |a|, where a are the masked network's outputs for `inputs` and b the shrunk one's.
+    """Return max |a − b| / max |a| for the outputs a of the masked and b of the shrunk network for `inputs`.
 
-    Both are evaluated in their own precision without TF32 and cuDNN; infinite where the shapes differ. Raises
-    SparsifyError if the shrunk network does not run, or if the outputs are no tensor.
+    Both are evaluated in their own precision, without TF32 and cuDNN. The result is infinite if the shapes differ.
+    Raises SparsifyError if the shrunk network does not run, or if the outputs are no tensor.
     """
     with masked(model, mask), evaluating(model), _comparable(), torch.inference_mode():
         expected = model(inputs)
@@ -154,7 +154,7 @@ def require_same_outputs(difference: float) -> None:
 
 
 def relative_difference(expected: Tensor, actual: Tensor) -> float:
-    """max |a − b| / max |a|; the numerator alone where a is 0, infinite where the shapes differ."""
+    """Return max |a − b| / max |a|; only max |a − b| if a is 0, and infinity if the shapes differ."""
     if expected.shape != actual.shape:
         return math.inf
     size, difference = expected.abs().max().item(), (expected - actual).abs().max().item()
@@ -162,7 +162,7 @@ def relative_difference(expected: Tensor, actual: Tensor) -> float:
 
 
 def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[int, int]]:
-    """(masked elements, elements) of each parameter of the shrunk network in which masked ones are left."""
+    """Return (masked elements, elements) of each parameter of the shrunk network in which masked elements are left."""
     ones = copy.deepcopy(structure.model)
     for parameter in ones.parameters():
         nn.init.ones_(parameter)  # so that the zeros in what is left are the mask's
@@ -172,7 +172,7 @@ def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[i
 
 
 def _removable(structure: Structure, layer: Layer, mask: Mask) -> Tensor:
-    """(outputs,): True where the output, and everything that goes with it on the output side, is masked."""
+    """Return which outputs are masked with everything that goes with them on the output side: bool, (outputs,)."""
     names = {module: name for name, module in structure.model.named_modules()}
     goes = _wholly_masked(layer.module, layer.name, mask)
     kept: set[int | None] = set()
@@ -186,7 +186,7 @@ def _removable(structure: Structure, layer: Layer, mask: Mask) -> Tensor:
 
 
 def _wholly_masked(module: nn.Module, name: str, mask: Mask) -> Tensor:
-    """True for each output of which every parameter of the module's own is masked."""
+    """Return for which outputs all elements of the module's own parameters are masked: bool, (outputs,)."""
     parameters = dict(module.named_parameters(name, recurse=False))
     count = len(next(iter(parameters.values())))
     gone = [~mask[name].cpu().reshape(count, -1).any(1) if name in mask else torch.zeros(count, dtype=torch.bool)
@@ -208,8 +208,10 @@ def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:
 
 @contextmanager
 def _comparable() -> Iterator[None]:
-    """One way of rounding for any number of channels: cuDNN may take Winograd's transforms for some and not for others,
-    which alone can differ by TOLERANCE."""
+    """Make torch round alike for any number of channels.
+
+    cuDNN may use Winograd's transforms for some numbers of channels only, which alone can differ by TOLERANCE.
+    """
     enabled = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = False
     try:
@@ -221,7 +223,7 @@ def _comparable() -> Iterator[None]:
 
 @contextmanager
 def _warnings_as_refusals() -> Iterator[None]:
-    """What is a warning for a mask alone, that its removal would compute another function, is an error here."""
+    """Raise a SparsifyError for a warning that a removal would compute another function than the mask."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", SparsifyWarning)
         try:

@@ -1,4 +1,4 @@
-"""What removing grains does to a network: which elements go, and how many parameters and MACs are left."""
+"""The effect of removing grains: which elements go with them, and how many parameters and MACs are left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sparsify.nets.mask import Mask, masked
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, and multiply-accumulate operations of convolutions and fully connected layers for one input."""
+    """The number of parameters, and the multiply-accumulates of convolutions and linear layers for one input."""
 
     params: int
     macs: int
@@ -32,7 +32,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Cut:
-    """Grains of one layer that go: `drop` (True goes) is (outputs,), or the weight's shape where the grain is one."""
+    """The grains of one layer to remove: `drop` (True goes) is (outputs,), or the weight's shape for single weights."""
 
     layer: Layer
     grain: str
@@ -40,7 +40,7 @@ class Cut:
 
 
 def removed_grains(mask: Mask, layer: Layer, grain: str = "auto") -> Tensor:
-    """Which grains a mask removes, whatever took them along: bool, (outputs,) or the weight's shape, True is gone."""
+    """Return which grains a mask removes, also those that went with others: bool, (outputs,) or the weight's shape."""
     if layer.parameter not in mask:
         mask = {layer.parameter: torch.ones_like(layer.weight, dtype=torch.bool)}
     keep = mask[layer.parameter]
@@ -48,10 +48,10 @@ def removed_grains(mask: Mask, layer: Layer, grain: str = "auto") -> Tensor:
 
 
 class Member(NamedTuple):
-    """What removing outputs of a layer takes from one module: its outputs (channels of a normalisation), or its inputs.
+    """The outputs (or channels of a normalisation) or inputs of one module that go when outputs of a layer are removed.
 
-    `index[i]` goes because output `root[i]` of the layer does, None where that is not known. `cut` is Torch-Pruning's
-    function that removes indices from the module, or from another one of its shape.
+    `index[i]` goes because output `root[i]` of the layer goes; `root` is None if that is not known. `cut` is
+    Torch-Pruning's function that removes indices from the module, or from another one of its shape.
     """
 
     module: nn.Module
@@ -80,12 +80,12 @@ class Structure:
         self._checked: set[str] = set()  # layers whose input is known to be 0 where it should be, or was warned about
 
     def remove(self, cuts: Sequence[Cut]) -> tuple[Mask, Cost]:
-        """The mask that makes these cuts, and what is left when the removed elements and the inputs they fed are gone.
+        """Return the mask of these cuts, and the cost without the removed elements and the inputs that they fed.
 
-        A filter or neuron takes every member of its dependency group on the output side with it: weight, bias,
-        the scale and shift of the normalisation behind it, the same channel of layers that are added to it. No cut
-        gives an empty mask and the cost of the whole network. Raises SparsifyError where the group cannot be followed;
-        warns (SparsifyWarning) where a mask and a physical removal would not compute the same function.
+        With a filter or neuron goes every member of its dependency group on the output side: weight, bias, the scale
+        and shift of the normalisation behind it, the same channel of layers that are added to it. Without cuts the mask
+        is empty and the cost is that of the whole network. Raises SparsifyError if the group cannot be followed; warns
+        (SparsifyWarning) if a mask and a physical removal would not compute the same function.
         """
         mask: Mask = {}
         unfed: Mask = {}  # elements of the layers behind whose input is gone, True is gone
@@ -116,12 +116,12 @@ class Structure:
         return again
 
     def scale(self, layer: Layer) -> Tensor | None:
-        """γ of the normalisation of each output of a layer, (outputs,); None if there is none."""
+        """Return γ of the normalisation behind a layer for each output, (outputs,); None if there is none."""
         found = self.normalisation(layer)
         return None if found is None else self.model.get_submodule(found[0]).weight.detach()[found[1]]
 
     def normalisation(self, layer: Layer) -> tuple[str, Tensor] | None:
-        """The module's name of the normalisation behind a layer, and which of its channels is each output's."""
+        """Return the module name of the normalisation behind a layer, and the channel in it of each output."""
         outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
         for module, output_side, index, *_ in self.group(layer, outputs):
             if output_side and isinstance(module, nn.modules.batchnorm._NormBase) and len(index) == len(outputs):
@@ -129,10 +129,10 @@ class Structure:
         return None
 
     def selected_by(self, layer: Layer, parameters: Container[str]) -> tuple[str, Tensor | EllipsisType] | None:
-        """By which of these parameters the grains of a layer are selected, and which of its grains are the layer's.
+        """Return the one of these parameters by which the layer's grains are selected, and where the grains are in it.
 
-        The layer's own weight or, as with the structure "bn-scale", the scale of the normalisation behind it; None if
-        neither is among them.
+        It is the layer's own weight or, as with the structure "bn-scale", the scale of the normalisation behind it.
+        None if neither is among the parameters.
         """
         if layer.parameter in parameters:
             return layer.parameter, ...
@@ -141,7 +141,7 @@ class Structure:
         return None if scale not in parameters else (scale, found[1])
 
     def coupled(self, layer: Layer) -> list[str]:
-        """The layers whose outputs are combined with those of this one, itself among them, in the network's order."""
+        """Return this layer and the layers whose outputs are combined with its own, in the network's order."""
         outputs = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
         together = {member.module for member in self.group(layer, outputs) if member.output_side}
         return [other.name for other in prunable_layers(self.model) if other.module in together]
@@ -160,7 +160,7 @@ class Structure:
             self._warn(f"'{self._names[module]}' normalises across channels, those that are masked among them")
 
     def _warn_of_leaks(self, mask: Mask, unfed: Mask) -> None:
-        """Say so, once a layer, where a masked filter is still felt: its removal would differ from its mask."""
+        """Warn, once for each layer, if a masked filter still has an effect: its removal would differ from its mask."""
         leaking: set[str] = set()
         handles = []
         for name, dead in unfed.items():
@@ -205,9 +205,9 @@ class Structure:
         return Cost(params, macs)
 
     def group(self, layer: Layer, goes: Tensor) -> list[Member]:
-        """The members with parameters of the dependency group of these outputs (True goes), one for each side.
+        """Return the members with parameters of the dependency group of these outputs (True goes), one for each side.
 
-        Raises SparsifyError where the group cannot be followed, masked and counted.
+        Raises SparsifyError if the group cannot be followed, masked and counted.
         """
         index = goes.nonzero().flatten().tolist()
         if not index:
@@ -228,7 +228,7 @@ class Structure:
         return members
 
     def _obstacle(self, member: object) -> str:
-        """Why channels of a member of a dependency group cannot be masked and counted; "" if they can."""
+        """Return why channels of a member of a dependency group cannot be masked and counted, or "" if they can."""
         if isinstance(member, nn.Parameter):
             return "a parameter that belongs to no layer is combined with its outputs"
         if member not in self._names:
@@ -246,7 +246,7 @@ class Structure:
         return self._weight_obstacle(member)
 
     def _weight_obstacle(self, module: nn.Module) -> str:
-        """Why elements of a module's weight cannot be set to 0 and counted; "" if they can."""
+        """Return why elements of a module's weight cannot be set to 0 and counted, or "" if they can."""
         name = self._names[module]
         if not isinstance(module.weight, nn.Parameter):
             return f"the weight of '{name}' is computed from other parameters"
@@ -258,7 +258,7 @@ _FOLLOWED = (*CONVOLUTIONS, nn.Linear, nn.PReLU, nn.GroupNorm, nn.LayerNorm, nn.
 
 
 def _has_channels(module: nn.Module) -> bool:
-    """Whether the module has parameters of its own, a value for each channel; a PReLU may have one slope for all."""
+    """Whether the module has parameters with a value for each channel; a PReLU may have one slope for all."""
     return any(True for _ in module.parameters(recurse=False)) and getattr(module, "num_parameters", None) != 1
 
 
@@ -294,7 +294,7 @@ def _tracing(what: str = "traced") -> Iterator[None]:
 
 @torch.inference_mode()
 def _output_positions(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """How often each weight is used for one input, by the weight's name: a convolution's output height × width."""
+    """Return how often each weight is used for one input, by name: a convolution's output height × width."""
     positions: dict[str, int] = {}
     handles = []
     for layer in prunable_layers(model):

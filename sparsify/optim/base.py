@@ -1,4 +1,4 @@
-"""What the optimizers that select share: the step, the support, the penalty of sparse weights, and Adam's direction."""
+"""The base of the optimizers that select: the step, the support, the penalty, and Adam's direction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rate = float | Tensor
 """A learning rate, or a multiple of one."""
 
 CACHED = 2**18
-"""Numbers of one tensor that a CPU's cache should hold together with what a step needs beside them."""
+"""How many numbers of the parameters a step takes at once on a CPU, so that all that it needs fits into the cache."""
 
 
 def check(name: str, value: float, *, strict: bool = True, infinite: bool = False) -> None:
@@ -29,16 +29,17 @@ def check(name: str, value: float, *, strict: bool = True, infinite: bool = Fals
 
 
 def check_momentum(momentum: float, dampening: float = 0.0) -> None:
-    """Raise SparsifyError unless both are in range."""
+    """Raise SparsifyError unless momentum is in [0, 1) and dampening in [0, 1]."""
     check("momentum", momentum, strict=False)
     if not (momentum < 1 and 0 <= dampening <= 1):
         raise SparsifyError(f"momentum is {momentum} and dampening {dampening}; they must lie in [0, 1) and [0, 1]")
 
 
 def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
-    """All at once on a device, whose kernels want many; on a CPU as many at a time as its cache holds, at least one.
+    """Divide parameters into lists that one step takes at once.
 
-    A step reads each tensor several times.
+    A step reads each tensor several times. On a CPU, a list has at most CACHED numbers, or is a single tensor; on other
+    devices all parameters are one list, because their kernels are the faster the more they get at once.
     """
     batch: list[Tensor] = []
     size = 0
@@ -55,8 +56,8 @@ def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
 def add_scaled(tensors: list[Tensor], others: list[Tensor], rate: Rate) -> None:
     """tensors += rate·others, in place.
 
-    A rate that is a tensor stays on its device: in a CUDA graph it is read at each replay, where a number would be
-    that of the capture.
+    A rate that is a tensor stays on its device: a CUDA graph reads it at each replay, but a number only when it is
+    captured.
     """
     if isinstance(rate, Tensor):
         torch._foreach_add_(tensors, torch._foreach_mul(others, rate))
@@ -65,17 +66,18 @@ def add_scaled(tensors: list[Tensor], others: list[Tensor], rate: Rate) -> None:
 
 
 class SelectingOptimizer(Optimizer):
-    """Base of optimizers with a support: each structured parameter has a sparse copy (or is one), by grains 0 or not.
+    """Base of the optimizers with a support: each structured parameter has a sparse copy, or is sparse itself.
 
-    A param group's `penalty` says what a grain is: "filter", "weight", "auto" by dimension, None without structure.
-    A subclass moves the parameters in `_move` and says in `sizes` how large the grains of the sparse copy are.
+    A grain is 0 as a whole or in the support. A param group's `penalty` says what a grain is: "filter", "weight",
+    "auto" (by dimension), or None for parameters without structure. A subclass moves the parameters in `_move` and
+    gives the norms of the sparse copy's grains in `sizes`.
     """
 
     def __init__(self, params: Any, lr: float, defaults: dict[str, Any]) -> None:
         super().__init__(params, {"lr": lr, **defaults})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch.optim's; raises SparsifyError for an option of the group that is out of range."""
+        """Add a group as torch.optim does. Raises SparsifyError for an option that is out of range."""
         options = {**self.defaults, **param_group}
         if options["penalty"] not in ("auto", "filter", "weight", None):
             raise SparsifyError(f"unknown penalty '{options['penalty']}'; choose from: auto, filter, weight, None")
@@ -84,7 +86,7 @@ class SelectingOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """One iteration; `closure`, if given, re-evaluates the loss with gradients and is returned."""
+        """Do one iteration. `closure`, if given, re-evaluates the loss with its gradients; the loss is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -98,32 +100,32 @@ class SelectingOptimizer(Optimizer):
         return loss
 
     def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """One iteration of some parameters of a group, all of which have a gradient."""
+        """Do one iteration of some parameters of a group, all of which have a gradient."""
         raise NotImplementedError
 
     def _momentum_buffers(self, params: list[Tensor]) -> list[Tensor]:
-        """The state `momentum_buffer` of each parameter, 0 before its first step."""
+        """Return the state `momentum_buffer` of each parameter, 0 before its first step."""
         for p in params:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         return [self.state[p]["momentum_buffer"] for p in params]
 
     def sizes(self, parameter: Tensor) -> Tensor:
-        """How large each grain of the sparse copy is: the norms of filters (filters,), or |w| of the weight's shape."""
+        """Return the norm of each grain of the sparse copy: (filters,), or the weight's shape for single weights."""
         raise NotImplementedError
 
     @torch.no_grad()
     def support(self, parameter: Tensor) -> Tensor:
-        """Which grains of the sparse copy are not 0: (filters,) for "filter", the weight's shape for "weight"."""
+        """Return which grains of the sparse copy are not 0, in the shape of `sizes`."""
         return self.sizes(parameter) > 0
 
     def structured(self) -> Iterator[Tensor]:
-        """Every parameter that has a sparse copy."""
+        """Yield every parameter that has a sparse copy."""
         for group in self.param_groups:
             yield from (p for p in group["params"] if penalty_of(p, group["penalty"]))
 
     def penalty(self, parameter: Tensor) -> Penalty | None:
-        """The parameter's resolved penalty; None if it is outside the structure or not this optimizer's."""
+        """Return the parameter's resolved penalty; None if it is outside the structure or not this optimizer's."""
         for group in self.param_groups:
             if any(p is parameter for p in group["params"]):
                 return penalty_of(parameter, group["penalty"])
@@ -137,38 +139,38 @@ class SelectingOptimizer(Optimizer):
 
 
 class PenalizedOptimizer(SelectingOptimizer):
-    """Base of optimizers whose weights θ are sparse themselves, by J(θ) = λ·Σ_i √n_i·‖θ_i‖₂ over the grains θ_i.
+    """Base of the optimizers whose weights θ are sparse themselves, by J(θ) = λ·Σ_i √n_i·‖θ_i‖₂ over the grains θ_i.
 
-    n_i is how many weights a grain has: 1 for "weight", where J is λ‖θ‖₁; a filter's or row's for "filter", the group
-    lasso of Yuan & Lin (2006). λ is `strength`, a key of the param group.
+    n_i is the number of weights of a grain. For "weight" it is 1, and J is λ‖θ‖₁; for "filter" it is that of a filter
+    or row, and J is the group lasso of Yuan & Lin (2006). λ is `strength`, a key of the param group.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch.optim's; raises SparsifyError for an option of the group that is out of range."""
+        """Add a group as torch.optim does. Raises SparsifyError for an option that is out of range."""
         check("strength", {**self.defaults, **param_group}["strength"], strict=False)
         super().add_param_group(param_group)
 
     @torch.no_grad()
     def sizes(self, parameter: Tensor) -> Tensor:
-        """The norm of each grain of θ: (filters,) for "filter", else the weight's shape."""
+        """Return the norm of each grain of θ: (filters,) for "filter", else the weight's shape."""
         penalty = penalty_of(parameter, self._group(parameter)["penalty"])
         return filter_norms(parameter) if penalty == "filter" else parameter.abs()
 
 
 def threshold_of(parameter: Tensor, strength: float | Tensor, penalty: Penalty) -> float | Tensor:
-    """λ·√n_i: from which norm on the prox of J keeps a grain."""
+    """Return λ·√n_i, the norm above which the prox of J keeps a grain."""
     return strength * math.sqrt(grain_size(parameter, penalty))
 
 
 def check_adam(betas: tuple[float, float], eps: float) -> None:
-    """Raise SparsifyError unless they are in range."""
+    """Raise SparsifyError unless both betas are in [0, 1) and eps is above 0."""
     if not all(0 <= beta < 1 for beta in betas):
         raise SparsifyError(f"betas are {betas}; both must be at least 0 and below 1")
     check("eps", eps)
 
 
 def refuse_gaps(params: Iterable[Tensor], optimizer: str) -> None:
-    """Raise SparsifyError for a parameter with gaps in memory, over which torch's fused kernel walks."""
+    """Raise SparsifyError for a parameter with gaps in memory, which torch's fused kernel would take for numbers."""
     for p in params:
         if torch.empty_like(p).stride() != p.stride():
             raise SparsifyError(
@@ -178,7 +180,7 @@ def refuse_gaps(params: Iterable[Tensor], optimizer: str) -> None:
 
 
 def _laid_out_as(target: Tensor, tensor: Tensor) -> Tensor:
-    """`tensor` with the strides of `target`: itself, or a copy. torch's fused kernel goes by memory's order."""
+    """Return `tensor`, or a copy, with the strides of `target`: torch's fused kernel goes by the order in memory."""
     return tensor if tensor.stride() == target.stride() else torch.empty_like(target).copy_(tensor)
 
 

@@ -22,14 +22,14 @@ from sparsify.optim.penalties import Penalty, penalty_of, prox, subgradient
 
 
 class BregmanOptimizer(PenalizedOptimizer):
-    """Base of the linearised Bregman iterations: θ = δ·prox_J(v), and v moves. State of a structured parameter: `v`.
+    """Base of the linearised Bregman iterations: v moves, and θ = δ·prox_J(v). State of a structured parameter: `v`.
 
-    v is a subgradient of the elastic net J_δ = J + ‖·‖²/(2δ) at θ. It starts, at a parameter's first step, as
-    θ/δ + p with p ∈ ∂J(θ), 0 for grains that are 0. What else changes θ later lasts until the next step.
+    v is a subgradient of the elastic net J_δ = J + ‖·‖²/(2δ) at θ. At a parameter's first step it is θ/δ + p with
+    p ∈ ∂J(θ), and p = 0 for grains that are 0. After that, changes of θ from outside are lost at the next step.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch.optim's; raises SparsifyError for an option of the group that is out of range."""
+        """Add a group as torch.optim does. Raises SparsifyError for an option that is out of range."""
         check("delta", {**self.defaults, **param_group}["delta"])
         super().add_param_group(param_group)
 
@@ -65,13 +65,13 @@ class LinBreg(BregmanOptimizer):
         θ⁺ ← δ·prox_J(v⁺)                     "filter": v_i·max(0, 1 − λ√n_i/‖v_i‖₂); "weight": soft threshold at λ
 
     J(θ) = λ·Σ_i √n_i·‖θ_i‖₂ over the grains (filters, rows or single weights) of n_i weights. A grain that is 0 enters
-    once its gradients have added up to the threshold, an inverse scale space; it can leave again. With λ = 0, β = 0 and
-    δ = 1 it is SGD. Parameters outside the structure take θ ← θ − δ·m⁺. Note the factor 1 − β, which torch's SGD lacks.
+    once its summed gradients reach the threshold (an inverse scale space); it can leave again. With λ = 0, β = 0 and
+    δ = 1 it is SGD. Parameters outside the structure take θ ← θ − δ·m⁺. torch's SGD does not have the factor 1 − β.
     `penalty` is a key of the param group: "auto" (by dimension: 3-D and more filter, 2-D weight, else None), "filter",
     "weight" or None.
 
-    State: `v` where there is structure, and `momentum_buffer` (m) with a momentum above 0. θ starts sparse where the
-    module does: see `sparsify.optim.penalties.make_sparse`.
+    State: `v` where there is structure, and `momentum_buffer` (m) with a momentum above 0. θ starts sparse if
+    the module does: see `sparsify.optim.penalties.make_sparse`.
 
     Source: Bungert, Roith, Tenbrinck & Burger, "A Bregman Learning Framework for Sparse Neural Networks", JMLR 23
     (2022), LinBreg and LinBreg with momentum; the start of v as in the authors' code. Raises SparsifyError for values
@@ -133,7 +133,7 @@ class AdaBreg(BregmanOptimizer):
         super().__init__(params, lr, options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As LinBreg's; raises SparsifyError for a parameter with gaps in memory too."""
+        """Add a group as LinBreg does. Raises SparsifyError also for a parameter with gaps in memory."""
         super().add_param_group(param_group)
         refuse_gaps(self.param_groups[-1]["params"], "AdaBreg")
 

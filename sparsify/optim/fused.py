@@ -1,4 +1,4 @@
-"""SLBI's step in one pass over the memory, as Triton kernels for a GPU."""
+"""SLBI's step in one pass over the memory: Triton kernels for a GPU."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BLOCK = 1024
 
 
 class FusedSLBI(SLBI):
-    """SLBI whose structured parameters are read and written once a step: W, g, V and Z in, W, V and Z out.
+    """SLBI that reads and writes its structured parameters once in each step: W, g, V and Z in, W, V and Z out.
 
-    These are 7 numbers a weight, where torch's fused SGD with momentum moves 5. The same update and the same state as
-    SLBI's, to rounding; what has no structure goes SLBI's way. Its parameters must lie on a GPU, without gaps.
+    These are 7 numbers for each weight; torch's fused SGD with momentum moves 5. Update and state are those of SLBI, up
+    to rounding; parameters without structure take SLBI's own step. Parameters must be on a GPU, without gaps in memory.
     """
 
     def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
@@ -67,20 +67,20 @@ class FusedSLBI(SLBI):
 
 
 def try_out(device: torch.device) -> None:
-    """Raise whatever Triton does where it cannot compile the kernels or launch them on this device."""
+    """Do a small step. Raises what Triton raises if it cannot compile the kernels or launch them on this device."""
     filters, weights = (torch.ones(shape, device=device, requires_grad=True) for shape in ((2, 1, 1, 1), (2, 1)))
     filters.grad, weights.grad = torch.zeros_like(filters), torch.zeros_like(weights)
     FusedSLBI([filters, weights]).step()
 
 
 def _strides(tensor: Tensor) -> tuple[int, ...]:
-    """Those that say where a number lies: a dimension of length 1 may have any."""
+    """Return the strides of the dimensions longer than 1; that of a dimension of length 1 has no effect."""
     return tuple(stride for stride, length in zip(tensor.stride(), tensor.shape, strict=True) if length > 1)
 
 
 @triton.jit
 def _update(w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, gamma, decay, momentum, kept, path_scale, kappa):
-    lr = tl.load(lr_ptr)  # from memory, so that a captured launch reads the rate of each replay
+    lr = tl.load(lr_ptr)  # from memory, so that a captured launch reads the current rate at each replay
     w = tl.load(w_ptr + at, inside)
     v = momentum * tl.load(v_ptr + at, inside) + kept * tl.load(g_ptr + at, inside) + decay * w
     apart = w - gamma
@@ -93,7 +93,7 @@ def _update(w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, gamma, decay, mom
 def _filters(
     w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr
 ):  # fmt: skip
-    # One program a filter: first ‖Z_i‖, then the update, for which Z_i is still in the cache.
+    # One program for each filter: first ‖Z_i‖, then the update, for which Z_i is still in the cache.
     begin = tl.program_id(0).to(tl.int64) * size
     squares = tl.zeros((block,), z_ptr.dtype.element_ty)
     for start in range(0, size, block):
@@ -116,7 +116,7 @@ def _filters(
 def _weights(
     w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr
 ):  # fmt: skip
-    # One program a block of single weights.
+    # One program for each block of single weights.
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = at < size
     z = tl.load(z_ptr + at, inside)

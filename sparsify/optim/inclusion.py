@@ -21,20 +21,23 @@ RECORDS = 500
 
 
 def record_steps(total: int, records: int = RECORDS) -> np.ndarray:
-    """At most `records` steps from 0 to `total`, dense at the start: filters enter within the first epoch."""
+    """Return at most `records` steps from 0 to `total`, dense at the start, where most filters enter."""
     return np.unique(np.rint(total * np.linspace(0, 1, records) ** 2).astype(np.int64))
 
 
 def path_times(rates: np.ndarray) -> np.ndarray:
-    """Path time T after 0, 1, …, n steps, from that of each of the n steps: α_p/μ of the SLBI family, else α."""
+    """Return the path time T after 0, 1, …, n steps, the sum of `rates` so far.
+
+    `rates` holds the path time of each of the n steps: α_p/μ in the SLBI family, else α.
+    """
     return np.concatenate([[0.0], np.cumsum(rates)])
 
 
 @torch.no_grad()
 def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> dict[str, float]:
-    """The fraction of each layer's grains that enter by `time` if their norms r stay as they are: those with r·T ≥ λ.
+    """Return, by parameter, the fraction of grains that enter by the path time T = `time` if their norms do not change.
 
-    A group enters when ‖∫(W − Γ) dt‖ passes λ, and before that Γ is 0.
+    A grain of norm r enters when ‖∫(W − Γ) dt‖ reaches λ. Γ is 0 before, so that this is when r·T ≥ λ.
     """
     threshold = optimizer.param_groups[0]["threshold"]
     fractions = {}
@@ -48,12 +51,13 @@ def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> d
 
 @dataclass(frozen=True)
 class InclusionPath:
-    """One trained run's path. `entry[p]`: step at which each grain entered, inf if never, (filters,) or weight's shape.
+    """The path of one trained run.
 
-    A grain enters when its sparse copy first is not 0: step 0 if it starts so, and once only if it leaves and comes
-    back. `gamma_norm[p]`, `weight_norm[p]`: (records, filters), or (records, 1) for the layer as a whole where the
-    grains are single weights; Γ is W itself where the optimizer keeps no other sparse copy (linbreg, adabreg,
-    prox-sgd). `steps` and `time` (T = Σ α_p/μ of the SLBI family, else Σ α) are those of the records.
+    `entry[p]` is the step at which each grain of the parameter p entered, inf if it never did: (filters,), or the
+    weight's shape. A grain enters when its sparse copy is not 0 for the first time: at step 0 if it starts like that.
+    `gamma_norm[p]` and `weight_norm[p]` are (records, filters), or (records, 1) for the whole layer if the grains are
+    single weights. Γ is W itself if the optimizer keeps no other sparse copy (linbreg, adabreg, prox-sgd). `steps` and
+    `time` (T = Σ α_p/μ in the SLBI family, else Σ α) are those of the records.
     """
 
     steps: np.ndarray
@@ -63,7 +67,7 @@ class InclusionPath:
     weight_norm: dict[str, np.ndarray]
 
     def save(self, path: Path) -> None:
-        """Write path.npz, in one step."""
+        """Write the path as an npz file, in one step."""
         arrays = {"steps": self.steps, "time": self.time}
         for kind in ("entry", "gamma_norm", "weight_norm"):
             arrays |= {f"{kind}/{name}": array for name, array in getattr(self, kind).items()}
@@ -73,25 +77,27 @@ class InclusionPath:
 
     @classmethod
     def load(cls, path: Path) -> InclusionPath:
-        """Read path.npz. Raises SparsifyError if it is damaged."""
+        """Read what `save` wrote. Raises SparsifyError if the file is damaged."""
         try:
-            with np.load(io.BytesIO(path.read_bytes())) as file:  # numpy leaves a damaged file open
+            with np.load(
+                io.BytesIO(path.read_bytes())
+            ) as file:  # from memory, because numpy leaves a damaged file open
                 arrays = {name: file[name] for name in file.files}
             kinds = {kind: {} for kind in ("entry", "gamma_norm", "weight_norm")}
             for name, array in arrays.items():
                 if "/" in name:
                     kind, parameter = name.split("/", 1)
                     kinds[kind][parameter] = array
-            read = cls(arrays["steps"], arrays["time"], **kinds)
+            read = cls(arrays["steps"], arrays["time"], kinds["entry"], kinds["gamma_norm"], kinds["weight_norm"])
             if not read.entry.keys() == read.gamma_norm.keys() == read.weight_norm.keys():
                 raise ValueError("a parameter's entry or norms are missing")
             return read
-        except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
+        except Exception as error:  # numpy and zipfile raise errors of many types
             raise SparsifyError(f"{path} is damaged: {error}; delete the folder and train it again") from error
 
 
 class PathRecorder:
-    """Watches an optimizer that selects while it trains; everything stays on the parameters' device."""
+    """Records the path of an optimizer that selects, while it trains. Its tensors are on the parameters' device."""
 
     def __init__(self, model: nn.Module, optimizer: SelectingOptimizer, total_steps: int) -> None:
         names = {id(p): name for name, p in model.named_parameters()}
@@ -109,21 +115,21 @@ class PathRecorder:
         self.record(0)
 
     def record(self, step: int) -> None:
-        """Note what there is to note after `step` steps."""
+        """Record the entries and the norms after `step` steps."""
         self.enter(step)
         self.note(step)
 
     @torch.no_grad()
     def enter(self, step: float | Tensor) -> None:
-        """Note which grains are in the support after `step` steps; what entered before stays. Waits for no device."""
+        """Record the grains that are in the support for the first time after `step` steps. Waits for no device."""
         for name, p, _ in self._watched:
             entry = self.tensors[f"entry/{name}"]
-            # not masked_fill_, which reads a value that is a tensor back from the device
+            # not masked_fill_, which copies a value that is a tensor back from the device
             entry.copy_(torch.where(self._optimizer.support(p) & (entry > step), step, entry))
 
     @torch.no_grad()
     def note(self, step: int) -> None:
-        """Note the norms, if this step is one of the records."""
+        """Record the norms, if `step` is one of the recorded steps."""
         row = self._row.get(step)
         if row is None:
             return
@@ -134,16 +140,16 @@ class PathRecorder:
             self.tensors[f"weight_norm/{name}"][row] = norms
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` held when it was saved."""
+        """Restore the recorder from a saved copy of its `tensors`."""
         for name, tensor in self.tensors.items():
             tensor.copy_(tensors[name])
 
     def path(self, times: np.ndarray, steps: float = math.inf) -> InclusionPath:
-        """The path of the first `steps` steps (a diverged run has fewer); `times` is the path time after every step."""
+        """Return the path of the first `steps` steps. `times` holds the path time after each step."""
         reached = self._steps[self._steps <= steps]
         kinds: dict[str, dict[str, np.ndarray]] = {"entry": {}, "gamma_norm": {}, "weight_norm": {}}
         for name, tensor in self.tensors.items():
             kind, parameter = name.split("/", 1)
             array = tensor.cpu().numpy()
             kinds[kind][parameter] = array if kind == "entry" else array[: len(reached)]
-        return InclusionPath(reached, times[reached], **kinds)
+        return InclusionPath(reached, times[reached], kinds["entry"], kinds["gamma_norm"], kinds["weight_norm"])

@@ -15,7 +15,7 @@ from sparsify.errors import SparsifyError
 Penalty = Literal["filter", "weight"]
 
 THRESHOLD = 1.0
-"""λ of every run: with it Γ and the support are read off the Z that a run leaves behind."""
+"""λ of every run of the SLBI family, so that Γ and the support follow from the Z that a run has saved."""
 
 
 def penalty_of(parameter: Tensor, penalty: str | None) -> Penalty | None:
@@ -29,17 +29,17 @@ def penalty_of(parameter: Tensor, penalty: str | None) -> Penalty | None:
 
 
 def filter_norms(weight: Tensor, *, keepdim: bool = False) -> Tensor:
-    """L2 norm of each output filter: shape (n, …) → (n,), or (n, 1, …); the same bits in every memory format."""
+    """Return the L2 norm of each output filter: (n, …) → (n,), or (n, 1, …); the same bits in every memory format."""
     if weight.ndim == 1:
         return weight.abs()
-    # always summed channels last, the order in which training keeps filters: no copy there, one elsewhere
+    # always summed in channels-last order, that of training, where this needs no copy
     order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
     filters = weight.contiguous(memory_format=order)
     return torch.linalg.vector_norm(filters, dim=tuple(range(1, weight.ndim)), keepdim=keepdim)
 
 
 def prox_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
-    """max(0, 1 − λ/‖Z_i‖₂) per output filter, shaped (n, 1, …) to multiply Z; 0 where ‖Z_i‖ is 0."""
+    """Return max(0, 1 − λ/‖Z_i‖₂) for each output filter, 0 if ‖Z_i‖ is 0, as (n, 1, …) to multiply Z by."""
     norms = filter_norms(z, keepdim=True)
     # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
     tiny = torch.finfo(z.dtype).tiny
@@ -48,7 +48,7 @@ def prox_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
 
 
 def prox(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> Tensor:
-    """prox of λ times the penalty at Z; a λ that is a tensor of no dimension stays on its device.
+    """Return the prox of λ times the penalty at Z. A λ that is a tensor (of no dimension) stays on its device.
 
     "weight": sign(z)·max(0, |z| − λ) (soft threshold). "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂) per output filter.
     """
@@ -60,21 +60,21 @@ def prox(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> T
 
 
 def residual(weight: Tensor, z: Tensor, kappa: float, threshold: float, penalty: Penalty) -> Tensor:
-    """W − Γ, with Γ = κ·prox(Z): what couples W and Γ."""
+    """Return W − Γ with Γ = κ·prox(Z), the difference that couples W and Γ."""
     if penalty == "filter":
-        return torch.addcmul(weight, z, prox_factor(z, threshold), value=-kappa)  # Γ itself is not written down
+        return torch.addcmul(weight, z, prox_factor(z, threshold), value=-kappa)  # without a tensor for Γ
     return torch.sub(weight, prox(z, threshold), alpha=kappa)
 
 
 def grain_size(weight: Tensor, penalty: Penalty) -> int:
-    """How many weights one grain has: those of a filter, or 1."""
+    """Return the number of weights of one grain: that of a filter, or 1."""
     return weight.numel() // len(weight) if penalty == "filter" else 1
 
 
 def subgradient(weight: Tensor, threshold: float, penalty: Penalty) -> Tensor:
-    """λ·W_i/‖W_i‖₂ of each grain i, 0 where it is 0: an element of the subdifferential of Σ λ‖W_i‖₂ at W.
+    """Return λ·W_i/‖W_i‖₂ for each grain i, 0 for a grain that is 0: a subgradient of Σ λ‖W_i‖₂ at W.
 
-    It is the inverse of `shrink`: at W plus its subgradient, `shrink` is W.
+    The prox of W plus this subgradient is W.
     """
     if penalty == "weight":
         return threshold * weight.sign()
@@ -83,7 +83,7 @@ def subgradient(weight: Tensor, threshold: float, penalty: Penalty) -> Tensor:
 
 
 def support(z: Tensor, threshold: float, penalty: Penalty) -> Tensor:
-    """Which grains have Γ ≠ 0: shape (n,) for "filter", Z's own shape for "weight"."""
+    """Return which grains have Γ ≠ 0: (n,) for "filter", Z's own shape for "weight"."""
     return filter_norms(z) > threshold if penalty == "filter" else z.abs() > threshold
 
 
@@ -96,13 +96,13 @@ NORMS = (
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float = 0.0, structure: str = "grains") -> list[dict[str, Any]]:
-    """Param groups for SLBI, without empty ones; tied parameters are listed once.
+    """Return param groups for SLBI, without empty ones. Tied parameters are listed once.
 
-    "grains": filters and single weights are the structure. SLBI itself leaves parameters of one dimension out of it
-    and of weight decay; weights of normalisation layers that have two or more (a LayerNorm's can) form a group with
-    `penalty=None` and no weight decay. "bn-scale": the scales γ of BatchNorm are, in the place of the convolutions'
-    filters, whose own scale does not matter before it (Liu et al. 2017); the function of a filter goes with its γ.
-    Raises SparsifyError for a network that has none.
+    With the structure "grains", filters and single weights are structured. SLBI itself leaves parameters of one
+    dimension out of the structure and of weight decay; weights of normalisation layers that have two or more dimensions
+    (as a LayerNorm's can) form a group with `penalty=None` and no weight decay. With "bn-scale", BatchNorm's scales γ
+    are structured in place of the convolutions' filters (Liu et al. 2017): the scale of a filter before BatchNorm does
+    not matter, and a filter whose γ is 0 has no effect. Raises SparsifyError for a network without such scales.
     """
     norms = {id(p) for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False) if p.ndim > 1}
     scales: set[int] = set()
@@ -124,7 +124,10 @@ def parameter_groups(model: nn.Module, *, weight_decay: float = 0.0, structure: 
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Param groups for torch's optimizers that decay what SLBI decays: weights of two or more dimensions, no norms'."""
+    """Return param groups for torch's optimizers, with weight decay for the same weights as in SLBI.
+
+    These are the weights of two or more dimensions, except those of normalisation layers.
+    """
     groups = []
     for group in parameter_groups(model, weight_decay=weight_decay):
         for decay, chosen in (
@@ -137,7 +140,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def kept_count(density: float, count: int) -> int:
-    """round(density·n), ties to even, but at least 1: a layer of zeros would pass no gradient on."""
+    """Return round(density·n), ties to even, but at least 1: a layer of zeros would pass on no gradient."""
     return max(1, round(density * count))
 
 
@@ -145,10 +148,10 @@ def kept_count(density: float, count: int) -> int:
 def make_sparse(model: nn.Module, density: float, seed: int) -> None:
     """Set all but k = `kept_count` of the n grains of every structured weight to 0, in place.
 
-    Grains are filters of convolutions and single weights of fully connected layers. Which ones stay is keyed by the
-    seed and the weight's name. They are scaled by √(n/k), which leaves the variance over all of the weights, and so
-    that of the next layer's inputs, what it was. Biases beside such weights become their absolute values: behind a ReLU
-    a filter of zeros with a negative bias would have no gradient and never enter. Density 1 changes nothing.
+    Grains are filters of convolutions and single weights of fully connected layers. The seed and the weight's name
+    decide which ones stay. These are scaled by √(n/k), so that the variance over all of the weights, and with it that
+    of the next layer's inputs, does not change. The biases of these layers become their absolute values: a filter of
+    zeros with a negative bias has no gradient before a ReLU, and would never enter. Density 1 changes nothing.
 
     Source: Bungert et al., "A Bregman Learning Framework for Sparse Neural Networks", JMLR 23 (2022), the section on
     initialisation; the biases as in the authors' code. Raises SparsifyError for a density that is not in (0, 1].

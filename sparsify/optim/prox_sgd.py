@@ -1,4 +1,4 @@
-"""Proximal SGD: the lasso on single weights and the group lasso on filters, by a gradient step and a proximal one."""
+"""Proximal SGD: a gradient step and a proximal step, for the lasso on single weights and the group lasso on filters."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ProxSGD(PenalizedOptimizer):
         W⁺ ← prox_{aJ}(W − αV)                a = α/(1 − m), the length of a step over time
 
     J(W) = λ·Σ_i √n_i·‖W_i‖₂ over the grains (filters, rows or single weights) of n_i weights, so that the prox is
-    "filter": W_i·max(0, 1 − aλ√n_i/‖W_i‖₂); "weight": soft threshold at aλ. It stands still where the loss plus J does,
-    whatever the momentum. With λ = 0 it is torch's SGD, and with m = 0 proximal gradient descent. Parameters outside
-    the structure take W ← W − αV. `penalty` is a key of the param group: "auto" (by dimension: 3-D and more filter, 2-D
-    weight, else None), "filter", "weight" or None.
+    "filter": W_i·max(0, 1 − aλ√n_i/‖W_i‖₂); "weight": soft threshold at aλ. Its fixed points are the
+    stationary points of the loss plus J, whatever the momentum. With λ = 0 it is torch's SGD, and with m = 0 proximal
+    gradient descent. Parameters outside the structure take W ← W − αV. `penalty` is a key of the param group: "auto"
+    (by dimension: 3-D and more filter, 2-D weight, else None), "filter", "weight" or None.
 
     State: `momentum_buffer` (V) with a momentum above 0.
 

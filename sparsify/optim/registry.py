@@ -1,6 +1,7 @@
 """The optimizers that a Config can name, with the options that each takes and their defaults.
 
-torch is imported by the builders, not here, so that the command line can list the names without it."""
+torch is imported by the builders, not here, so that the command line can list the names without it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Options(Protocol):
-    """What the builders read of a Config; an option that an optimizer does not take is None."""
+    """The options of a Config that the builders read; an option that an optimizer does not take is None."""
 
     @property
     def lr(self) -> float: ...
@@ -47,48 +48,57 @@ class Options(Protocol):
     def seed(self) -> int: ...
 
 
-def _leave(model: nn.Module, options: Options) -> None:
+def _keep_weights(model: nn.Module, options: Options) -> None:
     """Start from the network's own initial weights."""
 
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """How to build one optimizer; `defaults` holds every option that it takes, and no other is accepted.
+    """How to build one optimizer, and what studies and figures need to know of it.
 
-    `prepare` changes the network's initial weights in place. `path`, of an optimizer that selects, gives the path time
-    of each step from its learning rate.
+    `defaults` holds every option that it takes; other options are refused. `colour` is its place among the colours and
+    markers of figures, which it shares with no other optimizer. `prepare` changes the network's initial weights in
+    place. `path` is None unless the optimizer selects; it gives the path time of each step from the learning rates.
+    `control` names the optimizer that takes the same options and does the same without selecting, if there is one.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
     defaults: Mapping[str, float]
-    prepare: Callable[[nn.Module, Options], None] = _leave
+    colour: int
+    prepare: Callable[[nn.Module, Options], None] = _keep_weights
     path: Callable[[np.ndarray, Options], np.ndarray] | None = None
+    control: str | None = None
 
     @property
     def selects(self) -> bool:
-        """Whether it has a path: a support, which what it trains enters at some step or never."""
+        """Whether it has a path: a support that each grain enters at some step or never."""
         return self.path is not None
+
+    @property
+    def couples(self) -> bool:
+        """Whether a coupling of strength 1/μ pulls the weights W towards Γ."""
+        return "mu" in self.defaults
 
 
 def sgd(model: nn.Module, options: Options) -> Optimizer:
-    """torch's SGD; weight decay acts on weights of two or more dimensions only, as in SLBI."""
+    """Build torch's SGD. Weight decay acts on weights of two or more dimensions only, as in SLBI."""
     from torch.optim import SGD
 
     from sparsify.optim.penalties import decay_groups
 
     groups = decay_groups(model, options.weight_decay)
-    # on CUDA the fused step: the others read a learning rate that is a tensor back from the device
+    # on CUDA the fused step, because the others copy a learning rate that is a tensor back from the device
     on_cuda = all(p.is_cuda for p in model.parameters())
     return SGD(groups, options.lr, options.momentum, fused=True if on_cuda else None)
 
 
 def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
-    """The control of SLBI: λ = ∞, so Γ stays 0 and only the coupling's pull towards 0 is left."""
+    """Build the control of SLBI: with λ = ∞, Γ stays 0, and only the coupling's pull towards 0 is left."""
     return _slbi(model, options, threshold=float("inf"))
 
 
 def slbi(model: nn.Module, options: Options) -> Optimizer:
-    """DessiLBI."""
+    """Build DessiLBI."""
     from sparsify.optim.penalties import THRESHOLD
 
     return _slbi(model, options, threshold=THRESHOLD)
@@ -109,7 +119,7 @@ def _slbi(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
 
 
 def slbi_for(device: torch.device) -> type[SLBI]:
-    """SLBI, or on CUDA its kernels of one pass over the memory. Warns where Triton cannot compile or launch these."""
+    """Return FusedSLBI on CUDA, else SLBI. Warns and returns SLBI if Triton cannot compile or launch the kernels."""
     from sparsify.optim.slbi import SLBI
 
     if device.type != "cuda":
@@ -118,7 +128,7 @@ def slbi_for(device: torch.device) -> type[SLBI]:
         from sparsify.optim.fused import FusedSLBI, try_out
 
         try_out(device)
-    except Exception as error:  # Triton may be absent or without a C compiler, and raises what its parts raise
+    except Exception as error:  # Triton may be absent or lack a C compiler, and raises errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         warnings.warn(
             f"Triton does not run here ({reason}); SLBI's step takes several passes over the memory, which is slower "
@@ -131,7 +141,7 @@ def slbi_for(device: torch.device) -> type[SLBI]:
 
 
 def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
-    """DessiLBI + Adam."""
+    """Build DessiLBI + Adam."""
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.slbi import SLBIAdam
 
@@ -140,7 +150,7 @@ def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
 
 
 def linbreg(model: nn.Module, options: Options) -> Optimizer:
-    """Linearised Bregman iterations."""
+    """Build LinBreg, linearised Bregman iterations."""
     from sparsify.optim.bregman import LinBreg
     from sparsify.optim.penalties import parameter_groups
 
@@ -154,7 +164,7 @@ def linbreg(model: nn.Module, options: Options) -> Optimizer:
 
 
 def adabreg(model: nn.Module, options: Options) -> Optimizer:
-    """Linearised Bregman iterations on Adam's direction."""
+    """Build AdaBreg, linearised Bregman iterations on Adam's direction."""
     from sparsify.optim.bregman import AdaBreg
     from sparsify.optim.penalties import parameter_groups
 
@@ -162,7 +172,7 @@ def adabreg(model: nn.Module, options: Options) -> Optimizer:
 
 
 def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
-    """Proximal SGD with group lasso and lasso."""
+    """Build proximal SGD with the group lasso and the lasso."""
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.prox_sgd import ProxSGD
 
@@ -183,6 +193,7 @@ def _own_path(rates: np.ndarray, options: Options) -> np.ndarray:
     return rates
 
 
+_SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
 _SLBI = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 1.0}
 _SLBI_ADAM = {"lr": 0.003, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}
 _LINBREG = {"lr": 0.5, "momentum": 0.9, "strength": 0.05, "delta": 1.0, "density": 0.1}
@@ -190,11 +201,11 @@ _ADABREG = {"lr": 0.003, "strength": 0.05, "delta": 1.0, "density": 0.1}
 _PROX_SGD = {"lr": 0.02, "momentum": 0.9, "strength": 0.0003}
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
-    "sgd": OptimizerSpec(sgd, {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}),
-    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI),
-    "slbi": OptimizerSpec(slbi, _SLBI, path=_split_path),
-    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, path=_split_path),
-    "linbreg": OptimizerSpec(linbreg, _LINBREG, prepare=_thin_out, path=_own_path),
-    "adabreg": OptimizerSpec(adabreg, _ADABREG, prepare=_thin_out, path=_own_path),
-    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, path=_own_path),
+    "sgd": OptimizerSpec(sgd, _SGD, colour=0),
+    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1),
+    "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull"),
+    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path),
+    "linbreg": OptimizerSpec(linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path),
+    "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
+    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path),
 }

@@ -20,13 +20,13 @@ from sparsify.optim.penalties import THRESHOLD, filter_norms, penalty_of, prox, 
 
 
 class SplitOptimizer(SelectingOptimizer):
-    """Base of the SLBI family: parameters W coupled to a sparse copy Γ = κ·prox_λ(Z), which starts at 0.
+    """Base of the SLBI family: the parameters W are coupled to a sparse copy Γ = κ·prox_λ(Z), which starts at 0.
 
-    A subclass moves W by the loss in `_descend` and calls nothing else. State of a structured parameter: `z`.
+    A subclass has to move W by the gradient of the loss in `_descend`. State of a structured parameter: `z`.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch.optim's; raises SparsifyError for an option of the group that is out of range."""
+        """Add a group as torch.optim does. Raises SparsifyError for an option that is out of range."""
         options = {**self.defaults, **param_group}
         for name in ("kappa", "mu", "path_scale"):
             check(name, options[name])
@@ -46,7 +46,7 @@ class SplitOptimizer(SelectingOptimizer):
             add_scaled(weights, residuals, -rate * group["kappa"])
 
     def _couple(self, group: dict[str, Any], params: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """W, Z and W − Γ of every structured parameter of a group, before any of them moves."""
+        """Return W, Z and W − Γ of every structured parameter of a group, before any of them moves."""
         weights, zs, residuals = [], [], []
         for p in params:
             penalty = penalty_of(p, group["penalty"])
@@ -61,28 +61,28 @@ class SplitOptimizer(SelectingOptimizer):
         return weights, zs, residuals
 
     def _z(self, parameter: Tensor) -> Tensor:
-        """Z of one parameter; zeros before the first step."""
+        """Return Z of one parameter; zeros before the first step."""
         z = self.state[parameter].get("z")
         return torch.zeros_like(parameter) if z is None else z
 
     @torch.no_grad()
     def gamma(self, parameter: Tensor) -> Tensor:
-        """Γ = κ·prox_λ(Z) of one parameter; zeros before the first step."""
+        """Return Γ = κ·prox_λ(Z) of one parameter; zeros before the first step."""
         group = self._group(parameter)
         penalty = penalty_of(parameter, group["penalty"])
         return group["kappa"] * prox(self._z(parameter), group["threshold"], penalty)
 
     @torch.no_grad()
     def sizes(self, parameter: Tensor) -> Tensor:
-        """The norm of each grain of Γ, κ·max(0, ‖Z_i‖ − λ): (filters,) for "filter", else the weight's shape."""
+        """Return the norm of each grain of Γ, κ·max(0, ‖Z_i‖ − λ): (filters,) for "filter", else the weight's shape."""
         group, z = self._group(parameter), self._z(parameter)
         norms = filter_norms(z) if penalty_of(parameter, group["penalty"]) == "filter" else z.abs()
         return group["kappa"] * (norms - group["threshold"]).clamp_(min=0)
 
     @torch.no_grad()
     def support(self, parameter: Tensor) -> Tensor:
-        """Which grains of one parameter have Γ ≠ 0: (filters,) for "filter", the weight's shape for "weight"."""
-        group = self._group(parameter)  # by Z: a tiny κ rounds a small Γ to 0
+        """Return which grains of one parameter have Γ ≠ 0: (filters,) for "filter", the weight's shape for "weight"."""
+        group = self._group(parameter)  # decided by Z, because a tiny κ rounds a small Γ to 0
         return support(self._z(parameter), group["threshold"], penalty_of(parameter, group["penalty"]))
 
 
@@ -136,7 +136,7 @@ class SLBI(SplitOptimizer):
             kept = 1 - group["dampening"]
             grads = [kept * g if "momentum_buffer" in s else g for s, g in zip(states, grads, strict=True)]
         buffers = self._momentum_buffers(params)
-        # a new V, in one pass where m·V and + g in place would be two
+        # into a new V, which takes one pass; in place, m·V and + g would take two
         velocity = torch._foreach_add(grads, buffers, alpha=group["momentum"])
         if group["weight_decay"]:
             weights = [p for p in params if p.ndim >= 2]
@@ -144,7 +144,7 @@ class SLBI(SplitOptimizer):
                 decaying = [v for v in velocity if v.ndim >= 2]
                 torch._foreach_add_(decaying, weights, alpha=group["weight_decay"])
         add_scaled(params, velocity, -group["lr"] * group["kappa"])
-        if isinstance(group["lr"], Tensor):  # in a CUDA graph, whose memory keeps its place
+        if isinstance(group["lr"], Tensor):  # in a CUDA graph, whose buffers must stay where they are
             torch._foreach_copy_(buffers, velocity)
         else:
             for state, v in zip(states, velocity, strict=True):
@@ -158,9 +158,9 @@ class SLBIAdam(SplitOptimizer):
         Z⁺ ← Z + (α_p/μ)(W − Γ)               old W, old Γ
         Γ⁺ ← κ·prox(Z⁺)                       as in SLBI
 
-    m̂ and v̂ are Adam's bias-corrected moments of the loss gradient alone: the coupling is not preconditioned, as
-    weight decay is not in AdamW (Loshchilov & Hutter 2019). `path_scale` makes up for Adam's small α: with 1 and
-    α = 3e-4 the path is too short for anything to enter. State: `step`, `exp_avg`, `exp_avg_sq`, and `z`.
+    m̂ and v̂ are Adam's bias-corrected moments of the loss gradient alone: like weight decay in AdamW (Loshchilov &
+    Hutter 2019), the coupling is not preconditioned. `path_scale` compensates for Adam's small α: with path_scale = 1
+    and α = 3e-4 the path is too short for anything to enter. State: `step`, `exp_avg`, `exp_avg_sq`, and `z`.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class SLBIAdam(SplitOptimizer):
         super().__init__(params, lr, {"betas": betas, "eps": eps} | split)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As SLBI's; raises SparsifyError for a parameter with gaps in memory too."""
+        """Add a group as SLBI does. Raises SparsifyError also for a parameter with gaps in memory."""
         super().add_param_group(param_group)
         refuse_gaps(self.param_groups[-1]["params"], "SLBIAdam")
 

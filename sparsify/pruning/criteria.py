@@ -1,4 +1,4 @@
-"""Criteria: pure functions that score every grain of a layer; the lowest go first."""
+"""Criteria: pure functions that score every grain of a layer; the grains with the lowest scores go first."""
 
 from __future__ import annotations
 
@@ -16,8 +16,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A property that a criterion needs of the optimizer that a run was trained with; `name` puts it in words."""
+
+    name: str
+    met: Callable[[OptimizerSpec], bool]
+
+    @property
+    def optimizers(self) -> list[str]:
+        """The names of the optimizers that have it."""
+        return [name for name, spec in OPTIMIZERS.items() if self.met(spec)]
+
+
+PATH = Need("a path", lambda spec: spec.selects)
+SPLIT_PATH = Need("a path with a Γ", lambda spec: spec.selects and spec.couples)
+
+
+@dataclass(frozen=True)
 class PathState:
-    """What a run knows of one layer: entry steps (filters,) or (outputs, inputs); Γ and Z as the weight, if any."""
+    """The path of one layer: entry steps, (filters,) or (outputs, inputs); Γ and Z in the weight's shape, if any."""
 
     entry: Tensor
     gamma: Tensor | None = None
@@ -26,19 +43,19 @@ class PathState:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a criterion may look at: one layer's weight (outputs, inputs, …), the grain, the path if there is one."""
+    """All that a criterion may use of one layer: its weight (outputs, inputs, …), grain, path if any, and more."""
 
     name: str
     weight: Tensor
     grain: str
     generator: torch.Generator
     path: PathState | None = None
-    scale: Callable[[], Tensor | None] = lambda: None  # of the normalisation behind the layer, (outputs,)
+    scale: Callable[[], Tensor | None] = lambda: None  # γ of the normalisation behind the layer, (outputs,)
     gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
-    left: Tensor | EllipsisType = ...  # which grains are not gone yet; all
+    left: Tensor | EllipsisType = ...  # which grains are left; by default all
 
     def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
-        """The L`order` norm of each grain of `tensor`: (outputs,), or |tensor| where the grain is a single weight."""
+        """Return the L`order` norm of each grain of `tensor`: (outputs,), or |tensor| if grains are single weights."""
         from sparsify.optim.penalties import filter_norms
 
         if self.grain == "weight":
@@ -46,37 +63,38 @@ class Scored:
         return filter_norms(tensor) if order == 2 else tensor.flatten(1).norm(order, dim=1)
 
     def require_entry(self) -> Tensor:
-        """The entry steps. Raises SparsifyError if there is no path."""
+        """Return the entry steps. Raises SparsifyError if there is no path."""
         if self.path is None:
-            selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
+            selecting = ", ".join(PATH.optimizers)
             needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
             raise _refusal("entry", needs, without=("gamma",))
         return self.path.entry
 
     def require_split(self) -> tuple[Tensor, Tensor]:
-        """Γ and Z. Raises SparsifyError if there are none."""
+        """Return Γ and Z. Raises SparsifyError if there are none."""
         if self.path is None or self.path.gamma is None or self.path.z is None:
-            needs = f"Γ and Z of a run trained with slbi or slbi-adam; this one has none for {self.name}"
+            splitting = " or ".join(SPLIT_PATH.optimizers)
+            needs = f"Γ and Z of a run trained with {splitting}; this one has none for {self.name}"
             raise _refusal("gamma", needs, without=("entry",) if self.path is None else ())
         return self.path.gamma, self.path.z
 
 
 def _refusal(criterion: str, needs: str, *, without: tuple[str, ...] = ()) -> SparsifyError:
-    """What a criterion needs and does not find; `without` are others that would fail for the same reason."""
+    """Return the error for a criterion that lacks what it needs; `without` are others that would fail, too."""
     others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
     return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}")
 
 
 def lexicographic(first: Tensor, second: Tensor) -> Tensor:
-    """One int64 for two float32 of a grain: ordered by `first`, then by `second`, and equal where both are.
+    """Combine two float32 of each grain into one int64, which is ordered by `first`, then by `second`.
 
-    Whole numbers, because neither float32 nor float64 holds two float32; not ranks, which only order a single layer.
+    It is an int64 because a float64 cannot hold two float32, and not a rank because ranks only order a single layer.
     """
     return (_ordered_bits(first) << 32) + _ordered_bits(second)
 
 
 def _ordered_bits(values: Tensor) -> Tensor:
-    """The bits of each float32 as an int64 between −2^31 and 2^31 that is ordered as the values are."""
+    """Return the bits of each float32 as an int64 between −2^31 and 2^31, in the order of the values."""
     import torch
 
     bits = (values.float() + 0.0).view(torch.int32).long()  # −0 becomes 0
@@ -84,7 +102,7 @@ def _ordered_bits(values: Tensor) -> Tensor:
 
 
 def _wide(values: Tensor) -> Tensor:
-    """In float64, where the device has it: in float32 squares of weights near 0 vanish and long sums lose digits."""
+    """Return float64 if the device has it: in float32, squares of small weights vanish and long sums lose digits."""
     return values.double() if values.device.type != "mps" else values.float()
 
 
@@ -99,10 +117,10 @@ def l1(layer: Scored) -> Tensor:
 
 
 def entry(layer: Scored) -> Tensor:
-    """The order of a path: what first entered the support earlier stays longer; among equals, the norm.
+    """−(the step at which the grain first entered the support), then ‖W_i‖₂: what entered earlier stays longer.
 
-    The first entry counts, also of a grain that has left the support since. A neuron enters with its first weight; a
-    single weight of a convolution enters with its filter.
+    The first entry counts, even if a grain has left the support since. A neuron enters with its first weight; a single
+    weight of a convolution enters with its filter.
     """
     steps = layer.require_entry()
     if layer.grain == "neuron":
@@ -111,25 +129,25 @@ def entry(layer: Scored) -> Tensor:
 
 
 def gamma(layer: Scored) -> Tensor:
-    """‖Γ_i‖, then ‖Z_i‖: most of Γ ties at 0.
+    """‖Γ_i‖, then ‖Z_i‖, because most of Γ is 0.
 
-    A single weight of a convolution whose filters are selected by the scales behind them has those of its scale.
+    If filters are selected by the scales behind them, a single weight of a filter has the values of the filter's scale.
     """
     gamma, z = (_of_each_grain(layer, tensor) for tensor in layer.require_split())
     return lexicographic(layer.norms(gamma), layer.norms(z))
 
 
 def _of_each_grain(layer: Scored, values: Tensor) -> Tensor:
-    """Values of single weights, or of each filter; where weights are the grain each one has its filter's."""
+    """Return one value for each grain: if grains are single weights and values are of filters, that of the filter."""
     if layer.grain == "weight" and values.ndim == 1:
         return values.view(-1, *[1] * (layer.weight.ndim - 1)).expand(layer.weight.shape)
     return values
 
 
 def bn_scale(layer: Scored) -> Tensor:
-    """|γ_i| of the BatchNorm behind a filter or neuron (Liu et al. 2017); |w| of a weight, which has none of its own.
+    """|γ_i| of the BatchNorm behind a filter or neuron (Liu et al. 2017), |w| of a weight, which has no own scale.
 
-    Raises SparsifyError where there is no normalisation with a scale behind the layer.
+    Raises SparsifyError if there is no normalisation with a scale behind the layer.
     """
     if layer.grain == "weight":
         return layer.weight.abs()
@@ -142,9 +160,9 @@ def bn_scale(layer: Scored) -> Tensor:
 def taylor(layer: Scored) -> Tensor:
     """|Σ g·w| over a filter or neuron, |g·w| of a weight: how much, to first order, its removal changes the loss.
 
-    g is the gradient of the mean cross-entropy on training images. The square root of the group contribution
-    (Σ g·w)² of Molchanov et al. (2019): the same order within and across layers, but it does not vanish in
-    float32. Raises SparsifyError where there is no gradient.
+    g is the gradient of the mean cross-entropy on training images. This is the square root of the group contribution
+    (Σ g·w)² of Molchanov et al. (2019): the order within and across layers is the same, but the root does not vanish in
+    float32. Raises SparsifyError if there is no gradient.
     """
     gradient = layer.gradient()
     if gradient is None:
@@ -154,12 +172,12 @@ def taylor(layer: Scored) -> Tensor:
 
 
 def fpgm(layer: Scored) -> Tensor:
-    """Σ_j ‖W_i − W_j‖₂ over the layer's grains that are left (He et al. 2019): the nearest to their median go first."""
+    """Σ_j ‖W_i − W_j‖₂ over the layer's grains j that are left (He et al. 2019): those near the median go first."""
     import torch
 
     if layer.grain != "weight":
         rows = layer.weight.flatten(1)
-        # not by matrix products, by which equal filters are not exactly 0 apart
+        # without matrix products, with which the distance of equal filters is not exactly 0
         return torch.cdist(rows, rows[layer.left], compute_mode="donot_use_mm_for_euclid_dist").sum(1)
     # Σ_j |w_i − w_j| without n² distances: the k-th smallest exceeds k weights, itself among them, and n − k exceed it
     values, order = _wide(layer.weight[layer.left].flatten()).sort(stable=True)
@@ -173,7 +191,7 @@ def fpgm(layer: Scored) -> Tensor:
 
 
 def lamp(layer: Scored) -> Tensor:
-    """‖W_i‖² / Σ ‖W_j‖² over the layer's grains j that do not go before i; w² in their place (Lee et al. 2021).
+    """‖W_i‖² / Σ ‖W_j‖² over the layer's grains j that do not go before i (Lee et al. 2021, for single weights).
 
     Within a layer the order is that of `magnitude`. The largest grain of every layer has the score 1, so that with
     scope "global" a layer loses its last grain only when all others of the set are gone.
@@ -189,36 +207,33 @@ def lamp(layer: Scored) -> Tensor:
 
 
 def random(layer: Scored) -> Tensor:
-    """A random order, keyed by (seed, draw, layer)."""
+    """Random numbers, keyed by (seed, draw, layer)."""
     import torch
 
     shape = layer.weight.shape if layer.grain == "weight" else layer.weight.shape[:1]
     return torch.rand(shape, generator=layer.generator).to(layer.weight.device)
 
 
-CRITERIA: dict[str, Callable[[Scored], Tensor]] = {
-    "magnitude": magnitude,
-    "l1": l1,
-    "entry": entry,
-    "gamma": gamma,
-    "random": random,
-    "bn-scale": bn_scale,
-    "taylor": taylor,
-    "fpgm": fpgm,
-    "lamp": lamp,
-}
-
-
 @dataclass(frozen=True)
-class Need:
-    """What a criterion needs of the optimizer that a run was trained with."""
+class Criterion:
+    """One criterion: its function, the year in which it was published, and what it needs of a run's optimizer.
 
-    name: str
-    met: Callable[[OptimizerSpec], bool]
+    `score` gives one number for each grain: (outputs,), or the weight's shape where the grain is a single weight.
+    """
+
+    score: Callable[[Scored], Tensor]
+    published: int | None = None
+    needs: Need | None = None
 
 
-NEEDS = {
-    "entry": Need("a path", lambda spec: spec.selects),
-    "gamma": Need("a path with a Γ", lambda spec: spec.selects and "mu" in spec.defaults),
+CRITERIA: dict[str, Criterion] = {
+    "magnitude": Criterion(magnitude, 1989),  # Janowsky
+    "l1": Criterion(l1, 2017),
+    "entry": Criterion(entry, 2020, needs=PATH),
+    "gamma": Criterion(gamma, 2020, needs=SPLIT_PATH),
+    "random": Criterion(random),
+    "bn-scale": Criterion(bn_scale, 2017),
+    "taylor": Criterion(taylor, 2019),
+    "fpgm": Criterion(fpgm, 2019),
+    "lamp": Criterion(lamp, 2021),
 }
-"""By criterion."""

@@ -91,7 +91,7 @@ def score(
     keyed = generator(subject.seed, "random", draw, layer.name)
     weight = layer.weight.detach()
     left = ... if gone is None else ~gone
-    return CRITERIA[criterion](
+    return CRITERIA[criterion].score(
         Scored(
             layer.name,
             weight,

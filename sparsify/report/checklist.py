@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparsify.data.registry import FOLDER
-from sparsify.nets.registry import TORCHVISION
+from sparsify.nets.registry import network_spec
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SweepPlan
-from sparsify.report.prose import NETWORKS, PUBLISHED, UNKNOWN, ZOO, Source, in_words
+from sparsify.report.prose import in_words
 from sparsify.runs import Run
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.text import listed
@@ -57,7 +58,8 @@ def plain_magnitude(result: StudyResult) -> Verdict:
 
 def recent_methods(result: StudyResult) -> Verdict:
     """Whether a criterion from after 2010 was swept; all sweeps are made anew, none is taken from a paper."""
-    recent = [f"{name} ({PUBLISHED[name]})" for name in _criteria(result) if PUBLISHED.get(name, 0) > 2010]
+    published = {name: CRITERIA[name].published for name in _criteria(result)}
+    recent = [f"{name} ({year})" for name, year in published.items() if year is not None and year > 2010]
     if not recent:
         return Verdict(False, f"the only criterion is {listed(_criteria(result)) or 'the opposite of one'}")
     return Verdict(True, f"swept by {listed(recent)}, with the same code on the same networks")
@@ -65,8 +67,8 @@ def recent_methods(result: StudyResult) -> Verdict:
 
 def early_methods(result: StudyResult) -> Verdict:
     """Whether a criterion from before 2010 other than magnitude was swept."""
-    others = (name for name in _criteria(result) if name != "magnitude")
-    early = [f"{name} ({PUBLISHED[name]})" for name in others if PUBLISHED.get(name, 9999) < 2010]
+    published = {name: CRITERIA[name].published for name in _criteria(result) if name != "magnitude"}
+    early = [f"{name} ({year})" for name, year in published.items() if year is not None and year < 2010]
     reason = f"swept by {listed(early)}" if early else "none was swept but, at most, magnitude itself"
     return Verdict(bool(early), reason)
 
@@ -96,9 +98,9 @@ def code_known(result: StudyResult) -> Verdict:
 
 def architecture_cited(result: StudyResult) -> Verdict:
     """Whether a publication of each network is named."""
-    models = {run.config.model: _source(run.config.model) for run in _runs(result)}
-    missing = [model for model, source in models.items() if source.publication is None]
-    described = ". ".join(f"{model}: {in_words(source)}" for model, source in models.items())
+    models = {run.config.model: network_spec(run.config.model) for run in _runs(result)}
+    missing = [model for model, spec in models.items() if spec.publication is None]
+    described = ". ".join(f"{model}: {in_words(spec)}" for model, spec in models.items())
     if missing:
         return Verdict(False, f"{described}. A publication is not named for {listed(missing)}")
     return Verdict(bool(models), described or "there is no run")
@@ -249,12 +251,7 @@ def _inits(arm: ArmResult) -> set[str]:
 
 def _ordinary(opt: str) -> bool:
     """Whether an optimizer only follows the loss: the control of SLBI selects nothing, but has its pull (1/μ)."""
-    return not OPTIMIZERS[opt].selects and "mu" not in OPTIMIZERS[opt].defaults
-
-
-def _source(model: str) -> Source:
-    zoo = model.startswith(TORCHVISION)
-    return NETWORKS.get(model, ZOO if zoo else UNKNOWN)
+    return not OPTIMIZERS[opt].selects and not OPTIMIZERS[opt].couples
 
 
 def _finished(result: StudyResult) -> list[ArmResult]:

@@ -97,7 +97,7 @@ def _of_seed(arm: ArmResult, seed: int) -> Config | None:
 
 def _controls(control: Config, own: Config) -> bool:
     same = control.to_dict() | {"opt": own.opt} == own.to_dict()
-    return same and OPTIMIZERS[own.opt].selects and not OPTIMIZERS[control.opt].selects
+    return same and OPTIMIZERS[own.opt].control == control.opt
 
 
 def _reference(result: StudyResult, arm: ArmResult, label: str | None) -> ArmResult:

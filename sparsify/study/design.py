@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
-from sparsify.optim.registry import OPTIMIZERS
-from sparsify.pruning.criteria import NEEDS
+from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan, SweepPlan
 
 DRAWINGS = ("curves", "sweep", "filters", "path")
@@ -101,10 +100,13 @@ class Study:
 
 
 def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
-    needs = NEEDS.get(criterion)
-    for arm in arms if needs else ():
-        if arm.configs and not needs.met(OPTIMIZERS[arm.configs[0].opt]):
-            fitting = ", ".join(name for name, spec in OPTIMIZERS.items() if needs.met(spec))
+    """Raise SparsifyError if an arm's optimizer lacks what the criterion needs."""
+    needs = CRITERIA[criterion].needs if criterion in CRITERIA else None
+    if needs is None:
+        return
+    for arm in arms:
+        if arm.configs and arm.configs[0].opt not in needs.optimizers:
+            fitting = ", ".join(needs.optimizers)
             reason = f"the arm '{arm.label}' is trained with {arm.configs[0].opt}; it takes one of: {fitting}"
             raise SparsifyError(f"{what} is by {criterion}, which needs {needs.name}, and {reason}")
 

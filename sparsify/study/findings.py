@@ -54,9 +54,8 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast]) -> list[str]:
 
 
 def _could_have_a_control(arm: ArmResult) -> bool:
-    """Whether its optimizer selects and takes what the control's does."""
-    opts = {run.config.opt for run in arm.finished}
-    return any(OPTIMIZERS[opt].selects and OPTIMIZERS[opt].defaults == OPTIMIZERS[CONTROL].defaults for opt in opts)
+    """Whether the arm's optimizer has a control."""
+    return any(OPTIMIZERS[run.config.opt].control == CONTROL for run in arm.finished)
 
 
 def verdict(contrast: Contrast) -> str:

@@ -1,4 +1,4 @@
-"""All that a bit-exact resume needs, in one file, so that it can never be half old and half new."""
+"""The checkpoint: one file with all that a bit-exact resume needs, so that it is never partly old and partly new."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
-    """Restore model and optimizer in place; returns the path and the metrics so far, None without a checkpoint.
+    """Restore model and optimizer in place. Return the path and the metrics so far, or None without a checkpoint.
 
     Raises SparsifyError if the file is damaged.
     """
@@ -64,7 +64,7 @@ def load_checkpoint(
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
-    """The SHA-256 sum of all values; safetensors itself would not notice a flipped bit."""
+    """Return the SHA-256 sum of all values; safetensors itself does not detect a flipped bit."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, device, threads, commit."""
+"""The environment of a training: versions, device, threads, commit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import torch
 from sparsify.devices import describe
 
 DIRTY = "-dirty"
-"""Behind a commit: the code that ran was not what was committed."""
+"""The end of a commit if the code that ran had changes that were not committed."""
 
 PACKAGES = ("torchvision", "torch-pruning", "numpy", "safetensors")
 
 
 def describe_environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """What `environment.json` holds."""
+    """Return the content of `environment.json`."""
     return {
         **_arithmetic(device),
         "precision": precision,
@@ -35,18 +35,18 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
 
 
 def _arithmetic(device: torch.device) -> dict[str, Any]:
-    """What decides the last bits of a training."""
+    """Return the settings that can change the last bits of a training."""
     return {"device": describe(device), "threads": torch.get_num_threads(), "torch": metadata.version("torch")}
 
 
 def changed_bits(before: Mapping[str, Any], device: torch.device) -> str:
-    """What of an environment decides the last bits of a training and is not as it was, as in "threads 1 → 2"; or ""."""
+    """Return the changes of an environment that can change last bits of a training, as in "threads 1 → 2", or ""."""
     now = _arithmetic(device)
     return ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name])
 
 
 def _git_commit() -> str | None:
-    """The commit of the code that runs, as its wheel was built or of its checkout; with "-dirty" if it was changed."""
+    """Return the commit of the wheel or the checkout that runs, with "-dirty" if files have been changed."""
     folder = Path(str(resources.files("sparsify")))
     if (folder / "COMMIT").is_file():  # written by hatch_build.py
         return (folder / "COMMIT").read_text().strip()

@@ -1,4 +1,4 @@
-"""Training a pruned network on: the same plain recipe for every network, whatever it was trained with."""
+"""Training a pruned network further, by the same plain recipe for every network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def finetune(
     seed: int = 0,
     precision: str = "exact",
 ) -> None:
-    """Train the network in place under a mask: what it removes is exactly 0 before, between and after the steps.
+    """Train the network in place under a mask: what the mask removes is exactly 0 before, between and after the steps.
 
     Data and model must be on one device. The order of the images is keyed by the seed.
     """

@@ -1,4 +1,4 @@
-"""One iteration of a training: on the CPU as it is, on CUDA replayed from a graph."""
+"""One iteration of a training: executed on the CPU, replayed from a graph on CUDA."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sparsify.errors import SparsifyWarning
 from sparsify.optim.inclusion import PathRecorder
 
 WARM_UP = 3
-"""Iterations of a batch size before its graph is captured: libraries choose kernels and optimizers make their state."""
+"""Iterations with a batch size before its graph is captured, in which libraries choose kernels and state is made."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""Records what a function does on the device, and returns what does it again on the same memory."""
+"""Records what a function does on the device, and returns a function that repeats it on the same memory."""
 
 
 class Iteration:
-    """What one iteration does: forward, backward, the optimizer's step, and the sums of loss and right answers.
+    """One iteration: forward, backward, the optimizer's step, and the sums of the loss and of correct answers.
 
-    Nothing in it waits for the device, and nothing but its arguments changes from call to call.
+    It never waits for the device, and only its arguments change from call to call.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Iteration:
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def __call__(self, index: Tensor, draws: Tensor, step: float | Tensor) -> None:
-        """Train on the images of these numbers, each with its row of draws; `step` counts from 1."""
+        """Train on the images with these indices, each with its row of `draws`; `step` counts from 1."""
         train = self.data.train
         images = self.data.normalise(self.augment(train.images[index], draws))
         labels = train.labels[index]
@@ -63,7 +63,7 @@ class Iteration:
         self.correct += (logits.detach().argmax(1) == labels).sum()
 
     def sums(self) -> tuple[float, int]:
-        """The loss and the right answers since they were asked for last; waits for the device."""
+        """Return the sums of loss and correct answers since the last call. Waits for the device."""
         found = self.loss_sum.item(), int(self.correct.item())
         self.loss_sum.zero_()
         self.correct.zero_()
@@ -71,7 +71,7 @@ class Iteration:
 
 
 class Eager:
-    """Each iteration as it is, at a learning rate; `step` counts from 1."""
+    """Executes each iteration at its learning rate; `step` counts from 1."""
 
     def __init__(self, iteration: Iteration) -> None:
         self.iteration = iteration
@@ -83,10 +83,10 @@ class Eager:
 
 
 class Replayed:
-    """Each iteration replayed from what was captured once for its batch size, the last and smaller batch's too.
+    """Replays each iteration from a graph that is captured once for each batch size, that of the last batch included.
 
-    What changes is copied to where the captured kernels read it: the images' numbers, the draws, the learning rate
-    (a tensor of no dimension in every param group) and the step. A hundred launches become one.
+    What changes is copied to the memory that the captured kernels read: the images' indices, the draws, the learning
+    rate (a tensor of no dimension in every param group) and the step. About a hundred launches become one.
     """
 
     def __init__(self, iteration: Iteration, capture: Capture) -> None:
@@ -117,7 +117,7 @@ class Replayed:
 
 @dataclass
 class _OneSize:
-    """The memory that the iterations of one batch size read, how many there were, and their replay."""
+    """The memory that the iterations of one batch size read, the number of iterations so far, and their replay."""
 
     index: Tensor
     draws: Tensor
@@ -126,7 +126,7 @@ class _OneSize:
 
 
 def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
-    """Capture in the current stream. Warns, and returns `run` itself, where something in it cannot be captured.
+    """Capture `run` in the current stream. Warns, and returns `run` itself, if it cannot be captured.
 
     Graphs that are never replayed at the same time can share the memory of a `pool`.
     """
@@ -147,7 +147,7 @@ def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
 
 
 def stepper(iteration: Iteration) -> Eager | Replayed:
-    """The one for the iteration's device."""
+    """Return the stepper for the iteration's device."""
     if iteration.device.type != "cuda":
         return Eager(iteration)
     return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))

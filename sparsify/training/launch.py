@@ -50,11 +50,11 @@ def train(
     listener: Listener | None = None,
     **where: Unpack[PlaceOptions],
 ) -> Run:
-    """Train one Config, or go on where an interrupted training of it stopped, or return it if it is finished.
+    """Train one Config, resume an interrupted training of it, or return its run if it is finished.
 
     `places`, or its keywords, say on which device, and where runs and data are: device="cpu", runs_dir="runs".
     A run whose loss becomes infinite or NaN stops and has the status "diverged". Warns (SparsifyWarning) when grains
-    cannot enter the support in the run's path time, and when a run goes on elsewhere than it began. Raises
+    cannot enter the support in the run's path time, and when a run goes on in another environment. Raises
     SparsifyError for absent devices, data and runs, and while another process trains the same run.
     """
     return train_side_by_side([config], Places.of(places, **where), listener=listener)[0]
@@ -63,7 +63,7 @@ def train(
 def train_side_by_side(
     configs: Sequence[Config], places: Places = HERE, *, listener: Listener | None = None
 ) -> list[Run]:
-    """As `train` of each, an iteration of each in turn; on CUDA each has a stream of its own, and they overlap.
+    """Train Configs as `train` does, one iteration of each in turn; on CUDA they overlap, each in its own stream.
 
     The Configs share a precision, and their networks draw no random numbers (`parallel.overlap`). Each result is
     that of training it alone.
@@ -89,7 +89,7 @@ def train_side_by_side(
 
 
 def _goes_on(steps: Generator[None], stream: torch.cuda.Stream | None) -> bool:
-    """Go on by one iteration; False at the end."""
+    """Do one iteration; return False at the end."""
     with torch.cuda.stream(stream):
         return next(steps, _END) is not _END
 
@@ -98,7 +98,7 @@ _END = object()
 
 
 Start = Callable[[float], Generator[None]]
-"""Begins a training, which goes on by one iteration at a time; takes its share of the time that passes meanwhile."""
+"""Begins a training, which yields after each iteration; the argument is its share of the time that passes."""
 
 
 def _prepare(
@@ -108,7 +108,10 @@ def _prepare(
     listener: Listener | None,
     placed: dict[tuple, Dataset],
 ) -> tuple[Run, Start | None]:
-    """The run of a Config, and what begins its training, None if it is finished; `placed` is data on the device."""
+    """Return the run of a Config and the function that begins its training, None if it is finished.
+
+    `placed` holds the data sets that are on the device.
+    """
     config = named_data(config, places.data_dir)
     config, initial = initial_weights(config, places.runs_dir)
     config, mask = initial_mask(config, places.runs_dir)
@@ -144,9 +147,9 @@ def _prepare(
 
 
 def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> float:
-    """The seconds that an iteration in the middle of a Config's training takes: the median of a few, nothing is kept.
+    """Return the seconds of an iteration in the middle of a Config's training, the median of a few. Nothing is kept.
 
-    `init` and `mask` are left aside.
+    `init` and `mask` are ignored.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -174,27 +177,28 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
 
 
 def _fork_rng(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """torch's generators are afterwards what they were."""
+    """Restore torch's generators afterwards."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream | None:
-    """One of its own on CUDA: a graph is not captured in the default one."""
+    """Return a new stream on CUDA, because a graph cannot be captured in the default one."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 SMALL = 10**6
-"""Parameters up to which several networks train side by side on one GPU: larger ones fill it by themselves."""
+"""The most parameters of networks that train side by side on one GPU; a larger network fills it alone."""
 
 
 TOGETHER = 32
-"""Trainings that overlap on one GPU at a time."""
+"""The most trainings that overlap on one GPU."""
 
 
 def processes_for(count: int, device: torch.device) -> tuple[int, int]:
-    """How many processes train `count` Configs, and with how many of torch's threads each.
+    """Return how many processes train `count` Configs, and the number of torch's threads in each.
 
-    On the CPU one thread a process: small networks gain little from a second one. On another device one process.
+    On the CPU each process has one thread, because small networks gain little from a second one. Other devices have one
+    process.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = min(count, cores) if device.type == "cpu" else 1
@@ -268,7 +272,7 @@ def train_all(
 def _in_one_process(
     configs: Sequence[Config], device: torch.device, places: Places, listener: Listener | None
 ) -> list[Run]:
-    """One after another; on a GPU those of one network, data set and precision side by side, where they can be."""
+    """Train one after another; on a GPU, those of one network, data set and precision side by side if possible."""
     runs: dict[int, Run] = {}
     kinds = [(config.model, config.data, config.precision) for config in configs]
     for kind in dict.fromkeys(kinds):
@@ -283,13 +287,13 @@ def _in_one_process(
 
 
 def _begin(threads: int) -> None:
-    """In each process. Ctrl-C is for the one that started it."""
+    """Set up a process; Ctrl-C is left to the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
 
 
 def _train_in_process(config: Config, places: Places, messages: Queue[Progress]) -> tuple[Run, list[str]]:
-    """The run, and what there was to warn of."""
+    """Train a Config; return its run and the texts of the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SparsifyWarning)
         run = train(config, places, listener=messages.put)

@@ -1,4 +1,4 @@
-"""What a training starts from: the data, the network with its initial weights, and the mask."""
+"""The start of a training: the data, the network with its initial weights, and the mask."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from sparsify.runs import find_run
 
 
 def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
-    """The network that a training of this Config starts from, `init` left aside."""
+    """Return the network that a training of this Config starts from; `init` is ignored."""
     config = named_data(config, data_dir)
     return build(config, load_dataset(config.data, data_dir))
 
 
 def build(config: Config, dataset: Dataset) -> nn.Module:
-    """The Config's network with the initial weights of its seed, as its optimizer wants them.
+    """Build the Config's network with the initial weights of its seed, prepared for its optimizer.
 
-    torch's own generator is left as it was.
+    torch's own generator is restored.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(config.seed, "init"))  # torch.manual_seed seeds every GPU, too
@@ -43,7 +43,7 @@ def build(config: Config, dataset: Dataset) -> nn.Module:
 
 
 def data_of(config: Config, data_dir: Path | str | None = None) -> Dataset:
-    """The Config's data set; with `val`, that fraction of the training images in the place of the test images."""
+    """Return the Config's data set; with `val`, that fraction of the training images replaces the test images."""
     dataset = load_dataset(config.data, data_dir)
     if not config.val:
         return dataset
@@ -51,12 +51,12 @@ def data_of(config: Config, data_dir: Path | str | None = None) -> Dataset:
 
 
 def named_data(config: Config, data_dir: Path | str | None) -> Config:
-    """ "auto" becomes mnist, or digits, with a warning, where that is not to be had."""
+    """Return the Config with "auto" replaced by mnist, or by digits, with a warning, if mnist is not available."""
     return all_named([config], data_dir)[0]
 
 
 def all_named(configs: Sequence[Config], data_dir: Path | str | None) -> list[Config]:
-    """As `named_data` of each, looked for once."""
+    """Apply `named_data` to each Config, but search the data set only once."""
     if not any(config.data == "auto" for config in configs):
         return list(configs)
     name = "mnist"
@@ -69,12 +69,15 @@ def all_named(configs: Sequence[Config], data_dir: Path | str | None) -> list[Co
 
 
 def name_and_sum(text: str) -> tuple[str, str | None]:
-    """What an `init` or a `mask` names, and, behind an @, the 8 hex digits of its sum, or None."""
+    """Return the name in an `init` or a `mask`, and the 8 hex digits of the sum after an @, or None."""
     return re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", text, re.DOTALL).groups()
 
 
 def initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
-    """`init` becomes <run's name>@<8 hex digits of the weights' sum>, so that the Config names what it starts from."""
+    """Return the Config with `init` as <run's name>@<8 hex digits of the weights' sum>, and these weights.
+
+    Without `init`, return the Config itself and None. Raises SparsifyError if the sum in `init` is another.
+    """
     if config.init is None:
         return config, None
     name, digest = name_and_sum(config.init)
@@ -87,7 +90,10 @@ def initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, T
 
 
 def initial_mask(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
-    """`mask` becomes <folder>/<file>@<8 hex digits of its sum>, so that the Config names what it trains under."""
+    """Return the Config with `mask` as <folder>/<file>@<8 hex digits of the file's sum>, and the mask.
+
+    Without `mask`, return the Config itself and None. Raises SparsifyError if the sum in `mask` is another.
+    """
     if config.mask is None:
         return config, None
     name, digest = name_and_sum(config.mask)

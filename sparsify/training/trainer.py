@@ -1,4 +1,4 @@
-"""Trainer: one training in progress, its loop, its checkpoint and what it leaves behind."""
+"""Trainer: one training in progress, its loop, its checkpoint and the files of its run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TICK = 20  # iterations between two calls of the listener
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is; `row` is the row of metrics.csv when an epoch has just ended."""
+    """The progress of a training; `row` is the new row of metrics.csv if an epoch has just ended, else None."""
 
     run: str
     epoch: int
@@ -65,7 +65,7 @@ Listener = Callable[[Progress], None]
 
 
 class Trainer:
-    """One training in progress: what a checkpoint holds, and the loop."""
+    """One training in progress: the state that a checkpoint holds, and the loop."""
 
     def __init__(
         self,
@@ -104,10 +104,10 @@ class Trainer:
         self.rows: list[dict[str, Any]] = []
 
     def steps(self, listener: Listener | None, share: float = 1.0) -> Generator[None]:
-        """The rest of the training, from the checkpoint on; yields after each iteration.
+        """Train from the checkpoint to the end; yield after each iteration.
 
-        torch's own generators are seeded at each epoch. Where others go on between the iterations, `share` of the time
-        that passes is this training's.
+        torch's own generators are seeded at each epoch. If other trainings go on in between, `share` is the part of
+        the time that is counted as this training's.
         """
         if not self._restore():
             self.run.write_json("config.json", self.config.to_dict())
@@ -126,8 +126,10 @@ class Trainer:
         self._finish("finished")
 
     def _begin_mask(self) -> None:
-        """What the mask removes becomes 0 after `mask_from` epochs, in all that the optimizer remembers as well: Z too,
-        so that what is gone is not in the support."""
+        """Apply the mask after `mask_from` epochs, to the weights and to the optimizer's state.
+
+        The state includes Z, so that removed grains are not in the support.
+        """
         if len(self.rows) != self.config.mask_from:
             return
         apply_mask(self.model, self.mask)
@@ -142,7 +144,7 @@ class Trainer:
             apply_mask(self.model, self.mask)
 
     def _epoch(self, epoch: int, listener: Listener | None, share: float) -> Generator[None, None, dict[str, Any]]:
-        """One epoch; its row of metrics.csv. Between the epochs' ends nothing waits for the device."""
+        """Train one epoch and return its row of metrics.csv. Nothing waits for the device before the epoch's end."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
         order = permutation(len(train), config.seed, epoch, "order").to(self.device)
@@ -170,7 +172,7 @@ class Trainer:
         return row
 
     def step(self, step: int, index: Tensor, draws: Tensor) -> None:
-        """Iteration `step`, counted from 1, on the training images of these numbers; `draws` as `augmentation.draw`."""
+        """Do iteration `step`, counted from 1, on the training images `index`, augmented by `draws`."""
         self._advance(index, draws, rate=float(self.rates[step - 1]), step=step)
         if self.recorder is not None:
             self.recorder.note(step)
@@ -195,7 +197,7 @@ class Trainer:
         self.run.write_metrics(self.rows)
 
     def _restore(self) -> bool:
-        """Go on from the checkpoint; False if there is none. Raises SparsifyError if the images are others now."""
+        """Restore the checkpoint; return False if there is none. Raises SparsifyError if the images have changed."""
         checkpoint = load_checkpoint(self.run.path, self.model, self.optimizer)
         if checkpoint is None:
             return False
@@ -263,5 +265,5 @@ class Trainer:
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows neither NaN nor infinity."""
+    """Return None for NaN and infinity, which JSON lacks."""
     return value if math.isfinite(value) else None

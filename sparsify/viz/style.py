@@ -46,11 +46,12 @@ def looks(labels: Iterable[str]) -> dict[str, dict[str, object]]:
     No two labels share both; no two share the colour while there are as many colours as labels. Where there are fewer,
     the later label's is darker, which the colour-blind see, too.
     """
-    labels, names = list(labels), list(OPTIMIZERS)
-    places = {label: names.index(label) for label in labels if label in names}
+    labels = list(labels)
+    places = {label: OPTIMIZERS[label].colour for label in labels if label in OPTIMIZERS}
+    first = 1 + max(spec.colour for spec in OPTIMIZERS.values())
     for label in labels:
         if label not in places:
-            after = range(len(names), len(names) + len(COLOURS))
+            after = range(first, first + len(COLOURS))
             used = {place % len(COLOURS) for place in places.values()}
             free = [place for place in after if place % len(COLOURS) not in used]
             places[label] = free[0] if free else next(i for i in itertools.count() if i not in places.values())

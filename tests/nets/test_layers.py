@@ -9,7 +9,7 @@ from torch import nn
 
 from sparsify.errors import SparsifyError
 from sparsify.nets.layers import GRAINS, Layer, find_layer, find_layers, find_sets, layer_names, prunable_layers
-from sparsify.nets.registry import lenet
+from sparsify.nets.zoo.lenet import lenet
 
 
 def called(model: nn.Module) -> dict[str, str]:

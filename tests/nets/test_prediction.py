@@ -28,7 +28,7 @@ def network(name: str) -> nn.Module:
     """A network of ours with statistics and scales of its BatchNorm layers that are no ones and zeros."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        model = NETS[name]((1, 28, 28) if name == "lenet" else (3, 32, 32), 10)
+        model = NETS[name].build((1, 28, 28) if name == "lenet" else (3, 32, 32), 10)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 for tensor in (module.weight, module.running_var):

@@ -14,7 +14,8 @@ from torch.nn.utils import prune
 from sparsify.errors import SparsifyError
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import masked
-from sparsify.nets.registry import NETS, lenet
+from sparsify.nets.registry import NETS
+from sparsify.nets.zoo.lenet import lenet
 from sparsify.pruning.cuts import make_mask
 
 
@@ -90,7 +91,7 @@ PARAMETERS = {  # for 32×32 colour images and 10 classes
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_of_the_networks_for_small_images(name: str) -> None:
-    model = NETS[name]((3, 32, 32), 10)
+    model = NETS[name].build((3, 32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
@@ -98,14 +99,14 @@ def test_parameters_of_the_networks_for_small_images(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NETS if name.startswith("vgg")])
 def test_vgg_refuses_other_sizes(name: str) -> None:
     with pytest.raises(SparsifyError, match=r"VGG takes images of 32×32 pixels; these have 28×28"):
-        NETS[name]((1, 28, 28), 10)
+        NETS[name].build((1, 28, 28), 10)
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_conv3_and_fc1_of_every_network_are_pruned_as_if_they_were_gone(name: str) -> None:
     """conv3 and fc1 exist, and what the mask leaves depends on nothing that was masked."""
     torch.manual_seed(0)
-    model = NETS[name]((3, 32, 32), 10).eval()
+    model = NETS[name].build((3, 32, 32), 10).eval()
     layers = find_layers(model, "conv3,fc1")
     images = torch.rand(2, 3, 32, 32)
     mask = make_mask(model, images[:1], layers="conv3,fc1", ratio=0.6)

@@ -22,7 +22,7 @@ from sparsify.nets.deployment import to_onnx
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.layers import layer_names
 from sparsify.nets.mask import Mask, masked
-from sparsify.nets.registry import NETS
+from sparsify.nets.registry import NETS, NetworkSpec
 from sparsify.nets.shrinking import (
     TOLERANCE,
     output_difference,
@@ -175,7 +175,7 @@ def example(net: str) -> Tensor:
 
 
 def build(net: str) -> nn.Module:
-    return seeded(lambda: NETS[net](tuple(example(net).shape[1:]), 10))
+    return seeded(lambda: NETS[net].build(tuple(example(net).shape[1:]), 10))
 
 
 def cuts_for(net: str, model: nn.Module) -> list[Cut]:
@@ -515,7 +515,7 @@ def test_the_network_that_is_saved_is_the_one_that_was_measured_last(
     options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = "train --model resnet20 --data digits --epochs 1 --device cpu --opt sgd --batch-size 32"
-    monkeypatch.setitem(NETS, "resnet20", tiny_resnet)
+    monkeypatch.setitem(NETS, "resnet20", NetworkSpec(tiny_resnet, "a tiny ResNet"))
     assert main(shlex.split(f"{train} --runs-dir {tmp_path}")) == 0
     run = newest_run(tmp_path)
     assert prune(run, f"--layers conv1,stage2.0.conv1 --ratios 0,0.5 --shrink {options}") == 0
@@ -580,7 +580,7 @@ def test_the_command_shows_coupled_layers_before_they_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = "train --model resnet20 --data digits --epochs 1 --device cpu --opt sgd --batch-size 512"
-    monkeypatch.setitem(NETS, "resnet20", tiny_resnet)
+    monkeypatch.setitem(NETS, "resnet20", NetworkSpec(tiny_resnet, "a tiny ResNet"))
     assert main(shlex.split(f"{train} --runs-dir {tmp_path}")) == 0
     run = newest_run(tmp_path)
     capsys.readouterr()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.layers import layer_names
 from sparsify.nets.mask import Mask, masked
-from sparsify.nets.registry import lenet
 from sparsify.nets.structure import Cost, Cut, Structure
+from sparsify.nets.zoo.lenet import lenet
 
 
 class Block(nn.Module):

@@ -18,7 +18,7 @@ from torch import nn
 
 from sparsify import SLBI, Config, SLBIAdam, load_dataset, train
 from sparsify.errors import SparsifyError
-from sparsify.nets.registry import lenet
+from sparsify.nets.zoo.lenet import lenet
 from sparsify.optim.bregman import LinBreg
 from sparsify.optim.inclusion import InclusionPath, PathRecorder, path_times, predict_entry, record_steps
 

@@ -43,12 +43,12 @@ def filters(*rows: list[float]) -> Tensor:
 
 
 def scores(criterion: str, *args: object, **path: object) -> list:
-    return CRITERIA[criterion](scored(*args, **path)).tolist()
+    return CRITERIA[criterion].score(scored(*args, **path)).tolist()
 
 
 def ranks(criterion: str, *args: object, **path: object) -> list:
     """Which grain goes first (0), second, …; ties by index."""
-    found = CRITERIA[criterion](scored(*args, **path))
+    found = CRITERIA[criterion].score(scored(*args, **path))
     return found.flatten().argsort(stable=True).argsort().view(found.shape).tolist()
 
 
@@ -125,7 +125,7 @@ def test_taylor_does_not_vanish_with_small_weights():
 
 def test_taylor_without_gradients_is_refused():
     with pytest.raises(SparsifyError) as caught:
-        CRITERIA["taylor"](scored(filters([1, 2]), "filter"))
+        CRITERIA["taylor"].score(scored(filters([1, 2]), "filter"))
     assert str(caught.value) == (
         "criterion 'taylor' needs gradients on training images with labels, and there are none for conv1; choose from: "
         + ", ".join(name for name in CRITERIA if name != "taylor")
@@ -149,14 +149,14 @@ def test_fpgm_of_equal_filters_is_exactly_equal():
 def test_fpgm_of_single_weights_is_the_sum_over_all_pairs(values):
     weight = torch.tensor([values])
     expected = (weight.double().T - weight.double()).abs().sum(0, keepdim=True)
-    torch.testing.assert_close(CRITERIA["fpgm"](scored(weight, "weight")), expected)
+    torch.testing.assert_close(CRITERIA["fpgm"].score(scored(weight, "weight")), expected)
 
 
 def test_lamp_divides_by_the_squares_that_are_not_smaller():
     """1/(1 + 4 + 4 + 16), 4/(4 + 4 + 16), 4/(4 + 16), 16/16: of two equal ones the first goes first."""
     expected = torch.tensor([[4 / 24, 1.0], [1 / 25, 4 / 20]], dtype=torch.float64)
-    torch.testing.assert_close(CRITERIA["lamp"](scored([[2, -4], [1, -2]], "weight")), expected)
-    found = CRITERIA["lamp"](scored([[3, 4], [0, 1], [0, 0]], "neuron"))
+    torch.testing.assert_close(CRITERIA["lamp"].score(scored([[2, -4], [1, -2]], "weight")), expected)
+    found = CRITERIA["lamp"].score(scored([[3, 4], [0, 1], [0, 0]], "neuron"))
     torch.testing.assert_close(found, torch.tensor([1, 1 / 26, 0], dtype=torch.float64))
     assert scores("lamp", [[0, 0]], "weight") == [[0, 0]]
 
@@ -185,7 +185,7 @@ class TestTorchPruning:
         group = graph.get_pruning_group(model[0], tp.prune_conv_out_channels, list(range(30)))
         known = scored(model[0].weight.detach(), "filter", gradient=model[0].weight.grad)
         known = dataclasses.replace(known, scale=lambda: model[1].weight.detach())
-        return CRITERIA[criterion](known), importance(group)
+        return CRITERIA[criterion].score(known), importance(group)
 
     @pytest.mark.parametrize(
         ("criterion", "importance"),
@@ -218,7 +218,7 @@ class TestTorchPruning:
 )
 def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):
     with pytest.raises(SparsifyError) as caught:
-        CRITERIA[criterion](scored(filters([1, 2]), "filter"))
+        CRITERIA[criterion].score(scored(filters([1, 2]), "filter"))
     assert str(caught.value) == (
         f"criterion '{criterion}' needs {needs}; this one has none for conv1; choose from: "
         f"{', '.join(name for name in CRITERIA if name not in ('entry', 'gamma'))}"
@@ -227,16 +227,16 @@ def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):
 
 def test_a_path_without_gamma_has_an_order_of_entry_and_says_that_it_has_no_gamma():
     layer = dataclasses.replace(scored(filters([1, 2], [3, 4]), "filter"), path=PathState(torch.tensor([2.0, 1.0])))
-    assert CRITERIA["entry"](layer).argsort().tolist() == [0, 1]
+    assert CRITERIA["entry"].score(layer).argsort().tolist() == [0, 1]
     with pytest.raises(
         SparsifyError, match=r"needs Γ and Z of a run .* this one has none for conv1; .*, entry, random"
     ):
-        CRITERIA["gamma"](layer)
+        CRITERIA["gamma"].score(layer)
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "l1", "random", "fpgm", "lamp"])
 def test_what_needs_no_path_works_without_one(criterion):
-    assert CRITERIA[criterion](scored(filters([1, 2], [3, 4]), "filter")).shape == (2,)
+    assert CRITERIA[criterion].score(scored(filters([1, 2], [3, 4]), "filter")).shape == (2,)
 
 
 def test_lexicographic_orders_by_the_first_and_then_by_the_second():
@@ -273,7 +273,7 @@ def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
 def test_single_weights_go_as_in_torchs_l1_unstructured(criterion, seed, ratio):
     layer = nn.Linear(7, 9)
     layer.weight.data = drawn((9, 7), seed)
-    found = lowest(CRITERIA[criterion](scored(layer.weight.detach(), "weight")), removed_count(ratio, 63))
+    found = lowest(CRITERIA[criterion].score(scored(layer.weight.detach(), "weight")), removed_count(ratio, 63))
     torch_prune.l1_unstructured(layer, "weight", amount=float(ratio))
     assert torch.equal(found, layer.weight_mask == 0)
 
@@ -286,7 +286,7 @@ def test_filters_and_neurons_go_as_in_torchs_ln_structured(criterion, order, see
     module = nn.Module()
     module.weight = nn.Parameter(drawn(shape, seed))
     grain = "filter" if len(shape) == 4 else "neuron"
-    found = lowest(CRITERIA[criterion](scored(module.weight.detach(), grain)), removed_count(ratio, 11))
+    found = lowest(CRITERIA[criterion].score(scored(module.weight.detach(), grain)), removed_count(ratio, 11))
     torch_prune.ln_structured(module, "weight", amount=float(ratio), n=order, dim=0)
     assert torch.equal(found, (module.weight_mask == 0).flatten(1).all(1))
     assert torch.equal(~found, (module.weight_mask == 1).flatten(1).all(1))
@@ -295,8 +295,8 @@ def test_filters_and_neurons_go_as_in_torchs_ln_structured(criterion, order, see
 @pytest.mark.parametrize("criterion", ["magnitude", "l1", "fpgm", "lamp"])
 def test_the_memory_format_of_a_weight_does_not_change_a_bit_of_its_scores(criterion):
     weight = drawn((16, 24, 5, 5), 0)
-    plain = CRITERIA[criterion](scored(weight, "filter"))
-    assert torch.equal(CRITERIA[criterion](scored(weight.to(memory_format=torch.channels_last), "filter")), plain)
+    plain = CRITERIA[criterion].score(scored(weight, "filter"))
+    assert torch.equal(CRITERIA[criterion].score(scored(weight.to(memory_format=torch.channels_last), "filter")), plain)
 
 
 class TestRandom:

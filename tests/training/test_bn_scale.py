@@ -11,7 +11,7 @@ from sparsify.cli.app import main
 from sparsify.config import Config
 from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError
-from sparsify.nets.registry import NETS
+from sparsify.nets.registry import NETS, NetworkSpec
 from sparsify.optim.penalties import parameter_groups
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.slbi import SLBI
@@ -40,7 +40,7 @@ def small(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 @pytest.fixture
 def nets(monkeypatch):
-    monkeypatch.setitem(NETS, "small", small)
+    monkeypatch.setitem(NETS, "small", NetworkSpec(small, "two convolutions"))
 
 
 def test_the_scales_are_the_structure_in_the_place_of_the_filters():
@@ -161,7 +161,7 @@ def test_a_convolution_without_batchnorm_behind_it_has_no_path(monkeypatch, tmp_
         layers[1] = nn.Identity()
         return layers
 
-    monkeypatch.setitem(NETS, "bare", bare)
+    monkeypatch.setitem(NETS, "bare", NetworkSpec(bare, "two convolutions"))
     config = Config(model="bare", data="digits", epochs=1, batch_size=128, structure="bn-scale")
     run = train(config, device="cpu", runs_dir=tmp_path)
     assert layer_path(run, "0") is layer_support(run, "0") is filter_panel(run, "0").marked is None

@@ -11,10 +11,10 @@ from sparsify.nets.modules import FullConv2d, StackedConv2d, StackingSequential
 
 
 def lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """LeNet-5 with ReLU and max pooling: 61,706 parameters for 28×28 grey images and 10 classes.
+    """Build LeNet-5 with ReLU and max pooling: 61,706 parameters for 28×28 grey images and 10 classes.
 
     28×28 images are padded by 2, as in LeCun et al. 1998; 32×32 images are not. Other sizes raise SparsifyError.
-    Pooling stands before ReLU: the same function (both are monotone) on a quarter of the numbers.
+    Pooling comes before ReLU: the same function (both are monotone), computed on a quarter of the numbers.
     """
     channels, height, width = shape
     if (height, width) not in ((28, 28), (32, 32)):

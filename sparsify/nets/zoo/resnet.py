@@ -13,7 +13,7 @@ def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1)
 
 
 class BasicBlock(nn.Module):
-    """y = ReLU(x + BN(conv(ReLU(BN(conv(x)))))); a 1×1 convolution with BatchNorm where x has another shape."""
+    """y = ReLU(x + BN(conv(ReLU(BN(conv(x)))))), with a 1×1 convolution and BatchNorm on x if the shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class BasicBlock(nn.Module):
 
 
 def resnet(shape: tuple[int, int, int], classes: int, *, blocks: Sequence[int], width: int) -> nn.Module:
-    """A 3×3 stem, stages of BasicBlocks that halve the image and double the width, average pooling, fc1.
+    """Build a ResNet: a 3×3 stem, stages of BasicBlocks, average pooling, and fc1. Images can have any size.
 
-    Where the shape changes, the shortcut is a projection (option B of the paper). Convolutions start as in He et al.
-    2015 (variance 2 / fan-in). Any image size.
+    Each stage but the first halves the image and doubles the width. If the shape changes, the shortcut is a projection
+    (option B of the paper). Convolutions are initialised as in He et al. 2015 (variance 2 / fan-in).
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv1"], layers["bn1"] = _convolution(shape[0], width), nn.BatchNorm2d(width)

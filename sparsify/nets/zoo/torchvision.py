@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from sparsify.errors import SparsifyError
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    # without the auxiliary outputs, which exist only to train on ImageNet; both need to be told how they start
+    # without the auxiliary outputs, which exist only to train on ImageNet; both warn if init_weights is not given
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
 
 
 def zoo(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """torchvision's network of that name for images of (channels, height, width), without trained weights.
+    """Build torchvision's network `name` for images of (channels, height, width), without trained weights.
 
-    Raises SparsifyError for an unknown name, and for a network that does not give one logit a class for such images.
+    Raises SparsifyError for an unknown name, and for a network that does not give one logit per class for such images.
     """
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
@@ -34,7 +34,7 @@ def zoo(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     try:
         with torch.inference_mode():
             logits = model(torch.zeros(1, *shape))
-    except Exception as error:  # whatever the network's own forward raises
+    except Exception as error:  # the network's own forward can raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SparsifyError(f"torchvision:{name} does not take images of {size}: {reason}") from error
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):

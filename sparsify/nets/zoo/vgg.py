@@ -1,4 +1,4 @@
-"""VGG (Simonyan & Zisserman 2015) for 32×32 images, in the form that is common on CIFAR-10."""
+"""VGG (Simonyan & Zisserman 2015) for 32×32 images, in the form that is common for CIFAR-10."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from sparsify.errors import SparsifyError
 from sparsify.nets.modules import Conv3x3
 
 POOL = 0
-"""A 2×2 max pooling among the channels of a plan."""
+"""Stands for a 2×2 max pooling among the channels of a plan."""
 
-VGG_11 = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL)
-VGG_16 = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL)
+CHANNELS = {
+    11: (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL),
+    16: (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL),
+}
+"""The plan of each network: its convolutions' channels and poolings, by the number of layers that have weights."""
 
 
 def vgg(
@@ -26,11 +29,12 @@ def vgg(
     dropout: float = 0.0,
     width: float = 1.0,
 ) -> nn.Module:
-    """3×3 convolutions of `plan`'s channels times `width`, then two hidden layers of the last one's and the output.
+    """Build a VGG: 3×3 convolutions with the channels of `plan` times `width`, two hidden layers, and the output.
 
-    Layers are conv1, bn1, relu1, pool1, …, fc1, fc2, fc3. Pooling stands before ReLU: the same function (both are
-    monotone) on a quarter of the numbers. Weights start as in He et al. 2015 (variance 2 / fan-in), biases at 0.
-    Images other than 32×32 raise SparsifyError.
+    The hidden layers are as wide as the last convolution. Layers are conv1, bn1, relu1, pool1, …, fc1, fc2, fc3.
+    Pooling comes before ReLU: the same function (both are monotone), computed on a quarter of the numbers. Weights are
+    initialised as in He et al. 2015 (variance 2 / fan-in), biases are 0. Raises SparsifyError for images other than
+    32×32.
     """
     channels, height, length = shape
     if (height, length) != (32, 32):
