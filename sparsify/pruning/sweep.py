@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import functools
 import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_bytes, write_rows
+from sparsify.files import read_rows, write_bytes, write_rows
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,13 +247,13 @@ class Sweep:
     def read(cls, path: Path) -> Sweep:
         """The inverse of `save`. Raises SparsifyError if a file is damaged, or missing, but for the outcomes."""
         ledger = path.with_name(f"{path.stem}-ledger.csv")
-        rows = tuple(_from_csv(SweepRow, path))
+        rows = _from_csv(SweepRow, path)
         files = {measure: _outcomes(path, measure) for measure in MEASURES}
         outcomes = {measure: Outcomes.read(file) for measure, file in files.items() if file.exists()}
         for measure, kept in outcomes.items():
             if kept.right.sum(1).tolist() != [_right_answers(row, measure) for row in rows]:
                 raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
-        return cls(rows, tuple(_from_csv(LedgerRow, ledger)), outcomes)
+        return cls(rows, _from_csv(LedgerRow, ledger), outcomes)
 
 
 def sweep_id(
@@ -293,23 +293,8 @@ def _right_answers(row: SweepRow, measure: str) -> int:
     return row.correct if measure == "accuracy" else round(getattr(row, measure) * row.count)
 
 
-def _optional(kind: type, text: str) -> int | float | None:
-    return None if text == "" else kind(text)
-
-
-def _from_csv(kind: type, path: Path) -> list:
-    types = {"str": str, "int": int, "float": float}
-    types |= {f"{name} | None": functools.partial(_optional, types[name]) for name in ("int", "float")}
+def _from_csv(kind: type[Row], path: Path) -> tuple[Row, ...]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            there = set(reader.fieldnames or ())
-            # columns that came later have a default, and a file from before does not hold them
-            kept = [f for f in dataclasses.fields(kind) if f.name in there or f.default is dataclasses.MISSING]
-            fields = {field.name: types[field.type] for field in kept}
-            rows = [kind(**{name: read(row[name]) for name, read in fields.items()}) for row in reader]
-        if not rows:
-            raise ValueError("it has no rows")
-        return rows
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        return tuple(read_rows(path, kind))
+    except (OSError, SparsifyError) as error:
         raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error
