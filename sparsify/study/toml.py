@@ -246,6 +246,11 @@ def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
     return MaskOf(table.of, table.layers, _ratio(table.ratio), table.criterion, table.grain)
 
 
+def mask_table(mask: MaskOf) -> MaskTable:
+    """The inverse of `mask_of`."""
+    return MaskTable(of=mask.of, layers=mask.layers, ratio=mask.ratio, criterion=mask.criterion, grain=mask.grain)
+
+
 def _ratio(value: str | float) -> float:
     ratios = parse_ratios(value)
     if len(ratios) > 1:
