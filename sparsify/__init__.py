@@ -35,6 +35,7 @@ _EXPORTS = {
     "shrink": "sparsify.nets.shrinking",
     "train": "sparsify.training.launch",
     "train_all": "sparsify.training.launch",
+    "write_study": "sparsify.report.writing",
 }
 
 __all__ = list(_EXPORTS)

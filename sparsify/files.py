@@ -1,4 +1,4 @@
-"""Writing files as a whole or not at all, and names for them that every file system accepts."""
+"""Files: written as a whole or not at all, read by the types of what they hold, and named safely everywhere."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -58,6 +65,156 @@ def write_rows(path: Path, kind: type, rows: Iterable[object]) -> None:
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     write_text(path, buffer.getvalue())
+
+
+def read_rows(path: Path, kind: type[T]) -> list[T]:
+    """The inverse of `write_rows`: the rows of a CSV file, an empty cell being None.
+
+    A column with a default may be missing; one that `kind` does not have is ignored. Raises OSError if the file cannot
+    be read, and SparsifyError as `parse_rows`.
+    """
+    return parse_rows(path.read_bytes(), kind)
+
+
+def parse_rows(content: bytes, kind: type[T]) -> list[T]:
+    """The rows of CSV as a dataclass or a TypedDict.
+
+    Raises SparsifyError if there is no row, and for a cell of another type; it names the line and the column.
+    """
+    try:
+        header, *lines = csv.reader(io.StringIO(content.decode(), newline=""))
+    except (ValueError, csv.Error) as error:  # no text, no header, or a quote that does not end
+        raise SparsifyError(f"it is no CSV: {error}" if content else "it is empty") from error
+    rows = []
+    for number, cells in enumerate(lines, 2):
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise SparsifyError(f"line {number} has {len(cells)} cells, and the header has {len(header)}")
+        try:
+            rows.append(typed({name: cell or None for name, cell in zip(header, cells, strict=True)}, kind, text=True))
+        except SparsifyError as error:
+            raise SparsifyError(f"line {number}: {error}") from error
+    if not rows:
+        raise SparsifyError("it has no rows")
+    return rows
+
+
+def parse_json(content: bytes, kind: type[T]) -> T:
+    """JSON as a dataclass, a Struct or a TypedDict. Raises SparsifyError for what is no JSON, and as `typed`."""
+    try:
+        values = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SparsifyError(f"it is no JSON: {error}") from error
+    return typed(values, kind)
+
+
+def typed(values: object, kind: type[T], *, text: bool = False) -> T:
+    """What JSON, TOML or CSV holds, as a dataclass, a Struct or a TypedDict; with `text` numbers are read from strings.
+
+    Raises SparsifyError that names the key, its value and what it must be.
+    """
+    try:
+        return msgspec.convert(values, kind, strict=not text)
+    except msgspec.ValidationError as error:
+        misfit = Misfit.of(error, values)
+        if not misfit.expected and len(misfit.keys) == 1 and isinstance(kind, type):
+            choices = get_args(get_type_hints(kind).get(str(misfit.keys[0])))
+            if choices:  # of a Literal
+                raise SparsifyError(f"{misfit.subject}; it must be one of: {', '.join(map(str, choices))}") from error
+        raise SparsifyError(misfit.explained()) from error
+
+
+KINDS = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "nothing",
+}
+"""What msgspec calls the kinds of values, in words."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What does not fit in values that were read.
+
+    `keys` lead to it; a key that msgspec does not name is "...". `unknown` and `missing` are a key that is too much, or
+    too little, in the table there; else the value there is not of one of the kinds `expected`, those of `KINDS`, or it
+    is refused for the reason `message`.
+    """
+
+    keys: tuple[str | int, ...]
+    message: str
+    value: object = None
+    found: bool = True  # whether `value` is what stands there
+    unknown: str = ""
+    missing: str = ""
+    expected: tuple[str, ...] = ()
+    limits: str = ""  # as in " of length >= 3"
+
+    @classmethod
+    def of(cls, error: msgspec.ValidationError, values: object) -> Misfit:
+        """What an error of msgspec says about these values."""
+        message, _, path = str(error).partition(" - at `$")
+        keys = tuple(
+            name or (int(n) if n.isdigit() else n) for name, n in re.findall(r"\.([^.[`]+)|\[([^\]]+)\]", path)
+        )
+        value, found = _at(values, keys)
+        kinds = re.match(r"Expected `([^`]+)`([^,]*)", message)
+        unknown = re.match(r"Object contains unknown field `(.*)`$", message)
+        missing = re.match(r"Object missing required field `(.*)`$", message)
+        return cls(
+            keys,
+            message,
+            value,
+            found,
+            unknown=unknown[1] if unknown else "",
+            missing=missing[1] if missing else "",
+            expected=tuple(kinds[1].split(" | ")) if kinds else (),
+            limits=kinds[2] if kinds else "",
+        )
+
+    @property
+    def place(self) -> str:
+        """The keys as one: "arms[0].grid"."""
+        return "".join(f"[{key}]" if isinstance(key, int) or key == "..." else f".{key}" for key in self.keys)[1:]
+
+    @property
+    def subject(self) -> str:
+        """The key and its value: "epochs is 'two'"."""
+        shown = repr(self.value)
+        if not self.found:
+            return f"{self.place} is something else"
+        return f"{self.place or 'it'} is {shown if len(shown) <= 60 else shown[:60] + '…'}"
+
+    def kinds(self, words: Mapping[str, str] = KINDS) -> str:
+        """What is expected, in words: "a number or a list"."""
+        kinds = [kind for kind in self.expected if kind != "int" or "float" not in self.expected]
+        return " or ".join(words.get(kind, kind) for kind in kinds) + self.limits
+
+    def explained(self) -> str:
+        """The whole in one line."""
+        if self.missing:
+            return f"{'.'.join(filter(None, (self.place, self.missing)))} is missing"
+        if self.unknown:
+            return f"unknown key '{'.'.join(filter(None, (self.place, self.unknown)))}'"
+        if self.expected:
+            return f"{self.subject}; it must be {self.kinds()}"
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+def _at(values: object, keys: Sequence[str | int]) -> tuple[object, bool]:
+    """The value that keys lead to, and whether they do."""
+    value: Any = values
+    for key in keys:
+        try:
+            value = value[key]
+        except (LookupError, TypeError):
+            return None, False
+    return value, True
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

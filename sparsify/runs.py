@@ -11,43 +11,80 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 
 from filelock import FileLock, Timeout
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from sparsify.config import ADDED, Config
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
-from sparsify.files import write_bytes, write_text
+from sparsify.files import parse_json, parse_rows, write_bytes, write_text
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, support
 from sparsify.optim.registry import OPTIMIZERS
 
-METRICS = (
-    "epoch",
-    "step",
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "seconds",
-)
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+class Epoch(TypedDict):
+    """A row of metrics.csv. With training images held out the test columns are empty, else the validation columns."""
+
+    epoch: float
+    step: float
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    seconds: float
+
+
+METRICS = tuple(Epoch.__annotations__)
+"""The columns of metrics.csv."""
+
+Count = TypedDict("Count", {"in": int, "of": int})
+"""How many grains are in the support, of how many."""
+
+
+class Summary(TypedDict):
+    """summary.json: how a training ended. A file without one of the required keys is damaged."""
+
+    status: Literal["finished", "diverged"]
+    held_out: Literal["test", "val"]
+    accuracy: float
+    count: int
+    epochs: int
+    steps: int
+    seconds_per_epoch: float
+    support: dict[str, Count]
+    shape: tuple[int, int, int]
+    classes: Annotated[list[str], Meta(min_length=1)]
+    sha256: dict[str, str]
+    loss: NotRequired[float | None]
+    train_accuracy: NotRequired[float]
+    train_loss: NotRequired[float | None]
+    path_time: NotRequired[float | None]
+    parameters: NotRequired[int]
+    images_sha256: NotRequired[str | None]
+    finished: NotRequired[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """One run's folder. It is finished when `summary.json` exists, which is written last."""
 
     path: Path
+    _summaries: dict[tuple[int, ...], Summary] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def name(self) -> str:
@@ -72,13 +109,22 @@ class Run:
             raise self._damaged("config.json", str(error)) from error
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """Final metrics and status. Raises SparsifyError if it is missing or damaged."""
-        summary = self._json("summary.json")
-        wrong = [name for name, fits in _SUMMARY.items() if name not in summary or not fits(summary[name])]
-        if wrong:
-            raise self._damaged("summary.json", f"its {wrong[0]} is {summary.get(wrong[0], 'missing')}")
-        return summary
+    def summary(self) -> Summary:
+        """Final metrics and status, read again when the file has changed. Raises SparsifyError if it is missing or
+        damaged."""
+        file = "summary.json"
+        try:
+            stat = (self.path / file).stat()
+            state: tuple[int, ...] = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+        except OSError:
+            state = ()  # reading it says what is wrong
+        if state not in self._summaries:
+            summary = self._parsed(file, Summary)
+            if "model.safetensors" not in summary["sha256"]:
+                raise self._damaged(file, "sha256.model.safetensors is missing")
+            self._summaries.clear()
+            self._summaries[state] = summary
+        return self._summaries[state]
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -87,16 +133,12 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, float | None]]:
-        """One row an epoch; empty cells are None. Raises SparsifyError if metrics.csv is missing or damaged."""
+        """One row an epoch, as `Epoch`; empty cells are None. Raises SparsifyError if metrics.csv is missing or
+        damaged."""
+        content = self._read("metrics.csv")
         try:
-            rows = list(csv.reader(self._read("metrics.csv").decode().splitlines()))
-            if tuple(rows[0]) != METRICS or len(rows) < 2:
-                raise ValueError("it has no rows, or other columns")
-            values = [[float(cell) if cell else None for cell in row] for row in rows[1:]]
-            return [dict(zip(METRICS, row, strict=True)) for row in values]
-        except (ValueError, IndexError, csv.Error) as error:
-            if isinstance(error, SparsifyError):
-                raise
+            return [dict(row) for row in parse_rows(content, Epoch)]
+        except SparsifyError as error:
             raise self._damaged("metrics.csv", error) from error
 
     @property
@@ -224,41 +266,14 @@ class Run:
         return content
 
     def _json(self, file: str) -> dict[str, Any]:
+        return self._parsed(file, dict[str, Any])
+
+    def _parsed(self, file: str, kind: type[T]) -> T:
         content = self._read(file)
         try:
-            values = json.loads(content)
-        except ValueError as error:
+            return parse_json(content, kind)
+        except SparsifyError as error:
             raise self._damaged(file, error) from error
-        if not isinstance(values, dict):
-            raise self._damaged(file, "it holds no object")
-        return values
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_support(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(counts, dict) and _is_number(counts.get("in")) and _is_number(counts.get("of"))
-        for counts in value.values()
-    )
-
-
-# what summary.json must hold to be believed
-_SUMMARY: dict[str, Callable[[Any], bool]] = {
-    "status": lambda value: value in ("finished", "diverged"),
-    "held_out": lambda value: value in ("test", "val"),
-    "accuracy": _is_number,
-    "count": _is_number,
-    "epochs": _is_number,
-    "steps": _is_number,
-    "seconds_per_epoch": _is_number,
-    "support": _is_support,
-    "shape": lambda value: isinstance(value, list) and len(value) == 3 and all(isinstance(n, int) for n in value),
-    "classes": lambda value: isinstance(value, list) and bool(value),
-    "sha256": lambda value: isinstance(value, dict) and "model.safetensors" in value,
-}
 
 
 def _believed(run: Run) -> bool:

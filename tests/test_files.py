@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, TypedDict
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from sparsify.files import write_bytes, write_tensors, write_text
+from sparsify.errors import SparsifyError
+from sparsify.files import parse_json, parse_rows, read_rows, write_bytes, write_rows, write_tensors, write_text
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
@@ -154,3 +158,73 @@ def test_tensors_that_cannot_be_written_whole_leave_the_old_file(
         write_tensors(file, {"w": torch.ones(2)})
     assert torch.equal(load_file(file)["w"], torch.zeros(2))
     assert os.listdir(tmp_path) == [file.name]
+
+
+@dataclass(frozen=True)
+class Row:
+    layer: str
+    count: int
+    share: float | None
+    rounds: int = 1
+
+
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rows = [Row("conv3,fc1", 3, 0.1 + 0.2), Row('a "b"', -1, None, 2)]
+    write_rows(tmp_path / "rows.csv", Row, rows)
+    assert read_rows(tmp_path / "rows.csv", Row) == rows
+
+
+def test_a_column_with_a_default_may_be_missing_and_others_are_left_out() -> None:
+    assert parse_rows(b"count,layer,share,colour\n3,fc1,nan,red\n\n", Row)[0].rounds == 1
+    assert parse_rows(b"layer,count,share\r\n1,2,\r\n", Row) == [Row("1", 2, None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"layer,count,share\n", "it has no rows"),
+        (b"\xff\xfe", "it is no CSV: "),
+        (b"layer,count\nfc1,1\n", "line 2: share is missing"),
+        (b"layer,count,share\nfc1,1,1\nfc1,1\n", "line 3 has 2 cells, and the header has 3"),
+        (b"layer,count,share\nfc1,1.5,1\n", "line 2: count is '1.5'; it must be a whole number"),
+        (b"layer,count,share\nfc1,,1\n", "line 2: count is None; it must be a whole number"),
+        (b"layer,count,share\nfc1,1,much\n", "line 2: share is 'much'; it must be a number or nothing"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_by_line_and_column(content: bytes, message: str) -> None:
+    with pytest.raises(SparsifyError) as caught:
+        parse_rows(content, Row)
+    assert str(caught.value).startswith(message)
+
+
+class Facts(TypedDict):
+    status: Literal["good", "bad"]
+    part: float
+    sizes: Annotated[list[int], msgspec.Meta(min_length=2)]
+    rows: list[Row]
+
+
+FACTS = '{"status": "good", "part": 1, "sizes": [1, 2], "rows": [{"layer": "fc1", "count": 3, "share": null}]}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{", "", "it is no JSON: "),
+        (FACTS, "[1]", "it is [1]; it must be an object"),
+        ('"good"', '"fine"', "status is 'fine'; it must be one of: good, bad"),
+        ('"good"', "true", "status is True; it must be a text"),
+        ('"part": 1, ', "", "part is missing"),
+        ('"part": 1', '"part": "1"', "part is '1'; it must be a number"),
+        ("[1, 2]", "[1]", "sizes is [1]; it must be a list of length >= 2"),
+        ("[1, 2]", "[1, true]", "sizes[1] is True; it must be a whole number"),
+        ('"count": 3, ', "", "rows[0].count is missing"),
+        ("null", '"all"', "rows[0].share is 'all'; it must be a number or nothing"),
+    ],
+)
+def test_json_that_does_not_fit_is_refused_by_its_key(old: str, new: str, message: str) -> None:
+    assert parse_json(FACTS.encode(), Facts)["rows"] == [Row("fc1", 3, None)]
+    with pytest.raises(SparsifyError) as caught:
+        parse_json(FACTS.replace(old, new, 1).encode(), Facts)
+    assert str(caught.value).startswith(message)

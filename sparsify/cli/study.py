@@ -28,32 +28,28 @@ def study(
         bool, Parameter(help="print what is missing, with an estimate of time and disk, and stop", negative=())
     ] = False,
     list_: Annotated[bool, Parameter(name="--list", help="list the built-in studies", negative=())] = False,
+    schema: Annotated[
+        bool, Parameter(help="print the JSON Schema of a study's TOML, with which editors check it", negative=())
+    ] = False,
     where: Where = HERE,
 ) -> int:
     """Train, prune, tabulate, draw, report: a built-in study (quick unless one is named; see --list) or a TOML file."""
+    more = name is not None or settings or dry_run
+    if list_ and (more or schema):
+        raise SparsifyError("--list lists every built-in study; leave the rest out")
+    if schema and more:
+        raise SparsifyError("--schema prints what any study's TOML can hold; leave the rest out")
     if list_:
-        if name is not None or settings or dry_run:
-            raise SparsifyError("--list lists every built-in study; leave the rest out")
         return _list()
-    from sparsify.files import write_text
-    from sparsify.report.page import write_report
-    from sparsify.report.studytables import (
-        NOTES,
-        choice_tables,
-        choices_csv,
-        plan_line,
-        plan_table,
-        study_markdown,
-        study_tables,
-    )
-    from sparsify.report.tables import markdown
+    if schema:
+        return _schema()
+    from sparsify.report.studytables import NOTES, choice_tables, plan_line, plan_table, study_tables
+    from sparsify.report.writing import write_study
     from sparsify.study.estimates import estimate_cost
     from sparsify.study.findings import find
-    from sparsify.study.folder import save_study
     from sparsify.study.planning import Planner
-    from sparsify.study.running import run_study
+    from sparsify.study.running import run_planned
     from sparsify.study.toml import load_study
-    from sparsify.viz.study import draw_study
 
     asked = load_study(name or "quick", settings)
     planner = Planner(asked, where)
@@ -65,22 +61,16 @@ def study(
     if dry_run:
         return 0
     with console.TrainingDisplay(plan.trainings) as display:
-        result = run_study(asked, where, listener=display, note=console.say)
+        result = run_planned(planner, plan, listener=display, note=console.say)
     findings = find(result)
-    selections = choice_tables(result)
-    for table in (*study_tables(result, findings), *selections):
+    for table in (*study_tables(result, findings), *choice_tables(result)):
         console.show(table)
     for line in (f"{NOTES[0]}; table.md has the 95% interval of each mean", *NOTES[1:], *findings.verdicts):
         console.tell(line)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")
-    text = "\n".join([study_markdown(result, findings), *map(markdown, selections)])
-    write_text(result.folder / "table.md", text)
-    save_study(result, findings)
-    if any(arm.selected for arm in result.arms):
-        write_text(result.folder / "selection.csv", choices_csv(result))
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
-    report = write_report(result, findings, draw_study(result), command=command)
+    report = write_study(result, findings, command=command)
     console.say(f"written: {result.folder}")
     console.say(f"report: {report}")
     return 0
@@ -92,4 +82,13 @@ def _list() -> int:
 
     console.show(studies_table([load_study(name) for name in built_in_studies()]))
     console.say("sparsify study NAME runs one, and sparsify study FILE.toml one of your own")
+    return 0
+
+
+def _schema() -> int:
+    import json
+
+    from sparsify.study.schema import study_schema
+
+    console.say(json.dumps(study_schema(), indent=2, ensure_ascii=False))
     return 0

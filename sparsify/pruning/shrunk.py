@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -16,9 +16,9 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_tensors, write_text
+from sparsify.files import parse_json, write_tensors, write_text
 from sparsify.nets.mask import Mask
-from sparsify.nets.registry import is_network, network
+from sparsify.nets.registry import NAMES, is_network, network
 from sparsify.nets.shrinking import (
     output_difference,
     plan_removal,
@@ -73,9 +73,7 @@ class Shrunk:
     @classmethod
     def read(cls, folder: Path) -> Shrunk:
         """The inverse of `save`, but for the weights. Raises SparsifyError if it is missing or damaged."""
-        values = _facts(folder)
-        fields = {name: values[name] for name in _FITS}
-        return cls(**{**fields, "shape": tuple(fields["shape"]), "classes": tuple(fields["classes"])})
+        return _facts(folder)[0]
 
 
 def is_shrunk(folder: Path) -> bool:
@@ -85,12 +83,12 @@ def is_shrunk(folder: Path) -> bool:
 
 def load_shrunk(folder: Path) -> nn.Module:
     """The shrunk network of a folder, on the CPU, in evaluation mode. Raises SparsifyError if the folder is damaged."""
-    facts = Shrunk.read(folder)
+    facts, sums = _facts(folder)
     try:
         content = (folder / _WEIGHTS).read_bytes()
     except OSError as error:
         raise _damaged(folder / _WEIGHTS, error.strerror) from error
-    if hashlib.sha256(content).hexdigest() != _facts(folder)["sha256"].get(_WEIGHTS):
+    if hashlib.sha256(content).hexdigest() != sums.get(_WEIGHTS):
         raise _damaged(folder / _WEIGHTS, f"its SHA-256 sum is not the one in {_FACTS}")
     try:
         whole = network(facts.model, facts.shape, len(facts.classes)).eval()
@@ -101,64 +99,30 @@ def load_shrunk(folder: Path) -> nn.Module:
     return small
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+class _Sums(TypedDict):
+    """What shrunk.json holds beside the fields of `Shrunk`."""
+
+    sha256: dict[str, str]
+
+
+def _facts(folder: Path) -> tuple[Shrunk, dict[str, str]]:
+    """What shrunk.json says, and the SHA-256 sums of the files beside it."""
     try:
-        values = json.loads((folder / _FACTS).read_bytes())
+        content = (folder / _FACTS).read_bytes()
+        facts, sums = parse_json(content, Shrunk), parse_json(content, _Sums)
     except OSError as error:
         raise _damaged(folder / _FACTS, error.strerror) from error
-    except ValueError as error:
+    except SparsifyError as error:
         raise _damaged(folder / _FACTS, error) from error
-    if isinstance(values, dict):
-        # files of before there were others lack some
-        values = {"rounds": 1, "finetune_epochs": 0, "recalibrate_bn": False, **values}
-    for name, fits in {**_FITS, "sha256": lambda value: isinstance(value, dict)}.items():
-        if not isinstance(values, dict) or name not in values or not fits(values[name]):
-            raise _damaged(folder / _FACTS, f"{name} is missing or wrong")
-    return values
+    if not is_network(facts.model):
+        raise _damaged(folder / _FACTS, f"model is {facts.model!r}; it must be one of: {', '.join(NAMES)}")
+    if not facts.classes:
+        raise _damaged(folder / _FACTS, "classes is empty; it must name each class")
+    return facts, sums["sha256"]
 
 
 def _damaged(path: Path, reason: object) -> SparsifyError:
     return SparsifyError(f"{path} is damaged: {reason}; delete the folder and shrink again")
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, float) or _is_count(value)
-
-
-def _is_list(of: Callable[[object], bool], value: object) -> bool:
-    return isinstance(value, list) and all(map(of, value))
-
-
-# what shrunk.json must hold to be believed
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "model": is_network,
-    "shape": lambda value: _is_list(_is_count, value) and len(value) == 3,
-    "classes": lambda value: _is_list(_is_text, value) and bool(value),
-    "removed": lambda value: (
-        isinstance(value, dict) and all(_is_list(_is_count, indices) for indices in value.values())
-    ),
-    "run": _is_text,
-    "layers": _is_text,
-    "ratio": _is_number,
-    "criterion": _is_text,
-    "grain": _is_text,
-    "scope": _is_text,
-    "reverse": lambda value: isinstance(value, bool),
-    "params_before": _is_count,
-    "params_after": _is_count,
-    "difference": _is_number,
-    "rounds": _is_count,
-    "finetune_epochs": _is_count,
-    "recalibrate_bn": lambda value: isinstance(value, bool),
-}
 
 
 IMAGES = 64

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import functools
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-import msgspec
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_bytes, write_rows, write_text
+from sparsify.files import parse_json, read_rows, write_bytes, write_rows, write_text
 from sparsify.pruning.plan import SweepPlan
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,14 +239,14 @@ class Sweep:
     def read(cls, path: Path) -> Sweep:
         """The inverse of `save`. Raises SparsifyError if a file is damaged, or missing, but for the outcomes."""
         ledger = path.with_name(f"{path.stem}-ledger.csv")
-        rows = tuple(_from_csv(SweepRow, path))
+        rows = _from_csv(SweepRow, path)
         files = {measure: _outcomes(path, measure) for measure in MEASURES}
         outcomes = {measure: Outcomes.read(file) for measure, file in files.items() if file.exists()}
         for measure, kept in outcomes.items():
             if kept.right.sum(1).tolist() != [_right_answers(row, measure) for row in rows]:
                 raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
         plan = _read_plan(path.with_suffix(".json")) if path.with_suffix(".json").exists() else plan_of_rows(rows)
-        return cls(plan, rows, tuple(_from_csv(LedgerRow, ledger)), outcomes)
+        return cls(plan, rows, _from_csv(LedgerRow, ledger), outcomes)
 
 
 def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
@@ -270,8 +270,8 @@ def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
 
 def _read_plan(path: Path) -> SweepPlan:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=SweepPlan)
-    except (OSError, msgspec.DecodeError) as error:
+        return parse_json(path.read_bytes(), SweepPlan)
+    except (OSError, SparsifyError) as error:
         raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error
 
 
@@ -290,23 +290,8 @@ def _right_answers(row: SweepRow, measure: str) -> int:
     return row.correct if measure == "accuracy" else round(getattr(row, measure) * row.count)
 
 
-def _optional(kind: type, text: str) -> int | float | None:
-    return None if text == "" else kind(text)
-
-
-def _from_csv(kind: type, path: Path) -> list:
-    types = {"str": str, "int": int, "float": float}
-    types |= {f"{name} | None": functools.partial(_optional, types[name]) for name in ("int", "float")}
+def _from_csv(kind: type[Row], path: Path) -> tuple[Row, ...]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            there = set(reader.fieldnames or ())
-            # columns that came later have a default, and a file from before does not hold them
-            kept = [f for f in dataclasses.fields(kind) if f.name in there or f.default is dataclasses.MISSING]
-            fields = {field.name: types[field.type] for field in kept}
-            rows = [kind(**{name: read(row[name]) for name, read in fields.items()}) for row in reader]
-        if not rows:
-            raise ValueError("it has no rows")
-        return rows
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        return tuple(read_rows(path, kind))
+    except (OSError, SparsifyError) as error:
         raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error

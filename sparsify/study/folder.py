@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec import Struct
+
+from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
-from sparsify.files import write_text
+from sparsify.files import parse_json, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run
 from sparsify.study.contrasts import Affordable, Contrast
-from sparsify.study.design import Arm, Study
+from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Study
 from sparsify.study.findings import Findings
+from sparsify.study.planning import Chosen
 from sparsify.study.results import ArmResult, Cell, Point, StudyResult
+from sparsify.study.schema import MaskTable
+from sparsify.study.toml import mask_of, mask_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,13 +49,14 @@ def save_study(result: StudyResult, findings: Findings) -> list[Path]:
         paths.append(result.folder / f"{name}.csv")
         write_text(paths[-1], table.to_csv(index=False, lineterminator="\n"))
     paths.append(result.folder / FILE)
-    write_text(paths[-1], json.dumps(_to_json(result), indent=2) + "\n")
+    write_text(paths[-1], json.dumps(msgspec.to_builtins(_File.of(result)), indent=2) + "\n")
     return paths
 
 
 def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
-    """The result of a study that was run, by its name or its folder; nothing is trained or swept.
+    """The result of a study that was run, by its name or its folder, as `run_study` returned it; nothing is trained.
 
+    A study.json that was written before the design was kept gives arms without what they start from, and no stages.
     Raises SparsifyError if there is none, and if one of its files or its runs is missing or damaged.
     """
     studies = Path(runs_dir) / "studies"
@@ -55,13 +64,23 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
     if folder is None:
         there = sorted(path.parent.name for path in studies.glob(f"*/{FILE}"))
         raise unknown("study", str(name), there, where=str(studies))
-    path = folder / FILE
+    with _blaming(folder / FILE):
+        kept = parse_json((folder / FILE).read_bytes(), _File)
+        design = None if kept.design is None else tuple(arm.arm for arm in kept.design)
+    arms = tuple(_shown(arm, folder) for arm in kept.arms)
+    if design is None:
+        design = tuple(Arm(arm.label, tuple(run.config for run in arm.runs)) for arm in arms)
+    with _blaming(folder / FILE):
+        return StudyResult(Study(kept.name, kept.title, design, tuple(kept.sweeps), tuple(kept.draw)), arms, folder)
+
+
+@contextlib.contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Say of an error that the file is damaged."""
     try:
-        return _from_json(json.loads(path.read_text(encoding="utf-8")), folder)
-    except SparsifyError:
-        raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise SparsifyError(f"{path} is damaged ({error!r}); run the study again") from error
+        yield
+    except (OSError, SparsifyError) as error:
+        raise SparsifyError(f"{path} is damaged ({error}); run the study again") from error
 
 
 def frame(points: Sequence[Point], kind: type[Point]) -> pd.DataFrame:
@@ -73,39 +92,113 @@ def frame(points: Sequence[Point], kind: type[Point]) -> pd.DataFrame:
     )
 
 
-def _to_json(result: StudyResult) -> dict[str, Any]:
-    """The study's plan, and the names of the runs and of their sweeps' files."""
-    return {
-        "name": result.study.name,
-        "title": result.study.title,
-        "sweeps": [dataclasses.asdict(plan) for plan in result.study.sweeps],
-        "arms": [
-            {
-                "label": arm.label,
-                "runs": [run.name for run in arm.runs],
-                "sweeps": [[f"sweep-{sweep.id}.csv" for sweep in sweeps] for sweeps in arm.sweeps],
-            }
+class _Configs(Struct):
+    """Configs of several seeds: the settings that all share, and what each has of its own."""
+
+    shared: dict[str, Any]
+    each: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, configs: Sequence[Config]) -> _Configs:
+        every = [config.to_dict() for config in configs]
+        shared = {key: value for key, value in (every or [{}])[0].items() if all(one[key] == value for one in every)}
+        return cls(shared, [{key: value for key, value in one.items() if key not in shared} for one in every])
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        return tuple(Config.from_dict({**self.shared, **own}) for own in self.each)
+
+
+class _Candidate(Struct):
+    label: str
+    trials: _Configs
+    configs: _Configs
+
+
+class _Choice(Struct, omit_defaults=True):
+    candidates: list[_Candidate]
+    on: SweepPlan | None = None
+
+
+class _Arm(Struct, omit_defaults=True, kw_only=True):
+    """An arm of the design, stages included."""
+
+    label: str
+    stage: bool = False
+    init: str | None = None
+    mask: MaskTable | None = None
+    configs: _Configs
+    choice: _Choice | None = None
+
+    @classmethod
+    def of(cls, arm: Arm) -> _Arm:
+        choice = None
+        if arm.choice is not None:
+            candidates = [
+                _Candidate(one.label, _Configs.of(one.trials), _Configs.of(one.configs))
+                for one in arm.choice.candidates
+            ]
+            choice = _Choice(candidates, arm.choice.on)
+        mask = None if arm.mask is None else mask_table(arm.mask)
+        configs = _Configs.of(arm.configs)
+        return cls(label=arm.label, stage=arm.stage, init=arm.init, mask=mask, configs=configs, choice=choice)
+
+    @property
+    def arm(self) -> Arm:
+        choice = None
+        if self.choice is not None:
+            candidates = (Candidate(c.label, c.trials.configs, c.configs.configs) for c in self.choice.candidates)
+            choice = Choice(tuple(candidates), self.choice.on)
+        mask = None if self.mask is None else mask_of(self.mask)
+        return Arm(self.label, self.configs.configs, self.init, mask, choice, self.stage)
+
+
+class _Shown(Struct, omit_defaults=True):
+    """An arm of the result: the names of its runs and, for each sweep of the study, of its runs' files."""
+
+    label: str
+    runs: list[str]
+    sweeps: list[list[str]]
+    selected: Chosen | None = None
+
+
+class _File(Struct):
+    """study.json. Files of before the design was kept have none: their arms are what their runs were trained with."""
+
+    name: str
+    title: str
+    sweeps: list[SweepPlan]
+    arms: list[_Shown]
+    draw: list[str] = msgspec.field(default_factory=lambda: list(DRAWINGS))
+    design: list[_Arm] | None = None
+
+    @classmethod
+    def of(cls, result: StudyResult) -> _File:
+        study = result.study
+        shown = [
+            _Shown(
+                arm.label,
+                [run.name for run in arm.runs],
+                [[f"sweep-{sweep.id}.csv" for sweep in sweeps] for sweeps in arm.sweeps],
+                arm.selected,
+            )
             for arm in result.arms
-        ],
-    }
+        ]
+        design = [_Arm.of(arm) for arm in study.arms]
+        return cls(study.name, study.title, list(study.sweeps), shown, list(study.draw), design)
 
 
-def _from_json(values: dict[str, Any], folder: Path) -> StudyResult:
-    plans = tuple(
-        SweepPlan(**plan | {"layers": tuple(plan["layers"]), "ratios": tuple(plan["ratios"])})
-        for plan in values["sweeps"]
+def _shown(arm: _Shown, folder: Path) -> ArmResult:
+    runs = tuple(Run(folder.parent.parent / name) for name in arm.runs)
+    for run in runs:
+        if run.status == "unfinished":
+            raise SparsifyError(f"{run.path} of the study {folder} is missing; run the study again")
+    finished = [run for run in runs if run.status == "finished"]
+    for files in arm.sweeps:
+        if len(files) != len(finished):
+            reason = f"a sweep of '{arm.label}' has {len(files)} files, and {len(finished)} of its runs are finished"
+            raise SparsifyError(f"{folder / FILE} is damaged ({reason}); run the study again")
+    sweeps = tuple(
+        tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=True)) for files in arm.sweeps
     )
-    arms, results = [], []
-    for arm in values["arms"]:
-        runs = tuple(Run(folder.parent.parent / name) for name in arm["runs"])
-        for run in runs:
-            if run.status == "unfinished":
-                raise SparsifyError(f"{run.path} of the study {folder} is missing; run the study again")
-        finished = [run for run in runs if run.status == "finished"]
-        sweeps = tuple(
-            tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=True))
-            for files in arm["sweeps"]
-        )
-        arms.append(Arm(arm["label"], tuple(run.config for run in runs)))
-        results.append(ArmResult(arm["label"], runs, sweeps))
-    return StudyResult(Study(values["name"], values["title"], tuple(arms), plans), tuple(results), folder)
+    return ArmResult(arm.label, runs, sweeps, arm.selected)

@@ -23,53 +23,63 @@ from sparsify.study.results import ArmResult, StudyResult
 from sparsify.training.launch import train, train_all
 from sparsify.training.trainer import Listener
 
+Note = Callable[[str], None]
+"""Is told what begins."""
+
 
 def run_study(
     study: Study,
     places: Places | None = None,
     *,
     listener: Listener | None = None,
-    note: Callable[[str], None] | None = None,
+    note: Note | None = None,
     **where: Unpack[PlaceOptions],
 ) -> StudyResult:
-    """Train and sweep what is missing, several runs at a time; what is there already is read, and checked.
+    """Train and sweep what is missing of a study, several runs at a time; read and check what is there already.
 
-    `note` is told of each sweep. Raises SparsifyError as `Planner` does, before anything is trained; warns of what
-    cannot be trained because a run that it starts from diverged.
+    `places`, or its keywords, say on which device, and where runs and data are. `note` is told of each sweep. Raises
+    SparsifyError as `Planner` does, before anything is trained; warns of what cannot be trained because a run that it
+    starts from diverged.
     """
-    places = Places.of(places, **where)
-    planner = Planner(study, places)
-    plan = planner.plan()
+    planner = Planner(study, Places.of(places, **where))
+    return run_planned(planner, planner.plan(), listener=listener, note=note)
+
+
+def run_planned(
+    planner: Planner, plan: Plan, *, listener: Listener | None = None, note: Note | None = None
+) -> StudyResult:
+    """Run a study as `run_study` does, where its planner has looked already and this is the planner's plan."""
+    places = planner.places
     for task in plan.tasks:
         if task.status != "unfinished":
             train(task.config, places)
     while not plan.done:
-        for run, mask in plan.masks.values():
-            masks_of(run, mask.point, planner.places)
-        plan = planner.plan()
+        if plan.masks:
+            for run, mask in plan.masks.values():
+                masks_of(run, mask.point, places)
+            plan = planner.plan()
         configs = {task.run.path: task.config for task in plan.tasks if task.trainable}  # two arms may share a run
         if configs:
             train_all(list(configs.values()), places, listener=listener, among=len(plan.tasks))
-        for task in planner.plan().tasks:
+            plan = planner.plan()
+        for task in plan.tasks:
             for number in task.missing if task.status == "finished" else ():
                 _measure_sweep(task.run, task.sweeps[number], planner.networks[task.arm], places, note)
         plan = planner.plan()
     for task in plan.tasks:
         if task.lost:
             what = f"'{task.arm}', seed {task.config.seed}"
-            warnings.warn(f"{what} is left out: {task.lost}", SparsifyWarning, stacklevel=2)
+            warnings.warn(f"{what} is left out: {task.lost}", SparsifyWarning, stacklevel=3)
     arms = [
         replace(arm, configs=tuple(t.run.config if t.run else t.config for t in plan.arms[arm.label]))
         for arm in planner.study.arms
     ]
     results = tuple(_result(arm, plan, planner) for arm in arms if not arm.stage)
-    folder = places.runs_dir / "studies" / study.name
+    folder = places.runs_dir / "studies" / planner.study.name
     return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder)
 
 
-def _measure_sweep(
-    run: Run, asked: SweepPlan, network: nn.Module, places: Places, note: Callable[[str], None] | None
-) -> None:
+def _measure_sweep(run: Run, asked: SweepPlan, network: nn.Module, places: Places, note: Note | None) -> None:
     """Measure one sweep of a run and keep it beside the run."""
     path = sweep_path(run, asked, network)
     if path.exists():

@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from sparsify.config import Config
 from sparsify.data.registry import FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, unknown
@@ -19,26 +21,31 @@ from sparsify.nets.layers import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan, parse_ratios
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study
-
-Grid = Mapping[str, list[Any]]
-"""Fields of Config with the values that each takes."""
+from sparsify.study.schema import (
+    EXPECTED,
+    ArmKeys,
+    ArmTable,
+    MaskTable,
+    SelectKeys,
+    StudyFile,
+    given,
+    read_mask,
+    read_tables,
+)
 
 _OWN_NAMES = ("opt", "model")
 """Fields whose values say by themselves what they are."""
 
+Grid = Mapping[str, list[Any]]
+"""Fields of Config with the values that each takes."""
 
-def check_grid(values: object, where: str) -> dict[str, list[Any]]:
-    """A TOML table of lists as a grid. Raises SparsifyError for what is no list of values of a Config's field."""
-    if not isinstance(values, dict):
-        raise SparsifyError(f"{where} is {values!r}; it must be a table of lists, as in lr = [0.05, 0.1]")
-    fields = [field.name for field in dataclasses.fields(Config) if field.name != "seed"]
+
+def as_grid(settings: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
+    """The settings of a table, each a value or a list of values, as a grid. Raises SparsifyError for an empty list, and
+    for a value that is named twice."""
     grid = {}
-    for key, value in values.items():
-        if key == "seed":
-            raise SparsifyError(f"seed is in {where}; the seeds of all arms are the study's: seeds = [0, 1, 2]")
-        if key not in fields:
-            raise unknown("setting", key, fields, where=where)
-        grid[key] = value if isinstance(value, list) else [value]
+    for key, value in settings.items():
+        grid[key] = _list(value)
         if not grid[key]:
             raise SparsifyError(f"{key} is empty in {where}; write a list of values, as in [0.05, 0.1]")
         for one in grid[key]:
@@ -125,18 +132,18 @@ def _settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
-    _only(values, ("title", "seeds", "base", "grid", "arms", "sweep", "sweeps", "draw"))
-    seeds = _seeds("seeds", changed.get("seeds", values.get("seeds", [0])))
-    base = values.get("base", {})
-    if not isinstance(base, dict):
-        raise SparsifyError(f"base is {base}; it must be a table, as in [base]")
-    tables = _list(values.get("arms", []))
-    if not all(isinstance(arm, dict) for arm in tables):
-        raise SparsifyError("arms must be tables, as in [[arms]]")
-    if "grid" in values:
-        tables = [{"grid": values["grid"]}, *tables]
+    swept = {key.removeprefix(SWEEP): value for key, value in changed.items() if key.startswith(SWEEP)}
+    values = _changed(values, changed, swept)
+    study = read_tables(values)
+    seeds = _seeds("seeds", study.seeds)
     fields = {key: value for key, value in changed.items() if key != "seeds" and not key.startswith(SWEEP)}
-    arms = [arm for table in tables for arm in _arms(table, base, fields, seeds)]
+    if "seed" in fields:
+        raise SparsifyError("the seeds are the study's; write seeds = [0], and no seed")
+    base = given(study.base, values.get("base", {}))
+    tables = list(zip(_list(study.arms), _list(values.get("arms", [])), strict=True))
+    if study.grid is not UNSET:
+        tables = [(ArmTable(grid=study.grid), {"grid": values["grid"]}), *tables]
+    arms = [arm for table, written in tables for arm in _arms(table, written, base, fields, seeds)]
     if not arms:
         raise SparsifyError("it has no [[arms]] and no [grid]")
     labels = [arm.label for arm in arms]
@@ -145,61 +152,67 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
             raise SparsifyError(f"two arms are called '{label}'; give one of them a label")
     starts = [arm.configs[0].init for arm in arms]
     arms = [dataclasses.replace(a, init=i if i in labels else None) for a, i in zip(arms, starts, strict=True)]
-    draw = tuple(_list(values.get("draw", list(DRAWINGS))))
+    draw = tuple(_list(study.draw))
     for one in draw:
         if one not in DRAWINGS:
             raise unknown("drawing", one, DRAWINGS)
-    title = str(values.get("title", name))
+    title = name if study.title is UNSET else study.title
     if changed:  # a study of its own, so that it does not overwrite the one it comes from
         shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
         if "data" in changed and arms[0].configs[0].data.startswith(FOLDER):
             shown["data"] += f"-{short_sum(arms[0].configs[0].data)}"  # two folders can have the same name
         name += "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items())
-    swept = {key.removeprefix(SWEEP): value for key, value in changed.items() if key.startswith(SWEEP)}
-    return Study(name, title, tuple(arms), _sweeps(values, swept), draw)
+    return Study(name, title, tuple(arms), _sweeps(study), draw)
 
 
-def _arms(table: Mapping[str, Any], base: dict[str, Any], fields: dict[str, Any], seeds: list[int]) -> list[Arm]:
-    """The arms of one [[arms]]; `fields` are what was set for all."""
-    own = dict(table)
-    label, stage = own.pop("label", None), own.pop("stage", False)
-    if type(stage) is not bool:
-        raise SparsifyError(f"stage is {stage!r}; it must be true or false")
-    grid, selection = check_grid(own.pop("grid", {}), "grid"), own.pop("select", {})
-    if not isinstance(selection, dict):
-        raise SparsifyError(f"select is {selection!r}; it must be a table, as in [arms.select]")
-    how = {key: value for key, value in selection.items() if key in ("on", "val", "seeds")}
-    tried = check_grid({key: value for key, value in selection.items() if key not in how}, "select")
-    if selection and not tried:
-        raise SparsifyError("select has no settings to choose from; write some, as in weight_decay = [0, 0.0005]")
-    for key in ("model", "data"):
-        if key in tried:
-            raise SparsifyError(f"{key} is in select; candidates share network and data: take a grid, or several arms")
+def _changed(values: dict[str, Any], changed: dict[str, Any], swept: dict[str, Any]) -> dict[str, Any]:
+    """The file's tables with the seeds and the settings of every sweep that were set."""
+    values = dict(values)
+    if "seeds" in changed:
+        values["seeds"] = changed["seeds"]
+    if swept:
+        key = "sweep" if "sweep" in values or "sweeps" not in values else "sweeps"
+        tables = [{**table, **swept} if isinstance(table, dict) else table for table in _list(values.get(key, {}))]
+        values[key] = tables if isinstance(values.get(key), list) else tables[0]
+    return values
+
+
+def _arms(
+    table: ArmKeys, written: dict[str, Any], base: dict[str, Any], fields: dict[str, Any], seeds: list[int]
+) -> list[Arm]:
+    """The arms of one [[arms]]; `written` is the table as it stands in the file, `fields` are what was set for all."""
+    own = {key: value for key, value in given(table, written).items() if key not in ArmKeys.__struct_fields__}
+    grid = {} if table.grid is UNSET else as_grid(given(table.grid, written["grid"]), "grid")
+    tried: dict[str, list[Any]] = {}
+    if table.select is not UNSET:
+        keys = SelectKeys.__struct_fields__
+        settings = given(table.select, written["select"])
+        tried = as_grid({key: value for key, value in settings.items() if key not in keys}, "select")
+        if not tried:
+            raise SparsifyError("select has no settings to choose from; write some, as in weight_decay = [0, 0.0005]")
     for key in {**own, **grid, **tried}:
         if (key in own) + (key in grid) + (key in tried) > 1:
             raise SparsifyError(f"{key} is set more than once in an arm: by itself, in its grid, or in its select")
-    if "seed" in own or "seed" in base or "seed" in fields:
-        raise SparsifyError("the seeds are the study's; write seeds = [0], and no seed")
     settings = {**base, **own, **fields}
     grid, tried = ({k: v for k, v in one.items() if k not in fields} for one in (grid, tried))
     mask = None
-    if isinstance(settings.get("mask"), dict):
-        mask = _mask(settings["mask"])
+    if isinstance(settings.get("mask"), (dict, MaskTable)):
+        mask = mask_of(settings["mask"])
         settings["mask"] = mask.of
     arms = []
     for point in combinations(grid):
         chosen = {**settings, **point}
-        name = arm_label(None if label is None else str(label), chosen, point, grid)
+        name = arm_label(None if table.label is UNSET else table.label, chosen, point, grid)
         try:
-            choice = _choice(chosen, tried, how, seeds) if tried else None
+            choice = None if not tried else _choice(chosen, tried, table.select, seeds)
             configs = choice.candidates[0].configs if choice else _configs(chosen, seeds)
         except IgnoredOption as error:
             if len(grid.get("opt", ())) < 2:
                 raise
             way_out = "give the optimizers that take it an [[arms]] with an [arms.grid] of their own"
             raise SparsifyError(f"{error}; {way_out}") from error
-        arms.append(Arm(name, configs, mask=mask, choice=choice, stage=stage))
+        arms.append(Arm(name, configs, mask=mask, choice=choice, stage=table.stage))
     return arms
 
 
@@ -208,94 +221,81 @@ def _configs(settings: dict[str, Any], seeds: Iterable[int]) -> tuple[Config, ..
     return tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)
 
 
-def _choice(settings: dict[str, Any], tried: dict[str, list], how: dict[str, Any], seeds: list[int]) -> Choice:
-    """[arms.select]: `how` are its own keys."""
-    val, text = how.get("val", 0.1), how.get("on", "accuracy")
-    if val == 0:
+def _choice(settings: dict[str, Any], tried: dict[str, list[Any]], select: SelectKeys, seeds: list[int]) -> Choice:
+    """The candidates of [arms.select], and what they are compared on."""
+    if select.val == 0:
         raise SparsifyError("val is 0 in select; candidates are compared on images that are held out, as in 0.1")
-    held_out = _seeds("seeds of select", how.get("seeds", seeds))
+    held_out = seeds if select.seeds is UNSET else _seeds("seeds of select", select.seeds)
     on = None
-    if text != "accuracy":
-        parts = re.fullmatch(r"(.+) at (\S+)", str(text))
+    if select.on != "accuracy":
+        parts = re.fullmatch(r"(.+) at (\S+)", select.on)
         if parts is None:
-            raise SparsifyError(f"on is {text!r}; write accuracy, or layers and a ratio, as in conv3,fc1 at 0.6")
+            raise SparsifyError(f"on is {select.on!r}; write accuracy, or layers and a ratio, as in conv3,fc1 at 0.6")
         on = SweepPlan(layers=(parts[1].strip(),), ratios=(_ratio(parts[2]),))
     candidates = []
     for point in combinations(tried):
-        trials = _configs({**settings, **point, "val": val}, held_out)
+        trials = _configs({**settings, **point, "val": select.val}, held_out)
         candidates.append(Candidate(describe_settings(point), trials, _configs({**settings, **point}, seeds)))
     return Choice(tuple(candidates), on)
 
 
-def _mask(table: dict[str, Any]) -> MaskOf:
-    """[arms.mask]."""
-    _only(table, ("of", "layers", "ratio", "criterion", "grain"))
-    for key in ("of", "layers", "ratio"):
-        if key not in table:
-            raise SparsifyError(f"mask has no {key}; write one, as in of = 'slbi', layers = 'conv3,fc1', ratio = 0.6")
-    for key in ("of", "layers", "criterion", "grain"):
-        if not isinstance(table.get(key, ""), str):
-            raise SparsifyError(f"{key} is {table[key]!r}; it must be a text")
-    for key, choices in (("criterion", CRITERIA), ("grain", GRAINS)):
-        if key in table and table[key] not in choices:
-            raise unknown(key, table[key], choices)
-    criterion, grain = table.get("criterion", "magnitude"), table.get("grain", "auto")
-    point = PointPlan(layers=table["layers"], ratio=_ratio(table["ratio"]), criterion=criterion, grain=grain)
-    return MaskOf(table["of"], point)
+def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
+    """The table of [arms.mask], or what was set in its place. Raises SparsifyError for an unknown criterion or grain,
+    and for a ratio that is none."""
+    table = read_mask(table) if isinstance(table, dict) else table
+    for key, value, choices in (("criterion", table.criterion, CRITERIA), ("grain", table.grain, GRAINS)):
+        if value not in choices:
+            raise unknown(key, value, choices)
+    ratio = _ratio(table.ratio)
+    point = PointPlan(layers=table.layers, ratio=ratio, criterion=table.criterion, grain=table.grain)
+    return MaskOf(table.of, point)
 
 
-def _ratio(value: object) -> float:
-    ratios = parse_ratios(value if isinstance(value, (str, int, float)) else [value])
+def mask_table(mask: MaskOf) -> MaskTable:
+    """The inverse of `mask_of`."""
+    point = mask.point
+    return MaskTable(of=mask.of, layers=point.layers, ratio=point.ratio, criterion=point.criterion, grain=point.grain)
+
+
+def _ratio(value: str | float) -> float:
+    ratios = parse_ratios(value)
     if len(ratios) > 1:
         raise SparsifyError(f"ratio is {value!r}; it must be one number")
     return ratios[0]
 
 
-def _sweeps(values: dict[str, Any], changed: dict[str, Any]) -> tuple[SweepPlan, ...]:
+def _sweeps(study: StudyFile) -> tuple[SweepPlan, ...]:
     """[sweep] is one, [[sweeps]] are several; without either it is the plain one."""
-    if "sweep" in values and "sweeps" in values:
+    if study.sweep is not UNSET and study.sweeps is not UNSET:
         raise SparsifyError("it has both [sweep] and [[sweeps]]; write each as [[sweeps]]")
-    tables = [values["sweep"]] if "sweep" in values else _list(values.get("sweeps", [{}]))
-    if not tables or not all(isinstance(table, dict) for table in tables):
-        raise SparsifyError("sweeps must be tables, as in [sweep], or [[sweeps]] for several")
-    return tuple(_sweep({**table, **changed}) for table in tables)
-
-
-_KINDS = {bool: "true or false", str: "a text", int: "a whole number"}
+    if study.sweep is not UNSET:
+        return (_sweep(given(study.sweep)),)
+    if study.sweeps is UNSET:
+        return (SweepPlan(),)
+    if study.sweeps == []:
+        raise SparsifyError(f"sweeps is empty; it must be {EXPECTED['sweeps']}")
+    return tuple(_sweep(given(table)) for table in _list(study.sweeps))
 
 
 def _sweep(table: dict[str, Any]) -> SweepPlan:
-    fields = {field.name: field.default for field in dataclasses.fields(SweepPlan)}
-    _only(table, tuple(fields))
-    for key, default in fields.items():
-        kind = int if default is None else type(default)  # a number of draws that is not given is None
-        if kind is not tuple and key in table and type(table[key]) is not kind:
-            raise SparsifyError(f"{key} is {table[key]!r}; it must be {_KINDS[kind]}")
     for key, choices in (("criterion", CRITERIA), ("grain", GRAINS), ("scope", SCOPES)):
-        if table.get(key, fields[key]) not in choices:
+        if key in table and table[key] not in choices:
             raise unknown(key, table[key], choices)
-    plan = dict(table)
-    plan["layers"] = tuple(str(layers) for layers in _list(table.get("layers", list(LAYERS))))
+    table["layers"] = tuple(_list(table.get("layers", list(LAYERS))))
     if "ratios" in table:
-        plan["ratios"] = parse_ratios(table["ratios"])
-    return SweepPlan(**plan)
+        table["ratios"] = parse_ratios(table["ratios"])
+    return SweepPlan(**table)
 
 
-def _seeds(name: str, value: object) -> list[int]:
-    if not isinstance(value, list) or not value:
-        raise SparsifyError(f"{name} is {value}; it must be a list of whole numbers, as in [0, 1, 2]")
-    for seed in value:
-        if value.count(seed) > 1:
+def _seeds(name: str, seeds: list[int]) -> list[int]:
+    if not seeds:
+        raise SparsifyError(f"{name} is {seeds}; it must be {EXPECTED['seeds']}")
+    for seed in seeds:
+        if seeds.count(seed) > 1:
             raise SparsifyError(f"{name} names {seed} twice")
-    return value
+    return seeds
 
 
 def _list(value: Any) -> list[Any]:
     """A list as it is, and one thing as a list of one."""
     return value if isinstance(value, list) else [value]
-
-
-def _only(values: Mapping[str, Any], allowed: Sequence[str]) -> None:
-    for key in values:
-        if key not in allowed:
-            raise unknown("key", key, allowed)

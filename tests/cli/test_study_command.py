@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from commandline import files
 
+from sparsify import load_study, read_study, run_study, write_study
+from sparsify.study.planning import Plan, Planner
+from sparsify.study.schema import study_schema
 from sparsify.study.toml import built_in_studies
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -92,10 +98,41 @@ def test_a_study_that_is_stopped_goes_on_and_says_what_is_missing_until_nothing_
         *("cells.csv", "contrasts.csv", "affordable.csv", "study.json"),
     }
     assert "selected by accuracy on a held-out 20% of the training images" in (folder / "table.md").read_text()
-    again = sparsify("study mine.toml --device cpu")
+    written = files(folder)
+    looks: list[Planner] = []
+    look = Planner.plan
+
+    def noted(planner: Planner) -> Plan:
+        looks.append(planner)
+        return look(planner)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Planner, "plan", noted)
+        again = sparsify("study mine.toml --device cpu")
+    assert len(looks) == 1  # where nothing is missing
     assert "missing" not in again.out
     assert "epoch" not in again.out.replace("seconds an epoch", "")
     assert sparsify("study mine.toml --dry-run").out.rstrip().endswith("nothing is missing")
+    shutil.rmtree(folder)
+    result = run_study(load_study("mine.toml"), device="cpu")
+    assert write_study(result, command=["sparsify", "study", "mine.toml"]) == Path("runs/studies/mine/report.html")
+    before, after = ({name: content for name, (content, _) in one.items()} for one in (written, files(folder)))
+    assert before.pop("report.html")
+    assert after.pop("report.html")  # it has the day in it
+    assert after == before
+    assert read_study("mine") == result
+
+
+def test_the_schema_is_printed_and_nothing_else(sparsify, tmp_path):
+    answer = sparsify("study --schema")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out) == study_schema()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+    for line in ("study quick --schema", "study --schema --dry-run", "study --schema --set epochs=2"):
+        refused = sparsify(line)
+        assert refused.code == 2
+        assert refused.err == "error: --schema prints what any study's TOML can hold; leave the rest out\n"
+    assert sparsify("study --schema --list").err == "error: --list lists every built-in study; leave the rest out\n"
 
 
 @pytest.mark.parametrize(

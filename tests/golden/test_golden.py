@@ -169,10 +169,12 @@ def test_nothing_is_missing_of_a_kept_study(runs, sparsify):
     assert answer.out.rstrip().endswith("nothing is missing")
 
 
-def test_the_folder_of_a_kept_study_is_read_again(runs):
+@pytest.mark.parametrize("file", ["kept/study.json", "study-before.json"])
+def test_the_folder_of_a_kept_study_is_read_again(file, runs):
+    """Also one of before the design was kept in it."""
     folder = runs / "studies" / "kept"
     folder.mkdir(parents=True)
-    (folder / "study.json").write_bytes((HERE / "kept" / "study.json").read_bytes())
+    (folder / "study.json").write_bytes((HERE / file).read_bytes())
     result = read_study("kept")
     table = result.table().to_csv(index=False, lineterminator="\n")
     assert table == (HERE / "kept" / "table.csv").read_text(encoding="utf-8")

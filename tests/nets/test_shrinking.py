@@ -452,11 +452,17 @@ DAMAGED = {
         lambda folder: (folder / "model.safetensors").write_bytes(b"x"),
         "model.safetensors is damaged: its SHA-256 sum is not the one in shrunk.json",
     ),
-    "no-json": (lambda folder: (folder / "shrunk.json").write_text("{"), "shrunk.json is damaged: Expecting"),
-    "a-list": (lambda folder: (folder / "shrunk.json").write_text("[]"), "shrunk.json is damaged: model is missing"),
-    "network": (edited(model="alexnet"), "model is missing or wrong"),
-    "shape": (edited(shape=[3, 32]), "shape is missing or wrong"),
-    "removed": (edited(removed={"conv1": [0.5]}), "removed is missing or wrong"),
+    "no-json": (lambda folder: (folder / "shrunk.json").write_text("{"), "shrunk.json is damaged: it is no JSON: "),
+    "a-list": (
+        lambda folder: (folder / "shrunk.json").write_text("[]"),
+        r"shrunk.json is damaged: it is \[\]; it must be an object",
+    ),
+    "network": (edited(model="alexnet"), "model is 'alexnet'; it must be one of: lenet, "),
+    "shape": (edited(shape=[3, 32]), r"shape is \[3, 32\]; it must be a list of length 3"),
+    "removed": (
+        edited(removed={"conv1": [0.5]}),
+        r"removed\[\.\.\.\]\[0\] is something else; it must be a whole number",
+    ),
     "out-of-range": (edited(removed={"conv1": [16]}), "conv1 has outputs 0 to 15, and none of index 16"),
     "others-removed": (edited(removed={"conv1": [0]}), "size mismatch for conv1.weight"),
 }

@@ -22,7 +22,10 @@ from sparsify.nets.mask import load_mask, save_mask
 from sparsify.report.studytables import choice_tables, choices_csv, plan_line, plan_table, studies_table
 from sparsify.report.tables import markdown
 from sparsify.study import running
+from sparsify.study.design import MaskOf
 from sparsify.study.estimates import estimate_cost
+from sparsify.study.findings import find
+from sparsify.study.folder import read_study, save_study
 from sparsify.study.planning import Chosen, Planner, Trial
 from sparsify.study.results import StudyResult
 from sparsify.study.running import run_study
@@ -192,6 +195,15 @@ def test_the_selection_is_printed_and_kept(result):
     ]
 
 
+def test_a_study_is_read_with_its_stages_its_masks_and_what_was_selected(result):
+    save_study(result, find(result))
+    found = read_study(result.folder)
+    assert found == result
+    assert [arm.stage for arm in found.study.arms] == [False, True, False, False]
+    assert found.study.arms[0].mask == MaskOf("slbi, early", "conv3,fc1", 0.6, "entry")
+    assert named(found)["chosen"].selected.chosen == "weight decay 0"
+
+
 def test_the_first_of_equals_is_chosen_and_none_that_diverged():
     trials = (Trial("a", ("r",), ()), Trial("b", ("s",), (0.5, 0.7)), Trial("c", ("t",), (0.7, 0.5)))
     assert Chosen("accuracy", 0.1, (0, 1), trials).chosen == "b"
@@ -295,6 +307,8 @@ ratios = 0.5
     ]
     assert [(len(arm.runs), arm.sweeps) for arm in result.arms] == [(1, ((),)), (0, ((),)), (0, ((),)), (0, ((),))]
     assert result.arms[3].selected.trials[0].accuracies == ()
+    save_study(result, find(result))
+    assert read_study(result.folder) == result
     assert "diverged" in markdown(choice_tables(result)[0])
     assert ",,0" in choices_csv(result)
 

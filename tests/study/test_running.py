@@ -1,6 +1,7 @@
 """Studies: TOML files, reuse of what is there, tables, figures."""
 
 import dataclasses
+import json
 import re
 import shutil
 
@@ -154,9 +155,7 @@ def test_a_study_is_read_as_it_was_saved(tiny):
     assert names == ["table.csv", "cells.csv", "contrasts.csv", "affordable.csv", "study.json"]
     runs_dir = tiny.folder.parent.parent
     for read in (read_study("tiny", runs_dir), read_study(tiny.folder)):
-        assert read.arms == tiny.arms
-        assert read.folder.resolve() == tiny.folder.resolve()
-        assert (read.study.title, read.study.sweeps) == (tiny.study.title, tiny.study.sweeps)
+        assert read == tiny
         assert find(read) == findings
         pd.testing.assert_frame_equal(read.table(), tiny.table())
     rows = pd.read_csv(tiny.folder / "table.csv")
@@ -186,6 +185,23 @@ def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
     for text in ("", "[]", "{}", '{"sweeps": [{"layer": 3}], "arms": []}'):
         (tmp_path / "studies" / "tiny" / "study.json").write_text(text)
         with pytest.raises(SparsifyError, match=r"study\.json is damaged .*; run the study again"):
+            read_study("tiny", tmp_path)
+    for change, message in (
+        ({"title": 3}, "title is 3; it must be a text"),
+        ({"design": [{"label": "a"}]}, r"design\[0\]\.configs is missing"),
+        (
+            {"design": [{"label": "a", "configs": {"shared": {"lrr": 1}, "each": [{}]}}]},
+            "unknown setting 'lrr'",
+        ),
+        ({"design": [{"label": "a", "init": "b", "configs": {"shared": {}, "each": []}}]}, "unknown arm 'b' in a"),
+        (
+            {"arms": [{"label": "a", "runs": [], "sweeps": [["x.csv"]]}]},
+            "a sweep of 'a' has 1 files, and 0 of its",
+        ),
+    ):
+        values = {"name": "x", "title": "X", "sweeps": [], "arms": []} | change
+        (tmp_path / "studies" / "tiny" / "study.json").write_text(json.dumps(values))
+        with pytest.raises(SparsifyError, match=rf"study\.json is damaged \({message}.*\); run the study again"):
             read_study("tiny", tmp_path)
     unrun = '{"name": "x", "title": "X", "sweeps": [{"layers": ["conv3"], "ratios": [0], "criterion": "entry"}], '
     unrun += '"arms": [{"label": "a", "runs": [], "sweeps": [[]]}]}'
@@ -222,13 +238,13 @@ def test_only_what_is_asked_for_is_drawn(tiny, tmp_path):
         ("[[arms]]\nopt = 'sgd'\nmu = 3", "--mu 3 has no effect"),
         ("seeds = 3\n[[arms]]\nopt = 'sgd'", "seeds is 3"),
         ("", r"no \[\[arms\]\]"),
-        ("sweeps = 3\n[[arms]]\nopt = 'sgd'", "sweeps must be tables"),
+        ("sweeps = 3\n[[arms]]\nopt = 'sgd'", "sweeps is 3; it must be tables, as in "),
         ("swep = 3\n[[arms]]\nopt = 'sgd'", "unknown key 'swep'; did you mean 'sweep'"),
         ("[[arms]]\nopt = 'sgd'\n[sweep]\n[[sweeps]]", r"it has both \[sweep\] and"),
-        ("[[arms]]\nopt = 'sgd'\n[sweep]\ncontrols = 1", "controls is 1; it must be true or false"),
+        ("[[arms]]\nopt = 'sgd'\n[sweep]\ncontrols = 1", "controls is 1 in sweep; it must be true or false"),
         (
             "[[arms]]\nopt = 'sgd'\n[sweep]\nfinetune_epochs = true",
-            "finetune_epochs is True; it must be a whole number",
+            "finetune_epochs is True in sweep; it must be a whole number",
         ),
         ("[[arms]]\nopt = 'sgd'\n[sweep]\nscope = 'world'", "unknown scope 'world'"),
         ("[[arms]]\nopt = 'sgd'\n[[arms]]\nopt = 'sgd'", "two arms are called 'sgd'"),

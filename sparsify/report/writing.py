@@ -1,0 +1,37 @@
+"""What a study leaves in its folder: tables, figures, the report, and the study itself, to be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsify.files import write_text
+from sparsify.report.page import write_report
+from sparsify.report.studytables import choice_tables, choices_csv, study_markdown
+from sparsify.report.tables import markdown
+from sparsify.study.findings import Findings, find
+from sparsify.study.folder import save_study
+from sparsify.study.results import StudyResult
+from sparsify.viz.study import draw_study
+
+
+def write_study(result: StudyResult, findings: Findings | None = None, *, command: Sequence[str] | None = None) -> Path:
+    """Write what `sparsify study` writes into the study's folder; returns the path of report.html.
+
+    These are table.md, table.csv, cells.csv, contrasts.csv, affordable.csv, study.json, selection.csv if an arm selects
+    its settings, the figures of `result.study.draw`, and report.html. `findings` are those of `find(result)` unless
+    they are given. `command` are the words that the report names as what made it; without them it is
+    `sparsify study` with the study's name.
+    """
+    findings = find(result) if findings is None else findings
+    write_text(result.folder / "table.md", _tables(result, findings))
+    save_study(result, findings)
+    if any(arm.selected for arm in result.arms):
+        write_text(result.folder / "selection.csv", choices_csv(result))
+    words = ["sparsify", "study", result.study.name] if command is None else command
+    return write_report(result, findings, draw_study(result), command=words)
+
+
+def _tables(result: StudyResult, findings: Findings) -> str:
+    """table.md."""
+    return "\n".join([study_markdown(result, findings), *map(markdown, choice_tables(result))])

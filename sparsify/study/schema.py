@@ -1,0 +1,288 @@
+"""The tables of a study's TOML file as types: how they are read, and as a JSON Schema for editors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from cyclopts import Parameter
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from sparsify.config import PRECISIONS, STRUCTURES, Config
+from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
+from sparsify.errors import SparsifyError, unknown
+from sparsify.files import KINDS, Misfit
+from sparsify.nets.layers import GRAINS
+from sparsify.nets.registry import NETS, TORCHVISION
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.schedules import SCHEDULES
+from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.plan import SCOPES, SweepPlan
+from sparsify.study.design import DRAWINGS
+
+Number = int | float
+"""A number as it is written: a label says 1 where the file says 1, not 1.0."""
+
+
+def _one_of(names: Any, begin: str = "") -> dict[str, Any]:
+    """The JSON Schema of one of these names, or of a text that begins so."""
+    listed = {"enum": list(names)}
+    return {"anyOf": [listed, {"pattern": f"^{begin}."}]} if begin else listed
+
+
+CHOICES = {
+    "model": _one_of(NETS, TORCHVISION),
+    "data": _one_of(["auto", *DATASETS], FOLDER),
+    "opt": _one_of(OPTIMIZERS),
+    "structure": _one_of(STRUCTURES),
+    "schedule": _one_of(SCHEDULES),
+    "augment": _one_of(AUGMENTATIONS),
+    "precision": _one_of(PRECISIONS),
+    "criterion": _one_of(CRITERIA),
+    "grain": _one_of(GRAINS),
+    "scope": _one_of(SCOPES),
+    "draw": _one_of(DRAWINGS),
+}
+"""What the schema says of fields that name something. Reading leaves it to those who look the names up."""
+
+
+def _name(field: str) -> Any:
+    """The type of a text that is one of `CHOICES`."""
+    return Annotated[str, Meta(extra_json_schema=CHOICES[field])]
+
+
+def _plain(hint: Any) -> Any:
+    """The type of a dataclass's field without None, which TOML does not have: what it is written as."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    if get_origin(hint) is tuple:
+        one = Number if kinds[0] is float else kinds[0]
+        return one | list[one]
+    if kinds:
+        (hint,) = kinds
+    return Number if hint is float else hint
+
+
+def _types(of: type) -> dict[str, tuple[Any, str]]:
+    """The type of each field of a dataclass in TOML, and its help on the command line."""
+    plain, annotated = get_type_hints(of), get_type_hints(of, include_extras=True)
+    types = {}
+    for field in dataclasses.fields(of):
+        notes = [note for note in get_args(annotated[field.name])[1:] if isinstance(note, Parameter)]
+        text = field.metadata.get("help") or next((note.help for note in notes if note.help), "")
+        types[field.name] = (_name(field.name) if field.name in CHOICES else _plain(plain[field.name]), text)
+    return types
+
+
+def _optional(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
+    """A key that may be missing."""
+    return name, Annotated[kind | UnsetType, Meta(description=text or None)], UNSET
+
+
+class MaskTable(Struct, forbid_unknown_fields=True):
+    """`mask = { … }` of an arm: train under the mask of another arm's run."""
+
+    of: Annotated[str, Meta(description="the label of the arm whose run is pruned")]
+    layers: Annotated[str, Meta(description="one set of layers, as in conv3,fc1 or all or conv*")]
+    ratio: Annotated[str | Number, Meta(description="the fraction of each layer that goes, from 0 to 1")]
+    criterion: Annotated[_name("criterion"), Meta(description="what goes first")] = "magnitude"
+    grain: Annotated[_name("grain"), Meta(description="what is removed as one")] = "auto"
+
+
+SETTINGS = {name: value for name, value in _types(Config).items() if name != "seed"}
+"""The fields of Config that a study sets, each with its type and its help."""
+
+_LISTS = {name: (kind | list[kind], text) for name, (kind, text) in SETTINGS.items()}
+_ONES = SETTINGS | {"mask": (str | MaskTable, SETTINGS["mask"][1])}
+
+
+class SelectKeys(Struct):
+    """What [arms.select] has beside the settings to choose from."""
+
+    on: Annotated[
+        str, Meta(description="what is compared: accuracy, or layers and a ratio, as in conv3,fc1 at 0.6")
+    ] = "accuracy"
+    val: Annotated[Number, Meta(description="fraction of the training images held out to compare on")] = 0.1
+    seeds: Annotated[list[int] | UnsetType, Meta(description="seeds of the trials; else those of the study")] = UNSET
+
+
+Base = msgspec.defstruct("Base", [_optional(name, *value) for name, value in _ONES.items()], forbid_unknown_fields=True)
+Grid = msgspec.defstruct(
+    "Grid", [_optional(name, *value) for name, value in _LISTS.items()], forbid_unknown_fields=True
+)
+Select = msgspec.defstruct(
+    "Select",
+    [_optional(name, *value) for name, value in _LISTS.items() if name not in ("model", "data", "val")],
+    bases=(SelectKeys,),
+    forbid_unknown_fields=True,
+)
+
+
+class ArmKeys(Struct):
+    """What an arm has beside its settings."""
+
+    label: Annotated[str | UnsetType, Meta(description="the arm's name; else its optimizer")] = UNSET
+    stage: Annotated[bool, Meta(description="a step on the way of another arm: trained, neither swept nor shown")] = (
+        False
+    )
+    grid: Annotated[Grid | UnsetType, Meta(description="one arm for each combination of these values")] = UNSET
+    select: Annotated[
+        Select | UnsetType, Meta(description="take the combination that is best on held-out training images")
+    ] = UNSET
+
+
+ArmTable = msgspec.defstruct(
+    "Arm",
+    [_optional(name, *value) for name, value in _ONES.items()],
+    bases=(ArmKeys,),
+    forbid_unknown_fields=True,
+)
+
+
+def _sweep_type(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
+    return _optional(name, str | kind if name == "ratios" else kind, text)  # "0:0.6:0.1"
+
+
+SweepTable = msgspec.defstruct(
+    "Sweep", [_sweep_type(name, *value) for name, value in _types(SweepPlan).items()], forbid_unknown_fields=True
+)
+
+
+class StudyFile(Struct, forbid_unknown_fields=True):
+    """A study's TOML file."""
+
+    title: Annotated[str | UnsetType, Meta(description="the study's title; else the file's name")] = UNSET
+    seeds: Annotated[list[int], Meta(description="seeds of every arm")] = msgspec.field(default_factory=lambda: [0])
+    base: Annotated[Base, Meta(description="settings of every arm")] = msgspec.field(default_factory=Base)
+    grid: Annotated[Grid | UnsetType, Meta(description="one arm for each combination of these values")] = UNSET
+    arms: Annotated[list[ArmTable] | ArmTable, Meta(description="what is compared")] = msgspec.field(
+        default_factory=list
+    )
+    sweep: Annotated[SweepTable | UnsetType, Meta(description="how every run is pruned")] = UNSET
+    sweeps: Annotated[
+        list[SweepTable] | SweepTable | UnsetType, Meta(description="several ways to prune every run")
+    ] = UNSET
+    draw: Annotated[list[_name("draw")] | _name("draw"), Meta(description="the figures; else all of them")] = (
+        msgspec.field(default_factory=lambda: list(DRAWINGS))
+    )
+
+
+TABLES = {
+    "base": Base,
+    "grid": Grid,
+    "arms": ArmTable,
+    "select": Select,
+    "mask": MaskTable,
+    "sweep": SweepTable,
+    "sweeps": SweepTable,
+}
+"""The type of each table by its key."""
+
+EXPECTED = {
+    "seeds": "a list of whole numbers, as in [0, 1, 2]",
+    "base": "a table, as in [base]",
+    "grid": "a table of lists, as in lr = [0.05, 0.1]",
+    "arms": "tables, as in [[arms]]",
+    "select": "a table, as in [arms.select]",
+    "sweep": "a table, as in [sweep]",
+    "sweeps": "tables, as in [sweep], or [[sweeps]] for several",
+}
+"""What a key must be, where the kind of its value says too little."""
+
+
+def given(table: Struct, order: Iterable[str] | None = None) -> dict[str, Any]:
+    """The keys that a table has, with their values; in the order of its file where `order` is what that holds."""
+    names = table.__struct_fields__ if order is None else order
+    return {name: value for name in names if (value := getattr(table, name)) is not UNSET}
+
+
+def read_tables(values: dict[str, Any]) -> StudyFile:
+    """The content of a TOML file by its types. Raises SparsifyError that names the key and what it must be."""
+    try:
+        return msgspec.convert(values, StudyFile)
+    except msgspec.ValidationError as error:
+        raise _refusal(Misfit.of(error, values)) from error
+
+
+def read_mask(values: object) -> MaskTable:
+    """A mask's table alone, as `--set` gives it."""
+    try:
+        return msgspec.convert(values, MaskTable)
+    except msgspec.ValidationError as error:
+        misfit = Misfit.of(error, values)
+        raise _refusal(dataclasses.replace(misfit, keys=("mask", *misfit.keys))) from error
+
+
+def study_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a study's TOML file."""
+    schema = msgspec.json.schema(StudyFile)
+    title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study of sparsify"}
+    return title | _numbers(schema)
+
+
+def _numbers(schema: Any) -> Any:
+    """The schema with "number" in place of "integer or number"."""
+    if isinstance(schema, list):
+        kinds = [{"type": "integer"}, {"type": "number"}]
+        return [_numbers(one) for one in schema if one != kinds[0] or kinds[1] not in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _numbers(value) for key, value in schema.items()}
+    if schema.get("anyOf") == [{"type": "number"}]:
+        del schema["anyOf"]
+        schema["type"] = "number"
+    return schema
+
+
+def _refusal(misfit: Misfit) -> SparsifyError:
+    """What is wrong with a study's file: the key, the table that it is in, and what it must be."""
+    if misfit.missing or misfit.unknown:
+        names = [key for key in misfit.keys if isinstance(key, str)]
+        table = names[-1] if names else ""
+        where = _where(misfit.keys)
+        if misfit.missing:
+            example = "; write one, as in of = 'slbi', layers = 'conv3,fc1', ratio = 0.6" if table == "mask" else ""
+            return SparsifyError(f"{where} has no {misfit.missing}{example}")
+        return _unknown(misfit.unknown, table, where)
+    cut = _start(misfit.keys)
+    where, key = _where(misfit.keys[:cut]), dataclasses.replace(misfit, keys=misfit.keys[cut:])
+    last = [part for part in key.keys if isinstance(part, str)]
+    kinds = key.kinds(KINDS | {"object": "a table"})
+    if len(last) == 1 and (len(key.keys) == 1 or last[0] in ("arms", "sweeps")):
+        kinds = EXPECTED.get(last[0], kinds)
+    return SparsifyError(f"{key.subject}{f' in {where}' if where else ''}; it must be {kinds}")
+
+
+def _unknown(key: str, table: str, where: str) -> SparsifyError:
+    """The refusal of a key that a table does not have."""
+    if key == "seed" and table in ("base", "arms"):
+        return SparsifyError("the seeds are the study's; write seeds = [0], and no seed")
+    if key == "seed" and table in ("grid", "select"):
+        reason = "the seeds of all arms are the study's: seeds = [0, 1, 2]"
+        return SparsifyError(f"seed is in {where}; {reason}")
+    if key in ("model", "data") and table == "select":
+        reason = "candidates share network and data: take a grid, or several arms"
+        return SparsifyError(f"{key} is in {where}; {reason}")
+    kind = "setting" if table in ("base", "grid", "arms", "select") else "key"
+    return unknown(kind, key, TABLES.get(table, StudyFile).__struct_fields__, where=where)
+
+
+def _start(keys: tuple[str | int, ...]) -> int:
+    """Where, in the keys to a value, those begin that lie in one table."""
+    for cut in range(len(keys) - 1, 0, -1):
+        names = [key for key in keys[:cut] if isinstance(key, str)]
+        if isinstance(keys[cut], str) and names[-1] in TABLES:
+            return cut
+    return 0
+
+
+def _where(keys: tuple[str | int, ...]) -> str:
+    """A table in words: "grid of arm 2", counted from 1."""
+    parts: list[str] = []
+    for key in keys:
+        if isinstance(key, int) and parts:
+            parts[-1] = f"{parts[-1].removesuffix('s')} {key + 1}"
+        else:
+            parts.append(str(key))
+    return " of ".join(reversed(parts))

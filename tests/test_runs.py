@@ -1,0 +1,109 @@
+"""Run: what its files hold, by their types, and that a file that changes is read again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from summaries import SUMMARY
+
+from sparsify import runs
+from sparsify.errors import SparsifyError
+from sparsify.runs import METRICS, Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    found = Run(tmp_path / "run")
+    found.write_json("summary.json", SUMMARY)
+    return found
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was parsed."""
+    contents: list[bytes] = []
+    parse = runs.parse_json
+
+    def noted(content, kind):
+        contents.append(content)
+        return parse(content, kind)
+
+    monkeypatch.setattr(runs, "parse_json", noted)
+    return contents
+
+
+def test_a_summary_is_parsed_once(run, reads):
+    assert [run.status for _ in range(3)] == ["finished"] * 3
+    assert run.summary["accuracy"] == 0.9
+    assert len(reads) == 1
+
+
+def test_a_summary_that_appears_changes_and_goes_is_seen(run, reads):
+    (run.path / "summary.json").unlink()
+    assert run.status == "unfinished"
+    run.write_json("summary.json", SUMMARY)
+    assert run.status == "finished"
+    before = (run.path / "summary.json").stat()
+    run.write_json("summary.json", SUMMARY | {"accuracy": 0.8})  # as long, and as old
+    os.utime(run.path / "summary.json", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run.summary["accuracy"] == 0.8
+    (run.path / "summary.json").unlink()
+    assert run.status == "unfinished"
+    with pytest.raises(SparsifyError, match=r"summary\.json is missing; delete the folder and train it again"):
+        _ = run.summary
+    assert len(reads) == 2
+
+
+def test_what_was_read_is_no_part_of_what_a_run_is(run):
+    assert run.status == "finished"
+    assert (run, hash(run), repr(run)) == (Run(run.path), hash(Run(run.path)), f"Run(path={run.path!r})")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"status": "perfect"}, "status is 'perfect'; it must be one of: finished, diverged"),
+        ({"accuracy": "good"}, "accuracy is 'good'; it must be a number"),
+        ({"count": 1.5}, "count is 1.5; it must be a whole number"),
+        ({"shape": [28, 28]}, "shape is [28, 28]; it must be a list of length 3"),
+        ({"classes": []}, "classes is []; it must be a list of length >= 1"),
+        ({"support": [1]}, "support is [1]; it must be an object"),
+        ({"support": {"fc1.weight": {"of": 3}}}, "support[...].in is missing"),
+        ({"sha256": {}}, "sha256.model.safetensors is missing"),
+    ],
+)
+def test_a_summary_that_does_not_fit_names_the_file_the_key_and_what_was_expected(changes, message, run):
+    run.write_json("summary.json", SUMMARY | changes)
+    with pytest.raises(SparsifyError) as caught:
+        _ = run.status
+    path = run.path / "summary.json"
+    assert str(caught.value) == f"{path} is damaged: {message}; delete the folder and train it again"
+
+
+def test_a_key_that_is_missing_is_named(run):
+    for key in SUMMARY:
+        run.write_json("summary.json", {name: value for name, value in SUMMARY.items() if name != key})
+        with pytest.raises(SparsifyError, match=f"is damaged: {key} is missing;"):
+            _ = run.summary
+
+
+def test_metrics_are_numbers_by_the_names_of_their_columns(run):
+    row = dict.fromkeys(METRICS, 1) | {"val_loss": None, "val_accuracy": None, "train_loss": float("nan")}
+    run.write_metrics([row, row | {"epoch": 2}])
+    first, second = run.metrics
+    assert (first["val_loss"], first["train_loss"] != first["train_loss"], second["epoch"]) == (None, True, 2.0)
+    assert list(first) == list(METRICS)
+    assert run.epochs_done == 2
+    text = (run.path / "metrics.csv").read_text()
+    (run.path / "metrics.csv").write_text(text.replace("2,1,", "two,1,"))
+    with pytest.raises(SparsifyError, match=r"metrics\.csv is damaged: line 3: epoch is 'two'; it must be a number;"):
+        _ = run.metrics
+
+
+def test_other_files_must_be_objects(run):
+    (run.path / "environment.json").write_text(json.dumps([1]))
+    with pytest.raises(SparsifyError, match=r"environment\.json is damaged: it is \[1\]; it must be an object;"):
+        _ = run.environment
