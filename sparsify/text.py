@@ -1,4 +1,4 @@
-"""Lists, durations, sizes and p values as text, and consoles that show text as it stands."""
+"""Numbers, lists, durations, sizes and p values as text, and consoles that show text as it stands."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def capitalised(text: str) -> str:
     """ "With BatchNorm" of "with BatchNorm": the rest stays as it is, where `str.capitalize` lowers it."""
     return text[:1].upper() + text[1:]
 
+
+MISSING = "–"
+"""What stands for a value that there is none of."""
 
 UNLIMITED = 1_000_000  # columns: wider than any table
 
@@ -55,6 +58,50 @@ def layers_in_words(layers: str) -> str:
     return f"{len(names)} layers" if len(names) > 4 else listed(names)
 
 
+def written(value: object, digits: int = 6) -> str:
+    """A value of a setting: a float in up to `digits` digits, None as a dash, anything else as `str` has it."""
+    if value is None:
+        return MISSING
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def shortest(value: float) -> str:
+    """The shortest text that reads back as the same float: "0.3", "0.3333333333333333", "1e+06"."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def percentage(fraction: float) -> str:
+    """A fraction as "60%" or "12.5%", without rounding that one would see."""
+    return f"{100 * fraction:.10g}%"
+
+
+def points(fraction: float) -> str:
+    """A difference of two fractions in percentage points: "+0.31", "-1.20"."""
+    return f"{100 * fraction:+.2f}"
+
+
+def factor(value: float) -> str:
+    """ "2.51×"."""
+    return f"{value:.2f}×"
+
+
+def thousands(count: int) -> str:
+    """ "10,080"."""
+    return f"{count:,}"
+
+
+def p_value(p: float, form: str = ".3f") -> str:
+    """ "0.020", or "< 0.001" for what is smaller; `form` is the format of the others."""
+    return "< 0.001" if p < 0.001 else format(p, form)
+
+
 def p_in_words(p: float) -> str:
     """ "p = 0.02", or "p < 0.001" for what is smaller."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    text = p_value(p, ".2g")
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 epoch", "2 epochs"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

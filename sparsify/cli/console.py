@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from sparsify.errors import SparsifyWarning
 from sparsify.text import plain_console, width_of
 
 if TYPE_CHECKING:
+    from sparsify.report.table import Table
     from sparsify.training.trainer import Progress as TrainingProgress
 
 
@@ -35,12 +36,15 @@ def fail(message: str) -> None:
 
 
 def show(table: Table) -> None:
-    """A table whose cells are never cut. What is wider than the terminal is shown in parts, each with the first column.
+    """Print a table without cutting a cell. A terminal too narrow for it shows it in parts, each with the first column.
 
-    Elsewhere it is as wide as it is, so that a file has each row in one line.
+    Elsewhere, as in a file, each row is one line, however long.
     """
-    widths = [width_of(_part(table, [column])) for column in range(len(table.columns))]
-    whole = width_of(table)
+    from sparsify.report.table import to_rich  # slow to import: only when there is a table
+
+    rich = to_rich(table)
+    widths = [width_of(_part(rich, [column])) for column in range(len(rich.columns))]
+    whole = width_of(rich)
     parts, room = [[0]], out.width - widths[0]
     for column, width in enumerate(widths[1:], start=1):
         if out.is_terminal and whole > out.width and width > room and parts[-1] != [0]:
@@ -49,12 +53,12 @@ def show(table: Table) -> None:
         parts[-1].append(column)
         room -= width
     for number, columns in enumerate(parts):
-        part = _part(table, columns)
-        part.title = table.title if number == 0 else None
+        part = _part(rich, columns)
+        part.title = rich.title if number == 0 else None
         plain_console(width=max(out.width, width_of(part))).print(part)
 
 
-def _part(table: Table, columns: list[int]) -> Table:
+def _part(table: RichTable, columns: list[int]) -> RichTable:
     """Some columns of a table, without its title."""
     part = copy.copy(table)
     part.title, part.columns, part.rows = None, [], []

@@ -37,16 +37,15 @@ def study(
         return _list()
     from sparsify.files import write_text
     from sparsify.report.page import write_report
+    from sparsify.report.plantables import plan_line, plan_table
     from sparsify.report.studytables import (
         NOTES,
         choice_tables,
         choices_csv,
-        plan_line,
-        plan_table,
         study_markdown,
         study_tables,
     )
-    from sparsify.report.tables import markdown
+    from sparsify.report.table import to_markdown
     from sparsify.study.estimates import estimate_cost
     from sparsify.study.findings import find
     from sparsify.study.folder import save_study
@@ -74,7 +73,7 @@ def study(
         console.tell(line)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")
-    text = "\n".join([study_markdown(result, findings), *map(markdown, selections)])
+    text = "\n".join([study_markdown(result, findings), *map(to_markdown, selections)])
     write_text(result.folder / "table.md", text)
     save_study(result, findings)
     if any(arm.selected for arm in result.arms):
@@ -87,7 +86,7 @@ def study(
 
 
 def _list() -> int:
-    from sparsify.report.studytables import studies_table
+    from sparsify.report.plantables import studies_table
     from sparsify.study.toml import built_in_studies, load_study
 
     console.show(studies_table([load_study(name) for name in built_in_studies()]))

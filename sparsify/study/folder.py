@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run
-from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Arm, Study
 from sparsify.study.findings import Findings
-from sparsify.study.results import ArmResult, Cell, Point, StudyResult
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from sparsify.study.results import ArmResult, StudyResult
 
 FILE = "study.json"
 
@@ -30,12 +24,7 @@ def save_study(result: StudyResult, findings: Findings) -> list[Path]:
 
     Each file is written in one step; returns their paths.
     """
-    tables = {
-        "table": result.table(),
-        "cells": frame(findings.cells, Cell),
-        "contrasts": frame(findings.contrasts, Contrast),
-        "affordable": frame(findings.affordable, Affordable),
-    }
+    tables = {"table": result.table()} | findings.frames()
     paths = []
     for name, table in tables.items():
         paths.append(result.folder / f"{name}.csv")
@@ -62,15 +51,6 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SparsifyError(f"{path} is damaged ({error!r}); run the study again") from error
-
-
-def frame(points: Sequence[Point], kind: type[Point]) -> pd.DataFrame:
-    """Cells, contrasts or affordable ratios as a DataFrame, one row each; the columns are the fields of `kind`."""
-    import pandas as pd  # slow to import: only when it is needed
-
-    return pd.DataFrame(
-        [dataclasses.asdict(point) for point in points], columns=[field.name for field in dataclasses.fields(kind)]
-    )
 
 
 def _to_json(result: StudyResult) -> dict[str, Any]:

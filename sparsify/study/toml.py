@@ -19,6 +19,7 @@ from sparsify.nets.layers import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan, parse_ratios
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study
+from sparsify.text import written
 
 Grid = Mapping[str, list[Any]]
 """Fields of Config with the values that each takes."""
@@ -55,7 +56,7 @@ def combinations(grid: Grid) -> list[dict[str, Any]]:
 def describe_settings(point: Mapping[str, Any]) -> str:
     """A point in words: "slbi, lr 0.05"."""
     return ", ".join(
-        _value_text(value) if key in _OWN_NAMES else f"{key.replace('_', ' ')} {_value_text(value)}"
+        written(value) if key in _OWN_NAMES else f"{key.replace('_', ' ')} {written(value)}"
         for key, value in point.items()
     )
 
@@ -64,10 +65,6 @@ def arm_label(first: str | None, settings: Mapping[str, Any], point: Mapping[str
     """`first`, or the optimizer, then what differs within the grid."""
     differs = {key: value for key, value in point.items() if len(grid[key]) > 1 and (first or key != "opt")}
     return ", ".join(filter(None, (first or str(settings.get("opt", Config.opt)), describe_settings(differs))))
-
-
-def _value_text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 SWEEP = "sweep."
