@@ -16,12 +16,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def capitalised(text: str) -> str:
-    """ "With BatchNorm" of "with BatchNorm": the rest stays as it is, where `str.capitalize` lowers it."""
+    """The text with a capital first letter. The rest stays as it is: `str.capitalize` would lower it."""
     return text[:1].upper() + text[1:]
 
 
 MISSING = "–"
-"""What stands for a value that there is none of."""
+"""What tables show where there is no value."""
 
 UNLIMITED = 1_000_000  # columns: wider than any table
 
@@ -32,12 +32,12 @@ def plain_console(**how: Any) -> Console:
 
 
 def width_of(table: Table) -> int:
-    """How many columns of a terminal a table takes if no cell is cut or wrapped."""
+    """The width of a table in columns of a terminal if no cell is cut or wrapped."""
     return plain_console(width=UNLIMITED).measure(table).maximum
 
 
 def duration(seconds: float) -> str:
-    """ "12 s", "3 min", "1.5 h": two digits are all that an estimate is worth."""
+    """ "12 s", "3 min", "1.5 h": an estimate is not more accurate than two digits."""
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
@@ -72,7 +72,7 @@ def shortest(value: float) -> str:
 
 
 def percentage(fraction: float) -> str:
-    """A fraction as "60%" or "12.5%", without rounding that one would see."""
+    """A fraction as "60%" or "12.5%", with as many digits as it has, up to ten."""
     return f"{100 * fraction:.10g}%"
 
 

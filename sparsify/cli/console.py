@@ -1,4 +1,4 @@
-"""What a person sees while waiting: progress bars with the time left on a terminal, plain lines otherwise."""
+"""What a person sees: tables, messages, and progress bars on a terminal or plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _line(kind: str, message: str) -> None:
 
 
 def fail(message: str) -> None:
-    """One line on stderr."""
+    """Print an error as one line on stderr."""
     _line("[bold red]error:[/]", message)
 
 
@@ -59,7 +59,7 @@ def show(table: Table) -> None:
 
 
 def _part(table: RichTable, columns: list[int]) -> RichTable:
-    """Some columns of a table, without its title."""
+    """A table of some of the columns, without the title."""
     part = copy.copy(table)
     part.title, part.columns, part.rows = None, [], []
     for column in (table.columns[index] for index in columns):
@@ -70,12 +70,12 @@ def _part(table: RichTable, columns: list[int]) -> RichTable:
 
 
 def say(text: str) -> None:
-    """One line on stdout, never wrapped: what is printed can be copied."""
+    """Print one line on stdout without wrapping it, so that it can be copied."""
     out.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
 def tell(text: str) -> None:
-    """One sentence on stdout; a terminal wraps it between words."""
+    """Print one sentence on stdout; a terminal wraps it between words."""
     out.print(text, markup=False, emoji=False, soft_wrap=not out.is_terminal)
 
 

@@ -40,7 +40,7 @@ def _threads(run: Run) -> int | None:
 def train_command(config: Config, threads: int | None = None) -> list[str]:
     """The words of the command that trains this Config: the optimizer, and each field that is not at its default.
 
-    `threads` of torch on a CPU change the last bits, and with them, a little, what is trained.
+    `threads` is how many threads torch has on a CPU: their number changes the last bits, and so the trained network.
     """
     defaults = Config(opt=config.opt).to_dict()
     changed = {name: value for name, value in config.to_dict().items() if name == "opt" or value != defaults[name]}
@@ -49,7 +49,7 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
 
 
 def prune_command(run: Run, plan: SweepPlan) -> list[str]:
-    """The words of the command that sweeps this run as a study does."""
+    """The words of the command that sweeps a run as a study does by this plan."""
     asked = plan.keywords(run.model())
     defaults = SweepPlan().keywords(run.model())
     words = ["sparsify", "prune", run.name]

@@ -1,4 +1,4 @@
-"""What was asked, in words and in one table, from the Configs and sweeps of a study."""
+"""What a study asked for, in words and in one table, from its Configs and sweeps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GRAINS = {
 
 
 def setup(result: StudyResult) -> list[str]:
-    """One sentence each on what is trained, on which data, and what it is measured on."""
+    """Sentences on what is trained, on which data, and on how many images it is measured."""
     runs = [run for arm in result.arms for run in arm.runs]
     said = _Said([run.config for run in runs])
     count = len(result.arms)
@@ -50,7 +50,7 @@ def setup(result: StudyResult) -> list[str]:
 
 
 def data_in_words(run: Run) -> str:
-    """The data set's name and what it is; a folder of images is called one, whatever its name says."""
+    """The name of the data set and what it is. A folder of images is called a folder, whatever its name."""
     data = run.config.data
     if data.startswith(FOLDER):
         digest = run.summary.get("images_sha256")

@@ -51,7 +51,7 @@ class Source:
 
 
 Content = Mapping[str, Any]
-"""What the template finds as `content` in its part for the section."""
+"""What the template finds as `content` where it writes the section."""
 
 
 @dataclass(frozen=True)
