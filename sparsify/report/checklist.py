@@ -56,7 +56,7 @@ def plain_magnitude(result: StudyResult) -> Verdict:
 
 
 def recent_methods(result: StudyResult) -> Verdict:
-    """Whether a criterion published after 2010 was swept. No result is taken from a paper: the study made all sweeps."""
+    """Whether a criterion published after 2010 was swept. All sweeps are the study's own, none is from a paper."""
     recent = [f"{name} ({PUBLISHED[name]})" for name in _criteria(result) if PUBLISHED.get(name, 0) > 2010]
     if not recent:
         return Verdict(False, f"the only criterion is {listed(_criteria(result)) or 'the opposite of one'}")
