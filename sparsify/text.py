@@ -1,4 +1,4 @@
-"""Lists, durations, sizes and p values as text, and consoles that show text as it stands."""
+"""Numbers, lists, durations, sizes and p values as text, and consoles that show text as it stands."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def capitalised(text: str) -> str:
-    """ "With BatchNorm" of "with BatchNorm": the rest stays as it is, where `str.capitalize` lowers it."""
+    """The text with a capital first letter. The rest stays as it is: `str.capitalize` would lower it."""
     return text[:1].upper() + text[1:]
 
+
+MISSING = "–"
+"""What tables show where there is no value."""
 
 UNLIMITED = 1_000_000  # columns: wider than any table
 
@@ -29,12 +32,12 @@ def plain_console(**how: Any) -> Console:
 
 
 def width_of(table: Table) -> int:
-    """How many columns of a terminal a table takes if no cell is cut or wrapped."""
+    """The width of a table in columns of a terminal if no cell is cut or wrapped."""
     return plain_console(width=UNLIMITED).measure(table).maximum
 
 
 def duration(seconds: float) -> str:
-    """ "12 s", "3 min", "1.5 h": two digits are all that an estimate is worth."""
+    """ "12 s", "3 min", "1.5 h": an estimate is not more accurate than two digits."""
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
@@ -55,6 +58,50 @@ def layers_in_words(layers: str) -> str:
     return f"{len(names)} layers" if len(names) > 4 else listed(names)
 
 
+def written(value: object, digits: int = 6) -> str:
+    """A value of a setting: a float in up to `digits` digits, None as a dash, anything else as `str` has it."""
+    if value is None:
+        return MISSING
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def shortest(value: float) -> str:
+    """The shortest text that reads back as the same float: "0.3", "0.3333333333333333", "1e+06"."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def percentage(fraction: float) -> str:
+    """A fraction as "60%" or "12.5%", with as many digits as it has, up to ten."""
+    return f"{100 * fraction:.10g}%"
+
+
+def points(fraction: float) -> str:
+    """A difference of two fractions in percentage points: "+0.31", "-1.20"."""
+    return f"{100 * fraction:+.2f}"
+
+
+def factor(value: float) -> str:
+    """ "2.51×"."""
+    return f"{value:.2f}×"
+
+
+def thousands(count: int) -> str:
+    """ "10,080"."""
+    return f"{count:,}"
+
+
+def p_value(p: float, form: str = ".3f") -> str:
+    """ "0.020", or "< 0.001" for what is smaller; `form` is the format of the others."""
+    return "< 0.001" if p < 0.001 else format(p, form)
+
+
 def p_in_words(p: float) -> str:
     """ "p = 0.02", or "p < 0.001" for what is smaller."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    text = p_value(p, ".2g")
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 epoch", "2 epochs"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,4 +1,4 @@
-"""What a person sees while waiting: progress bars with the time left on a terminal, plain lines otherwise."""
+"""What a person sees: tables, messages, and progress bars on a terminal or plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from sparsify.errors import SparsifyWarning
 from sparsify.text import plain_console, width_of
 
 if TYPE_CHECKING:
+    from sparsify.report.table import Table
     from sparsify.training.trainer import Progress as TrainingProgress
 
 
@@ -30,17 +31,20 @@ def _line(kind: str, message: str) -> None:
 
 
 def fail(message: str) -> None:
-    """One line on stderr."""
+    """Print an error as one line on stderr."""
     _line("[bold red]error:[/]", message)
 
 
 def show(table: Table) -> None:
-    """A table whose cells are never cut. What is wider than the terminal is shown in parts, each with the first column.
+    """Print a table without cutting a cell. A terminal too narrow for it shows it in parts, each with the first column.
 
-    Elsewhere it is as wide as it is, so that a file has each row in one line.
+    Elsewhere, as in a file, each row is one line, however long.
     """
-    widths = [width_of(_part(table, [column])) for column in range(len(table.columns))]
-    whole = width_of(table)
+    from sparsify.report.table import to_rich  # slow to import: only when there is a table
+
+    rich = to_rich(table)
+    widths = [width_of(_part(rich, [column])) for column in range(len(rich.columns))]
+    whole = width_of(rich)
     parts, room = [[0]], out.width - widths[0]
     for column, width in enumerate(widths[1:], start=1):
         if out.is_terminal and whole > out.width and width > room and parts[-1] != [0]:
@@ -49,13 +53,13 @@ def show(table: Table) -> None:
         parts[-1].append(column)
         room -= width
     for number, columns in enumerate(parts):
-        part = _part(table, columns)
-        part.title = table.title if number == 0 else None
+        part = _part(rich, columns)
+        part.title = rich.title if number == 0 else None
         plain_console(width=max(out.width, width_of(part))).print(part)
 
 
-def _part(table: Table, columns: list[int]) -> Table:
-    """Some columns of a table, without its title."""
+def _part(table: RichTable, columns: list[int]) -> RichTable:
+    """A table of some of the columns, without the title."""
     part = copy.copy(table)
     part.title, part.columns, part.rows = None, [], []
     for column in (table.columns[index] for index in columns):
@@ -66,12 +70,12 @@ def _part(table: Table, columns: list[int]) -> Table:
 
 
 def say(text: str) -> None:
-    """One line on stdout, never wrapped: what is printed can be copied."""
+    """Print one line on stdout without wrapping it, so that it can be copied."""
     out.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
 def tell(text: str) -> None:
-    """One sentence on stdout; a terminal wraps it between words."""
+    """Print one sentence on stdout; a terminal wraps it between words."""
     out.print(text, markup=False, emoji=False, soft_wrap=not out.is_terminal)
 
 

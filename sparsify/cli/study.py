@@ -43,7 +43,8 @@ def study(
         return _list()
     if schema:
         return _schema()
-    from sparsify.report.studytables import NOTES, choice_tables, plan_line, plan_table, study_tables
+    from sparsify.report.plantables import plan_line, plan_table
+    from sparsify.report.studytables import NOTES, choice_tables, study_tables
     from sparsify.report.writing import write_study
     from sparsify.study.estimates import estimate_cost
     from sparsify.study.findings import find
@@ -77,7 +78,7 @@ def study(
 
 
 def _list() -> int:
-    from sparsify.report.studytables import studies_table
+    from sparsify.report.plantables import studies_table
     from sparsify.study.toml import built_in_studies, load_study
 
     console.show(studies_table([load_study(name) for name in built_in_studies()]))

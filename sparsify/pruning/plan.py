@@ -77,8 +77,13 @@ def _decimal(part: str, text: str) -> Decimal:
     return value
 
 
-def _one_text(_type: type, tokens: Sequence[Token]) -> tuple[float, ...]:
-    return parse_ratios(tokens[0].value)
+def _as_text(_type: type, tokens: Sequence[Token]) -> str:
+    """Leave ratios as they are written: the plan itself reads them, and says what is wrong."""
+    return tokens[0].value
+
+
+def _usual_ratios(_ratios: tuple[float, ...]) -> str:
+    return RATIOS
 
 
 class PointOptions(TypedDict, total=False):
@@ -177,10 +182,10 @@ class SweepPlan:
         tuple[float, ...],
         Parameter(
             help="start:stop:step, stop included, or a list as in 0,0.3,0.6",
-            converter=_one_text,
+            converter=_as_text,
             n_tokens=1,
             metavar="STR",
-            show_default=lambda _: RATIOS,
+            show_default=_usual_ratios,
             negative=(),
         ),
     ] = parse_ratios(RATIOS)

@@ -80,8 +80,32 @@ class Outcomes:
             raise SparsifyError(f"{path} is damaged ({error}); delete the sweep's files and sweep again") from error
 
 
-MEASURES = ("accuracy", "recalibrated_accuracy", "finetuned_accuracy")
-"""The columns of a sweep that are accuracies."""
+@dataclass(frozen=True)
+class Measure:
+    """An accuracy that a sweep can hold: its column, how the network was treated before it, and the end of file names.
+
+    `words` and `suffix` are "" for the network as it was pruned.
+    """
+
+    column: str
+    words: str
+    suffix: str
+
+    @property
+    def clause(self) -> str:
+        """The words behind a comma, as titles end with them: ", fine-tuned"."""
+        return f", {self.words}" if self.words else ""
+
+
+MEASURES = {
+    measure.column: measure
+    for measure in (
+        Measure("accuracy", "", ""),
+        Measure("recalibrated_accuracy", "BatchNorm recalibrated on training images", "-recalibrated"),
+        Measure("finetuned_accuracy", "fine-tuned", "-finetuned"),
+    )
+}
+"""Every measure, by the name of its column."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +306,7 @@ def list_sweeps(*folders: Path) -> list[Sweep]:
 
 
 def _outcomes(path: Path, measure: str) -> Path:
-    return path.with_name(f"{path.stem}-{measure.removesuffix('accuracy').replace('_', '-')}outcomes.npz")
+    return path.with_name(f"{path.stem}{MEASURES[measure].suffix}-outcomes.npz")
 
 
 def _right_answers(row: SweepRow, measure: str) -> int:

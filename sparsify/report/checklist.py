@@ -25,7 +25,7 @@ from sparsify.training.environment import DIRTY
 from sparsify.training.starting import name_and_sum
 
 DECLINE = 0.1
-"""An accuracy that is so much below that of the whole network has declined substantially."""
+"""The loss of accuracy, a fraction, from which on it counts as substantial."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Item:
 
 
 def plain_magnitude(result: StudyResult) -> Verdict:
-    """Whether networks of an optimizer that neither selects nor pulls at the weights are pruned by magnitude."""
+    """Whether magnitude prunes networks of an ordinary optimizer, one that neither selects nor pulls at the weights."""
     plain = [arm.label for arm in result.arms if arm.finished and _ordinary(arm.finished[0].config.opt)]
     if "magnitude" not in _criteria(result):
         others = listed(_criteria(result))
-        return Verdict(False, "no sweep is by magnitude" + f", only by {others}" * bool(others))
+        return Verdict(False, f"no sweep is by magnitude, only by {others}" if others else "no sweep is by magnitude")
     if not plain:
         return Verdict(False, "every arm was trained with an optimizer that selects, or with the pull of one")
     return Verdict(True, f"magnitude prunes {listed(plain)}, too")
@@ -74,8 +74,7 @@ def early_methods(result: StudyResult) -> Verdict:
 
 
 def settings_known(result: StudyResult) -> Verdict:
-    """Whether all settings are in the report: those of a run outside the study, which one of its runs began with,
-    are not."""
+    """Whether the report has all settings. It lacks those of a run outside the study that a run of it started from."""
     own = {config.name for arm in result.study.arms for config in arm.configs}
     outside = [run.name for run in _runs(result) if not _parents(run) <= own]
     if outside:
@@ -84,7 +83,7 @@ def settings_known(result: StudyResult) -> Verdict:
 
 
 def code_known(result: StudyResult) -> Verdict:
-    """Whether all runs record one and the same state of the code."""
+    """Whether all runs record the same commit, without changes that were not committed."""
     commits = {str(run.environment.get("git_commit") or "none") for run in _runs(result)}
     if commits == {"none"}:
         return Verdict(False, "the runs record the version of the package, but no commit")
@@ -118,7 +117,7 @@ def data_described(result: StudyResult) -> Verdict:
 
 
 def environment_known(result: StudyResult) -> Verdict:
-    """Whether each run records library and hardware."""
+    """Whether each run records the library and the hardware."""
     needed = ("torch", "device", "threads")
     lacking = [run.name for run in _runs(result) if any(run.environment.get(key) is None for key in needed)]
     if lacking:
@@ -128,7 +127,7 @@ def environment_known(result: StudyResult) -> Verdict:
 
 
 def extreme_ratios(result: StudyResult) -> Verdict:
-    """Whether each arm was pruned until, in some sweep, its accuracy is 10 points below that of the whole network."""
+    """Whether each arm loses 10 points of accuracy or more at some ratio of some sweep."""
     shallow = []
     for arm in _finished(result):
         losses = [loss for number, plan in enumerate(result.study.sweeps) for loss in _losses(arm, number, plan)]
@@ -141,7 +140,7 @@ def extreme_ratios(result: StudyResult) -> Verdict:
 
 
 def raw_accuracy(result: StudyResult) -> Verdict:
-    """Whether accuracies are given as they are, the whole network's among them."""
+    """Whether the tables give accuracies rather than changes, and that of the whole network among them."""
     without = [plan.name for plan in result.study.sweeps if 0 not in plan.ratios]
     if without:
         return Verdict(False, f"the sweep by {listed(without)} has no ratio 0, the network before pruning")
@@ -152,7 +151,7 @@ def raw_accuracy(result: StudyResult) -> Verdict:
 
 
 def several_seeds(result: StudyResult) -> Verdict:
-    """Whether each arm has runs that differ in the seed and in the initial weights."""
+    """Whether each arm has several runs, with different seeds and different initial weights."""
     single = [arm.label for arm in result.arms if len({run.config.seed for run in arm.finished}) < 2]
     if single:
         return Verdict(False, f"one finished seed, or none: {listed(single)}")
@@ -163,7 +162,7 @@ def several_seeds(result: StudyResult) -> Verdict:
 
 
 def spread_shown(result: StudyResult) -> Verdict:
-    """Whether each number is a mean with its deviation."""
+    """Whether each number is a mean with a standard deviation."""
     single = [arm.label for arm in result.arms if len(arm.finished) < 2]
     if single:
         return Verdict(False, f"a single run has no spread: {listed(single)}")
@@ -179,13 +178,13 @@ def operations_counted(result: StudyResult) -> Verdict:
 
 
 def global_random(result: StudyResult) -> Verdict:
-    """Whether random grains of all layers together were removed."""
+    """Whether a sweep removes random grains of all layers together."""
     done = any(plan.criterion == "random" and plan.scope == "global" for plan in result.study.sweeps)
     return Verdict(done, "a sweep removes them" if done else "no sweep removes random grains of all layers together")
 
 
 def layerwise_random(result: StudyResult) -> Verdict:
-    """Whether beside each sweep as many random grains of each layer were removed."""
+    """Whether each sweep has a control that removes as many random grains of each layer."""
     without = [plan.name for plan in _ordered(result) if not (plan.controls or _beside(result, plan, "random"))]
     if without:
         return Verdict(False, f"not beside the sweep by {listed(without)}; controls = true adds them")
@@ -200,7 +199,7 @@ def magnitude_baseline(result: StudyResult) -> Verdict:
 
 
 def layerwise_magnitude(result: StudyResult) -> Verdict:
-    """Whether beside each sweep magnitude removed as many grains of each layer."""
+    """Whether each sweep has one beside it in which magnitude removes as many grains of each layer."""
     others = [plan for plan in _ordered(result) if plan.criterion != "magnitude" or plan.reverse]
     without = [plan.name for plan in others if not _beside(result, plan, "magnitude")]
     if without:
@@ -239,13 +238,13 @@ def _runs(result: StudyResult) -> list[Run]:
 
 
 def _parents(run: Run) -> set[str]:
-    """The names of the runs whose weights and whose mask a run began with."""
+    """The names of the runs that gave a run its initial weights and its mask."""
     init, mask = run.config.init, run.config.mask
     return {name for name in (init and name_and_sum(init)[0], mask and mask.split("/")[0]) if name}
 
 
 def _inits(arm: ArmResult) -> set[str]:
-    """The weights that the finished runs began with, as far as they are those of other runs."""
+    """The names of the weights of other runs that the finished runs started from."""
     return {run.config.init for run in arm.finished if run.config.init}
 
 
@@ -259,17 +258,17 @@ def _finished(result: StudyResult) -> list[ArmResult]:
 
 
 def _criteria(result: StudyResult) -> list[str]:
-    """Those whose own order was swept: the opposite one is a control."""
+    """The criteria of the sweeps, without those in reverse order, which are controls."""
     return list(dict.fromkeys(plan.criterion for plan in result.study.sweeps if not plan.reverse))
 
 
 def _ordered(result: StudyResult) -> list[SweepPlan]:
-    """The sweeps that are no baseline themselves."""
+    """The sweeps whose criterion is not "random"."""
     return [plan for plan in result.study.sweeps if plan.criterion != "random"]
 
 
 def _beside(result: StudyResult, plan: SweepPlan, criterion: str) -> bool:
-    """Whether a sweep by that criterion takes as many grains of each layer: with a ratio for each, that is the same."""
+    """Whether another sweep, by that criterion, removes as many grains of each layer: it has the same ratios."""
     like = (plan.layers, plan.ratios, plan.grain, "layer")
     return plan.scope == "layer" and any(
         other.criterion == criterion
@@ -280,7 +279,7 @@ def _beside(result: StudyResult, plan: SweepPlan, criterion: str) -> bool:
 
 
 def _losses(arm: ArmResult, number: int, plan: SweepPlan) -> list[float]:
-    """What each set of layers costs at most, the mean over the seeds; nothing without ratio 0."""
+    """The largest loss of accuracy of each set of layers, a mean over the seeds; empty without ratio 0."""
     if 0 not in plan.ratios:
         return []
     means = [

@@ -1,21 +1,20 @@
-"""What was asked, in words and in one table, from the Configs and sweeps of a study."""
+"""What a study asked for, in words and in one table, from its Configs and sweeps."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
 
-from rich.table import Table
-
 from sparsify.config import Config
 from sparsify.data.registry import DATASETS, FOLDER, DatasetSpec
 from sparsify.nets.registry import NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.report.table import TEXT, Column, Format, Table
 from sparsify.runs import Run
 from sparsify.study.design import Arm
 from sparsify.study.results import StudyResult, held_out
-from sparsify.text import layers_in_words, listed
+from sparsify.text import layers_in_words, listed, percentage, plural, written
 
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _GRAINS = {
@@ -27,18 +26,18 @@ _GRAINS = {
 
 
 def setup(result: StudyResult) -> list[str]:
-    """One sentence each on what is trained, on which data, and what it is measured on."""
+    """Sentences on what is trained, on which data, and on how many images it is measured."""
     runs = [run for arm in result.arms for run in arm.runs]
     said = _Said([run.config for run in runs])
     count = len(result.arms)
     arms = f"{_COUNTS[count] if count < len(_COUNTS) else count} arms train" if count > 1 else "One arm trains"
     augmented = "no augmentation" if said("augment") == "none" else f"augmentation {said('augment')}"
     seeds = sorted({run.config.seed for run in runs})
-    each = "each with " * (len(result.arms) > 1)
+    each = "each with " if len(result.arms) > 1 else ""
+    seed = "seed" if len(seeds) == 1 else "seeds"
     sentences = [
         f"{arms} {said('model')} for {_epochs(said('epochs'))} in batches of {said('batch_size')}, with a "
-        f"{said('schedule')} learning rate and {augmented}, {each}seed{'s' * (len(seeds) > 1)} "
-        f"{listed(map(str, seeds))}.",
+        f"{said('schedule')} learning rate and {augmented}, {each}{seed} {listed(map(str, seeds))}.",
         f"The data are {_alternatives(data_in_words(run) for run in runs)}.",
     ]
     counts = _alternatives(f"{run.summary['count']:,}" for arm in result.arms for run in arm.finished)
@@ -51,7 +50,7 @@ def setup(result: StudyResult) -> list[str]:
 
 
 def data_in_words(run: Run) -> str:
-    """The data set's name and what it is; a folder of images is called one, whatever its name says."""
+    """The name of the data set and what it is. A folder of images is called a folder, whatever its name."""
     data = run.config.data
     if data.startswith(FOLDER):
         digest = run.summary.get("images_sha256")
@@ -62,15 +61,18 @@ def data_in_words(run: Run) -> str:
 
 def plan_in_words(plan: SweepPlan) -> str:
     """How one sweep prunes, as a sentence."""
-    first, last = (f"{100 * ratio:.10g}%" for ratio in (min(plan.ratios), max(plan.ratios)))
+    first, last = percentage(min(plan.ratios)), percentage(max(plan.ratios))
     span = f"at {len(plan.ratios)} ratios from {first} to {last}" if len(plan.ratios) > 1 else f"at {first}"
     how = "together" if plan.scope == "global" else "each"
     sets = (f"{layers_in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
     text = f"Every finished network is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; removed as one are "
-    extras = ["beside it go random grains and those of the opposite order, as many of each layer"] * plan.controls
-    extras += ["it is measured again with BatchNorm's statistics re-estimated on training images"] * plan.recalibrate_bn
+    extras = []
+    if plan.controls:
+        extras.append("beside it go random grains and those of the opposite order, as many of each layer")
+    if plan.recalibrate_bn:
+        extras.append("it is measured again with BatchNorm's statistics re-estimated on training images")
     if plan.finetune_epochs:
-        more = _epochs(str(plan.finetune_epochs))
+        more = plural(plan.finetune_epochs, "epoch")
         if plan.trained_between:
             extras.append(f"between two rounds it is trained for {more} under the mask, with 0% removed as well")
         extras.append(f"it is measured again after {more} more of training under the mask")
@@ -78,42 +80,48 @@ def plan_in_words(plan: SweepPlan) -> str:
 
 
 def paths_in_words(result: StudyResult) -> str:
-    """What the figures of paths show of runs that keep Γ beside W, and of those whose W is sparse itself."""
+    """What the figures of paths show: for runs that keep Γ beside W, and for runs whose W is sparse itself."""
     runs = [arm.finished[0] for arm in result.arms if arm.finished]
     selecting = [run for run in runs if OPTIMIZERS[run.config.opt].selects]
     split = dict.fromkeys(run.config.opt for run in selecting if run.z is not None)
     own = dict.fromkeys(run.config.opt for run in selecting if run.config.opt not in split)
-    sentences = [
-        f"With {listed(split)}, ‖Γ‖ of a filter is exactly 0 until it enters the support, and ‖W‖ of what never enters "
-        "is pulled towards 0."
-    ] * bool(split)
-    sentences += [
-        f"With {listed(own)} there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support."
-    ] * bool(own)
+    sentences = []
+    if split:
+        zero = f"With {listed(split)}, ‖Γ‖ of a filter is exactly 0 until it enters the support"
+        sentences.append(f"{zero}, and ‖W‖ of what never enters is pulled towards 0.")
+    if own:
+        sentences.append(
+            f"With {listed(own)} there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support."
+        )
     return " ".join(sentences)
 
 
 def arms_table(result: StudyResult) -> Table:
     """One row an arm: its seeds, and the settings in which the arms differ.
 
-    What starts from another arm names it, not the runs.
+    An arm that starts from another arm names that arm, not its runs.
     """
     said = _Said([run.config for arm in result.arms for run in arm.runs])
     names = [field.name for field in dataclasses.fields(Config) if field.name != "seed" and said.differs(field.name)]
     asked = {arm.label: arm for arm in result.study.arms}
-    table = Table(title="The arms, and the settings in which they differ")
-    for name in ("arm", *(name.replace("_", " ") for name in names), "seeds"):
-        table.add_column(name)
+    setting = Format(_written, side="left")
+    seeds = Format(lambda numbers: ", ".join(map(str, numbers)), side="left")
+    columns = [
+        Column("arm", TEXT),
+        *(Column(name.replace("_", " "), setting) for name in names),
+        Column("seeds", seeds),
+    ]
+    rows = []
     for arm in result.arms:
         parents = _parents(asked[arm.label]) if arm.label in asked else {}
         one = _Said([run.config for run in arm.runs])
-        cells = (parents.get(name) or one(name) for name in names)
-        table.add_row(arm.label, *cells, ", ".join(str(run.config.seed) for run in arm.runs))
-    return table
+        values = (parents.get(name) or one.value(name) for name in names)
+        rows.append((arm.label, *values, tuple(run.config.seed for run in arm.runs)))
+    return Table.of("The arms, and the settings in which they differ", columns, rows)
 
 
 def _parents(arm: Arm) -> dict[str, str | None]:
-    """What an arm starts from in other arms, in words."""
+    """The settings of an arm that come from other arms, in words."""
     mask = arm.mask
     return {
         "init": arm.init and f"'{arm.init}'",
@@ -122,7 +130,7 @@ def _parents(arm: Arm) -> dict[str, str | None]:
 
 
 def _point_in_words(point: PointPlan) -> str:
-    return f"{100 * point.ratio:.10g}% of {point.layers} by {point.criterion}"
+    return f"{percentage(point.ratio)} of {point.layers} by {point.criterion}"
 
 
 class _Said:
@@ -132,15 +140,23 @@ class _Said:
         self._configs = configs
 
     def __call__(self, field: str) -> str:
-        return _alternatives(_field_text(config, field) for config in self._configs)
+        return _alternatives(_written(_value(config, field)) for config in self._configs)
+
+    def value(self, field: str) -> object:
+        """The value itself where all have the same one, else all of them in words."""
+        values = list(dict.fromkeys(_value(config, field) for config in self._configs))
+        return values[0] if len(values) == 1 else self(field)
 
     def differs(self, field: str) -> bool:
         return len({getattr(config, field) for config in self._configs}) > 1
 
 
-def _field_text(config: Config, field: str) -> str:
-    value = config.data_name if field == "data" else getattr(config, field)
-    return "–" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+def _value(config: Config, field: str) -> object:
+    return config.data_name if field == "data" else getattr(config, field)
+
+
+def _written(value: object) -> str:
+    return written(value, 10)
 
 
 def _epochs(number: str) -> str:

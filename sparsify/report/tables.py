@@ -1,93 +1,120 @@
-"""Tables: one rich Table each, printed on a terminal or written as Markdown and CSV."""
+"""The tables of the commands: a run's sweep and ledger, tickets, agreement, latency, classes, and the list of runs."""
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Sequence
-
-from rich import box
-from rich.table import Table
+from dataclasses import dataclass
 
 from sparsify.analysis.agreement import Agreement
 from sparsify.analysis.comparison import Comparison
-from sparsify.analysis.statistics import estimate
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.nets.deployment import Deployed
 from sparsify.pruning.sweep import LedgerRow, Sweep
 from sparsify.pruning.tickets import Ticket
+from sparsify.report.table import (
+    COUNT,
+    FACTOR,
+    MEAN,
+    PERCENT,
+    POINTS,
+    RATIO,
+    TEXT,
+    Column,
+    Format,
+    Table,
+    in_percent,
+    percent,
+)
 from sparsify.runs import Run
-from sparsify.text import plain_console, width_of
+from sparsify.text import percentage, plural, thousands, written
 
 
-def percent(values: Sequence[float], digits: int = 2) -> str:
-    """Fractions as "98.76", or "98.76 ± 0.05": `plus_minus` of them in %."""
-    return plus_minus([100 * value for value in values], digits)
+@dataclass(frozen=True)
+class Part:
+    """So many of so many."""
+
+    count: int
+    of: int
 
 
-def plus_minus(values: Sequence[float], digits: int = 2) -> str:
-    """The mean and, from two values on, the sample standard deviation; without values a dash."""
-    if not values:
-        return "–"
-    found = estimate(values)
-    mean = f"{found.mean:.{digits}f}"
-    return mean if found.deviation is None else f"{mean} ± {found.deviation:.{digits}f}"
+@dataclass(frozen=True)
+class Latency:
+    """The median of some latencies and its quartiles, in seconds."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A fraction of the images of a split."""
+
+    value: float
+    split: str
 
 
 def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Table]:
-    """One table a set of layers, one row a ratio: the accuracy, its controls', what is left and what that saves."""
+    """One table for each set of layers, one row a ratio: the accuracy, the controls, what is left and what it saves."""
+    epochs = sweep.rows[0].finetune_epochs
+    again = {
+        "recalibrated_accuracy": "BatchNorm recalibrated (%)",
+        "finetuned_accuracy": f"after {plural(epochs, 'epoch')} (%)",
+    }
+    measured = [name for name in again if name in sweep.measures]
     tables = []
     for layers in sweep.layer_sets:
-        table = Table(title=f"{title}: {layers}", box=box.SIMPLE_HEAD, title_justify="left")
-        again = ["BatchNorm recalibrated (%)"] if sweep.recalibrated else []
         drawn = {name: len(sweep.points(layers, sweep.ratios[0], name)) for name in sweep.controls}
         controls = [f"{name} (%, n = {n})" if n > 1 else f"{name} (%)" for name, n in drawn.items()]
-        epochs = sweep.rows[0].finetune_epochs
-        again += [f"after {epochs} epoch{'s' * (epochs > 1)} (%)"] if epochs else []
-        accuracies = [f"{held_out} accuracy (%)", *controls, *again]
-        for name in ("removed", *accuracies, "parameters", "compression", "MACs", "speed-up*"):
-            table.add_column(name, justify="right")
+        accuracies = [f"{held_out} accuracy (%)", *controls, *(again[name] for name in measured)]
+        columns = [
+            Column("removed", RATIO),
+            *(Column(name, MEAN) for name in accuracies),
+            Column("parameters", COUNT),
+            Column("compression", FACTOR),
+            Column("MACs", COUNT),
+            Column("speed-up*", FACTOR),
+        ]
+        rows = []
         for ratio in sweep.ratios:
-            rows = sweep.points(layers, ratio)
-            first = rows[0]
-            kinds = [rows, *(sweep.points(layers, ratio, name) for name in sweep.controls)]
-            cells = [percent([row.accuracy for row in kind]) for kind in kinds]
-            for others in ([row.recalibrated_accuracy for row in rows], [row.finetuned_accuracy for row in rows]):
-                if None not in others:
-                    cells.append(percent(others))
-            cells += [f"{first.params:,}", f"{first.compression:.2f}×", f"{first.macs:,}", f"{first.speedup:.2f}×"]
-            table.add_row(f"{100 * ratio:.10g}%", *cells)
-        tables.append(table)
+            own = sweep.points(layers, ratio)
+            kinds = [own, *(sweep.points(layers, ratio, name) for name in sweep.controls)]
+            found = [in_percent([row.accuracy for row in kind]) for kind in kinds]
+            found += [in_percent([getattr(row, name) for row in own]) for name in measured]
+            first = own[0]
+            rows.append((ratio, *found, first.params, first.compression, first.macs, first.speedup))
+        tables.append(Table.of(layers, columns, rows, subject=title))
     return tables
 
 
 def ledger_table(sweep: Sweep, layers: str, ratio: float) -> Table:
     """What the first draw of one point was asked to remove of each layer, and what went, coupled layers included."""
-    title = f"what went at {100 * ratio:.10g}%" + f" of {layers}" * (len(sweep.layer_sets) > 1)
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("layer")
-    for name in ("grains", "asked", "achieved"):
-        table.add_column(name, justify="right")
+    title = f"what went at {percentage(ratio)}"
+    if len(sweep.layer_sets) > 1:
+        title += f" of {layers}"
+    share = Format(lambda part: f"{part.count:,} ({100 * part.count / part.of:.1f}%)", key=lambda part: part.count)
+    columns = [Column("layer", TEXT), Column("grains"), Column("asked", share), Column("achieved", share)]
+    rows = []
     for row in _first_draw(sweep, layers, ratio):
-        named = row.layer in layers.split(",")
-        counts = (row.removed, row.removed + (row.coupled or 0))
-        asked, achieved = (f"{count:,} ({100 * count / row.total:.1f}%)" for count in counts)
-        table.add_row(row.layer, f"{row.total:,} {row.grain}s", asked if named else "coupled", achieved)
-    return table
+        asked = Part(row.removed, row.total) if row.layer in layers.split(",") else "coupled"
+        achieved = Part(row.removed + (row.coupled or 0), row.total)
+        rows.append((row.layer, f"{row.total:,} {row.grain}s", asked, achieved))
+    return Table.of(title, columns, rows)
 
 
 def _first_draw(sweep: Sweep, layers: str, ratio: float) -> list[LedgerRow]:
-    """The ledger of one point."""
+    """The ledger of the first draw at one point."""
     first = sweep.points(layers, ratio)[0]
     point = (first.criterion, layers, ratio, first.draw)
     return [row for row in sweep.ledger if (row.criterion, row.layers, row.ratio, row.draw) == point]
 
 
 def beyond_what_was_asked(sweep: Sweep) -> list[str]:
-    """A sentence on each set in which coupled layers that were named lose more than was asked, at its largest ratio.
+    """A sentence on each set in which coupled layers lose more than was asked of them, at the sweep's largest ratio.
 
-    Each of them is scored by itself, and what goes from one goes from all: together they lose the union.
+    Each layer that was named is scored by itself, and coupled layers lose the same grains: together they lose the
+    union of what goes from each.
     """
     sentences = []
     for layers in sweep.layer_sets:
@@ -96,68 +123,82 @@ def beyond_what_was_asked(sweep: Sweep) -> list[str]:
         more = {row.layer: (row.removed + row.coupled) / row.total for row in rows if row.coupled and row.removed}
         if more:
             worst = max(more, key=more.__getitem__)
-            sentences.append(
-                f"coupled layers lose what is asked of any of them, more than {100 * ratio:.10g}%: "
-                f"{worst} {more[worst]:.1%}" + f" at most, of {len(more)}" * (len(more) > 1)
-            )
+            sentence = f"coupled layers lose what is asked of any of them, more than {percentage(ratio)}: "
+            sentence += f"{worst} {more[worst]:.1%}"
+            if len(more) > 1:
+                sentence += f" at most, of {len(more)}"
+            sentences.append(sentence)
     return sentences
 
 
 def agreement_tables(agreements: Sequence[Agreement], *, title: str) -> list[Table]:
     """One table for each layer or set that was compared, one row a pair of criteria."""
+    three_digits = Format(lambda value: f"{value:.3f}")
     tables = []
     for layers in dict.fromkeys(one.layers for one in agreements):
-        rows = [one for one in agreements if one.layers == layers]
-        heading = f"{title}: agreement on {layers} ({rows[0].grains:,} grains)"
-        table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left")
-        table.add_column("criteria")
-        for name in ("Kendall's τ", *(f"Jaccard {100 * ratio:.10g}%" for ratio in rows[0].overlaps)):
-            table.add_column(name, justify="right")
-        for one in rows:
-            numbers = (one.tau, *one.overlaps.values())
-            table.add_row(f"{one.first}, {one.second}", *("–" if math.isnan(n) else f"{n:.3f}" for n in numbers))
-        tables.append(table)
+        found = [one for one in agreements if one.layers == layers]
+        numbers = ["Kendall's τ", *(f"Jaccard {percentage(ratio)}" for ratio in found[0].overlaps)]
+        columns = [Column("criteria", TEXT), *(Column(name, three_digits) for name in numbers)]
+        rows = [(f"{one.first}, {one.second}", one.tau, *one.overlaps.values()) for one in found]
+        what = f"agreement on {layers} ({thousands(found[0].grains)} grains)"
+        tables.append(Table.of(what, columns, rows, subject=title))
     return tables
 
 
 def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:
     """Size and latency of the shrunk network at each point; "no faster" where fewer operations saved no time."""
-    table = Table(title=f"{title}: shrunk, on {rows[0].device}", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("layers")
-    for name in ("removed", "size", "batch", "whole (ms)", "shrunk (ms)", "speed-up", "theoretical", "n"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for row in rows:
-        whole, shrunk = (
-            f"{1e3 * median:.3g} ({1e3 * low:.3g} to {1e3 * high:.3g})"
-            for median, low, high in (
-                (row.whole, row.whole_low, row.whole_high),
-                (row.shrunk, row.shrunk_low, row.shrunk_high),
-            )
+    milliseconds = Format(
+        lambda one: f"{1e3 * one.median:.3g} ({1e3 * one.low:.3g} to {1e3 * one.high:.3g})", key=lambda one: one.median
+    )
+    columns = [
+        Column("layers", TEXT),
+        Column("removed", RATIO),
+        Column("size", Format(lambda size: f"{size / 1024:,.0f} KiB")),
+        Column("batch"),
+        Column("whole (ms)", milliseconds),
+        Column("shrunk (ms)", milliseconds),
+        Column("speed-up", FACTOR),
+        Column("theoretical", FACTOR),
+        Column("n"),
+        Column("", TEXT),
+    ]
+    cells = [
+        (
+            row.layers,
+            row.ratio,
+            row.size,
+            row.batch,
+            Latency(row.whole, row.whole_low, row.whole_high),
+            Latency(row.shrunk, row.shrunk_low, row.shrunk_high),
+            row.measured,
+            row.theoretical,
+            row.n,
+            "no faster" if row.theoretical > 1 and not row.faster else "",
         )
-        sizes = (f"{100 * row.ratio:.10g}%", f"{row.size / 1024:,.0f} KiB", str(row.batch))
-        verdict = "no faster" if row.theoretical > 1 and not row.faster else ""
-        ratios = (f"{row.measured:.2f}×", f"{row.theoretical:.2f}×", str(row.n))
-        table.add_row(row.layers, *sizes, whole, shrunk, *ratios, verdict)
-    return table
+        for row in rows
+    ]
+    return Table.of(f"shrunk, on {rows[0].device}", columns, cells, subject=title)
 
 
 def tickets_table(run: Run, tickets: Sequence[Ticket], ratio: float) -> Table:
     """The whole run beside its tickets: what is kept, and the accuracy."""
-    held_out = run.summary["held_out"]
-    title, rewind = f"{run.name}: tickets without {100 * ratio:.10g}%", tickets[0].run.config.mask_from
-    title += f", rewound to epoch {rewind}" * bool(rewind)
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("mask")
-    for name in ("grains kept", f"{held_out} accuracy (%)", "n"):
-        table.add_column(name, justify="right")
-    table.add_column("run")
-    rows = [("none", "all", run), *((t.criterion, f"{t.kept:,} of {t.total:,}", t.run) for t in tickets)]
-    for name, kept, trained in rows:
+    title, rewind = f"tickets without {percentage(ratio)}", tickets[0].run.config.mask_from
+    if rewind:
+        title += f", rewound to epoch {rewind}"
+    columns = [
+        Column("mask", TEXT),
+        Column("grains kept", Format(lambda part: f"{part.count:,} of {part.of:,}", key=lambda part: part.count)),
+        Column(f"{run.summary['held_out']} accuracy (%)", PERCENT),
+        Column("n"),
+        Column("run", TEXT),
+    ]
+    kept = [("none", "all", run), *((one.criterion, Part(one.kept, one.total), one.run) for one in tickets)]
+    rows = []
+    for name, part, trained in kept:
         summary = trained.summary
-        accuracy = percent([summary["accuracy"]]) if summary["status"] == "finished" else summary["status"]
-        table.add_row(name, kept, accuracy, "1", trained.name)
-    return table
+        accuracy = summary["accuracy"] if summary["status"] == "finished" else summary["status"]
+        rows.append((name, part, accuracy, 1, trained.name))
+    return Table.of(title, columns, rows, subject=run.name)
 
 
 def seeds_line(runs: Sequence[Run]) -> str:
@@ -175,64 +216,58 @@ def classes_table(comparison: Comparison, names: Sequence[str], most: int = 10) 
     """The classes on which two models differ the most, by their names."""
     found = sorted(comparison.classes, key=lambda one: -abs(one.b - one.a))[:most]
     title = "by class" if len(found) == len(comparison.classes) else f"the {most} classes that differ the most"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("class")
-    for name in ("A (%)", "B (%)", "B − A (points)", "Holm's p", "n"):
-        table.add_column(name, justify="right")
-    for one in found:
-        cells = (percent([one.a]), percent([one.b]), f"{100 * (one.b - one.a):+.2f}", f"{one.p:.3g}", f"{one.count:,}")
-        table.add_row(names[one.label], *cells)
-    return table
+    columns = [
+        Column("class", TEXT),
+        Column("A (%)", PERCENT),
+        Column("B (%)", PERCENT),
+        Column("B − A (points)", POINTS),
+        Column("Holm's p", Format(lambda p: f"{p:.3g}")),
+        Column("n", COUNT),
+    ]
+    rows = [(names[one.label], one.a, one.b, one.b - one.a, one.p, one.count) for one in found]
+    return Table.of(title, columns, rows)
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """One row a run, as `list_runs` orders them; a damaged one is shown as such."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("run", "status"):
-        table.add_column(name)
-    for name in ("epochs", "accuracy", "in support"):
-        table.add_column(name, justify="right")
-    table.add_column("settings")
-    for run in runs:
-        try:
-            epochs = run.config.epochs
-            if run.status == "unfinished":
-                table.add_row(run.name, run.status, f"{run.epochs_done} of {epochs}", "", "", _settings(run.config))
-                continue
-            summary = run.summary
-            split = "" if summary["held_out"] == "test" else f" ({summary['held_out']})"
-            accuracy = percent([summary["accuracy"]]) + "%" + split if summary["status"] == "finished" else "–"
-            inside = sum(counts["in"] for counts in summary["support"].values())
-            grains = sum(counts["of"] for counts in summary["support"].values())
-            support = f"{inside / grains:.2%}" if grains else "–"
-            cells = (str(summary["epochs"]), accuracy, support, _settings(run.config))
-            table.add_row(run.name, summary["status"], *cells)
-        except SparsifyError:
-            table.add_row(run.name, "damaged")
-    return table
+    accuracy = Format(_percent_of, key=lambda one: one.value)
+    columns = [
+        Column("run", TEXT),
+        Column("status", TEXT),
+        Column("epochs"),
+        Column("accuracy", accuracy),
+        Column("in support", Format(lambda share: f"{share:.2%}")),
+        Column("settings", TEXT),
+    ]
+    return Table.of("", columns, map(_run_row, runs), spacing="edgeless")
+
+
+def _percent_of(one: Accuracy) -> str:
+    split = "" if one.split == "test" else f" ({one.split})"
+    return f"{100 * one.value:.2f}%{split}"
+
+
+def _run_row(run: Run) -> tuple[object, ...]:
+    try:
+        epochs = run.config.epochs
+        if run.status == "unfinished":
+            return (run.name, run.status, f"{run.epochs_done} of {epochs}", "", "", _settings(run.config))
+        summary = run.summary
+        accuracy = Accuracy(summary["accuracy"], summary["held_out"]) if summary["status"] == "finished" else None
+        inside = sum(counts["in"] for counts in summary["support"].values())
+        grains = sum(counts["of"] for counts in summary["support"].values())
+        support = inside / grains if grains else None
+        return (run.name, summary["status"], summary["epochs"], accuracy, support, _settings(run.config))
+    except SparsifyError:
+        return (run.name, "damaged", "", "", "", "")
 
 
 def _settings(config: Config) -> str:
-    """What neither the run's name nor another column says and is not at its default."""
+    """The settings that are not at their default, without those that the run's name or another column shows."""
     values, defaults = config.to_dict(), Config(opt=config.opt).to_dict()
     changed = [key for key in values if values[key] != defaults[key] and key not in ("model", "data", "seed", "epochs")]
-    shown = (f"{values[key]:g}" if isinstance(values[key], float) else str(values[key]) for key in changed)
-    return ", ".join(f"{key.replace('_', '-')} {value}" for key, value in zip(changed, shown, strict=True))
+    return ", ".join(f"{key.replace('_', '-')} {_setting(values[key])}" for key in changed)
 
 
-def markdown(table: Table) -> str:
-    """The same table as Markdown, each row in one line, with its title as a bold line above."""
-    plain = Table(box=box.MARKDOWN)
-    for column in table.columns:
-        plain.add_column(_in_a_cell(column.header), justify=column.justify)
-    for row in zip(*(column.cells for column in table.columns), strict=True):
-        plain.add_row(*map(_in_a_cell, row))
-    buffer = io.StringIO()
-    plain_console(file=buffer, width=width_of(plain), no_color=True).print(plain)
-    text = "\n".join(line.rstrip() for line in buffer.getvalue().strip().splitlines())
-    return f"**{table.title}**\n\n{text}\n" if table.title else text + "\n"
-
-
-def _in_a_cell(text: str) -> str:
-    """Text in which no "|" ends a cell of Markdown."""
-    return text.replace("|", r"\|")
+def _setting(value: object) -> str:
+    return str(value) if value is None else written(value)

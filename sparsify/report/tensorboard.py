@@ -1,4 +1,4 @@
-"""Trainings for TensorBoard: scalars as they come, and at the end what was selected, the filters and the recipe."""
+"""Trainings for TensorBoard: scalars while a run trains; at its end the support, the filters and the settings."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SCALARS = {
     "lr": "learning rate",
     "seconds": "seconds an epoch",
 }
-"""Columns of metrics.csv and what they are called there; the step is the epoch."""
+"""The columns of metrics.csv and their names in TensorBoard; the step is the epoch."""
 
 
 class Events:
-    """A listener that writes the events of each run into its folder, and hands on what it hears.
+    """A listener that writes the events of each run into its folder, and passes each on to the listener `then`.
 
     Raises SparsifyError where the optional package is missing.
     """
@@ -50,8 +50,11 @@ class Events:
         self._then(progress)
 
     def finish(self, run: Run) -> None:
-        """Write the events of a run anew, with what is known at the end: all epochs, those before a resumed training or
-        before this option too, the share of each layer in the support, the filters, the hyperparameters."""
+        """Write the events of a run anew when it has ended.
+
+        They have every epoch, also those before the training was resumed, the share of each layer in the support, the
+        filters and the hyperparameters.
+        """
         if run.name in self._writers:
             self._writers.pop(run.name).close()
         for file in (self._runs_dir / run.name / FOLDER).glob("events.*"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from sparsify.files import write_text
 from sparsify.report.page import write_report
 from sparsify.report.studytables import choice_tables, choices_csv, study_markdown
-from sparsify.report.tables import markdown
+from sparsify.report.table import to_markdown
 from sparsify.study.findings import Findings, find
 from sparsify.study.folder import save_study
 from sparsify.study.results import StudyResult
@@ -34,4 +34,4 @@ def write_study(result: StudyResult, findings: Findings | None = None, *, comman
 
 def _tables(result: StudyResult, findings: Findings) -> str:
     """table.md."""
-    return "\n".join([study_markdown(result, findings), *map(markdown, choice_tables(result))])
+    return "\n".join([study_markdown(result, findings), *map(to_markdown, choice_tables(result))])

@@ -1,10 +1,9 @@
-"""Contrasts: the difference between two arms of a study, and the part of each arm that can go for a small loss."""
+"""Contrasts, the differences between the arms of a study, and how much of each arm can go for a small loss."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sparsify.analysis.comparison import difference_interval, mcnemar
 from sparsify.analysis.statistics import holm, paired
@@ -29,11 +28,11 @@ CONTROL = "sgd-pull"
 class Contrast(Point):
     """The accuracy of `arm` minus that of `reference` at a point, in fractions, over the `seeds` that both have.
 
-    `p_seeds` is that of the paired t-test: would other seeds differ, too, on these images? `p_images` is McNemar's over
-    `images`: would these networks differ on other images? `low` to `high` and `p_adjusted`, Holm's over all contrasts
-    of the study, are of the first question where several seeds answer it, else of the second; `over` says which:
-    "seeds", "images", or "" for neither. None is what could not be computed. `images` are 0 where outcomes were not
-    kept, or are not all of the same images.
+    `p_seeds` is the p of the paired t-test: would other seeds differ, too, on these images? `p_images` is the p of
+    McNemar's test over `images`: would these networks differ on other images? The interval from `low` to `high` and
+    `p_adjusted`, Holm's over all contrasts of the study, answer the first question where several seeds do, else the
+    second; `over` says which: "seeds", "images", or "" for neither. What could not be computed is None. `images` is 0
+    where the answers to single images were not kept, or are not all of the same images.
     """
 
     arm: str
@@ -51,7 +50,7 @@ class Contrast(Point):
 
     @property
     def p(self) -> float | None:
-        """The p that goes with the interval."""
+        """The p value of the question that the interval answers."""
         return self.p_seeds if self.over == "seeds" else self.p_images
 
 
@@ -75,14 +74,14 @@ def contrasts(
         pairs = [(arm, _reference(result, arm, reference)) for arm in result.arms]
         measured = measured_in(result, number)
         for point in points_of(plan, number, chosen, measured):
-            found += [_contrast(arm, other, point, confidence) for arm, other in pairs if arm is not other]
+            found += [_contrast(result, arm, other, point, confidence) for arm, other in pairs if arm is not other]
     made = [one for one in found if one is not None]
     adjusted = holm([one.p for one in made])
     return [replace(one, p_adjusted=p) for one, p in zip(made, adjusted, strict=True)]
 
 
 def control_of(result: StudyResult, arm: ArmResult) -> ArmResult | None:
-    """The arm that differs from this one, which selects, in nothing but that its optimizer does not."""
+    """The control of an arm whose optimizer selects: the arm whose optimizer does not, and nothing else differs."""
     for other in result.arms:
         pairs = [(run.config, _of_seed(other, run.config.seed)) for run in arm.finished]
         pairs = [(own, theirs) for own, theirs in pairs if theirs is not None]  # a seed may have diverged in one
@@ -109,19 +108,22 @@ def _reference(result: StudyResult, arm: ArmResult, label: str | None) -> ArmRes
     return control_of(result, arm) or arms.get(CONTROL, result.arms[0])
 
 
-def _contrast(arm: ArmResult, other: ArmResult, point: Mapping[str, Any], confidence: float) -> Contrast | None:
-    theirs, own = accuracies(other, point), accuracies(arm, point)
+def _contrast(
+    result: StudyResult, arm: ArmResult, other: ArmResult, point: Point, confidence: float
+) -> Contrast | None:
+    """The contrast of an arm with another one at a point; None without a seed that both have."""
+    theirs, own = accuracies(result, other, point), accuracies(result, arm, point)
     seeds = [seed for seed in own if seed in theirs]
     if not seeds:
         return None
     found = paired([theirs[seed] for seed in seeds], [own[seed] for seed in seeds], confidence)
-    right = right_answers([(other, point["ratio"]), (arm, point["ratio"])], point, seeds)
+    right = right_answers([(other, point.ratio), (arm, point.ratio)], point, seeds)
     low, high, over = found.low, found.high, "seeds" if found.low is not None else ""
     if not over and right is not None:
         low, high = difference_interval(*right, confidence=confidence)
         over = "images"
     return Contrast(
-        **point,
+        **vars(point),
         arm=arm.label,
         reference=other.label,
         seeds=found.n,
@@ -136,12 +138,28 @@ def _contrast(arm: ArmResult, other: ArmResult, point: Mapping[str, Any], confid
     )
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What an arm loses at a `ratio`: its accuracy with nothing removed minus that at the ratio, in fractions.
+
+    `bound` is the one-sided upper bound of the loss over `seeds` or over `images`, as `over` says; None without either.
+    """
+
+    ratio: float
+    loss: float
+    bound: float | None
+    over: str
+    seeds: int
+    images: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Affordable(Point):
-    """The largest `ratio` up to which an arm loses less than `tolerance`, both in fractions, with this confidence.
+    """The largest `ratio` whose loss is below `tolerance`, a fraction, with this confidence.
 
     `loss` is the accuracy with nothing removed minus that at the ratio, and `bound` its one-sided upper bound, `over`
-    "seeds" or "images" as in `Contrast`. Ratio 0 is where not even the smallest one can be shown to be affordable.
+    "seeds" or "images" as in `Contrast`. The ratio is 0 where the smallest one that was swept has a bound that is not
+    below the tolerance.
     """
 
     arm: str
@@ -157,12 +175,12 @@ class Affordable(Point):
 def affordable(
     result: StudyResult, *, tolerances: Sequence[float] = (0.005, 0.01), confidence: float = 0.95
 ) -> list[Affordable]:
-    """The largest affordable ratio of each arm, for each sweep, set of layers, measure and tolerance.
+    """The largest ratio whose loss is below ε with this confidence, for each arm, sweep, layers, measure and ε.
 
-    The ratios are tested in ascending order, and the first that cannot be shown to be affordable ends it, so that the
-    confidence holds for the answer without a correction (a fixed sequence of tests). The bound is Student's over the
-    seeds, or, for one seed and where seeds show no spread, the bootstrap's over images. Sweeps without ratio 0 have no
-    loss and are left out, and so is what neither bounds: one seed whose answers to single images were not kept.
+    The ratios are tested in ascending order until one fails, a fixed sequence of tests, so that the confidence holds
+    for the answer without a correction. The bound is Student's over the seeds; for one seed, and where seeds show no
+    spread, it is the bootstrap's over the images. Left out are sweeps without ratio 0, which have no loss, and arms
+    without a bound: one seed whose answers to single images were not kept.
     """
     found = []
     for number, plan in enumerate(result.study.sweeps):
@@ -170,33 +188,33 @@ def affordable(
         for layers in plan.layers if rising else ():
             for arm in result.arms:
                 for measure in measures_of(arm, number):
-                    at = {"sweep": number, "by": plan.name, "layers": layers, "measure": measure}
-                    losses = [_loss(arm, at, ratio, confidence) for ratio in rising]
-                    if losses[0]["bound"] is None:
-                        continue  # 0 would say that it was tested
-                    found += [_largest_affordable(arm, at, losses, tolerance, confidence) for tolerance in tolerances]
+                    whole = Point(sweep=number, by=plan.name, layers=layers, ratio=0.0, measure=measure)
+                    losses = [_loss(result, arm, whole, ratio, confidence) for ratio in rising]
+                    if losses[0].bound is None:
+                        continue  # a ratio of 0 would say that it was tested
+                    found += [_largest_affordable(arm, whole, losses, epsilon, confidence) for epsilon in tolerances]
     return found
 
 
-def _loss(arm: ArmResult, at: Mapping[str, Any], ratio: float, confidence: float) -> dict[str, Any]:
-    """What an arm loses at a ratio: the values of an `Affordable`; its bound is None where there is none."""
-    whole, pruned = (accuracies(arm, {**at, "ratio": one}) for one in (0.0, ratio))
+def _loss(result: StudyResult, arm: ArmResult, whole: Point, ratio: float, confidence: float) -> Loss:
+    """What an arm loses at a ratio of the layers of the point `whole`, at which nothing is removed."""
+    before, after = accuracies(result, arm, whole), accuracies(result, arm, replace(whole, ratio=ratio))
     both = 2 * confidence - 1  # the upper end of this interval is the one-sided bound
-    found = paired(list(pruned.values()), list(whole.values()), both)
-    right = right_answers([(arm, ratio), (arm, 0.0)], at, list(whole))
+    found = paired(list(after.values()), list(before.values()), both)
+    right = right_answers([(arm, ratio), (arm, whole.ratio)], whole, list(before))
     bound, over = found.high, "seeds" if found.high is not None else ""
     if not over and right is not None:
         bound, over = difference_interval(*right, confidence=both)[1], "images"
-    images = 0 if right is None else right[0].shape[1]
-    return {"ratio": ratio, "loss": found.mean, "bound": bound, "over": over, "seeds": found.n, "images": images}
+    return Loss(ratio, found.mean, bound, over, found.n, 0 if right is None else right[0].shape[1])
 
 
 def _largest_affordable(
-    arm: ArmResult, at: Mapping[str, Any], losses: Sequence[dict[str, Any]], tolerance: float, confidence: float
+    arm: ArmResult, whole: Point, losses: Sequence[Loss], tolerance: float, confidence: float
 ) -> Affordable:
-    best = losses[0] | {"ratio": 0.0, "loss": 0.0, "bound": 0.0, "over": ""}
+    best = replace(losses[0], ratio=0.0, loss=0.0, bound=0.0, over="")
     for loss in losses:
-        if loss["bound"] is None or loss["bound"] >= tolerance:
+        if loss.bound is None or loss.bound >= tolerance:
             break
         best = loss
-    return Affordable(**at, **best, arm=arm.label, tolerance=tolerance, confidence=confidence)
+    values = vars(whole) | vars(best)
+    return Affordable(**values, arm=arm.label, tolerance=tolerance, confidence=confidence)

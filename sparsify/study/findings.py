@@ -1,24 +1,43 @@
-"""Findings: all that a study's sweeps say, in numbers and in sentences that follow from them only."""
+"""Findings: what a study's sweeps say, in numbers and in sentences that follow from these numbers alone."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.sweep import MEASURES
 from sparsify.study.contrasts import CONTROL, Affordable, Contrast, affordable, contrasts, control_of
 from sparsify.study.results import ArmResult, Cell, Point, StudyResult, cells
-from sparsify.text import capitalised, layers_in_words, listed, p_in_words
+from sparsify.text import capitalised, layers_in_words, listed, p_in_words, percentage, points
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Every cell with its interval, every arm against its reference, what each arm can lose, and the verdicts."""
+    """Every cell with its interval, every arm against its reference, how much of each can go, and the verdicts."""
 
     cells: list[Cell]
     contrasts: list[Contrast]
     affordable: list[Affordable]
     verdicts: list[str]
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Each kind of number as a DataFrame, by the name of its file: the columns are its fields."""
+        kinds = {"cells": Cell, "contrasts": Contrast, "affordable": Affordable}
+        return {name: frame(getattr(self, name), kind) for name, kind in kinds.items()}
+
+
+def frame(rows: Sequence[Point], kind: type[Point]) -> pd.DataFrame:
+    """One row each; the columns are the fields of `kind`, also where there is no row."""
+    import pandas as pd  # slow to import: only when it is needed
+
+    columns = [field.name for field in dataclasses.fields(kind)]
+    return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=columns)
 
 
 def find(result: StudyResult) -> Findings:
@@ -27,18 +46,10 @@ def find(result: StudyResult) -> Findings:
     return Findings(cells(result), compared, affordable(result), verdicts(result, compared))
 
 
-MEASURED = {
-    "accuracy": "",
-    "recalibrated_accuracy": "BatchNorm recalibrated on training images",
-    "finetuned_accuracy": "fine-tuned",
-}
-"""How each measure of a sweep was come by."""
-
-
 def verdicts(result: StudyResult, contrasts: Sequence[Contrast]) -> list[str]:
-    """Does selecting keep more than its control? A sentence for each contrast of an arm that selects with its own.
+    """One sentence for each contrast of an arm that selects with its control: which of the two is more accurate.
 
-    And one on the arms that could have a control and have none in the study.
+    A last sentence names the arms that could have a control and have none in the study.
     """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
     found = [
@@ -59,15 +70,15 @@ def _could_have_a_control(arm: ArmResult) -> bool:
 
 
 def verdict(contrast: Contrast) -> str:
-    """A contrast as a sentence. A difference is called one where Holm's p is below 1 − confidence.
+    """A contrast as a sentence. It states a difference if Holm's p is below 1 − confidence.
 
-    Where its own interval leaves out 0 and Holm's p is not, it is said to be no more than what chance may do in one of
-    so many comparisons.
+    If Holm's p is not below that, but the contrast's own interval leaves out 0, the sentence adds that the difference
+    may be chance among so many comparisons.
     """
     one, where = contrast, capitalised(point_in_words(contrast))
     sampled = "one seed" if one.seeds == 1 else f"the {one.seeds} seeds show no spread"
     if not one.over:
-        difference = f"{100 * one.difference:+.2f} points; {sampled}, and there are no answers for single images"
+        difference = f"{points(one.difference)} points; {sampled}, and there are no answers for single images"
         return f"{where} nothing can be said of {one.arm} against {one.reference}: {difference}"
     held = one.p_adjusted < 1 - one.confidence
     shown = held or one.low * one.high > 0
@@ -79,7 +90,7 @@ def verdict(contrast: Contrast) -> str:
     evidence = f"({100 * one.confidence:g}% interval {interval}, {n}, {adjusted}"
     evidence += ")" if one.over == "seeds" else f"; {sampled}: only images are sampled)"
     if not shown:
-        difference = f"{100 * one.difference:+.2f} points {evidence}"
+        difference = f"{points(one.difference)} points {evidence}"
         return f"{where} no difference between {one.arm} and {one.reference} can be shown: {difference}"
     more = "more" if one.difference > 0 else "less"
     chance = "" if held else ": among all comparisons of the study, that may be chance"
@@ -90,7 +101,7 @@ def verdict(contrast: Contrast) -> str:
 
 def point_in_words(point: Point) -> str:
     """ "with 60% of conv3 and fc1 removed by magnitude"."""
-    removed = f"{100 * point.ratio:.10g}% of {layers_in_words(point.layers)}" if point.ratio else "nothing"
+    removed = f"{percentage(point.ratio)} of {layers_in_words(point.layers)}" if point.ratio else "nothing"
     by = f" by {point.by}" if point.ratio else ""
-    how = MEASURED[point.measure]
+    how = MEASURES[point.measure].words
     return f"with {removed} removed{by}" + (f" and {how}" if how else "")

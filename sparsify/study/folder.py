@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -18,17 +17,12 @@ from sparsify.files import parse_json, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run
-from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Study
 from sparsify.study.findings import Findings
 from sparsify.study.planning import Chosen
-from sparsify.study.results import ArmResult, Cell, Point, StudyResult
+from sparsify.study.results import ArmResult, StudyResult
 from sparsify.study.schema import MaskTable
 from sparsify.study.toml import mask_of, mask_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 FILE = "study.json"
 
@@ -38,12 +32,7 @@ def save_study(result: StudyResult, findings: Findings) -> list[Path]:
 
     Each file is written in one step; returns their paths.
     """
-    tables = {
-        "table": result.table(),
-        "cells": frame(findings.cells, Cell),
-        "contrasts": frame(findings.contrasts, Contrast),
-        "affordable": frame(findings.affordable, Affordable),
-    }
+    tables = {"table": result.table()} | findings.frames()
     paths = []
     for name, table in tables.items():
         paths.append(result.folder / f"{name}.csv")
@@ -81,15 +70,6 @@ def _blaming(path: Path) -> Iterator[None]:
         yield
     except (OSError, SparsifyError) as error:
         raise SparsifyError(f"{path} is damaged ({error}); run the study again") from error
-
-
-def frame(points: Sequence[Point], kind: type[Point]) -> pd.DataFrame:
-    """Cells, contrasts or affordable ratios as a DataFrame, one row each; the columns are the fields of `kind`."""
-    import pandas as pd  # slow to import: only when it is needed
-
-    return pd.DataFrame(
-        [dataclasses.asdict(point) for point in points], columns=[field.name for field in dataclasses.fields(kind)]
-    )
 
 
 class _Configs(Struct):

@@ -1,19 +1,21 @@
-"""What a study measured: its arms' runs and sweeps, in long form and at each point."""
+"""What a study measured: its arms' runs and sweeps, one long frame of every point, and each arm's accuracy there."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sparsify.analysis.statistics import estimate
 from sparsify.config import Config
+from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.sweep import Sweep, SweepRow
+from sparsify.pruning.sweep import MEASURES, Sweep, SweepRow
 from sparsify.runs import Run
 from sparsify.study.design import Study
 from sparsify.study.planning import Chosen
@@ -41,6 +43,17 @@ class ArmResult:
         return tuple(run for run in self.runs if run.status == "finished")
 
 
+class Where(NamedTuple):
+    """A place in the tables of accuracy. `control` is "", or the criterion of the control that is looked at."""
+
+    arm: str
+    sweep: int
+    control: str
+    layers: str
+    ratio: float
+    measure: str
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """What a study measured in the arms that it shows, and the folder that its tables and figures go to."""
@@ -51,12 +64,25 @@ class StudyResult:
 
     def table(self) -> pd.DataFrame:
         """Every point of every sweep as a pandas DataFrame, in long form: the columns are those of `long_form`."""
+        return self._points.copy()
+
+    @functools.cached_property
+    def _points(self) -> pd.DataFrame:
         return long_form(
             (arm.label, run, number, sweep)
             for arm in self.arms
             for number, sweeps in enumerate(arm.sweeps)
             for run, sweep in zip(arm.finished, sweeps, strict=True)
         )
+
+    @functools.cached_property
+    def accuracies(self) -> dict[Where, dict[int, float]]:
+        """The accuracies at each place by seed, in the order of the runs; one seed's is the mean over its draws."""
+        by_seed = seed_accuracies(self._points)
+        return {
+            Where(*where): dict(zip(group.index.get_level_values("seed").tolist(), group.tolist(), strict=True))
+            for where, group in by_seed.groupby(level=list(Where._fields), sort=False)
+        }
 
 
 _POINT = [field.name for field in dataclasses.fields(SweepRow)]
@@ -66,8 +92,8 @@ _SETTINGS = [field.name for field in dataclasses.fields(Config) if field.name !=
 def long_form(sweeps: Iterable[tuple[str, Run, int, Sweep]]) -> pd.DataFrame:
     """One row for each point of each (arm, run, number of the sweep, sweep).
 
-    Columns: `arm`, `run`, `seed`, `sweep`, those of a sweep's row, and every other field of the run's Config; what an
-    optimizer does not take, and what was not measured, is missing.
+    Columns: `arm`, `run`, `seed`, `sweep`, those of a sweep's row, and every other field of the run's Config. Settings
+    that an optimizer does not take, and measures that were not asked for, are missing values.
     """
     import pandas as pd  # slow to import: only when it is needed
 
@@ -81,11 +107,21 @@ def long_form(sweeps: Iterable[tuple[str, Run, int, Sweep]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "run", "seed", "sweep", *_POINT, *_SETTINGS])
 
 
+def seed_accuracies(points: pd.DataFrame) -> pd.Series:
+    """Each seed's accuracy, the mean over the draws, from the long form; the index is a `Where` and the seed."""
+    asked = points.groupby(["arm", "sweep", "seed"], sort=False).criterion.transform("first")
+    named = points.assign(control=points.criterion.where(points.criterion != asked, ""))
+    columns = [name for name in (*Where._fields, "seed") if name != "measure"]
+    values = named.melt(columns, list(MEASURES), var_name="measure", value_name="value").dropna(subset=["value"])
+    groups = values.astype({"value": float}).groupby([*Where._fields, "seed"], sort=False)
+    return groups.value.agg(lambda draws: sum(draws.tolist()) / len(draws))  # pandas' own mean rounds differently
+
+
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """A point of a study: a ratio of some layers, removed in its sweep number `sweep` (from 0), which goes `by` this.
 
-    `measure` is one of `sparsify.pruning.sweep.MEASURES`.
+    `measure` is the name of one of `sparsify.pruning.sweep.MEASURES`.
     """
 
     sweep: int
@@ -97,8 +133,10 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Point):
-    """The accuracy of an arm at a point, as `Estimate` has it over `n` seeds. Of "random", one seed's is the mean over
-    its draws."""
+    """The accuracy of an arm at a point, as `Estimate` has it over `n` seeds.
+
+    Where a seed has several draws of "random", its accuracy is their mean.
+    """
 
     arm: str
     n: int
@@ -111,22 +149,27 @@ class Cell(Point):
 def cells(result: StudyResult, confidence: float = 0.95) -> list[Cell]:
     """Every cell of the study's tables."""
     return [
-        Cell(**point, arm=arm.label, **vars(estimate(list(values.values()), confidence)))
+        Cell(**vars(point), arm=arm.label, **vars(estimate(list(values.values()), confidence)))
         for arm in result.arms
         for number, plan in enumerate(result.study.sweeps)
         for point in points_of(plan, number, plan.ratios, measures_of(arm, number))
-        if (values := accuracies(arm, point))
+        if (values := accuracies(result, arm, point))
     ]
 
 
 def measures_of(arm: ArmResult, sweep: int) -> list[str]:
-    """What was measured of an arm in one sweep of the study."""
+    """The names of what was measured of an arm in one sweep of the study."""
     return arm.sweeps[sweep][0].measures if arm.sweeps[sweep] else []
 
 
 def measured_in(result: StudyResult, sweep: int) -> list[str]:
-    """What was measured of any arm in one sweep of the study."""
+    """The names of what was measured of any arm in one sweep of the study."""
     return list(dict.fromkeys(name for arm in result.arms for name in measures_of(arm, sweep)))
+
+
+def controls_in(result: StudyResult, sweep: int) -> list[str]:
+    """The controls, by their criteria, that any arm has in one sweep of the study."""
+    return list(dict.fromkeys(name for arm in result.arms for one in arm.sweeps[sweep] for name in one.controls))
 
 
 def held_out(result: StudyResult) -> str:
@@ -134,42 +177,39 @@ def held_out(result: StudyResult) -> str:
     return next((run.summary["held_out"] for arm in result.arms for run in arm.finished), "test")
 
 
-def accuracies(arm: ArmResult, at: Mapping[str, Any]) -> dict[int, float]:
-    """An arm's accuracy at a point by seed, the mean over the draws; `at` has the fields of a `Point`.
+def accuracies(result: StudyResult, arm: ArmResult, at: Point, control: str = "") -> dict[int, float]:
+    """An arm's accuracy at a point by seed, the mean over the draws; with a `control`, that of the control.
 
     Empty if it was not measured. Raises SparsifyError for layers and a ratio that were not swept.
     """
-    if at["measure"] not in measures_of(arm, at["sweep"]):
-        return {}
-    sweeps = _by_seed(arm, at["sweep"])
-    return {seed: one.accuracy(at["layers"], at["ratio"], at["measure"]) for seed, one in sweeps.items()}
+    found = result.accuracies.get(Where(arm.label, at.sweep, control, at.layers, at.ratio, at.measure))
+    if found is None and not control and at.measure in measures_of(arm, at.sweep):
+        sets = ", ".join(arm.sweeps[at.sweep][0].layer_sets)
+        raise SparsifyError(f"{at.layers} at {at.ratio:g} is not in this sweep of {sets}")
+    return found or {}
 
 
-def points_of(
-    plan: SweepPlan, sweep: int, ratios: Sequence[float], measures: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """The fields of every `Point` of one sweep at these ratios."""
+def points_of(plan: SweepPlan, sweep: int, ratios: Sequence[float], measures: Sequence[str]) -> Iterator[Point]:
+    """Every point of one sweep at these ratios, for each set of layers and measure."""
     for layers in plan.layers:
         for ratio in ratios:
             for measure in measures:
-                yield {"sweep": sweep, "by": plan.name, "layers": layers, "ratio": ratio, "measure": measure}
+                yield Point(sweep=sweep, by=plan.name, layers=layers, ratio=ratio, measure=measure)
 
 
-def right_answers(
-    sides: Sequence[tuple[ArmResult, float]], at: Mapping[str, Any], seeds: Sequence[int]
-) -> list[np.ndarray] | None:
-    """Whether each answer is right, (seeds × draws, images) for each arm and ratio.
+def right_answers(sides: Sequence[tuple[ArmResult, float]], at: Point, seeds: Sequence[int]) -> list[np.ndarray] | None:
+    """Whether each answer is right, (seeds × draws, images) for each arm and ratio; the ratio of `at` does not matter.
 
     None unless all outcomes were kept and are of the same images: with --val each seed holds out others.
     """
-    sweeps = [[_by_seed(arm, at["sweep"])[seed] for seed in seeds] for arm, _ in sides]
-    outcomes = [one.outcomes.get(at["measure"]) for side in sweeps for one in side]
+    sweeps = [[_by_seed(arm, at.sweep)[seed] for seed in seeds] for arm, _ in sides]
+    outcomes = [one.outcomes.get(at.measure) for side in sweeps for one in side]
     if any(one is None for one in outcomes):
         return None
     if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):
         return None
     return [
-        np.concatenate([one.right(at["layers"], ratio, at["measure"]) for one in side])
+        np.concatenate([one.right(at.layers, ratio, at.measure) for one in side])
         for side, (_, ratio) in zip(sweeps, sides, strict=True)
     ]
 

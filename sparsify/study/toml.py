@@ -32,6 +32,7 @@ from sparsify.study.schema import (
     read_mask,
     read_tables,
 )
+from sparsify.text import written
 
 _OWN_NAMES = ("opt", "model")
 """Fields whose values say by themselves what they are."""
@@ -62,7 +63,7 @@ def combinations(grid: Grid) -> list[dict[str, Any]]:
 def describe_settings(point: Mapping[str, Any]) -> str:
     """A point in words: "slbi, lr 0.05"."""
     return ", ".join(
-        _value_text(value) if key in _OWN_NAMES else f"{key.replace('_', ' ')} {_value_text(value)}"
+        written(value) if key in _OWN_NAMES else f"{key.replace('_', ' ')} {written(value)}"
         for key, value in point.items()
     )
 
@@ -71,10 +72,6 @@ def arm_label(first: str | None, settings: Mapping[str, Any], point: Mapping[str
     """`first`, or the optimizer, then what differs within the grid."""
     differs = {key: value for key, value in point.items() if len(grid[key]) > 1 and (first or key != "opt")}
     return ", ".join(filter(None, (first or str(settings.get("opt", Config.opt)), describe_settings(differs))))
-
-
-def _value_text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 LAYERS = ("conv3", "conv3,fc1")

@@ -1,4 +1,4 @@
-"""What pruning does to each class."""
+"""The accuracy on each class before and after pruning."""
 
 from __future__ import annotations
 

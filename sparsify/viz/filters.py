@@ -79,7 +79,7 @@ def _title(panel: FilterPanel, marked: np.ndarray) -> str:
 
 
 def _scale(values: Sequence[np.ndarray]) -> float:
-    """The 99.8% quantile of all magnitudes: a single outlier would leave the rest white."""
+    """The end of the colour scale: the 99.8% quantile of all magnitudes. An outlier would leave the rest white."""
     scale = float(np.quantile(np.abs(np.concatenate([v.ravel() for v in values])), 0.998))
     return scale if scale > 0 else 1.0
 

@@ -20,12 +20,12 @@ _TITLES = {"Γ": "Γ: exactly 0 until the filter enters", "W": "W: what never en
 
 
 def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
-    """‖Γ‖ and ‖W‖ against path time, in the manner of a lasso path; grains that entered are coloured by when.
+    """‖Γ‖ and ‖W‖ against path time, in the manner of a lasso path. The colour of a grain says when it entered.
 
-    Filters whose sparse copy is 0 again at the end have left the support, and are dashed. Both panels have one scale;
-    ‖W‖ alone where W is its own sparse copy. Where the path has no norm for each grain, as of single weights and of the
-    scales behind filters: the share of them that have entered the support, and the norms of all together. Raises
-    SparsifyError if the path has no such parameter.
+    Filters whose sparse copy is 0 again at the end have left the support and are dashed. Both panels have one scale;
+    where W is its own sparse copy there is only that of ‖W‖. Where the path does not hold a norm of each grain, as for
+    single weights and for scales of BatchNorm, the panels show the share of grains that have entered the support, and
+    the norm of all together. Raises SparsifyError if the path has no such parameter.
     """
     if parameter not in path.entry:
         raise SparsifyError(f"no path of {parameter}; there is one of: {', '.join(path.entry)}")

@@ -16,10 +16,10 @@ from sparsify.analysis.weights import folded_filters, layer_path, layer_support,
 from sparsify.files import sanitise
 from sparsify.nets.layers import Layer, layer_names
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.sweep import MEASURES
 from sparsify.runs import Run
-from sparsify.study.findings import MEASURED
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
-from sparsify.text import layers_in_words, listed
+from sparsify.text import layers_in_words, listed, percentage
 from sparsify.viz.classes import ClassDamage, classes_figure
 from sparsify.viz.curves import curves_figure
 from sparsify.viz.filters import FilterPanel, filters_figure
@@ -30,7 +30,7 @@ from sparsify.viz.sweeps import sweep_figure
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure of a study: the section of the report that shows it, its file's name, and what is seen."""
+    """One figure of a study: the section of the report that shows it, its kind, its file's name and its caption."""
 
     section: str
     kind: str
@@ -41,7 +41,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure that is saved, as PNG and as SVG; `alternative` is for those who do not see it."""
+    """A figure that was saved as PNG and as SVG; `alternative` is the text for readers who cannot see it."""
 
     section: str
     alternative: str
@@ -55,7 +55,8 @@ def draw_study(result: StudyResult) -> list[Drawn]:
     drawn: list[Drawn] = []
     names: set[str] = set()
     for one in study_drawings(result):
-        name = next(n for k in itertools.count(1) if (n := one.name + f"-{k}" * (k > 1)) not in names)
+        numbered = (f"{one.name}-{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([one.name], numbered) if name not in names)
         names.add(name)  # two labels can have the same name for a file
         alternative = f"{one.kind}. {one.figure.get_suptitle()}".replace("\n", " ")
         drawn.append(Drawn(one.section, alternative, one.caption, *save(one.figure, result.folder, name)))
@@ -63,9 +64,10 @@ def draw_study(result: StudyResult) -> list[Drawn]:
 
 
 def study_drawings(result: StudyResult) -> Iterator[Drawing]:
-    """Training curves, sweeps, what they save, each class, filters of every swept convolution, and paths.
+    """Every figure of the kinds that the study's `draw` names.
 
-    Of these, what the study's `draw` names.
+    "curves" are those of training; "sweep" is accuracy against sparsity, compression and speed-up, and each class;
+    "filters" are those of every convolution that was swept, and "path" is the inclusion path of every swept layer.
     """
     arms = [arm for arm in result.arms if arm.finished]
     if not arms:
@@ -92,19 +94,15 @@ def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
     return Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=result.study.title))
 
 
-_FILES = {"accuracy": "", "recalibrated_accuracy": "-recalibrated", "finetuned_accuracy": "-finetuned"}
-"""What the name of a figure's file says of each measure."""
-
-
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
     split = held_out(result)
     for measure in measured_in(result, number):
         groups = {arm.label: arm.sweeps[number] for arm in arms if measure in measures_of(arm, number)}
-        how = f", {MEASURED[measure]}" * bool(MEASURED[measure])
+        how = MEASURES[measure].clause
         title = f"{result.study.title}: pruned by {plan.name}{how}"
         what = f"{split.capitalize()} accuracy of {listed(groups)} against "
         several = any(len(sweeps) > 1 for sweeps in groups.values())
-        n = " Lines are means over the seeds, bands one sample standard deviation." * several
+        n = " Lines are means over the seeds, bands one sample standard deviation." if several else ""
         for against, stem, words in (
             ("ratio", "sweep", "the ratio that is removed"),
             ("compression", "compression", "compression"),
@@ -113,12 +111,12 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
             if against != "ratio" and measure != "accuracy":
                 continue
             drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure)
-            name = stem + _FILES[measure] + f"-{number + 1}" * (number > 0)
+            name = stem + MEASURES[measure].suffix + (f"-{number + 1}" if number > 0 else "")
             yield Drawing("sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{how}.{n}", drawing)
 
 
 def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
-    """A figure for each set of layers, measure and list of classes: arms of other data are not compared."""
+    """A figure for each set of layers, measure and list of classes; arms with other classes are in another figure."""
     ratio = max(plan.ratios)
     if 0 not in plan.ratios or ratio == 0:
         return
@@ -130,12 +128,13 @@ def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[A
                 classes = tuple(map(str, arm.finished[0].summary["classes"]))
                 kinds.setdefault(classes, {})[arm.label] = damage
         for kind, (classes, groups) in enumerate(kinds.items()):
-            what = f"{100 * ratio:.10g}% of {layers_in_words(layers)} removed by {plan.name}"
-            what += f", {MEASURED[measure]}" * bool(MEASURED[measure])
+            what = f"{percentage(ratio)} of {layers_in_words(layers)} removed by {plan.name}{MEASURES[measure].clause}"
             caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {listed(groups)}."
             title = f"Each class, with {what}"
             drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))
-            name = f"classes{_FILES[measure]}-{number + 1}-{place + 1}" + f"-{kind + 1}" * (kind > 0)
+            name = f"classes{MEASURES[measure].suffix}-{number + 1}-{place + 1}"
+            if kind > 0:
+                name += f"-{kind + 1}"
             yield Drawing("classes", "Dot plot", name, caption, drawing)
 
 
@@ -188,19 +187,19 @@ def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:
 
 
 def selected_through(layer: Layer, parameter: str) -> str:
-    """ " by its scales bn3.weight", of a layer that is not selected by its own weight."""
+    """ " by its scales bn3.weight" where a layer is selected by another parameter than its own; otherwise ""."""
     return "" if parameter == layer.parameter else f" by its scales {parameter}"
 
 
 def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
-    """One run's filters of the layer of that module name.
+    """The filters of one run in the layer of that module name.
 
-    Marked are the filters that magnitude removes at `ratio`; without one, those that the run has not selected.
+    The filters that magnitude removes at `ratio` are marked; without a ratio, those that the run has not selected.
     """
     weight = run.model().get_submodule(layer).weight
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
-        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {100 * ratio:.10g}%")
+        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {percentage(ratio)}")
     inside = layer_support(run, layer) if weight.ndim > 2 else None
     if inside is None:
         return FilterPanel(title, weight)
@@ -208,9 +207,9 @@ def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float
 
 
 def folded_panels(panels: Sequence[FilterPanel], layers: Sequence[tuple[Run, str]]) -> list[FilterPanel] | None:
-    """The panels of these layers, by run and module name, with the BatchNorm behind each folded in where there is one.
+    """The panels with the BatchNorm behind each layer folded into its filters; `layers` are by run and module name.
 
-    None if there is none behind any.
+    A panel whose layer has no BatchNorm behind it stays as it is. None if no layer has one.
     """
     weights = [folded_filters(run, layer) for run, layer in layers]
     if all(weight is None for weight in weights):

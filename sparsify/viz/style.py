@@ -1,4 +1,4 @@
-"""What all figures share: colours that the colour-blind can tell apart, one for each optimizer, and how to save."""
+"""What all figures share: colours that the colour-blind can tell apart, titles, legends, and saving."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ RC = {
 
 
 def looks(labels: Iterable[str]) -> dict[str, dict[str, object]]:
-    """Colour and marker of each label: an optimizer's are the same in every figure, other labels take what is free.
+    """Colour and marker of each label. An optimizer has the same ones in every figure; other labels take what is free.
 
-    No two labels share both; no two share the colour while there are as many colours as labels. Where there are fewer,
-    the later label's is darker, which the colour-blind see, too.
+    No two labels share both colour and marker. Where there are fewer colours than labels, a label whose colour is taken
+    has a darker one, which the colour-blind can tell apart, too.
     """
     labels = list(labels)
     places = {label: OPTIMIZERS[label].colour for label in labels if label in OPTIMIZERS}
@@ -75,12 +75,12 @@ def figure(width: float, height: float) -> Figure:
 
 
 def per_row(count: int, most: int) -> int:
-    """How many of `count` stand side by side, at most `most`, in as few rows as that takes, which are about as long."""
+    """How many of `count` panels stand in a row: at most `most`, in as few rows as possible of about one length."""
     return math.ceil(count / math.ceil(count / most))
 
 
 def heading(drawing: Figure, text: str) -> None:
-    """The figure's title, in as many lines as its width asks for, of about the same length."""
+    """Set the figure's title, in as few lines as its width allows, all of about one length."""
     across = int(13 * drawing.get_figwidth())  # characters an inch at this size
     fewest = len(textwrap.wrap(text, across))
     whole = min(across, max(map(len, text.split()), default=1))  # no word is broken for the sake of looks
@@ -89,7 +89,7 @@ def heading(drawing: Figure, text: str) -> None:
 
 
 def legend_below(drawing: Figure, handles: Sequence[Line2D]) -> None:
-    """What lines are, below the whole figure, where it hides no data; from the third row on the figure grows."""
+    """Draw the legend below the whole figure, where it hides no data. The figure grows from its third row on."""
     labels = [str(handle.get_label()) for handle in handles]
     inches = 0.5 + 0.065 * max(map(len, labels))
     columns = per_row(len(labels), max(1, int(drawing.get_figwidth() / inches)))

@@ -22,7 +22,7 @@ AGAINST = {
     "compression": "compression: parameters before ÷ after (×)",
     "speedup": "theoretical speed-up: multiply-accumulates before ÷ after (×)",
 }
-"""What accuracy can be drawn against: fields of `SweepRow`, and the label of the axis."""
+"""The fields of `SweepRow` that accuracy can be drawn against, with the label of the axis."""
 
 _CONTROL_STYLES = ("--", ":")  # of "random" and of the opposite order
 _TICKS = (0, 20, 40, 60, 80, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100)  # of accuracies, in %
@@ -78,7 +78,7 @@ def sweep_figure(
 def _line(
     sweeps: Sequence[Sweep], layers: str, criterion: str, against: str, measure: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the points lie (points,), the mean over all sweeps and draws, and their accuracies in %.
+    """The positions of the points (points,), means over all sweeps and draws, and their accuracies in %.
 
     The accuracies are (sweeps, draws, points).
     """
@@ -119,7 +119,7 @@ def _error_scale(axes: Sequence[Axes]) -> None:
     bottom, top = np.clip(accuracy_at(ends + np.array([-margin, margin])), 0, 100)
 
     def apart(ticks: Iterable[float]) -> list[float]:
-        """Those between the ends of the axis, as many as do not touch."""
+        """The ticks between the ends of the axis, without those that would touch the one before."""
         shown: list[float] = []
         for tick in ticks:
             if bottom <= tick <= top and (not shown or place(tick) - place(shown[-1]) > 0.045 * np.ptp(ends)):

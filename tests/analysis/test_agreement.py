@@ -16,7 +16,8 @@ from sparsify.analysis.agreement import Agreement, compare_criteria, jaccard, ke
 from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError
 from sparsify.pruning.subject import Subject
-from sparsify.report.tables import agreement_tables, markdown
+from sparsify.report.table import to_markdown
+from sparsify.report.tables import agreement_tables
 
 
 def test_kendall_counts_the_pairs_in_the_same_order():
@@ -105,7 +106,7 @@ def test_the_table_has_a_row_a_pair():
     one = Agreement("conv3", 1200, "l1", "lamp", 0.5, {0.25: 1 / 3, 0.5: 1.0})
     constant = dataclasses.replace(one, first="gamma", tau=math.nan)
     (table,) = agreement_tables([one, constant], title="mine")
-    text = markdown(table)
+    text = to_markdown(table)
     assert text.startswith("**mine: agreement on conv3 (1,200 grains)**")
     assert "Jaccard 25%" in text
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[-2:]]

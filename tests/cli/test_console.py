@@ -6,9 +6,9 @@ import math
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from sparsify.cli import console
+from sparsify.report.table import TEXT, Column, Table
 from sparsify.training.trainer import Progress
 
 
@@ -29,11 +29,8 @@ def test_the_bar_of_a_training_goes_when_it_ends_also_by_diverging():
 
 
 def wide() -> Table:
-    table = Table(title="Wide")
-    for name in ("removed", "first column", "second column", "third column"):
-        table.add_column(name)
-    table.add_row("10%", "one", "two", "three")
-    return table
+    columns = [Column(name, TEXT) for name in ("removed", "first column", "second column", "third column")]
+    return Table.of("Wide", columns, [("10%", "one", "two", "three")])
 
 
 def shown(table: Table, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **how) -> str:
@@ -56,8 +53,7 @@ def test_a_terminal_shows_a_wide_table_in_parts(capsys, monkeypatch):
 @pytest.mark.parametrize("text", ["slbi [ours]", "odd [/b]", ":zap: [red]", "a\\[b]"])
 @pytest.mark.parametrize("terminal", [True, False])
 def test_text_is_shown_as_its_author_wrote_it(text, terminal, capsys, monkeypatch):
-    table = Table("arm", text, title=f"On {text}")
-    table.add_row(text, "1")
+    table = Table.of(f"On {text}", [Column("arm", TEXT), Column(text)], [(text, 1)])
     lines = shown(table, 60, capsys, monkeypatch, force_terminal=terminal, color_system=None).splitlines()
     assert all(text in line for line in (lines[0], lines[2], lines[4]))
     console.say(text)
@@ -66,8 +62,8 @@ def test_text_is_shown_as_its_author_wrote_it(text, terminal, capsys, monkeypatc
 
 
 def test_a_table_of_any_width_has_each_row_in_one_line(capsys, monkeypatch):
-    table = Table("removed", *(f"an arm with quite a long label, number {number}" for number in range(60)))
-    table.add_row("10%", *map(str, range(60)))
+    arms = (f"an arm with quite a long label, number {number}" for number in range(60))
+    table = Table.of("Wide", [Column("removed"), *map(Column, arms)], [("10%", *range(60))])
     text = shown(table, 80, capsys, monkeypatch, force_terminal=False)
     assert any(all(f"number {number} " in line for number in range(60)) for line in text.splitlines())
 

@@ -121,7 +121,7 @@ def test_rows_come_in_the_order_of_the_sets_and_then_of_the_ratios():
         (layers, ratio) for layers in ("fc1", "conv2,conv1") for ratio in (0.0, 0.25, 0.5)
     ]
     assert sweep.layer_sets == ("fc1", "conv2,conv1")
-    assert sweep.ratios == [0.0, 0.25, 0.5]
+    assert sweep.ratios == (0.0, 0.25, 0.5)
     assert {(row.criterion, row.grain, row.scope, row.draw) for row in sweep.rows} == {
         ("magnitude", "auto", "layer", 0)
     }

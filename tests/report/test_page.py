@@ -13,7 +13,6 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.table import Table
 from summaries import SUMMARY
 
 from sparsify.cli.app import app, main
@@ -21,18 +20,13 @@ from sparsify.config import Config
 from sparsify.nets.registry import NETS
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import SweepPlan
-from sparsify.report.html import HEAVY, HtmlCell, HtmlTable, pictures
+from sparsify.report.commands import prune_command, train_command
 from sparsify.report.page import write_report
+from sparsify.report.pictures import HEAVY, pictures
 from sparsify.report.prose import arms_table, data_in_words, paths_in_words, plan_in_words, setup
-from sparsify.report.sections import (
-    control_table,
-    environment_table,
-    headline_table,
-    likeness_tables,
-    prune_command,
-    train_command,
-)
-from sparsify.report.tables import markdown, percent
+from sparsify.report.sections import environment_table, headline_table, likeness_tables
+from sparsify.report.studytables import accuracy_table
+from sparsify.report.table import percent, to_markdown
 from sparsify.runs import Run
 from sparsify.study.findings import find
 from sparsify.study.results import ArmResult, StudyResult
@@ -128,7 +122,7 @@ def page(result, drawn):
 
 
 def rows(table):
-    return list(zip(*(list(column.cells) for column in table.columns), strict=True))
+    return [tuple(row) for row in table.texts()]
 
 
 def visible(text):
@@ -172,7 +166,7 @@ def test_every_section_is_there_with_its_numbers(page, result):
     assert "Difference of test accuracy against sgd, pruned by magnitude arm removed points 95% interval" in text
     assert "Largest part that can go by magnitude, with 95% confidence layers loses less than" in text
     assert "95% intervals of the mean" in text
-    for cell in rows(control_table(result, "conv3", 0, "random"))[0]:
+    for cell in rows(accuracy_table(result, "conv3", control="random"))[0]:
         assert cell in text
 
 
@@ -361,57 +355,6 @@ def test_the_commands_of_the_study_are_in_the_page(page, result):
     assert f"sparsify prune {result.arms[2].runs[0].name}" not in text
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ("99.16 ± 0.14", 99.16),
-        ("–", None),
-        ("−0.28 ± 0.10", -0.28),
-        ("+1.5", 1.5),
-        ("60%", 60),
-        ("2.51×", 2.51),
-        ("10,080", 10080),
-        ("0.003", 0.003),
-        ("1e+30", 1e30),
-        ("2.15.0", None),
-        ("0, 1", None),
-        ("20 or 40", None),
-        ("magnitude", None),
-        ("[98.81, 99.51]", None),
-        ("≥ 60%*", 60),
-        ("< 0.001", 0.001),
-        ("", None),
-    ],
-)
-def test_a_cell_sorts_by_its_number(text, key):
-    assert HtmlCell(text).key == key
-
-
-def test_an_html_table_is_the_table_or_the_table_turned():
-    table = Table("removed", "a", "b", title="Mine: accuracy")
-    table.add_row("0%", "1", "2")
-    table.add_row("50%", "3", "4")
-    shown = HtmlTable.of(table, drop="Mine: ")
-    assert (shown.caption, shown.head) == ("Accuracy", ("removed", "a", "b"))
-    assert [[cell.text for cell in row] for row in shown.rows] == [["0%", "1", "2"], ["50%", "3", "4"]]
-    turned = HtmlTable.of(table, corner="arm")
-    assert turned.head == ("arm", "0%", "50%")
-    assert [[cell.text for cell in row] for row in turned.rows] == [["a", "1", "3"], ["b", "2", "4"]]
-
-
-def test_groups_of_rows_become_a_column():
-    table = Table("arm", "points", title="t")
-    for row in (("60% of conv3",), ("  slbi", "+1"), ("  sgd", "+2"), ("60% of fc1",), ("  slbi", "+3")):
-        table.add_row(*row)
-    shown = HtmlTable.grouped(table, "removed")
-    assert shown.head == ("arm", "removed", "points")
-    assert [[cell.text for cell in row] for row in shown.rows] == [
-        ["slbi", "60% of conv3", "+1"],
-        ["sgd", "60% of conv3", "+2"],
-        ["slbi", "60% of fc1", "+3"],
-    ]
-
-
 def test_the_headline_takes_the_largest_ratio_below_one_of_the_last_set(result):
     table = headline_table(result)
     assert table.title == "Test accuracy (%), whole and with 90% of conv3 and fc1 removed by magnitude"
@@ -496,7 +439,7 @@ def test_the_page_says_where_its_numbers_are(page):
 
 def test_the_arms_table_has_what_differs_and_nothing_else(result):
     table = arms_table(result)
-    assert [column.header for column in table.columns] == ["arm", "opt", "lr", "kappa", "mu", "path scale", "seeds"]
+    assert [column.heading for column in table.columns] == ["arm", "opt", "lr", "kappa", "mu", "path scale", "seeds"]
     assert rows(table)[0] == ("sgd", "sgd", "0.02", "–", "–", "–", "0, 1")
 
 
@@ -533,12 +476,15 @@ def test_criteria_are_compared_on_each_layer_of_each_sweep(result):
 
 
 def test_tables_of_controls_are_means_over_the_draws(result):
-    table = control_table(result, "conv3", 0, "random")
+    table = accuracy_table(result, "conv3", control="random")
     draws = [[row.accuracy for row in one.points("conv3", 0.5, "random")] for one in result.arms[0].sweeps[0]]
     assert [len(each) for each in draws] == [2, 2]
-    assert rows(table)[1][:2] == ("50%", percent([sum(each) / 2 for each in draws]))
-    assert rows(table)[-1] == ("n", "2", "2", "0")
-    text = markdown(control_table(result, "conv3,fc1", 0, "magnitude-reversed"))
+    assert [column.heading for column in table.columns] == ["arm", "0%", "50%", "90%", "n"]
+    assert [(row[0], row[-1]) for row in rows(table)] == [
+        (arm.label, n) for arm, n in zip(result.arms, "220", strict=True)
+    ]
+    assert rows(table)[0][2] == percent([sum(each) / 2 for each in draws])
+    text = to_markdown(accuracy_table(result, "conv3,fc1", control="magnitude-reversed"))
     assert "with conv3 and fc1 pruned by magnitude-reversed, control of magnitude**" in text
 
 

@@ -18,8 +18,8 @@ from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Outcomes, Sweep, SweepRow
-from sparsify.report.studytables import interval, study_markdown, study_table, study_tables
-from sparsify.report.tables import markdown
+from sparsify.report.studytables import accuracy_table, interval, study_markdown, study_tables
+from sparsify.report.table import to_markdown
 from sparsify.study.contrasts import Affordable, Contrast, affordable, contrasts, control_of
 from sparsify.study.design import Arm, Study
 from sparsify.study.findings import find, verdict, verdicts
@@ -62,7 +62,10 @@ def arm(label: str, sweeps: Mapping[int, Sweep], **settings: object) -> ArmResul
     settings.setdefault("opt", label)
     summary = {"held_out": "test", "accuracy": 0.9, "seconds_per_epoch": 1.0, "support": {}}
     runs = tuple(
-        SimpleNamespace(config=Config(seed=seed, **settings), status="finished", summary=summary) for seed in sweeps
+        SimpleNamespace(
+            name=f"{label}-s{seed}", config=Config(seed=seed, **settings), status="finished", summary=summary
+        )
+        for seed in sweeps
     )
     return ArmResult(label, runs, (tuple(sweeps.values()),))
 
@@ -364,7 +367,7 @@ def test_names_in_words():
 def test_tables_hold_what_was_found():
     result = study(arm("sgd-pull", seeds(30, 42, 50)), arm("slbi", seeds(20, 30, 35)), arm("sgd", {}))
     findings = find(result)
-    titles = [table.title.removeprefix("Made: ") for table in study_tables(result, findings)]
+    titles = [table.title for table in study_tables(result, findings)]
     assert titles == [
         "training",
         "test accuracy (%) with conv3 pruned by magnitude",
@@ -372,7 +375,8 @@ def test_tables_hold_what_was_found():
         "largest part that can go by magnitude, with 95% confidence",
     ]
     rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(study_table(result, "conv3")).split("\n")
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in to_markdown(accuracy_table(result, "conv3")).split("\n")
     ]
     assert ["60%", "95.93 ± 1.01", "97.17 ± 0.76", "–"] in rows
     assert ["n", "3", "3", "0"] in rows
@@ -389,7 +393,7 @@ def test_tables_hold_what_was_found():
 def test_a_table_of_thirty_arms_has_each_row_in_one_line():
     names = [f"slbi with quite a long label, number {number}" for number in range(30)]
     result = study(*(arm(name, seeds(20, 30), opt="slbi") for name in names))
-    text = markdown(study_table(result, "conv3"))
+    text = to_markdown(accuracy_table(result, "conv3"))
     head = text.splitlines()[2]
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["removed", *names]
     assert all(line.count("|") == 32 for line in text.splitlines()[2:])
@@ -401,7 +405,7 @@ def test_what_users_wrote_is_in_the_tables_as_they_wrote_it(label):
     text = study_markdown(result, find(result))
     assert all(label in line for line in text.splitlines() if line.startswith("| removed") or " keeps " in line)
     assert text.count(f" {label} ") >= 5
-    piped = markdown(study_table(study(arm("a|b", seeds(20), opt="slbi")), "conv3"))
+    piped = to_markdown(accuracy_table(study(arm("a|b", seeds(20), opt="slbi")), "conv3"))
     assert r"| removed |  a\|b |" in piped
 
 

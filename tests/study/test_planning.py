@@ -19,8 +19,9 @@ from sparsify.config import Config, Places
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.mask import load_mask, save_mask
-from sparsify.report.studytables import choice_tables, choices_csv, plan_line, plan_table, studies_table
-from sparsify.report.tables import markdown
+from sparsify.report.plantables import plan_line, plan_table, studies_table
+from sparsify.report.studytables import choice_tables, choices_csv
+from sparsify.report.table import to_markdown
 from sparsify.study import running
 from sparsify.study.design import MaskOf
 from sparsify.study.estimates import estimate_cost
@@ -185,7 +186,7 @@ def test_the_candidate_that_is_best_on_held_out_images_is_trained_on_all(result)
 
 def test_the_selection_is_printed_and_kept(result):
     (table,) = choice_tables(result)
-    text = markdown(table)
+    text = to_markdown(table)
     assert "chosen, selected by accuracy with conv3 pruned by 50% on a held-out 20% of the training images" in text
     assert "| weight decay 0 " in text
     rows = list(csv.DictReader(io.StringIO(choices_csv(result))))
@@ -265,7 +266,7 @@ def test_a_training_that_was_stopped_is_missing_from_its_epoch_on(tmp_path):
         ("chosen", "unfinished", 0),
     ]
     planner = Planner(study, Places(runs_dir=tmp_path / "runs"))
-    text = markdown(plan_table(study, plan, estimate_cost(planner, plan)))
+    text = to_markdown(plan_table(study, plan, estimate_cost(planner, plan)))
     assert "train from epoch 2 of 2, sweep" in text
     assert "after the selection" in text
     assert "after the mask of 'slbi, early'" in text
@@ -309,7 +310,7 @@ ratios = 0.5
     assert result.arms[3].selected.trials[0].accuracies == ()
     save_study(result, find(result))
     assert read_study(result.folder) == result
-    assert "diverged" in markdown(choice_tables(result)[0])
+    assert "diverged" in to_markdown(choice_tables(result)[0])
     assert ",,0" in choices_csv(result)
 
 
@@ -449,7 +450,7 @@ def test_sizes_are_in_units_of_1000(count, text):
 
 
 def test_the_studies_are_listed_without_their_stages():
-    text = markdown(studies_table([load_study(name) for name in built_in_studies()]))
+    text = to_markdown(studies_table([load_study(name) for name in built_in_studies()]))
     assert "sgd; sgd, best weight decay; sgd-pull; slbi; forward; backward" in text
     assert "0, 1, 2, 3, 4" in text
 

@@ -12,8 +12,8 @@ import torch
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
-from sparsify.report.studytables import study_table, training_table
-from sparsify.report.tables import markdown, percent
+from sparsify.report.studytables import accuracy_table, training_table
+from sparsify.report.table import percent, to_markdown
 from sparsify.study.findings import find
 from sparsify.study.folder import read_study, save_study
 from sparsify.study.running import run_study
@@ -119,12 +119,12 @@ def test_a_glob_that_differs_from_arm_to_arm_is_refused_before_anything_is_train
 
 
 def test_tables_say_mean_deviation_and_n(tiny):
-    text = markdown(study_table(tiny, "conv3"))
+    text = to_markdown(accuracy_table(tiny, "conv3"))
     (sgd,) = tiny.arms[0].sweeps
     assert percent([sweep.accuracy("conv3", 0.5) for sweep in sgd]) in text
     assert "| n " in text.replace("|       n ", "| n ")
     assert text.startswith("**Tiny: test accuracy (%) with conv3 pruned by magnitude**")
-    training = markdown(training_table(tiny))
+    training = to_markdown(training_table(tiny))
     assert "conv3 in support (%)" in training
     assert "seconds an epoch" in training
     assert "diverged" in training

@@ -150,7 +150,7 @@ def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
     assert applied.max() <= heat.max() * scale
     assert applied.max() != heat.max()
     (table,) = likeness_tables(result)
-    pairs = list(table.columns[0].cells)
+    pairs = list(table.frame["criteria"])
     assert "magnitude, entry" in pairs
     assert "entry, gamma" in pairs
 

@@ -1,0 +1,50 @@
+"""Numbers, p values and counts as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from sparsify.text import (
+    factor,
+    p_in_words,
+    p_value,
+    percentage,
+    plural,
+    points,
+    shortest,
+    thousands,
+    written,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (None, 6, "–"),
+        (0.05, 6, "0.05"),
+        (1 / 3, 10, "0.3333333333"),
+        (1e-5, 6, "1e-05"),
+        (4, 6, "4"),
+        ("sgd", 6, "sgd"),
+    ],
+)
+def test_a_setting_is_written(value, digits, text):
+    assert written(value, digits) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.1, "0.1"), (1 / 3, "0.3333333333333333"), (1e6, "1e+06"), (0.0, "0")])
+def test_the_shortest_text_reads_back_as_the_same_number(value, text):
+    assert shortest(value) == text
+    assert float(text) == value
+
+
+def test_numbers():
+    assert [percentage(value) for value in (0, 0.6, 0.125, 1)] == ["0%", "60%", "12.5%", "100%"]
+    assert [points(value) for value in (0.0031, -0.012, 0.0)] == ["+0.31", "-1.20", "+0.00"]
+    assert (factor(2.512), thousands(10080)) == ("2.51×", "10,080")
+    assert [plural(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+
+
+def test_p_values():
+    assert [p_value(p) for p in (1.0, 0.0213, 0.001, 0.00099)] == ["1.000", "0.021", "0.001", "< 0.001"]
+    assert [p_in_words(p) for p in (1.0, 0.0213, 0.001, 0.00099)] == ["p = 1", "p = 0.021", "p = 0.001", "p < 0.001"]
