@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sparsify.cli.options import parse_seeds
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.data.places import DataNotFoundError
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.training.launch import overlap, processes_for, train, train_all, train_side_by_side
@@ -49,7 +49,7 @@ def test_on_a_gpu_those_that_can_overlap_are_trained_side_by_side(monkeypatch: p
     """The choice alone: nothing is trained."""
     asked: list[list[Config]] = []
 
-    def side_by_side(configs, **_places):
+    def side_by_side(configs, _places, **_how):
         asked.append(configs)
         return [config.name for config in configs]
 
@@ -101,8 +101,8 @@ def test_side_by_side_is_bit_for_bit_what_it_is_alone_and_is_resumed(tmp_path: P
             raise Stop
 
     with pytest.raises(Stop):
-        train_side_by_side(configs, device="cpu", runs_dir=tmp_path / "together", listener=stop)
-    together = train_side_by_side(configs, device="cpu", runs_dir=tmp_path / "together")
+        train_side_by_side(configs, Places(device="cpu", runs_dir=tmp_path / "together"), listener=stop)
+    together = train_side_by_side(configs, Places(device="cpu", runs_dir=tmp_path / "together"))
     alone = [train(config, device="cpu", runs_dir=tmp_path / "alone") for config in configs]
     for one, other in zip(together, alone, strict=True):
         assert [{**row, "seconds": 0} for row in one.metrics] == [{**row, "seconds": 0} for row in other.metrics]
@@ -164,7 +164,7 @@ def test_side_by_side_leaves_torchs_generator_and_shares_the_time(tmp_path: Path
     configs = [dataclasses.replace(TINY, seed=seed, batch_size=64) for seed in (0, 1)]
     before = torch.get_rng_state()
     began = time.perf_counter()
-    runs = train_side_by_side(configs, device="cpu", runs_dir=tmp_path)
+    runs = train_side_by_side(configs, Places(device="cpu", runs_dir=tmp_path))
     passed = time.perf_counter() - began
     assert torch.equal(before, torch.get_rng_state())
     assert sum(row["seconds"] for run in runs for row in run.metrics) <= passed
