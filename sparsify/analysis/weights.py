@@ -63,7 +63,7 @@ def layer_path(run: Run, layer: str) -> InclusionPath | None:
 
 
 def layer_support(run: Run, layer: str) -> Tensor | None:
-    """As `Run.support`, of the grains of the layer of that module name, in its own order."""
+    """The support as `Run.support` gives it, for the grains of the layer of that module name, in its own order."""
     path = run.inclusion_path
     found = None if path is None else _selected_by(run, layer, path)
     return None if found is None else run.support(found[0])[found[1]]

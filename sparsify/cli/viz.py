@@ -45,7 +45,9 @@ def filters(
         (ratio,) = parse_ratios(ratio)
     found = [(run, find_layer(run.model(), layer, run.name).name) for run in chosen]
     panels = [filter_panel(run, name, label=label(run, chosen), ratio=ratio) for run, name in found]
-    stem = f"filters-{layer}" + f"-{show}" * (show != "auto") + (f"-{ratio:g}" if ratio is not None else "")
+    stem = f"filters-{layer}"
+    stem += f"-{show}" if show != "auto" else ""
+    stem += f"-{ratio:g}" if ratio is not None else ""
     if fold_bn:
         folded = folded_panels(panels, found)
         if folded is None:
@@ -82,8 +84,8 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
             groups[label(run, chosen)] = same[:1]
         else:
             console.say(f"left out: {run.name} has no sweep {first.id}")
-    rounds = first.rows[0].rounds
-    heading = f"{title(chosen)}: pruned by {first.rows[0].criterion}" + f" in {rounds} rounds" * (rounds > 1)
+    rounds = f" in {first.plan.rounds} rounds" if first.plan.rounds > 1 else ""
+    heading = f"{title(chosen)}: pruned by {first.plan.order}{rounds}"
     splits = dict.fromkeys(run.summary["held_out"] for run in chosen if label(run, chosen) in groups)
     figure = sweep_figure(groups, title=heading, held_out=" or ".join(splits))
     return _save(figure, chosen, runs_dir, f"sweep-{first.id}")

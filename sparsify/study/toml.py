@@ -268,7 +268,7 @@ def _sweeps(study: StudyFile) -> tuple[SweepPlan, ...]:
     if study.sweep is not UNSET:
         return (_sweep(given(study.sweep)),)
     if study.sweeps is UNSET:
-        return (SweepPlan(),)
+        return (_sweep({}),)
     if study.sweeps == []:
         raise SparsifyError(f"sweeps is empty; it must be {EXPECTED['sweeps']}")
     return tuple(_sweep(given(table)) for table in _list(study.sweeps))

@@ -70,7 +70,7 @@ def test_the_built_in_studies_are_valid_and_have_the_four_arms():
         (sweep,) = study.sweeps
         assert sweep.layers == ("conv3", "conv3,fc1")
         to_90 = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-        assert sweep.ratios == (to_90 if name == "quick" else to_90[:7])
+        assert sweep.plan.ratios == (to_90 if name == "quick" else to_90[:7])
 
 
 def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
