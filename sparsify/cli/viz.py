@@ -35,6 +35,7 @@ def filters(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
+    from sparsify.analysis.weights import TrainedNetwork
     from sparsify.nets.layers import find_layer
     from sparsify.pruning.plan import parse_ratios
     from sparsify.viz.filters import filters_figure
@@ -43,8 +44,9 @@ def filters(
     chosen = compared_runs(names, runs_dir)
     if ratio is not None:
         (ratio,) = parse_ratios(ratio)
-    found = [(run, find_layer(run.model(), layer, run.name).name) for run in chosen]
-    panels = [filter_panel(run, name, label=label(run, chosen), ratio=ratio) for run, name in found]
+    networks = [TrainedNetwork(run) for run in chosen]
+    found = [(network, find_layer(network.model, layer, network.run.name).name) for network in networks]
+    panels = [filter_panel(one, name, label=label(one.run, chosen), ratio=ratio) for one, name in found]
     stem = f"filters-{layer}"
     stem += f"-{show}" if show != "auto" else ""
     stem += f"-{ratio:g}" if ratio is not None else ""
@@ -100,7 +102,7 @@ def inclusion_path(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of a run (the newest that has one)."""
-    from sparsify.analysis.weights import layer_path
+    from sparsify.analysis.weights import TrainedNetwork
     from sparsify.nets.layers import find_layer
     from sparsify.runs import finished_runs
     from sparsify.viz.paths import path_figure
@@ -117,8 +119,9 @@ def inclusion_path(
         selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
         reason = f"{chosen.config.opt} selects nothing; take a run of one of: {selecting}"
         raise SparsifyError(f"{chosen.name} has no path: {reason}")
-    found = find_layer(chosen.model(), layer, chosen.name)
-    path = layer_path(chosen, found.name)
+    network = TrainedNetwork(chosen)
+    found = find_layer(network.model, layer, chosen.name)
+    path = network.path(found.name)
     if path is None:
         there = ", ".join(chosen.inclusion_path.entry)
         reason = "it selects neither by its weight nor by the scales of a BatchNorm behind it"
