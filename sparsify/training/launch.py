@@ -65,7 +65,7 @@ def train_side_by_side(
 ) -> list[Run]:
     """Train Configs as `train` does, one iteration of each in turn; on CUDA they overlap, each in its own stream.
 
-    The Configs share a precision, and their networks draw no random numbers (`parallel.overlap`). Each result is
+    The Configs share a precision, and their networks draw no random numbers (`overlap`). Each result is
     that of training it alone.
     """
     (precision,) = {config.precision for config in configs}
