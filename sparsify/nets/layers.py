@@ -13,13 +13,16 @@ from sparsify.nets.registry import GRAINS
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
+Prunable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+"""The kinds of modules that are layers here."""
+
 
 @dataclass(frozen=True)
 class Layer:
     """One convolution or fully connected layer; `name` is the module's own name in its network."""
 
     name: str
-    module: nn.Module
+    module: Prunable
 
     @property
     def is_convolution(self) -> bool:
