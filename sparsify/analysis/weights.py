@@ -8,6 +8,7 @@ from types import EllipsisType
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sparsify.nets.evaluation import batch_norms
@@ -53,7 +54,9 @@ def layer_path(run: Run, layer: str) -> InclusionPath | None:
     scales, as of single weights, the norms are those of all together. None if the run selects nothing, or not here.
     """
     path = run.inclusion_path
-    found = None if path is None else _selected_by(run, layer, path)
+    if path is None:
+        return None
+    found = _selected_by(run, layer, path)
     if found is None:
         return None
     name, grains = found
@@ -66,7 +69,8 @@ def layer_support(run: Run, layer: str) -> Tensor | None:
     """As `Run.support`, of the grains of the layer of that module name, in its own order."""
     path = run.inclusion_path
     found = None if path is None else _selected_by(run, layer, path)
-    return None if found is None else run.support(found[0])[found[1]]
+    support = None if found is None else run.support(found[0])
+    return None if found is None or support is None else support[found[1]]
 
 
 def folded_filters(run: Run, layer: str) -> Tensor | None:
@@ -76,27 +80,33 @@ def folded_filters(run: Run, layer: str) -> Tensor | None:
     itself does not matter. None if no BatchNorm with running statistics does.
     """
     model = run.model()
-    convolution = model.get_submodule(layer)
+    (convolution,) = (one.module for one in prunable_layers(model) if one.name == layer)
     norm = _batch_norm_behind(model, convolution, torch.zeros(1, *run.summary["shape"]))
     if norm is None:
         return None
-    statistics = (norm.running_mean, norm.running_var, norm.eps)
-    return fuse_conv_bn_weights(convolution.weight, None, *statistics, norm.weight, norm.bias)[0].detach()
+    assert norm.running_mean is not None  # `batch_norms` have statistics
+    assert norm.running_var is not None
+    filters, _ = fuse_conv_bn_weights(
+        convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return filters.detach()
 
 
 @torch.inference_mode()
-def _batch_norm_behind(model: nn.Module, layer: nn.Module, example: Tensor) -> nn.Module | None:
+def _batch_norm_behind(model: nn.Module, layer: nn.Module, example: Tensor) -> _BatchNorm | None:
     given: list[Tensor] = []
-    takers: list[tuple[nn.Module, Tensor]] = []
+    takers: list[tuple[_BatchNorm, Tensor]] = []
     handles = [layer.register_forward_hook(lambda _module, _inputs, output: given.append(output))]
     for norm in batch_norms(model):
-        handles.append(norm.register_forward_pre_hook(lambda module, inputs: takers.append((module, inputs[0]))))
+        handles.append(
+            norm.register_forward_pre_hook(lambda _module, inputs, norm=norm: takers.append((norm, inputs[0])))
+        )
     try:
         model(example)
     finally:
         for handle in handles:
             handle.remove()
-    found = [module for module, taken in takers if any(taken is output for output in given)]
+    found = [norm for norm, taken in takers if any(taken is output for output in given)]
     return found[0] if len(found) == 1 else None
 
 
@@ -105,4 +115,7 @@ def _selected_by(run: Run, layer: str, path: InclusionPath) -> tuple[str, np.nda
     structure = Structure(model, torch.zeros(1, *run.summary["shape"]))
     (found,) = (one for one in prunable_layers(model) if one.name == layer)
     answer = structure.selected_by(found, path.entry)
-    return answer if answer is None or answer[1] is ... else (answer[0], answer[1].numpy())
+    if answer is None:
+        return None
+    parameter, grains = answer
+    return parameter, grains.numpy() if isinstance(grains, Tensor) else grains

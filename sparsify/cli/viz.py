@@ -118,7 +118,8 @@ def inclusion_path(
     found = find_layer(chosen.model(), layer, chosen.name)
     path = layer_path(chosen, found.name)
     if path is None:
-        there = ", ".join(chosen.inclusion_path.entry)
+        whole = chosen.inclusion_path
+        there = "" if whole is None else ", ".join(whole.entry)
         reason = "it selects neither by its weight nor by the scales of a BatchNorm behind it"
         raise SparsifyError(f"{chosen.name} has no path of {layer}: {reason}; it selects by: {there}")
     (parameter,) = path.entry

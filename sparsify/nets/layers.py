@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError, unknown
+from sparsify.nets.modules import Prunable
 from sparsify.nets.registry import GRAINS
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-Prunable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-"""The kinds of modules that are layers here."""
 
 
 @dataclass(frozen=True)

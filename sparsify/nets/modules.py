@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Prunable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+"""The modules whose weight has a row for each output, which can go."""
 
 
 class StackedConv2d(nn.Conv2d):
@@ -81,7 +85,7 @@ class StackingSequential(nn.Sequential):
     def forward(self, images: Tensor) -> Tensor:
         """Map (n, channels, height, width) as an ordinary Sequential does."""
         if not self.training or images.device.type != "cpu" or len(images) % self.STACK:
-            unstacked: Tensor = nn.Sequential.forward(self, images)
+            unstacked: Tensor = super().forward(images)  # type: ignore[no-untyped-call]  # torch does not annotate it
             return unstacked
         stacks: Tensor = images.unflatten(0, (-1, self.STACK))
         activations = stacks.flatten(1, 2).contiguous(memory_format=torch.channels_last)
@@ -111,7 +115,7 @@ def stages_of(module: nn.Module) -> list[nn.Module]:
     return [stage for child in module for stage in stages_of(child)]
 
 
-def computes_outputs_apart(module: nn.Module) -> bool:
+def computes_outputs_apart(module: nn.Module) -> TypeGuard[Prunable]:
     """Whether each output depends only on its own row of the weight and its own element of the bias."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, StackedConv2d, FullConv2d, Conv3x3)
     return is_plain(module) and type(module) in kinds  # a subclass may mix them

@@ -62,7 +62,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     """Return what `shrink` removes. Raises SparsifyError as `shrink` does, but does not check the outputs of a copy."""
     structure, model = structure.unwarned(), structure.model
     layers = prunable_layers(model)
-    by_module = {layer.module: layer for layer in layers}
+    by_module: dict[nn.Module, Layer] = {layer.module: layer for layer in layers}
     drops = {layer.name: torch.zeros(len(layer.weight), dtype=torch.bool) for layer in layers}
     coupled = set()
     with _warnings_as_refusals():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
 from cyclopts import Parameter
@@ -14,13 +15,15 @@ from sparsify.config import PRECISIONS, STRUCTURES, Config
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import KINDS, Misfit
-from sparsify.nets.layers import GRAINS
-from sparsify.nets.registry import NETS, TORCHVISION
+from sparsify.nets.registry import GRAINS, NETS, TORCHVISION
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.study.design import DRAWINGS
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Number = int | float
 """A number as it is written: a label says 1 where the file says 1, not 1.0."""
@@ -57,17 +60,21 @@ def _plain(hint: Any) -> Any:
     """The type of a dataclass's field without None, which TOML does not have: what it is written as."""
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     if get_origin(hint) is tuple:
-        one = Number if kinds[0] is float else kinds[0]
-        return one | list[one]
+        return _one_or_several(Number if kinds[0] is float else kinds[0])
     if kinds:
         (hint,) = kinds
     return Number if hint is float else hint
 
 
-def _types(of: type) -> dict[str, tuple[Any, str]]:
+def _one_or_several(kind: Any) -> Any:
+    """The type of a value or a list of such values."""
+    return kind | GenericAlias(list, (kind,))
+
+
+def _types(of: type[DataclassInstance]) -> dict[str, tuple[Any, str]]:
     """The type of each field of a dataclass in TOML, and its help on the command line."""
     plain, annotated = get_type_hints(of), get_type_hints(of, include_extras=True)
-    types = {}
+    types: dict[str, tuple[Any, str]] = {}
     for field in dataclasses.fields(of):
         notes = [note for note in get_args(annotated[field.name])[1:] if isinstance(note, Parameter)]
         text = field.metadata.get("help") or next((note.help for note in notes if note.help), "")
@@ -80,20 +87,25 @@ def _optional(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
     return name, Annotated[kind | UnsetType, Meta(description=text or None)], UNSET
 
 
+CriterionName = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
+GrainName = Annotated[str, Meta(extra_json_schema=CHOICES["grain"])]
+DrawingName = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
+
+
 class MaskTable(Struct, forbid_unknown_fields=True):
     """`mask = { … }` of an arm: train under the mask of another arm's run."""
 
     of: Annotated[str, Meta(description="the label of the arm whose run is pruned")]
     layers: Annotated[str, Meta(description="one set of layers, as in conv3,fc1 or all or conv*")]
     ratio: Annotated[str | Number, Meta(description="the fraction of each layer that goes, from 0 to 1")]
-    criterion: Annotated[_name("criterion"), Meta(description="what goes first")] = "magnitude"
-    grain: Annotated[_name("grain"), Meta(description="what is removed as one")] = "auto"
+    criterion: Annotated[CriterionName, Meta(description="what goes first")] = "magnitude"
+    grain: Annotated[GrainName, Meta(description="what is removed as one")] = "auto"
 
 
 SETTINGS = {name: value for name, value in _types(Config).items() if name != "seed"}
 """The fields of Config that a study sets, each with its type and its help."""
 
-_LISTS = {name: (kind | list[kind], text) for name, (kind, text) in SETTINGS.items()}
+_LISTS = {name: (_one_or_several(kind), text) for name, (kind, text) in SETTINGS.items()}
 _ONES = SETTINGS | {"mask": (str | MaskTable, SETTINGS["mask"][1])}
 
 
@@ -107,16 +119,23 @@ class SelectKeys(Struct):
     seeds: Annotated[list[int] | UnsetType, Meta(description="seeds of the trials; else those of the study")] = UNSET
 
 
-Base = msgspec.defstruct("Base", [_optional(name, *value) for name, value in _ONES.items()], forbid_unknown_fields=True)
-Grid = msgspec.defstruct(
-    "Grid", [_optional(name, *value) for name, value in _LISTS.items()], forbid_unknown_fields=True
-)
-Select = msgspec.defstruct(
-    "Select",
-    [_optional(name, *value) for name, value in _LISTS.items() if name not in ("model", "data", "val")],
-    bases=(SelectKeys,),
-    forbid_unknown_fields=True,
-)
+if TYPE_CHECKING:  # type checkers do not follow types that are made from the fields of Config
+    Base: TypeAlias = Struct
+    Grid: TypeAlias = Struct
+    Select: TypeAlias = SelectKeys
+else:
+    Base = msgspec.defstruct(
+        "Base", [_optional(name, *value) for name, value in _ONES.items()], forbid_unknown_fields=True
+    )
+    Grid = msgspec.defstruct(
+        "Grid", [_optional(name, *value) for name, value in _LISTS.items()], forbid_unknown_fields=True
+    )
+    Select = msgspec.defstruct(
+        "Select",
+        [_optional(name, *value) for name, value in _LISTS.items() if name not in ("model", "data", "val")],
+        bases=(SelectKeys,),
+        forbid_unknown_fields=True,
+    )
 
 
 class ArmKeys(Struct):
@@ -132,21 +151,23 @@ class ArmKeys(Struct):
     ] = UNSET
 
 
-ArmTable = msgspec.defstruct(
-    "Arm",
-    [_optional(name, *value) for name, value in _ONES.items()],
-    bases=(ArmKeys,),
-    forbid_unknown_fields=True,
-)
-
-
 def _sweep_type(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
     return _optional(name, str | kind if name == "ratios" else kind, text)  # "0:0.6:0.1"
 
 
-SweepTable = msgspec.defstruct(
-    "Sweep", [_sweep_type(name, *value) for name, value in _types(SweepPlan).items()], forbid_unknown_fields=True
-)
+if TYPE_CHECKING:
+    ArmTable: TypeAlias = ArmKeys
+    SweepTable: TypeAlias = Struct
+else:
+    ArmTable = msgspec.defstruct(
+        "Arm",
+        [_optional(name, *value) for name, value in _ONES.items()],
+        bases=(ArmKeys,),
+        forbid_unknown_fields=True,
+    )
+    SweepTable = msgspec.defstruct(
+        "Sweep", [_sweep_type(name, *value) for name, value in _types(SweepPlan).items()], forbid_unknown_fields=True
+    )
 
 
 class StudyFile(Struct, forbid_unknown_fields=True):
@@ -163,12 +184,12 @@ class StudyFile(Struct, forbid_unknown_fields=True):
     sweeps: Annotated[
         list[SweepTable] | SweepTable | UnsetType, Meta(description="several ways to prune every run")
     ] = UNSET
-    draw: Annotated[list[_name("draw")] | _name("draw"), Meta(description="the figures; else all of them")] = (
-        msgspec.field(default_factory=lambda: list(DRAWINGS))
+    draw: Annotated[list[DrawingName] | DrawingName, Meta(description="the figures; else all of them")] = msgspec.field(
+        default_factory=lambda: list(DRAWINGS)
     )
 
 
-TABLES = {
+TABLES: dict[str, type[Struct]] = {
     "base": Base,
     "grid": Grid,
     "arms": ArmTable,
@@ -218,7 +239,8 @@ def study_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a study's TOML file."""
     schema = msgspec.json.schema(StudyFile)
     title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study of sparsify"}
-    return title | _numbers(schema)
+    numbers: dict[str, Any] = _numbers(schema)
+    return title | numbers
 
 
 def _numbers(schema: Any) -> Any:
