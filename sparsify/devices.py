@@ -86,11 +86,10 @@ def safe_convolutions(model: nn.Module) -> Iterator[None]:
     convolutions = [
         (module, module.stride) for module in model.modules() if isinstance(module, nn.Conv2d) and overruns(module)
     ]
-    hooks = [
-        module.register_forward_pre_hook(_taking_every(stride), with_kwargs=True) for module, stride in convolutions
-    ]
+    hooks = []
     try:
-        for module, _ in convolutions:
+        for module, stride in convolutions:
+            hooks.append(module.register_forward_pre_hook(_taking_every(stride), with_kwargs=True))
             module.stride = (1, 1)
         yield
     finally:
