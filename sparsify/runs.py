@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 
 from filelock import FileLock, Timeout
 from msgspec import Meta
@@ -137,7 +137,7 @@ class Run:
         damaged."""
         content = self._read("metrics.csv")
         try:
-            return cast("list[dict[str, float | None]]", parse_rows(content, Epoch))
+            return parse_rows(content, Epoch)
         except SparsifyError as error:
             raise self._damaged("metrics.csv", error) from error
 

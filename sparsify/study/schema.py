@@ -22,9 +22,6 @@ from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.study.design import DRAWINGS
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Number = int | float
 """A number as it is written: a label says 1 where the file says 1, not 1.0."""
 
@@ -91,11 +88,6 @@ def _types(of: type) -> dict[str, tuple[Any, str]]:
 def _optional(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
     """A key that may be missing."""
     return name, Annotated[kind | UnsetType, Meta(description=text or None)], UNSET
-
-
-CriterionName = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
-GrainName = Annotated[str, Meta(extra_json_schema=CHOICES["grain"])]
-DrawingName = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
 
 
 class MaskTable(Struct, forbid_unknown_fields=True):

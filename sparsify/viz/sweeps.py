@@ -57,7 +57,7 @@ def sweep_figure(
         for axis, layers in zip(axes, first.plan.layers, strict=True):
             for label, sweeps in groups.items():
                 x, values = _line(sweeps, layers, first.plan.order, against, measure)
-                band(axis, x, values.mean(1), label, **styles[label])
+                band(axis, x, values.mean(1), label, styles[label])
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
                     look = styles[label]
                     x, values = _line(sweeps, layers, control, against, measure)
