@@ -52,6 +52,29 @@ def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return float64 if the device has it, else float32."""
+    return torch.float64 if device.type != "mps" else torch.float32
+
+
+def has_streams(device: torch.device) -> bool:
+    """Whether its work is queued in streams, and an iteration can be captured as a graph."""
+    return device.type == "cuda"
+
+
+def has_fused_kernels(device: torch.device) -> bool:
+    """Whether optimizers have steps of their own for it: torch's fused ones, and those in Triton."""
+    return device.type == "cuda"
+
+
 @contextlib.contextmanager
 def enough_memory(what: str, way_out: str) -> Iterator[None]:
     """Raise SparsifyError, with `what` needed the memory and a `way_out`, if a GPU's memory runs out within it."""

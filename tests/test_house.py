@@ -1,6 +1,7 @@
 """The package's shape: ten packages and six modules on floors, imports that point downward only, and short files."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -146,3 +147,9 @@ def test_every_export_exists():
     assert set(sparsify.__all__) <= set(dir(sparsify))
     with pytest.raises(AttributeError, match="nothing"):
         _ = sparsify.nothing
+
+
+def test_only_devices_asks_what_kind_a_device_is():
+    kinds = re.compile(r"""\.type (?:==|!=|in) \(?["'](?!cpu)|\.is_(?:cuda|mps|xpu)\b|torch\.mps|cuda\.is_available""")
+    asking = [name for name, path in MODULES.items() if kinds.search(path.read_text(encoding="utf-8"))]
+    assert asking == ["sparsify.devices"]

@@ -34,6 +34,7 @@ app = App(
 app.command(viz.app)
 for command in (prune, ticket, export, study):
     app.command(command)
+app.register_install_completion_command(help="Install completion of commands and flags for your shell.")
 
 _DEFAULTS = Config()
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from sparsify.devices import wait_for
 from sparsify.errors import SparsifyError
 from sparsify.files import write_rows
 from sparsify.nets.evaluation import evaluating
@@ -49,20 +50,13 @@ def latencies(models: Sequence[nn.Module], example: Tensor, *, batch: int, repet
             modes.enter_context(evaluating(model))
         for turn in range(len(seconds)):
             for index, model in enumerate(models):
-                _wait(inputs.device)
+                wait_for(inputs.device)
                 began = time.perf_counter()
                 model(inputs)
-                _wait(inputs.device)
+                wait_for(inputs.device)
                 seconds[turn, index] = time.perf_counter() - began
     quartiles = np.quantile(seconds[WARM_UP:], [0.5, 0.25, 0.75], axis=0).T
     return [Latency(batch, float(median), float(low), float(high), repetitions) for median, low, high in quartiles]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 BATCHES = (1, 64)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Split
-from sparsify.devices import exactly, safe_convolutions
+from sparsify.devices import exactly, safe_convolutions, widest
 from sparsify.errors import SparsifyError
 
 RECALIBRATION_BATCH = 500
@@ -121,7 +121,7 @@ def evaluate(
     module is restored afterwards.
     """
     device = split.images.device
-    loss = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+    loss = torch.zeros((), dtype=widest(device), device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast")
     with evaluating(model), exactly(precision), autocast:

@@ -90,12 +90,13 @@ def sgd(model: nn.Module, options: Options) -> Optimizer:
     """Build torch's SGD. Weight decay acts on weights of two or more dimensions only, as in SLBI."""
     from torch.optim import SGD
 
+    from sparsify.devices import has_fused_kernels
     from sparsify.optim.penalties import decay_groups
 
     groups = decay_groups(model, taken(options.weight_decay))
-    # on CUDA the fused step, because the others copy a learning rate that is a tensor back from the device
-    on_cuda = all(p.is_cuda for p in model.parameters())
-    return SGD(groups, taken(options.lr), taken(options.momentum), fused=True if on_cuda else None)
+    # the fused step where there is one, because the others copy a learning rate that is a tensor back from the device
+    fused = all(has_fused_kernels(p.device) for p in model.parameters())
+    return SGD(groups, taken(options.lr), taken(options.momentum), fused=True if fused else None)
 
 
 def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
@@ -126,9 +127,10 @@ def _slbi(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
 
 def slbi_for(device: torch.device) -> type[SLBI]:
     """Return FusedSLBI on CUDA, else SLBI. Warns and returns SLBI if Triton cannot compile or launch the kernels."""
+    from sparsify.devices import has_fused_kernels
     from sparsify.optim.slbi import SLBI
 
-    if device.type != "cuda":
+    if not has_fused_kernels(device):
         return SLBI
     try:
         from sparsify.optim.fused import FusedSLBI, try_out

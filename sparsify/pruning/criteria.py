@@ -103,7 +103,9 @@ def _ordered_bits(values: Tensor) -> Tensor:
 
 def _wide(values: Tensor) -> Tensor:
     """Return float64 if the device has it: in float32, squares of small weights vanish and long sums lose digits."""
-    return values.double() if values.device.type != "mps" else values.float()
+    from sparsify.devices import widest
+
+    return values.to(widest(values.device))
 
 
 def magnitude(layer: Scored) -> Tensor:

@@ -50,24 +50,27 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
     return words if threads is None else [f"OMP_NUM_THREADS={threads}", *words]
 
 
+_PLAN = SweepPlan()
+
+_FLAGS = {"finetune_epochs": "finetune"}
+"""The flags that do not bear the name of the plan's field."""
+
+
 def prune_command(run: Run, plan: SweepPlan) -> list[str]:
     """The words of the command that sweeps a run by a plan: each flag that is not at its default."""
     words = ["sparsify", "prune", run.name]
     for layers in plan.layers:
         words += _flag("layers", layers)
-    usual = SweepPlan()
-    if plan.ratios != usual.ratios:
-        words += _flag("ratios", ",".join(shortest(ratio) for ratio in plan.ratios))
-    for name in ("criterion", "grain", "scope", "reverse", "controls"):
-        if getattr(plan, name) != getattr(usual, name):
-            words += _flag(name, getattr(plan, name))
     # how often random is drawn by default depends on the criterion and the controls
-    if plan.drawn != dataclasses.replace(plan, draws=None).drawn:
-        words += _flag("draws", plan.drawn)
-    for flag, value in (("recalibrate_bn", plan.recalibrate_bn), ("finetune", plan.finetune_epochs)):
-        if value:
-            words += _flag(flag, value)
-    return words if plan.rounds == 1 else [*words, *_flag("rounds", plan.rounds)]
+    usual = dataclasses.replace(plan, draws=None).drawn
+    asked = dataclasses.replace(plan, layers=(), draws=None if plan.drawn == usual else plan.drawn)
+    for name, value in vars(asked).items():
+        if value == getattr(_PLAN, name):
+            continue
+        if name == "ratios":
+            value = ",".join(shortest(ratio) for ratio in plan.ratios)
+        words += _flag(_FLAGS.get(name, name), value)
+    return words
 
 
 def _flag(name: str, value: object) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsify.data.dataset import Dataset
-from sparsify.devices import safe_convolutions
+from sparsify.devices import has_streams, safe_convolutions
 from sparsify.errors import SparsifyWarning
 from sparsify.optim.inclusion import PathRecorder
 
@@ -148,6 +148,6 @@ def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
 
 def stepper(iteration: Iteration) -> Eager | Replayed:
     """Return the stepper for the iteration's device."""
-    if iteration.device.type != "cuda":
+    if not has_streams(iteration.device):
         return Eager(iteration)
     return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))

@@ -22,7 +22,7 @@ from sparsify.config import HERE, Config, PlaceOptions, Places
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
 from sparsify.data.registry import FOLDER, load_dataset
-from sparsify.devices import enough_memory, exactly, keep_freed_memory, resolve_device
+from sparsify.devices import enough_memory, exactly, has_streams, keep_freed_memory, resolve_device, wait_for
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.evaluation import require_batches
 from sparsify.nets.mask import check_fit
@@ -69,7 +69,7 @@ def train_side_by_side(
 ) -> list[Run]:
     """Train Configs as `train` does, one iteration of each in turn; on CUDA they overlap, each in its own stream.
 
-    The Configs share a precision, and their networks draw no random numbers (`parallel.overlap`). Each result is
+    The Configs share a precision, and their networks draw no random numbers (`overlap`). Each result is
     that of training it alone.
     """
     (precision,) = {config.precision for config in configs}
@@ -82,9 +82,9 @@ def train_side_by_side(
         runs, prepared = zip(*(_prepare(config, where, places, listener, placed) for config in configs), strict=True)
         starts = [start for start in prepared if start is not None]
         with exactly(precision), _fork_rng(where), contextlib.ExitStack() as stack:
-            if where.type == "cuda":
-                torch.cuda.synchronize(where)  # the data is there before other streams read it
-                stack.callback(torch.cuda.synchronize, where)  # and stays until they have
+            if has_streams(where):
+                wait_for(where)  # the data is there before other streams read it
+                stack.callback(wait_for, where)  # and stays until they have
             steps = [stack.enter_context(contextlib.closing(start(1 / len(starts)))) for start in starts]
             trainings = [(one, _stream(where)) for one in steps]
             while trainings:
@@ -163,8 +163,8 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
     draws = draw(len(index), config.seed, 1).to(device)
     seconds: list[float] = []
     stream = _stream(device)
-    warm_up = WARM_UP + 1 if device.type == "cuda" else 1  # on CUDA until there is a graph
-    together = 10 if device.type == "cuda" else 1  # there a wait takes as long as a step of a small network
+    warm_up = WARM_UP + 1 if has_streams(device) else 1  # on CUDA until there is a graph
+    together = 10 if has_streams(device) else 1  # there a wait takes as long as a step of a small network
     training.model.train()
     with exactly(config.precision), _fork_rng(device):
         for number in range(warm_up + TIMED):
@@ -182,12 +182,12 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
 
 def _fork_rng(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Restore torch's generators afterwards."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    return torch.random.fork_rng(devices=[device] if has_streams(device) else [])
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream | None:
     """Return a new stream on CUDA, because a graph cannot be captured in the default one."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+    return torch.cuda.Stream(device) if has_streams(device) else None
 
 
 SMALL = 10**6
@@ -282,7 +282,7 @@ def _in_one_process(
     for kind in dict.fromkeys(kinds):
         numbers = [number for number, other in enumerate(kinds) if other == kind]
         first = configs[numbers[0]]
-        together = device.type == "cuda" and len(numbers) > 1 and overlap(first, places.data_dir)
+        together = has_streams(device) and len(numbers) > 1 and overlap(first, places.data_dir)
         size = TOGETHER if together else 1
         for chosen in (numbers[begin : begin + size] for begin in range(0, len(numbers), size)):
             trained = train_side_by_side([configs[number] for number in chosen], places, listener=listener)

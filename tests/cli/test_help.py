@@ -86,3 +86,24 @@ def test_version_is_the_packages(sparsify):
     from importlib.metadata import version
 
     assert sparsify("--version").out.strip() == version("sparsify-study")
+
+
+def test_completion_is_installed_for_a_shell_and_says_where(sparsify, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    answer = sparsify("--install-completion --shell bash")
+    script = tmp_path / ".local" / "share" / "bash-completion" / "completions" / "sparsify"
+    assert answer.code == 0
+    assert f"Completion script installed to {script}\n" in answer.out
+    assert f'. "{script}"\n' in (tmp_path / ".bashrc").read_text(encoding="utf-8")
+    words = script.read_text(encoding="utf-8")
+    assert "complete -F" in words
+    assert all(flag in words for flag in FLAGS)
+
+
+def test_completion_needs_nothing_heavy():
+    code = (
+        "import sys; from sparsify.cli.app import app\n"
+        "app.generate_completion(shell='bash')\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
