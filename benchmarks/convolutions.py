@@ -1,7 +1,7 @@
 """Search for convolutions that oneDNN computes wrongly, or that write outside their memory.
 
-    python benchmarks/convolutions.py --quick      # a few minutes
-    python benchmarks/convolutions.py              # every kind of shape that shrinking can leave: half an hour
+    python benchmarks/convolutions.py --quick      # fewer channels and sizes: 10 to 20 minutes
+    python benchmarks/convolutions.py              # every kind of shape that shrinking can leave: hours
 
 Each shape is computed forward and backward in float32, in several memory layouts, and compared with float64 in the
 contiguous layout. This is repeated for each instruction set that oneDNN can be held to (ONEDNN_MAX_CPU_ISA) and for one

@@ -83,12 +83,13 @@ def safe_convolutions(model: nn.Module) -> Iterator[None]:
     A 1×1 convolution with a stride sees every stride-th pixel alone: it is handed these, with a stride of 1, which is
     the same function. Other modules are not touched. The backward pass need not be within it.
     """
-    convolutions = [(module, module.stride) for module in model.modules() if overruns(module)]
-    hooks = [
-        module.register_forward_pre_hook(_taking_every(stride), with_kwargs=True) for module, stride in convolutions
+    convolutions = [
+        (module, module.stride) for module in model.modules() if isinstance(module, nn.Conv2d) and overruns(module)
     ]
+    hooks = []
     try:
-        for module, _ in convolutions:
+        for module, stride in convolutions:
+            hooks.append(module.register_forward_pre_hook(_taking_every(stride), with_kwargs=True))
             module.stride = (1, 1)
         yield
     finally:

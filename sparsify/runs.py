@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from filelock import FileLock, Timeout
 from msgspec import Meta
@@ -137,7 +137,7 @@ class Run:
         damaged."""
         content = self._read("metrics.csv")
         try:
-            return [dict(row) for row in parse_rows(content, Epoch)]
+            return cast("list[dict[str, float | None]]", parse_rows(content, Epoch))
         except SparsifyError as error:
             raise self._damaged("metrics.csv", error) from error
 
@@ -189,7 +189,7 @@ class Run:
         """The trained network, on the CPU, in evaluation mode. Raises SparsifyError unless the run is finished."""
         self.require_finished()
         summary = self.summary
-        model = network(self.config.model, tuple(summary["shape"]), len(summary["classes"]))
+        model = network(self.config.model, summary["shape"], len(summary["classes"]))
         try:
             model.load_state_dict(self.tensors("model.safetensors"))
         except RuntimeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -26,9 +26,9 @@ MISSING = "–"
 UNLIMITED = 1_000_000  # columns: wider than any table
 
 
-def plain_console(**how: Any) -> Console:
+def plain_console(*, width: int, file: TextIO | None = None, no_color: bool | None = None) -> Console:
     """A Console that shows text as it stands: a label such as "slbi [ours]" or ":zap:" is neither markup nor emoji."""
-    return Console(highlight=False, markup=False, emoji=False, **how)
+    return Console(width=width, file=file, no_color=no_color, highlight=False, markup=False, emoji=False)
 
 
 def width_of(table: Table) -> int:

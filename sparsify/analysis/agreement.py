@@ -24,8 +24,10 @@ from sparsify.runs import Run
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two criteria on `grains` grains of `layers`: Kendall's τ of their scores, and `overlaps`, at each ratio the
-    Jaccard overlap of what they remove."""
+    """How alike two criteria are on the `grains` grains of `layers`.
+
+    `tau` is Kendall's τ of their scores; `overlaps` is, at each ratio, the Jaccard overlap of what they remove.
+    """
 
     layers: str
     grains: int

@@ -11,6 +11,9 @@ from scipy.stats import t as student
 
 from sparsify.errors import SparsifyError
 
+CONFIDENCE = 0.95
+"""That of every interval and bound of a study."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -35,7 +38,7 @@ class Difference(Estimate):
     p: float | None
 
 
-def estimate(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """mean ± t·s/√n, with the quantile t of Student's distribution of n − 1 degrees of freedom (Student 1908).
 
     It supposes values that scatter normally, one a seed. The upper end at `confidence` 0.9 is the one-sided bound of
@@ -44,7 +47,7 @@ def estimate(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     return _estimate(values, confidence, max(map(abs, values), default=0.0))
 
 
-def paired(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
+def paired(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
     """The paired t-test of b − a, for values of the same seeds in the same order.
 
     What a seed does to both cancels, so that the interval is that of the differences. There is no Wilcoxon test beside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from types import EllipsisType
 
@@ -46,42 +47,76 @@ def support_shares(runs: Sequence[Run]) -> dict[str, list[float]]:
     return shares
 
 
-def layer_path(run: Run, layer: str) -> InclusionPath | None:
-    """The path of the layer of that module name alone, under the name of the parameter by which it is selected.
+class TrainedNetwork:
+    """The network of a finished run, loaded once, and what can be read off it and off the run's path.
 
-    That is its weight or the scale behind it (`Structure.selected_by`), in the order of the layer's filters; of the
-    scales, as of single weights, the norms are those of all together. None if the run selects nothing, or not here.
+    Layers are named by their modules. Raises SparsifyError if a file of the run is damaged.
     """
-    path = run.inclusion_path
-    found = None if path is None else _selected_by(run, layer, path)
-    if found is None:
-        return None
-    name, grains = found
-    norms = (kind[name] for kind in (path.gamma_norm, path.weight_norm))
-    kinds = ({name: values if values.shape[1] == 1 else values[:, grains]} for values in norms)
-    return InclusionPath(path.steps, path.time, {name: path.entry[name][grains]}, *kinds)
 
+    def __init__(self, run: Run) -> None:
+        self.run = run
 
-def layer_support(run: Run, layer: str) -> Tensor | None:
-    """As `Run.support`, of the grains of the layer of that module name, in its own order."""
-    path = run.inclusion_path
-    found = None if path is None else _selected_by(run, layer, path)
-    return None if found is None else run.support(found[0])[found[1]]
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The trained network, on the CPU, in evaluation mode."""
+        return self.run.model()
 
+    def path(self, layer: str) -> InclusionPath | None:
+        """The path of one layer alone, under the name of the parameter by which it is selected.
 
-def folded_filters(run: Run, layer: str) -> Tensor | None:
-    """The filters of the layer of that module name as the trained network applies them: W_i·γ_i / √(v_i + ε).
+        That is its weight or the scale behind it (`Structure.selected_by`), in the order of the layer's filters. The
+        norms of scales, as those of single weights, are norms of all together. None if the run selects nothing, or
+        nothing in this layer.
+        """
+        path, found = self._inclusion, self._selected_by(layer)
+        if path is None or found is None:
+            return None
+        name, grains = found
+        norms = (kind[name] for kind in (path.gamma_norm, path.weight_norm))
+        kinds = ({name: values if values.shape[1] == 1 else values[:, grains]} for values in norms)
+        return InclusionPath(path.steps, path.time, {name: path.entry[name][grains]}, *kinds)
 
-    γ is the scale and v the variance of the BatchNorm that takes in what the layer gives, before which the scale of W_i
-    itself does not matter. None if no BatchNorm with running statistics does.
-    """
-    model = run.model()
-    convolution = model.get_submodule(layer)
-    norm = _batch_norm_behind(model, convolution, torch.zeros(1, *run.summary["shape"]))
-    if norm is None:
-        return None
-    statistics = (norm.running_mean, norm.running_var, norm.eps)
-    return fuse_conv_bn_weights(convolution.weight, None, *statistics, norm.weight, norm.bias)[0].detach()
+    def support(self, layer: str) -> Tensor | None:
+        """Which grains of a layer are in the support, as `Run.support` says; None if the run selects none of them."""
+        found = self._selected_by(layer)
+        if found is None:
+            return None
+        name, grains = found
+        inside = self.run.support(name)
+        return None if inside is None else inside[grains]
+
+    def folded_filters(self, layer: str) -> Tensor | None:
+        """The filters of a layer as the trained network applies them: W_i·γ_i / √(v_i + ε).
+
+        γ is the scale and v the variance of the BatchNorm that takes in the layer's output; before it the scale of W_i
+        itself does not matter. None if the output goes into no BatchNorm with running statistics.
+        """
+        convolution = self.model.get_submodule(layer)
+        norm = _batch_norm_behind(self.model, convolution, self._example)
+        if norm is None:
+            return None
+        statistics = (norm.running_mean, norm.running_var, norm.eps)
+        return fuse_conv_bn_weights(convolution.weight, None, *statistics, norm.weight, norm.bias)[0].detach()
+
+    @functools.cached_property
+    def _example(self) -> Tensor:
+        return torch.zeros(1, *self.run.summary["shape"])
+
+    @functools.cached_property
+    def _structure(self) -> Structure:
+        return Structure(self.model, self._example)
+
+    @functools.cached_property
+    def _inclusion(self) -> InclusionPath | None:
+        return self.run.inclusion_path
+
+    def _selected_by(self, layer: str) -> tuple[str, np.ndarray | EllipsisType] | None:
+        """The parameter by which a layer is selected, and which of its grains are the layer's; None if none is."""
+        if self._inclusion is None:
+            return None
+        (found,) = (one for one in prunable_layers(self.model) if one.name == layer)
+        answer = self._structure.selected_by(found, self._inclusion.entry)
+        return answer if answer is None or answer[1] is ... else (answer[0], answer[1].numpy())
 
 
 @torch.inference_mode()
@@ -98,11 +133,3 @@ def _batch_norm_behind(model: nn.Module, layer: nn.Module, example: Tensor) -> n
             handle.remove()
     found = [module for module, taken in takers if any(taken is output for output in given)]
     return found[0] if len(found) == 1 else None
-
-
-def _selected_by(run: Run, layer: str, path: InclusionPath) -> tuple[str, np.ndarray | EllipsisType] | None:
-    model = run.model()
-    structure = Structure(model, torch.zeros(1, *run.summary["shape"]))
-    (found,) = (one for one in prunable_layers(model) if one.name == layer)
-    answer = structure.selected_by(found, path.entry)
-    return answer if answer is None or answer[1] is ... else (answer[0], answer[1].numpy())

@@ -35,6 +35,7 @@ def filters(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
+    from sparsify.analysis.weights import TrainedNetwork
     from sparsify.nets.layers import find_layer
     from sparsify.pruning.plan import parse_ratios
     from sparsify.viz.filters import filters_figure
@@ -43,9 +44,12 @@ def filters(
     chosen = compared_runs(names, runs_dir)
     if ratio is not None:
         (ratio,) = parse_ratios(ratio)
-    found = [(run, find_layer(run.model(), layer, run.name).name) for run in chosen]
-    panels = [filter_panel(run, name, label=label(run, chosen), ratio=ratio) for run, name in found]
-    stem = f"filters-{layer}" + f"-{show}" * (show != "auto") + (f"-{ratio:g}" if ratio is not None else "")
+    networks = [TrainedNetwork(run) for run in chosen]
+    found = [(network, find_layer(network.model, layer, network.run.name).name) for network in networks]
+    panels = [filter_panel(one, name, label=label(one.run, chosen), ratio=ratio) for one, name in found]
+    stem = f"filters-{layer}"
+    stem += f"-{show}" if show != "auto" else ""
+    stem += f"-{ratio:g}" if ratio is not None else ""
     if fold_bn:
         folded = folded_panels(panels, found)
         if folded is None:
@@ -82,8 +86,8 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
             groups[label(run, chosen)] = same[:1]
         else:
             console.say(f"left out: {run.name} has no sweep {first.id}")
-    rounds = first.rows[0].rounds
-    heading = f"{title(chosen)}: pruned by {first.rows[0].criterion}" + f" in {rounds} rounds" * (rounds > 1)
+    rounds = f" in {first.plan.rounds} rounds" if first.plan.rounds > 1 else ""
+    heading = f"{title(chosen)}: pruned by {first.plan.order}{rounds}"
     splits = dict.fromkeys(run.summary["held_out"] for run in chosen if label(run, chosen) in groups)
     figure = sweep_figure(groups, title=heading, held_out=" or ".join(splits))
     return _save(figure, chosen, runs_dir, f"sweep-{first.id}")
@@ -98,7 +102,7 @@ def inclusion_path(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of a run (the newest that has one)."""
-    from sparsify.analysis.weights import layer_path
+    from sparsify.analysis.weights import TrainedNetwork
     from sparsify.nets.layers import find_layer
     from sparsify.runs import finished_runs
     from sparsify.viz.paths import path_figure
@@ -115,8 +119,9 @@ def inclusion_path(
         selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
         reason = f"{chosen.config.opt} selects nothing; take a run of one of: {selecting}"
         raise SparsifyError(f"{chosen.name} has no path: {reason}")
-    found = find_layer(chosen.model(), layer, chosen.name)
-    path = layer_path(chosen, found.name)
+    network = TrainedNetwork(chosen)
+    found = find_layer(network.model, layer, chosen.name)
+    path = network.path(found.name)
     if path is None:
         there = ", ".join(chosen.inclusion_path.entry)
         reason = "it selects neither by its weight nor by the scales of a BatchNorm behind it"

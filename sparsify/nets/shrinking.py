@@ -51,7 +51,7 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> nn.
 
 
 def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Tensor) -> nn.Module:
-    """As `shrink`, for a network whose structure has been traced."""
+    """Do what `shrink` does, for a network whose structure has been traced."""
     removal = plan_removal(structure, mask)
     small = remove_outputs(structure, removal.outputs, mask=removal.mask)
     require_same_outputs(output_difference(structure.model, removal.mask, small, example))

@@ -170,31 +170,6 @@ class Sweep:
         return self.plan.id
 
     @property
-    def criterion(self) -> str:
-        """The order that was asked for: the criterion, with "-reversed" behind it if it was reversed."""
-        return self.plan.order
-
-    @property
-    def controls(self) -> tuple[str, ...]:
-        """The orders that were added as controls: "random" and the opposite one, or none."""
-        return self.plan.control_orders
-
-    @property
-    def layer_sets(self) -> tuple[str, ...]:
-        """The sets of layers, in the order in which they were asked for."""
-        return self.plan.layers
-
-    @property
-    def ratios(self) -> tuple[float, ...]:
-        """The ratios, ascending."""
-        return self.plan.ratios
-
-    @property
-    def recalibrated(self) -> bool:
-        """Whether each point was measured again with BatchNorm's statistics re-estimated."""
-        return self.plan.recalibrate_bn
-
-    @property
     def measures(self) -> list[str]:
         """Those of `MEASURES` that it holds."""
         return [name for name in MEASURES if getattr(self.rows[0], name) is not None]
@@ -212,12 +187,12 @@ class Sweep:
             raise self._missing(layers, ratio)
         return sum(found) / len(found)
 
-    def predictions(self, layers: str, ratio: float, measure: str = "accuracy", *, draw: int = 0) -> np.ndarray:
+    def predictions(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
         """The predicted class of each image at one point, of the network that was measured so: (images,).
 
         Raises SparsifyError if it was not swept, or without its outcomes.
         """
-        places = [place for place in self._places(layers, ratio) if self.rows[place].draw == draw]
+        places = self._places(layers, ratio)  # the first draw comes first
         if not places:
             raise self._missing(layers, ratio)
         return self._kept(measure).predictions[places[0]]

@@ -64,8 +64,8 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
     }
     measured = [name for name in again if name in sweep.measures]
     tables = []
-    for layers in sweep.layer_sets:
-        drawn = {name: len(sweep.points(layers, sweep.ratios[0], name)) for name in sweep.controls}
+    for layers in sweep.plan.layers:
+        drawn = {name: len(sweep.points(layers, sweep.plan.ratios[0], name)) for name in sweep.plan.control_orders}
         controls = [f"{name} (%, n = {n})" if n > 1 else f"{name} (%)" for name, n in drawn.items()]
         accuracies = [f"{held_out} accuracy (%)", *controls, *(again[name] for name in measured)]
         columns = [
@@ -77,9 +77,9 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
             Column("speed-up*", FACTOR),
         ]
         rows = []
-        for ratio in sweep.ratios:
+        for ratio in sweep.plan.ratios:
             own = sweep.points(layers, ratio)
-            kinds = [own, *(sweep.points(layers, ratio, name) for name in sweep.controls)]
+            kinds = [own, *(sweep.points(layers, ratio, name) for name in sweep.plan.control_orders)]
             found = [in_percent([row.accuracy for row in kind]) for kind in kinds]
             found += [in_percent([getattr(row, name) for row in own]) for name in measured]
             first = own[0]
@@ -91,7 +91,7 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
 def ledger_table(sweep: Sweep, layers: str, ratio: float) -> Table:
     """What the first draw of one point was asked to remove of each layer, and what went, coupled layers included."""
     title = f"what went at {percentage(ratio)}"
-    if len(sweep.layer_sets) > 1:
+    if len(sweep.plan.layers) > 1:
         title += f" of {layers}"
     share = Format(lambda part: f"{part.count:,} ({100 * part.count / part.of:.1f}%)", key=lambda part: part.count)
     columns = [Column("layer", TEXT), Column("grains"), Column("asked", share), Column("achieved", share)]
@@ -117,8 +117,8 @@ def beyond_what_was_asked(sweep: Sweep) -> list[str]:
     union of what goes from each.
     """
     sentences = []
-    for layers in sweep.layer_sets:
-        ratio = sweep.ratios[-1]
+    for layers in sweep.plan.layers:
+        ratio = sweep.plan.ratios[-1]
         rows = _first_draw(sweep, layers, ratio)
         more = {row.layer: (row.removed + row.coupled) / row.total for row in rows if row.coupled and row.removed}
         if more:

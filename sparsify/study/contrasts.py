@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sparsify.analysis.comparison import difference_interval, mcnemar
-from sparsify.analysis.statistics import holm, paired
+from sparsify.analysis.statistics import CONFIDENCE, holm, paired
 from sparsify.config import Config
 from sparsify.errors import unknown
 from sparsify.optim.registry import OPTIMIZERS
@@ -59,7 +59,6 @@ def contrasts(
     *,
     reference: str | None = None,
     ratios: Sequence[float] | None = None,
-    confidence: float = 0.95,
 ) -> list[Contrast]:
     """Every arm against its reference, for each sweep, set of layers and measure.
 
@@ -74,7 +73,7 @@ def contrasts(
         pairs = [(arm, _reference(result, arm, reference)) for arm in result.arms]
         measured = measured_in(result, number)
         for point in points_of(plan, number, chosen, measured):
-            found += [_contrast(result, arm, other, point, confidence) for arm, other in pairs if arm is not other]
+            found += [_contrast(result, arm, other, point) for arm, other in pairs if arm is not other]
     made = [one for one in found if one is not None]
     adjusted = holm([one.p for one in made])
     return [replace(one, p_adjusted=p) for one, p in zip(made, adjusted, strict=True)]
@@ -108,19 +107,17 @@ def _reference(result: StudyResult, arm: ArmResult, label: str | None) -> ArmRes
     return control_of(result, arm) or arms.get(CONTROL, result.arms[0])
 
 
-def _contrast(
-    result: StudyResult, arm: ArmResult, other: ArmResult, point: Point, confidence: float
-) -> Contrast | None:
+def _contrast(result: StudyResult, arm: ArmResult, other: ArmResult, point: Point) -> Contrast | None:
     """The contrast of an arm with another one at a point; None without a seed that both have."""
     theirs, own = accuracies(result, other, point), accuracies(result, arm, point)
     seeds = [seed for seed in own if seed in theirs]
     if not seeds:
         return None
-    found = paired([theirs[seed] for seed in seeds], [own[seed] for seed in seeds], confidence)
+    found = paired([theirs[seed] for seed in seeds], [own[seed] for seed in seeds], CONFIDENCE)
     right = right_answers([(other, point.ratio), (arm, point.ratio)], point, seeds)
     low, high, over = found.low, found.high, "seeds" if found.low is not None else ""
     if not over and right is not None:
-        low, high = difference_interval(*right, confidence=confidence)
+        low, high = difference_interval(*right, confidence=CONFIDENCE)
         over = "images"
     return Contrast(
         **vars(point),
@@ -131,7 +128,7 @@ def _contrast(
         difference=found.mean,
         low=low,
         high=high,
-        confidence=confidence,
+        confidence=CONFIDENCE,
         over=over,
         p_seeds=found.p,
         p_images=None if right is None else mcnemar(*right),
@@ -172,9 +169,7 @@ class Affordable(Point):
     over: str
 
 
-def affordable(
-    result: StudyResult, *, tolerances: Sequence[float] = (0.005, 0.01), confidence: float = 0.95
-) -> list[Affordable]:
+def affordable(result: StudyResult, *, tolerances: Sequence[float] = (0.005, 0.01)) -> list[Affordable]:
     """The largest ratio whose loss is below ε with this confidence, for each arm, sweep, layers, measure and ε.
 
     The ratios are tested in ascending order until one fails, a fixed sequence of tests, so that the confidence holds
@@ -189,17 +184,17 @@ def affordable(
             for arm in result.arms:
                 for measure in measures_of(arm, number):
                     whole = Point(sweep=number, by=plan.name, layers=layers, ratio=0.0, measure=measure)
-                    losses = [_loss(result, arm, whole, ratio, confidence) for ratio in rising]
+                    losses = [_loss(result, arm, whole, ratio) for ratio in rising]
                     if losses[0].bound is None:
                         continue  # a ratio of 0 would say that it was tested
-                    found += [_largest_affordable(arm, whole, losses, epsilon, confidence) for epsilon in tolerances]
+                    found += [_largest_affordable(arm, whole, losses, epsilon) for epsilon in tolerances]
     return found
 
 
-def _loss(result: StudyResult, arm: ArmResult, whole: Point, ratio: float, confidence: float) -> Loss:
+def _loss(result: StudyResult, arm: ArmResult, whole: Point, ratio: float) -> Loss:
     """What an arm loses at a ratio of the layers of the point `whole`, at which nothing is removed."""
     before, after = accuracies(result, arm, whole), accuracies(result, arm, replace(whole, ratio=ratio))
-    both = 2 * confidence - 1  # the upper end of this interval is the one-sided bound
+    both = 2 * CONFIDENCE - 1  # the upper end of this interval is the one-sided bound
     found = paired(list(after.values()), list(before.values()), both)
     right = right_answers([(arm, ratio), (arm, whole.ratio)], whole, list(before))
     bound, over = found.high, "seeds" if found.high is not None else ""
@@ -208,13 +203,11 @@ def _loss(result: StudyResult, arm: ArmResult, whole: Point, ratio: float, confi
     return Loss(ratio, found.mean, bound, over, found.n, 0 if right is None else right[0].shape[1])
 
 
-def _largest_affordable(
-    arm: ArmResult, whole: Point, losses: Sequence[Loss], tolerance: float, confidence: float
-) -> Affordable:
+def _largest_affordable(arm: ArmResult, whole: Point, losses: Sequence[Loss], tolerance: float) -> Affordable:
     best = replace(losses[0], ratio=0.0, loss=0.0, bound=0.0, over="")
     for loss in losses:
         if loss.bound is None or loss.bound >= tolerance:
             break
         best = loss
     values = vars(whole) | vars(best)
-    return Affordable(**values, arm=arm.label, tolerance=tolerance, confidence=confidence)
+    return Affordable(**values, arm=arm.label, tolerance=tolerance, confidence=CONFIDENCE)

@@ -32,7 +32,7 @@ FORWARD = 1 / 3
 
 @dataclass(frozen=True)
 class TaskCost:
-    """Of one run: seconds of training and of sweeps, bytes that stay, and bytes of its checkpoint while it trains."""
+    """The cost of one run: seconds of training and of sweeps, bytes that stay, and bytes of its checkpoint."""
 
     training: float = 0.0
     sweeping: float = 0.0
@@ -42,7 +42,7 @@ class TaskCost:
 
 @dataclass(frozen=True)
 class PlanCost:
-    """Of each of a plan's tasks, in their order; of tasks that share a run the first one bears its cost.
+    """The cost of each task of a plan, in their order; if tasks share a run, the first one bears its cost.
 
     `processes` are the trainings that run at a time.
     """
@@ -67,9 +67,7 @@ class PlanCost:
         return sum(sorted((one.checkpoint for one in self.tasks), reverse=True)[: self.processes])
 
 
-def estimate_cost(
-    planner: Planner, plan: Plan, *, device: str = "auto", data_dir: Path | str | None = None
-) -> PlanCost:
+def estimate_cost(planner: Planner, plan: Plan) -> PlanCost:
     """Estimate what a plan takes.
 
     An epoch takes as long as in the finished runs of the same network, data, batch size and precision that were trained

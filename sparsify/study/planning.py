@@ -1,4 +1,4 @@
-"""What of a study is there, and what is missing: read from the disk, nothing is written or trained."""
+"""Planning a study: which of its runs and sweeps are on the disk, and which are missing; nothing is written."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Planner:
                 initial_mask(arm.configs[0], self.places.runs_dir)
 
     def plan(self) -> Plan:
-        """What there is now."""
+        """Look at the disk and return what there is now."""
         look = _Look(self.study, self.networks, self.places.runs_dir)
         arms = {arm.label: look.tasks(arm.label) for arm in self.study.arms}
         return Plan(arms, look.trials, look.selected, look.masks)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sparsify.analysis.statistics import estimate
+from sparsify.analysis.statistics import CONFIDENCE, estimate
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
@@ -146,10 +146,10 @@ class Cell(Point):
     high: float | None
 
 
-def cells(result: StudyResult, confidence: float = 0.95) -> list[Cell]:
+def cells(result: StudyResult) -> list[Cell]:
     """Every cell of the study's tables."""
     return [
-        Cell(**vars(point), arm=arm.label, **vars(estimate(list(values.values()), confidence)))
+        Cell(**vars(point), arm=arm.label, **vars(estimate(list(values.values()), CONFIDENCE)))
         for arm in result.arms
         for number, plan in enumerate(result.study.sweeps)
         for point in points_of(plan, number, plan.ratios, measures_of(arm, number))
@@ -169,7 +169,9 @@ def measured_in(result: StudyResult, sweep: int) -> list[str]:
 
 def controls_in(result: StudyResult, sweep: int) -> list[str]:
     """The controls, by their criteria, that any arm has in one sweep of the study."""
-    return list(dict.fromkeys(name for arm in result.arms for one in arm.sweeps[sweep] for name in one.controls))
+    return list(
+        dict.fromkeys(name for arm in result.arms for one in arm.sweeps[sweep] for name in one.plan.control_orders)
+    )
 
 
 def held_out(result: StudyResult) -> str:
@@ -184,7 +186,7 @@ def accuracies(result: StudyResult, arm: ArmResult, at: Point, control: str = ""
     """
     found = result.accuracies.get(Where(arm.label, at.sweep, control, at.layers, at.ratio, at.measure))
     if found is None and not control and at.measure in measures_of(arm, at.sweep):
-        sets = ", ".join(arm.sweeps[at.sweep][0].layer_sets)
+        sets = ", ".join(arm.sweeps[at.sweep][0].plan.layers)
         raise SparsifyError(f"{at.layers} at {at.ratio:g} is not in this sweep of {sets}")
     return found or {}
 

@@ -58,12 +58,15 @@ def run_planned(
             for run, mask in plan.masks.values():
                 masks_of(run, mask.point, places)
             plan = planner.plan()
-        configs = {task.run.path: task.config for task in plan.tasks if task.trainable}  # two arms may share a run
+        trainable = [(task.run, task.config) for task in plan.tasks if task.trainable]
+        configs = {run.path: config for run, config in trainable if run is not None}  # two arms may share a run
         if configs:
             train_all(list(configs.values()), places, listener=listener, among=len(plan.tasks))
             plan = planner.plan()
         for task in plan.tasks:
-            for number in task.missing if task.status == "finished" else ():
+            if task.run is None or task.status != "finished":
+                continue
+            for number in task.missing:
                 _measure_sweep(task.run, task.sweeps[number], planner.networks[task.arm], places, note)
         plan = planner.plan()
     for task in plan.tasks:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Iterable
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from cyclopts import Parameter
@@ -48,6 +49,11 @@ CHOICES = {
 """What the schema says of fields that name something. Reading leaves it to those who look the names up."""
 
 
+Criterion = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
+Grain = Annotated[str, Meta(extra_json_schema=CHOICES["grain"])]
+Drawing = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
+
+
 def _name(field: str) -> Any:
     """The type of a text that is one of `CHOICES`."""
     return Annotated[str, Meta(extra_json_schema=CHOICES[field])]
@@ -57,22 +63,27 @@ def _plain(hint: Any) -> Any:
     """The type of a dataclass's field without None, which TOML does not have: what it is written as."""
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     if get_origin(hint) is tuple:
-        one = Number if kinds[0] is float else kinds[0]
-        return one | list[one]
+        one: Any = Number if kinds[0] is float else kinds[0]
+        return _or_list(one)
     if kinds:
         (hint,) = kinds
     return Number if hint is float else hint
 
 
+def _or_list(kind: Any) -> Any:
+    """One value, or a list of them."""
+    return kind | types.GenericAlias(list, kind)
+
+
 def _types(of: type) -> dict[str, tuple[Any, str]]:
     """The type of each field of a dataclass in TOML, and its help on the command line."""
     plain, annotated = get_type_hints(of), get_type_hints(of, include_extras=True)
-    types = {}
+    found = {}
     for field in dataclasses.fields(of):
         notes = [note for note in get_args(annotated[field.name])[1:] if isinstance(note, Parameter)]
         text = field.metadata.get("help") or next((note.help for note in notes if note.help), "")
-        types[field.name] = (_name(field.name) if field.name in CHOICES else _plain(plain[field.name]), text)
-    return types
+        found[field.name] = (_name(field.name) if field.name in CHOICES else _plain(plain[field.name]), text)
+    return found
 
 
 def _optional(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
@@ -86,14 +97,14 @@ class MaskTable(Struct, forbid_unknown_fields=True):
     of: Annotated[str, Meta(description="the label of the arm whose run is pruned")]
     layers: Annotated[str, Meta(description="one set of layers, as in conv3,fc1 or all or conv*")]
     ratio: Annotated[str | Number, Meta(description="the fraction of each layer that goes, from 0 to 1")]
-    criterion: Annotated[_name("criterion"), Meta(description="what goes first")] = "magnitude"
-    grain: Annotated[_name("grain"), Meta(description="what is removed as one")] = "auto"
+    criterion: Annotated[Criterion, Meta(description="what goes first")] = "magnitude"
+    grain: Annotated[Grain, Meta(description="what is removed as one")] = "auto"
 
 
 SETTINGS = {name: value for name, value in _types(Config).items() if name != "seed"}
 """The fields of Config that a study sets, each with its type and its help."""
 
-_LISTS = {name: (kind | list[kind], text) for name, (kind, text) in SETTINGS.items()}
+_LISTS = {name: (_or_list(kind), text) for name, (kind, text) in SETTINGS.items()}
 _ONES = SETTINGS | {"mask": (str | MaskTable, SETTINGS["mask"][1])}
 
 
@@ -107,16 +118,26 @@ class SelectKeys(Struct):
     seeds: Annotated[list[int] | UnsetType, Meta(description="seeds of the trials; else those of the study")] = UNSET
 
 
-Base = msgspec.defstruct("Base", [_optional(name, *value) for name, value in _ONES.items()], forbid_unknown_fields=True)
-Grid = msgspec.defstruct(
-    "Grid", [_optional(name, *value) for name, value in _LISTS.items()], forbid_unknown_fields=True
-)
-Select = msgspec.defstruct(
-    "Select",
-    [_optional(name, *value) for name, value in _LISTS.items() if name not in ("model", "data", "val")],
-    bases=(SelectKeys,),
-    forbid_unknown_fields=True,
-)
+def _table(name: str, keys: Iterable[tuple[str, Any, Any]], *bases: type[Struct]) -> Any:
+    """The type of a table with these keys and those of its bases, and no others."""
+    return msgspec.defstruct(name, list(keys), bases=bases or (Struct,), forbid_unknown_fields=True)
+
+
+_NOT_CHOSEN = ("model", "data", "val")  # what candidates share, and a key of [arms.select] itself
+_CHOSEN = {name: value for name, value in _LISTS.items() if name not in _NOT_CHOSEN}
+
+if TYPE_CHECKING:  # their settings are known at run time
+
+    class Base(Struct): ...
+
+    class Grid(Struct): ...
+
+    class Select(SelectKeys): ...
+
+else:
+    Base = _table("Base", [_optional(name, *value) for name, value in _ONES.items()])
+    Grid = _table("Grid", [_optional(name, *value) for name, value in _LISTS.items()])
+    Select = _table("Select", [_optional(name, *value) for name, value in _CHOSEN.items()], SelectKeys)
 
 
 class ArmKeys(Struct):
@@ -132,21 +153,19 @@ class ArmKeys(Struct):
     ] = UNSET
 
 
-ArmTable = msgspec.defstruct(
-    "Arm",
-    [_optional(name, *value) for name, value in _ONES.items()],
-    bases=(ArmKeys,),
-    forbid_unknown_fields=True,
-)
-
-
-def _sweep_type(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
+def _sweep_key(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
     return _optional(name, str | kind if name == "ratios" else kind, text)  # "0:0.6:0.1"
 
 
-SweepTable = msgspec.defstruct(
-    "Sweep", [_sweep_type(name, *value) for name, value in _types(SweepPlan).items()], forbid_unknown_fields=True
-)
+if TYPE_CHECKING:
+
+    class ArmTable(ArmKeys): ...
+
+    class SweepTable(Struct): ...
+
+else:
+    ArmTable = _table("Arm", [_optional(name, *value) for name, value in _ONES.items()], ArmKeys)
+    SweepTable = _table("Sweep", [_sweep_key(name, *value) for name, value in _types(SweepPlan).items()])
 
 
 class StudyFile(Struct, forbid_unknown_fields=True):
@@ -163,12 +182,12 @@ class StudyFile(Struct, forbid_unknown_fields=True):
     sweeps: Annotated[
         list[SweepTable] | SweepTable | UnsetType, Meta(description="several ways to prune every run")
     ] = UNSET
-    draw: Annotated[list[_name("draw")] | _name("draw"), Meta(description="the figures; else all of them")] = (
-        msgspec.field(default_factory=lambda: list(DRAWINGS))
+    draw: Annotated[list[Drawing] | Drawing, Meta(description="the figures; else all of them")] = msgspec.field(
+        default_factory=lambda: list(DRAWINGS)
     )
 
 
-TABLES = {
+TABLES: dict[str, type[Struct]] = {
     "base": Base,
     "grid": Grid,
     "arms": ArmTable,

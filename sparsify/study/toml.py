@@ -44,7 +44,7 @@ Grid = Mapping[str, list[Any]]
 def as_grid(settings: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
     """The settings of a table, each a value or a list of values, as a grid. Raises SparsifyError for an empty list, and
     for a value that is named twice."""
-    grid = {}
+    grid: dict[str, list[Any]] = {}
     for key, value in settings.items():
         grid[key] = _list(value)
         if not grid[key]:
@@ -202,7 +202,7 @@ def _arms(
         chosen = {**settings, **point}
         name = arm_label(None if table.label is UNSET else table.label, chosen, point, grid)
         try:
-            choice = None if not tried else _choice(chosen, tried, table.select, seeds)
+            choice = None if table.select is UNSET or not tried else _choice(chosen, tried, table.select, seeds)
             configs = choice.candidates[0].configs if choice else _configs(chosen, seeds)
         except IgnoredOption as error:
             if len(grid.get("opt", ())) < 2:
@@ -268,7 +268,7 @@ def _sweeps(study: StudyFile) -> tuple[SweepPlan, ...]:
     if study.sweep is not UNSET:
         return (_sweep(given(study.sweep)),)
     if study.sweeps is UNSET:
-        return (SweepPlan(),)
+        return (_sweep({}),)
     if study.sweeps == []:
         raise SparsifyError(f"sweeps is empty; it must be {EXPECTED['sweeps']}")
     return tuple(_sweep(given(table)) for table in _list(study.sweeps))

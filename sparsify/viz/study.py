@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sparsify.analysis.comparison import class_accuracy
-from sparsify.analysis.weights import folded_filters, layer_path, layer_support, smallest_filters
+from sparsify.analysis.weights import TrainedNetwork, smallest_filters
 from sparsify.files import sanitise
 from sparsify.nets.layers import Layer, layer_names
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import MEASURES
-from sparsify.runs import Run
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
 from sparsify.text import layers_in_words, listed, percentage
 from sparsify.viz.classes import ClassDamage, classes_figure
@@ -78,14 +77,15 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
     for number, plan in enumerate(result.study.sweeps if "sweep" in draw else ()):
         yield from _sweeps(result, number, plan, arms)
         yield from _classes(result, number, plan, arms)
-    models = {arm.label: layer_names(arm.finished[0].model()) for arm in arms}
+    networks = {arm.label: TrainedNetwork(arm.finished[0]) for arm in arms}
+    layers = {label: layer_names(network.model) for label, network in networks.items()}
     named = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
     for name in named:
-        has = [(arm, models[arm.label][name]) for arm in arms if name in models[arm.label]]
+        has = {label: found[name] for label, found in layers.items() if name in found}
         if "filters" in draw:
-            yield from _filters(name, [(arm, layer) for arm, layer in has if layer.is_convolution])
-        for arm, layer in has if "path" in draw else ():
-            yield from _path(name, arm, layer)
+            yield from _filters(name, {k: (networks[k], one.name) for k, one in has.items() if one.is_convolution})
+        for label, layer in has.items() if "path" in draw else ():
+            yield from _path(name, label, networks[label], layer)
 
 
 def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
@@ -153,17 +153,17 @@ def _damage(arm: ArmResult, number: int, layers: str, ratio: float, measure: str
     return ClassDamage(*points)
 
 
-def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Drawing]:
+def _filters(name: str, arms: Mapping[str, tuple[TrainedNetwork, str]]) -> Iterator[Drawing]:
+    """The filters of the layer called `name`; `arms` are by label, each with its layer's module name."""
     if not arms:
         return
-    panels = [filter_panel(arm.finished[0], layer.name, label=arm.label) for arm, layer in arms]
-    labels = listed(arm.label for arm, _ in arms)
-    shown = f"the largest norm first, of one run each of {labels}, on one colour scale."
+    panels = [filter_panel(network, layer, label=label) for label, (network, layer) in arms.items()]
+    shown = f"the largest norm first, of one run each of {listed(arms)}, on one colour scale."
     if any(panel.mark for panel in panels):
         shown += " Struck out: filters that are not in the support."
     stem, caption = f"filters-{sanitise(name)}", f"The filters of {name}, {shown}"
     yield Drawing("filters", "Heatmap", stem, caption, filters_figure(panels, layer=name))
-    folded = folded_panels(panels, [(arm.finished[0], layer.name) for arm, layer in arms])
+    folded = folded_panels(panels, list(arms.values()))
     if folded is not None:
         caption = f"The filters of {name} as the networks apply them, times γ/√(variance + ε) of the BatchNorm behind "
         caption += f"them where there is one: {shown}"
@@ -171,19 +171,19 @@ def _filters(name: str, arms: Sequence[tuple[ArmResult, Layer]]) -> Iterator[Dra
         yield Drawing("filters", "Heatmap", f"{stem}-folded", caption, drawing)
 
 
-def _path(name: str, arm: ArmResult, layer: Layer) -> Iterator[Drawing]:
-    path = layer_path(arm.finished[0], layer.name)
+def _path(name: str, label: str, network: TrainedNetwork, layer: Layer) -> Iterator[Drawing]:
+    path = network.path(layer.name)
     if path is None:
         return
     ((parameter, entry),) = path.entry.items()
     grains = "filters" if entry.ndim == 1 else "weights"
-    title = f"{arm.label}, {name}{selected_through(layer, parameter)}"
+    title = f"{label}, {name}{selected_through(layer, parameter)}"
     caption = (
         f"{title}: {np.isfinite(entry).sum():,} of {entry.size:,} {grains} entered the support by path "
         f"time {path.time[-1]:.3g}; their norms over the path."
     )
     drawing = path_figure(path, parameter=parameter, title=title)
-    yield Drawing("paths", "Line chart", f"path-{sanitise(arm.label)}-{sanitise(name)}", caption, drawing)
+    yield Drawing("paths", "Line chart", f"path-{sanitise(label)}-{sanitise(name)}", caption, drawing)
 
 
 def selected_through(layer: Layer, parameter: str) -> str:
@@ -191,27 +191,31 @@ def selected_through(layer: Layer, parameter: str) -> str:
     return "" if parameter == layer.parameter else f" by its scales {parameter}"
 
 
-def filter_panel(run: Run, layer: str, *, label: str | None = None, ratio: float | None = None) -> FilterPanel:
+def filter_panel(
+    network: TrainedNetwork, layer: str, *, label: str | None = None, ratio: float | None = None
+) -> FilterPanel:
     """The filters of one run in the layer of that module name.
 
     The filters that magnitude removes at `ratio` are marked; without a ratio, those that the run has not selected.
     """
-    weight = run.model().get_submodule(layer).weight
+    run, weight = network.run, network.model.get_submodule(layer).weight
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
         return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {percentage(ratio)}")
-    inside = layer_support(run, layer) if weight.ndim > 2 else None
+    inside = network.support(layer) if weight.ndim > 2 else None
     if inside is None:
         return FilterPanel(title, weight)
     return FilterPanel(title, weight, ~inside, "not selected")
 
 
-def folded_panels(panels: Sequence[FilterPanel], layers: Sequence[tuple[Run, str]]) -> list[FilterPanel] | None:
-    """The panels with the BatchNorm behind each layer folded into its filters; `layers` are by run and module name.
+def folded_panels(
+    panels: Sequence[FilterPanel], layers: Sequence[tuple[TrainedNetwork, str]]
+) -> list[FilterPanel] | None:
+    """The panels with the BatchNorm behind each layer folded into its filters; `layers` are by their module names.
 
     A panel whose layer has no BatchNorm behind it stays as it is. None if no layer has one.
     """
-    weights = [folded_filters(run, layer) for run, layer in layers]
+    weights = [network.folded_filters(layer) for network, layer in layers]
     if all(weight is None for weight in weights):
         return None
     pairs = zip(panels, weights, strict=True)

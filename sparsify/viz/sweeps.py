@@ -48,14 +48,14 @@ def sweep_figure(
     if against not in AGAINST:
         raise unknown("axis", against, AGAINST)
     first = next(iter(groups.values()))[0]
-    controls = first.controls if measure == "accuracy" else []
+    controls = first.plan.control_orders if measure == "accuracy" else ()
     styles = looks(groups)
     with mpl.rc_context(RC):
-        drawing = figure(4.4 * len(first.layer_sets) + 0.4, 3.9)
-        axes = drawing.subplots(1, len(first.layer_sets), squeeze=False, sharey=True)[0]
-        for axis, layers in zip(axes, first.layer_sets, strict=True):
+        drawing = figure(4.4 * len(first.plan.layers) + 0.4, 3.9)
+        axes = drawing.subplots(1, len(first.plan.layers), squeeze=False, sharey=True)[0]
+        for axis, layers in zip(axes, first.plan.layers, strict=True):
             for label, sweeps in groups.items():
-                x, values = _line(sweeps, layers, first.criterion, against, measure)
+                x, values = _line(sweeps, layers, first.plan.order, against, measure)
                 band(axis, x, values.mean(1), label, **styles[label])
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
                     thin = styles[label] | {"linestyle": style, "linewidth": 0.9, "marker": ""}
@@ -82,7 +82,7 @@ def _line(
 
     The accuracies are (sweeps, draws, points).
     """
-    rows = [[s.points(layers, ratio, criterion) for ratio in s.ratios] for s in sweeps]
+    rows = [[s.points(layers, ratio, criterion) for ratio in s.plan.ratios] for s in sweeps]
     factor = 100 if against == "ratio" else 1
     x = factor * np.array([[[getattr(row, against) for row in p] for p in one] for one in rows], float).mean((0, 2))
     values = 100 * np.array([[[getattr(row, measure) for row in p] for p in one] for one in rows], float)

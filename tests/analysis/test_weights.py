@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsify.analysis.weights import folded_filters, near_zero, smallest_filters, support_shares
+from sparsify.analysis.weights import TrainedNetwork, near_zero, smallest_filters, support_shares
 
 
 def filters(*norms: float) -> Tensor:
@@ -76,7 +76,7 @@ def test_folded_filters_are_what_the_network_applies():
     norm.bias.data.fill_(7)
     norm.running_mean.fill_(5)
     norm.running_var.copy_(torch.tensor([0.75, 3.75, 0.75]))
-    assert folded_filters(run_of(model), "0").flatten(1).tolist() == [[1, 1], [1, 1], [0, 0]]
+    assert TrainedNetwork(run_of(model)).folded_filters("0").flatten(1).tolist() == [[1, 1], [1, 1], [0, 0]]
 
 
 def test_folded_filters_answer_as_the_convolution_and_its_batchnorm():
@@ -85,7 +85,7 @@ def test_folded_filters_answer_as_the_convolution_and_its_batchnorm():
         tensor.uniform_(0.5, 2)
     images, nothing = torch.randn(2, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     answers = model.eval()[:2](images) - model[:2](nothing)  # the part that depends on the image
-    applied = nn.functional.conv2d(images, folded_filters(run_of(model), "0"))
+    applied = nn.functional.conv2d(images, TrainedNetwork(run_of(model)).folded_filters("0"))
     torch.testing.assert_close(applied, answers)
 
 
@@ -95,7 +95,7 @@ def test_folded_filters_answer_as_the_convolution_and_its_batchnorm():
 )
 def test_nothing_is_folded_but_a_batchnorm_with_statistics_that_takes_in_what_the_layer_gives(behind):
     model = nn.Sequential(nn.Conv2d(1, 3, 3), behind, nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
-    assert folded_filters(run_of(model), "0") is None
+    assert TrainedNetwork(run_of(model)).folded_filters("0") is None
 
 
 def test_a_batchnorm_in_front_of_a_layer_is_not_behind_it():
@@ -108,4 +108,4 @@ def test_a_batchnorm_in_front_of_a_layer_is_not_behind_it():
             normalised = self.norm(images)
             return normalised * self.squeeze(normalised)  # as in a squeeze-and-excitation block
 
-    assert folded_filters(run_of(Excited()), "squeeze") is None
+    assert TrainedNetwork(run_of(Excited())).folded_filters("squeeze") is None

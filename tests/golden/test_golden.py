@@ -215,10 +215,10 @@ def reading(run: Run) -> dict[str, Any]:
         sweep = Sweep.read(file)
         assert file.name == f"sweep-{sweep.id}.csv"
         found["sweeps"][sweep.id] = {
-            "criterion": sweep.criterion,
-            "controls": sweep.controls,
-            "layer_sets": sweep.layer_sets,
-            "ratios": sweep.ratios,
+            "criterion": sweep.plan.order,
+            "controls": sweep.plan.control_orders,
+            "layer_sets": sweep.plan.layers,
+            "ratios": sweep.plan.ratios,
             "measures": sweep.measures,
             "outcomes": {
                 name: hashlib.sha256(o.right.tobytes()).hexdigest()[:16] for name, o in sweep.outcomes.items()

@@ -120,16 +120,16 @@ def test_rows_come_in_the_order_of_the_sets_and_then_of_the_ratios():
     assert [(row.layers, row.ratio) for row in sweep.rows] == [
         (layers, ratio) for layers in ("fc1", "conv2,conv1") for ratio in (0.0, 0.25, 0.5)
     ]
-    assert sweep.layer_sets == ("fc1", "conv2,conv1")
-    assert sweep.ratios == (0.0, 0.25, 0.5)
+    assert sweep.plan.layers == ("fc1", "conv2,conv1")
+    assert sweep.plan.ratios == (0.0, 0.25, 0.5)
     assert {(row.criterion, row.grain, row.scope, row.draw) for row in sweep.rows} == {
         ("magnitude", "auto", "layer", 0)
     }
 
 
 def test_one_text_is_one_set_and_a_list_is_as_many_sets():
-    assert prune(subject(), layers="conv1,fc1", ratios=[0]).layer_sets == ("conv1,fc1",)
-    assert prune(subject(), layers=["conv1", "fc1"], ratios=[0]).layer_sets == ("conv1", "fc1")
+    assert prune(subject(), layers="conv1,fc1", ratios=[0]).plan.layers == ("conv1,fc1",)
+    assert prune(subject(), layers=["conv1", "fc1"], ratios=[0]).plan.layers == ("conv1", "fc1")
 
 
 def test_the_same_set_written_differently_is_swept_once():
@@ -365,12 +365,12 @@ def test_controls_are_rows_of_the_same_sweep_with_identical_counts(scope, tmp_pa
     counts = {(e.layers, e.ratio, e.layer): e.removed for e in plain.ledger}
     assert len(sweep.ledger) == 7 * len(plain.ledger)
     assert all(e.removed == counts[e.layers, e.ratio, e.layer] for e in sweep.ledger)
-    assert sweep.controls == ("random", "magnitude-reversed")
-    assert plain.controls == ()
+    assert sweep.plan.control_orders == ("random", "magnitude-reversed")
+    assert plain.plan.control_orders == ()
     assert sweep.accuracy("conv1", 0.5) == plain.accuracy("conv1", 0.5)
     assert [row.draw for row in sweep.points("conv1", 0.5, "random")] == [0, 1, 2, 3, 4]
     assert Sweep.read(sweep.save(tmp_path)) == sweep
-    asked = {"layers": plain.layer_sets, "ratios": [0.3, 0.5], "grain": "neuron", "scope": scope}
+    asked = {"layers": plain.plan.layers, "ratios": [0.3, 0.5], "grain": "neuron", "scope": scope}
     assert sweep.id == SweepPlan(**asked, draws=5, controls=True).id == SweepPlan(**asked, controls=True).id
     assert len({sweep.id, plain.id, prune(subject(), controls=True, draws=2, **options).id}) == 3
 
@@ -389,7 +389,7 @@ def test_controls_are_what_the_same_criteria_are_by_themselves():
 def test_the_controls_of_a_reversed_order_are_random_and_the_order_itself():
     sweep = prune(subject(), layers="fc1", ratios="0.5", reverse=True, controls=True, draws=1)
     assert [row.criterion for row in sweep.rows] == ["magnitude-reversed", "random", "magnitude"]
-    assert (sweep.criterion, sweep.controls) == ("magnitude-reversed", ("random", "magnitude"))
+    assert (sweep.plan.order, sweep.plan.control_orders) == ("magnitude-reversed", ("random", "magnitude"))
 
 
 def test_filters_and_single_weights_together_are_compared_with_a_warning():

@@ -19,6 +19,7 @@ from sparsify.config import Config, Places
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.mask import load_mask, save_mask
+from sparsify.pruning.plan import PointPlan
 from sparsify.report.plantables import plan_line, plan_table, studies_table
 from sparsify.report.studytables import choice_tables, choices_csv
 from sparsify.report.table import to_markdown
@@ -201,7 +202,9 @@ def test_a_study_is_read_with_its_stages_its_masks_and_what_was_selected(result)
     found = read_study(result.folder)
     assert found == result
     assert [arm.stage for arm in found.study.arms] == [False, True, False, False]
-    assert found.study.arms[0].mask == MaskOf("slbi, early", "conv3,fc1", 0.6, "entry")
+    assert found.study.arms[0].mask == MaskOf(
+        "slbi, early", PointPlan(layers="conv3,fc1", ratio=0.6, criterion="entry")
+    )
     assert named(found)["chosen"].selected.chosen == "weight decay 0"
 
 

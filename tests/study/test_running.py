@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
@@ -212,7 +213,7 @@ def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
 @pytest.mark.parametrize("opt", ["slbi", "linbreg"])
 def test_the_filters_that_a_run_has_not_selected_are_marked(opt, tmp_path):
     run = train(Config(opt=opt, data="digits", epochs=3, batch_size=32), runs_dir=tmp_path)
-    panel = filter_panel(run, "conv3")
+    panel = filter_panel(TrainedNetwork(run), "conv3")
     assert torch.equal(panel.marked, ~run.support("conv3.weight"))
     assert int(panel.marked.sum()) == 120 - run.summary["support"]["conv3.weight"]["in"] > 0
     assert panel.mark == "not selected"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparsify.analysis.weights import layer_path, layer_support
+from sparsify.analysis.weights import TrainedNetwork
 from sparsify.cli.app import main
 from sparsify.config import Config
 from sparsify.data.dataset import Split
@@ -123,13 +123,13 @@ def test_a_run_says_which_scales_it_has_selected(run):
 def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
     """The second convolution, "3", has its scales in "4"; the fully connected layer, "8", has a path of its own."""
     everything = run.inclusion_path
-    path = layer_path(run, "3")
+    path = TrainedNetwork(run).path("3")
     assert list(path.entry) == ["4.weight"]
     assert (path.entry["4.weight"] == everything.entry["4.weight"]).all()
     assert (path.gamma_norm["4.weight"] == everything.gamma_norm["4.weight"]).all()
-    assert torch.equal(layer_support(run, "3"), run.support("4.weight"))
-    assert layer_path(run, "8").entry["8.weight"].shape == (10, 48)
-    panel = filter_panel(run, "3")
+    assert torch.equal(TrainedNetwork(run).support("3"), run.support("4.weight"))
+    assert TrainedNetwork(run).path("8").entry["8.weight"].shape == (10, 48)
+    panel = filter_panel(TrainedNetwork(run), "3")
     assert torch.equal(panel.marked, ~run.support("4.weight"))
     assert panel.mark == "not selected"
     for command, file in (("path", "path-conv2"), ("filters --fold-bn", "filters-conv2-folded")):
@@ -164,7 +164,12 @@ def test_a_convolution_without_batchnorm_behind_it_has_no_path(monkeypatch, tmp_
     monkeypatch.setitem(NETS, "bare", NetworkSpec(bare, "two convolutions"))
     config = Config(model="bare", data="digits", epochs=1, batch_size=128, structure="bn-scale")
     run = train(config, device="cpu", runs_dir=tmp_path)
-    assert layer_path(run, "0") is layer_support(run, "0") is filter_panel(run, "0").marked is None
+    assert (
+        TrainedNetwork(run).path("0")
+        is TrainedNetwork(run).support("0")
+        is filter_panel(TrainedNetwork(run), "0").marked
+        is None
+    )
     assert main(["viz", "path", run.name, "--layer", "conv1", "--runs-dir", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert f"{run.name} has no path of conv1: it selects neither by its weight nor by the scales of a" in said

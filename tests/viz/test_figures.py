@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from sweeps import sweep_of
 from torch import nn
 
+from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
@@ -78,7 +79,7 @@ def test_the_ratio_of_what_is_marked_is_not_rounded(tmp_path):
     run = SimpleNamespace(
         model=lambda: nn.Sequential(nn.Conv2d(1, 8, 3)), summary={"accuracy": 0.5}, config=Config(data="digits")
     )
-    assert filter_panel(run, "0", ratio=0.125).mark == "pruned at 12.5%"
+    assert filter_panel(TrainedNetwork(run), "0", ratio=0.125).mark == "pruned at 12.5%"
 
 
 def test_marked_filters_are_struck_out():
