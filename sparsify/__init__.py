@@ -3,7 +3,36 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
+    from sparsify.analysis.agreement import compare_criteria
+    from sparsify.analysis.comparison import compare
+    from sparsify.analysis.statistics import estimate, paired
+    from sparsify.config import Config
+    from sparsify.data.dataset import Split
+    from sparsify.data.registry import load_dataset
+    from sparsify.errors import SparsifyError
+    from sparsify.nets.evaluation import Evaluation, evaluate
+    from sparsify.nets.mask import Mask
+    from sparsify.nets.shrinking import shrink
+    from sparsify.optim.bregman import AdaBreg, LinBreg
+    from sparsify.optim.inclusion import InclusionPath
+    from sparsify.optim.prox_sgd import ProxSGD
+    from sparsify.optim.slbi import SLBI, SLBIAdam
+    from sparsify.pruning.measuring import prune
+    from sparsify.pruning.shrunk import load
+    from sparsify.pruning.subject import Subject
+    from sparsify.pruning.sweep import Sweep
+    from sparsify.report.writing import write_study
+    from sparsify.runs import Run
+    from sparsify.study.findings import find
+    from sparsify.study.folder import read_study
+    from sparsify.study.running import run_study
+    from sparsify.study.toml import load_study
+    from sparsify.training.launch import train, train_all
+
+    __version__: str
 
 _EXPORTS = {
     "AdaBreg": "sparsify.optim.bregman",
@@ -38,15 +67,48 @@ _EXPORTS = {
     "write_study": "sparsify.report.writing",
 }
 
-__all__ = list(_EXPORTS)
+__all__ = [
+    "SLBI",
+    "AdaBreg",
+    "Config",
+    "Evaluation",
+    "InclusionPath",
+    "LinBreg",
+    "Mask",
+    "ProxSGD",
+    "Run",
+    "SLBIAdam",
+    "SparsifyError",
+    "Split",
+    "Subject",
+    "Sweep",
+    "compare",
+    "compare_criteria",
+    "estimate",
+    "evaluate",
+    "find",
+    "load",
+    "load_dataset",
+    "load_study",
+    "paired",
+    "prune",
+    "read_study",
+    "run_study",
+    "shrink",
+    "train",
+    "train_all",
+    "write_study",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `import sparsify` and `sparsify --help` do not wait for torch."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("sparsify-study")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'sparsify' has no attribute '{name}'")
     return getattr(importlib.import_module(_EXPORTS[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+    return sorted([*globals(), *_EXPORTS, "__version__"])

@@ -6,10 +6,10 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
 from cyclopts import Parameter, Token
 
@@ -17,7 +17,7 @@ from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.files import sanitise, short_sum
 from sparsify.nets.registry import NAMES, is_network
-from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
 
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
@@ -48,7 +48,7 @@ def _option(name: str, text: str) -> dict[str, str]:
     return {"help": f"{text} [default: {', '.join(defaults)}]"}
 
 
-def _choices(names: object) -> str:
+def _choices(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
@@ -188,12 +188,13 @@ class Config:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e30:
                 raise SparsifyError(f"{_flag(name)} is {value:g}; it must be at least 0, and at most 1e30")
-        if self.mu is not None and not 1e-30 < self.lr * self.kappa * self.path_scale / self.mu < 1e30:
+        rate = taken(self.lr)
+        if self.mu is not None and not 1e-30 < rate * taken(self.kappa) * taken(self.path_scale) / self.mu < 1e30:
             raise SparsifyError(
                 f"--lr {self.lr:g}, --kappa {self.kappa:g}, --path-scale {self.path_scale:g} and --mu {self.mu:g} "
                 "together move the weights by what 32-bit numbers cannot hold"
             )
-        if self.delta is not None and not 1e-30 < self.lr * self.delta < 1e30:
+        if self.delta is not None and not 1e-30 < rate * self.delta < 1e30:
             raise SparsifyError(
                 f"--lr {self.lr:g} and --delta {self.delta:g} together move the weights by what 32-bit numbers cannot "
                 "hold"
@@ -237,8 +238,8 @@ class Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, object]) -> Config:
-        """The inverse of `to_dict`; an unknown key raises SparsifyError."""
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """The inverse of `to_dict`; an unknown key or a value out of range raises SparsifyError."""
         names = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in names:
@@ -286,7 +287,7 @@ class Places:
         """`places`, or those that are named by keywords; naming both raises SparsifyError."""
         if places is not None and named:
             raise SparsifyError(f"{', '.join(named)} and places exclude each other; name one or the other")
-        return cls(**named) if places is None else places
+        return cls(**named) if places is None else places  # type: ignore[arg-type]  # it makes paths of texts
 
 
 HERE = Places()

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 import torch.utils.deterministic
@@ -166,6 +166,12 @@ _DETERMINISTIC_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
+class _Memory(Protocol):
+    """The setting that torch adds to its module `torch.utils.deterministic` where type checkers do not see it."""
+
+    fill_uninitialized_memory: bool
+
+
 @contextlib.contextmanager
 def exactly(precision: str) -> Iterator[None]:
     """Set torch to float32 without TF32 and to deterministic kernels if `precision` is "exact".
@@ -186,14 +192,15 @@ def exactly(precision: str) -> Iterator[None]:
     # warn_only: a network of the user's own may need a kernel that has no deterministic form
     torch.use_deterministic_algorithms(exact, warn_only=True)
     torch.backends.cudnn.benchmark = False
-    flushed, filled = _flushes_denormals(), torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
+    memory = cast("_Memory", torch.utils.deterministic)
+    flushed, filled = _flushes_denormals(), memory.fill_uninitialized_memory
+    memory.fill_uninitialized_memory = False  # nothing here reads memory before it is written
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(flushed)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.backends.cudnn.benchmark = benchmark

@@ -20,6 +20,7 @@ import msgspec
 from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from torch import Tensor
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def write_rows(path: Path, kind: type, rows: Iterable[object]) -> None:
+def write_rows(path: Path, kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -> None:
     """Write dataclasses of the type `kind` as CSV, one column for each field, as `write_bytes` does."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")

@@ -11,9 +11,9 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 
 from filelock import FileLock, Timeout
 from msgspec import Meta
@@ -26,7 +26,7 @@ from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.files import parse_json, parse_rows, write_bytes, write_text
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import InclusionPath
-from sparsify.optim.penalties import THRESHOLD, support
+from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 
 T = TypeVar("T")
@@ -132,12 +132,12 @@ class Run:
         return self._json("environment.json")
 
     @property
-    def metrics(self) -> list[dict[str, float | None]]:
-        """One row an epoch, as `Epoch`; empty cells are None. Raises SparsifyError if metrics.csv is missing or
+    def metrics(self) -> list[Epoch]:
+        """One row an epoch; empty cells are None. Raises SparsifyError if metrics.csv is missing or
         damaged."""
         content = self._read("metrics.csv")
         try:
-            return cast("list[dict[str, float | None]]", parse_rows(content, Epoch))
+            return parse_rows(content, Epoch)
         except SparsifyError as error:
             raise self._damaged("metrics.csv", error) from error
 
@@ -167,7 +167,7 @@ class Run:
         path = self.inclusion_path
         if path is None or parameter not in path.entry:
             return None
-        penalty = "filter" if path.entry[parameter].ndim == 1 else "weight"
+        penalty: Penalty = "filter" if path.entry[parameter].ndim == 1 else "weight"
         zs = self.z
         if zs is None:
             return support(self.tensors("model.safetensors")[parameter], 0.0, penalty)
@@ -235,7 +235,7 @@ class Run:
         """Write one of the run's JSON files, in one step."""
         write_text(self.path / file, json.dumps(values, indent=2) + "\n")
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+    def write_metrics(self, rows: Sequence[Epoch]) -> None:
         """Write metrics.csv, in one step."""
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, METRICS, lineterminator="\n")

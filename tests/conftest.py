@@ -1,4 +1,7 @@
-"""What every test shares: no test touches the user's cache folder; real MNIST comes from $SPARSIFY_DATA."""
+"""What every test shares: no test touches the user's cache folder; real MNIST comes from $SPARSIFY_DATA.
+
+Tests compute with one thread, or with as many as $SPARSIFY_TEST_THREADS says.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ settings.load_profile("sparsify")
 # statsmodels collects garbage whenever it corrects: the libraries need not be looked through each time
 gc.freeze()
 
-torch.set_num_threads(1)  # the networks are tiny: threads that wait for each other cost more than they do
+# the networks are tiny: threads that wait for each other cost more than they do
+torch.set_num_threads(int(os.environ.get("SPARSIFY_TEST_THREADS", "1")))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,24 @@ def test_help_imports_neither_torch_nor_matplotlib():
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"
     assert "--weight-decay" in answer.stdout
+
+
+def test_type_checkers_see_what_is_exported():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == sparsify._EXPORTS
+    assert sorted(sparsify.__all__) == sorted(seen)
+
+
+def test_the_version_is_that_of_the_distribution_and_needs_no_torch():
+    code = "import sys, sparsify; print(sparsify.__version__, 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == [metadata.version("sparsify-study"), "False"]
+
+
+def test_the_package_says_that_it_has_types():
+    assert (PACKAGE / "py.typed").read_bytes() == b""
 
 
 def test_every_export_exists():

@@ -15,7 +15,7 @@ from sweeping import deployed, one_pass
 from trainings import differences, same, trained, trained_eagerly, trained_in_parts, weights
 
 import sparsify
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.nets.mask import save_mask
 from sparsify.optim.registry import OPTIMIZERS, slbi_for
 from sparsify.training.environment import describe_environment
@@ -140,7 +140,7 @@ def side_by_side() -> Found:
         for seed in range(2 if TINY else 4)
         for opt in ("slbi", "sgd", "slbi-adam")
     ]
-    together = train_side_by_side(configs, device=DEVICE, runs_dir=TMP / "together")
+    together = train_side_by_side(configs, Places(device=DEVICE, runs_dir=TMP / "together"))
     wrong = {}
     for run, config in zip(together, configs, strict=True):
         alone = trained(config, "alone")

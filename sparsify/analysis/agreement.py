@@ -68,7 +68,8 @@ def compare_criteria(
     if len(names) < 2:
         choices = ", ".join(CRITERIA)
         raise SparsifyError(f"--compare-criteria '{', '.join(names)}' is no pair; name two or more of: {choices}")
-    plan = SweepPlan(**asked) if plan is None else plan
+    if plan is None:
+        plan = SweepPlan(**asked)  # type: ignore[arg-type]  # it makes tuples of texts and sequences
     if isinstance(target, Run):
         target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
     sets = find_sets(target.model, plan.layers, target.name)

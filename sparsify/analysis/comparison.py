@@ -147,12 +147,14 @@ def difference_interval(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.9
     tail = (1 - confidence) / 2
     low = np.argmax(likely.cumsum() >= tail)
     high = len(one) - 1 - np.argmax(likely[::-1].cumsum() >= tail)
-    return tuple(float(end / (images * models) - 1) for end in (low, high))
+    first, last = (float(end / (images * models) - 1) for end in (low, high))
+    return first, last
 
 
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How many more right answers B has than A, of each image: (images,)."""
-    return np.atleast_2d(b).sum(0, dtype=np.int64) - np.atleast_2d(a).sum(0, dtype=np.int64)
+    more: np.ndarray = np.atleast_2d(b).sum(0, dtype=np.int64) - np.atleast_2d(a).sum(0, dtype=np.int64)
+    return more
 
 
 def churn(a: np.ndarray, b: np.ndarray) -> float:
@@ -167,4 +169,5 @@ def class_accuracy(labels: np.ndarray, predictions: np.ndarray, classes: int | N
     """
     counts = np.bincount(labels, minlength=classes or 0)
     right = np.bincount(labels[predictions == labels], minlength=len(counts))
-    return np.divide(right, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    accuracy: np.ndarray = np.divide(right, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return accuracy

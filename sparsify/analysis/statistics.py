@@ -59,7 +59,7 @@ def paired(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENC
     size = max(map(abs, (*a, *b)), default=0.0)
     found = _estimate([y - x for x, y in zip(a, b, strict=True)], confidence, size)
     p = None
-    if found.low is not None:
+    if found.low is not None and found.deviation is not None:
         p = float(2 * student.sf(abs(found.mean) / (found.deviation / math.sqrt(found.n)), found.n - 1))
     return Difference(found.n, found.mean, found.deviation, found.low, found.high, p)
 

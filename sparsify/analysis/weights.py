@@ -9,10 +9,11 @@ from types import EllipsisType
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sparsify.nets.evaluation import batch_norms
-from sparsify.nets.layers import prunable_layers
+from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import lowest, removed_count
 from sparsify.nets.structure import Structure
 from sparsify.optim.inclusion import InclusionPath
@@ -91,12 +92,20 @@ class TrainedNetwork:
         γ is the scale and v the variance of the BatchNorm that takes in the layer's output; before it the scale of W_i
         itself does not matter. None if the output goes into no BatchNorm with running statistics.
         """
-        convolution = self.model.get_submodule(layer)
+        convolution = self._layer(layer).module
         norm = _batch_norm_behind(self.model, convolution, self._example)
         if norm is None:
             return None
-        statistics = (norm.running_mean, norm.running_var, norm.eps)
-        return fuse_conv_bn_weights(convolution.weight, None, *statistics, norm.weight, norm.bias)[0].detach()
+        assert norm.running_mean is not None  # `batch_norms` have statistics
+        assert norm.running_var is not None
+        filters, _ = fuse_conv_bn_weights(
+            convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        return filters.detach()
+
+    def _layer(self, name: str) -> Layer:
+        (found,) = (one for one in prunable_layers(self.model) if one.name == name)
+        return found
 
     @functools.cached_property
     def _example(self) -> Tensor:
@@ -114,22 +123,26 @@ class TrainedNetwork:
         """The parameter by which a layer is selected, and which of its grains are the layer's; None if none is."""
         if self._inclusion is None:
             return None
-        (found,) = (one for one in prunable_layers(self.model) if one.name == layer)
-        answer = self._structure.selected_by(found, self._inclusion.entry)
-        return answer if answer is None or answer[1] is ... else (answer[0], answer[1].numpy())
+        answer = self._structure.selected_by(self._layer(layer), self._inclusion.entry)
+        if answer is None:
+            return None
+        parameter, grains = answer
+        return parameter, grains.numpy() if isinstance(grains, Tensor) else grains
 
 
 @torch.inference_mode()
-def _batch_norm_behind(model: nn.Module, layer: nn.Module, example: Tensor) -> nn.Module | None:
+def _batch_norm_behind(model: nn.Module, layer: nn.Module, example: Tensor) -> _BatchNorm | None:
     given: list[Tensor] = []
-    takers: list[tuple[nn.Module, Tensor]] = []
+    takers: list[tuple[_BatchNorm, Tensor]] = []
     handles = [layer.register_forward_hook(lambda _module, _inputs, output: given.append(output))]
     for norm in batch_norms(model):
-        handles.append(norm.register_forward_pre_hook(lambda module, inputs: takers.append((module, inputs[0]))))
+        handles.append(
+            norm.register_forward_pre_hook(lambda _module, inputs, norm=norm: takers.append((norm, inputs[0])))
+        )
     try:
         model(example)
     finally:
         for handle in handles:
             handle.remove()
-    found = [module for module, taken in takers if any(taken is output for output in given)]
+    found = [norm for norm, taken in takers if any(taken is output for output in given)]
     return found[0] if len(found) == 1 else None

@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,7 @@ from sparsify.text import plain_console, width_of
 
 if TYPE_CHECKING:
     from sparsify.report.table import Table
+    from sparsify.runs import Epoch
     from sparsify.training.trainer import Progress as TrainingProgress
 
 
@@ -86,19 +87,28 @@ def warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("default", SparsifyWarning)
         show = warnings.showwarning
 
-        def line(message: Warning | str, category: type[Warning], *rest: object, **more: object) -> None:
+        def show_line(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, SparsifyWarning):
                 _line("[bold yellow]warning:[/]", str(message))
             else:
-                show(message, category, *rest, **more)
+                show(message, category, filename, lineno, file, line)
 
-        warnings.showwarning = line
+        warnings.showwarning = show_line
         yield
 
 
-def _held_out(row: dict) -> tuple[str, float]:
-    name = "val" if row["val_accuracy"] is not None else "test"
-    return name, row[f"{name}_accuracy"]
+def _held_out(row: Epoch) -> tuple[str, float]:
+    if row["val_accuracy"] is not None:
+        return "val", row["val_accuracy"]
+    assert row["test_accuracy"] is not None  # a row has one of the two
+    return "test", row["test_accuracy"]
 
 
 class TrainingDisplay:

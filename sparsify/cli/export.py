@@ -33,7 +33,7 @@ def export(
         network, shape, place = load_shrunk(Path(folder)), Shrunk.read(Path(folder)).shape, Path(folder)
     else:
         run = finished_run(folder, runs_dir)
-        network, shape, place = run.model(), tuple(run.summary["shape"]), run.output(runs_dir)
+        network, shape, place = run.model(), run.summary["shape"], run.output(runs_dir)
     inputs = torch.randn(8, *shape, generator=generator(0, "export"))
     content, difference = to_onnx(network, inputs)
     write_bytes(place / "model.onnx", content)

@@ -92,7 +92,7 @@ def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
     if names:
         return [finished_run(name, runs_dir) for name in names]
     newest = newest_run(runs_dir)
-    found = {}
+    found: dict[str, Run] = {}
     for run in finished_runs(runs_dir):
         if _kind(run) == _kind(newest):
             found.setdefault(run.config.opt, run)
@@ -115,7 +115,7 @@ def differing(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def _kind(run: Run) -> tuple:
+def _kind(run: Run) -> tuple[str, str, int, str | None]:
     """What runs that are compared share; a ticket has a mask."""
     return run.config.model, run.config.data, run.config.seed, run.config.mask
 

@@ -123,7 +123,8 @@ def inclusion_path(
     found = find_layer(network.model, layer, chosen.name)
     path = network.path(found.name)
     if path is None:
-        there = ", ".join(chosen.inclusion_path.entry)
+        whole = chosen.inclusion_path
+        there = "" if whole is None else ", ".join(whole.entry)
         reason = "it selects neither by its weight nor by the scales of a BatchNorm behind it"
         raise SparsifyError(f"{chosen.name} has no path of {layer}: {reason}; it selects by: {there}")
     (parameter,) = path.entry

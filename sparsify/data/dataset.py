@@ -79,7 +79,8 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """The (channels, height, width) of an image."""
-        return tuple(self.train.images.shape[1:])
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
 
     def to(self, device: torch.device | str) -> Dataset:
         """Return the data set on another device."""

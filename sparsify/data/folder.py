@@ -89,7 +89,8 @@ def _open(file: Path) -> Tensor:
         with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):  # a conversion would clip them at 255
                 raise ValueError("its pixels have more than 8 bits a channel")
-            return pil_to_tensor(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+            pixels: Tensor = pil_to_tensor(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+            return pixels
     except UnidentifiedImageError as error:
         raise SparsifyError(f"{file} is truncated or is no image") from error
     except Exception as error:  # a decoder can raise anything for damaged bytes
@@ -97,18 +98,17 @@ def _open(file: Path) -> Tensor:
 
 
 def _decode(files: dict[str, dict[str, list[Path]]], classes: list[str]) -> dict[str, Tensor]:
-    tensors = {}
+    decoded: dict[str, tuple[list[Tensor], list[Path]]] = {}
+    tensors: dict[str, Tensor] = {}
     with ThreadPoolExecutor() as pool:  # PIL releases Python's lock while it decodes
         for part, by_class in files.items():
             paths = [file for label in classes for file in by_class[label]]
             labels = [index for index, label in enumerate(classes) for _ in by_class[label]]
-            images = list(pool.map(_open, paths))
-            tensors[f"{part}.images"] = (images, paths)
+            decoded[part] = list(pool.map(_open, paths)), paths
             tensors[f"{part}.labels"] = torch.tensor(labels)
-    channels = max(image.shape[0] for part in files for image in tensors[f"{part}.images"][0])
-    size = tensors["train.images"][0][0].shape[1:]
-    for part in files:
-        images, paths = tensors[f"{part}.images"]
+    channels = max(image.shape[0] for images, _ in decoded.values() for image in images)
+    size = decoded["train"][0][0].shape[1:]
+    for part, (images, paths) in decoded.items():
         for image, file in zip(images, paths, strict=True):
             if image.shape[1:] != size:
                 raise SparsifyError(

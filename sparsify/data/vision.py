@@ -66,7 +66,8 @@ def mnist_like(kind: str, roots: Roots) -> Dataset:
         labels = read_label_file(str(raw / f"{part}-labels-idx1-ubyte"))
         splits.append(Split(images[:, None], labels))
     name = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist"}[kind]
-    return make_dataset(name, *splits, tuple(label.split(" - ")[-1] for label in source.classes))
+    train, test = splits
+    return make_dataset(name, train, test, tuple(label.split(" - ")[-1] for label in source.classes))
 
 
 def _check_raw(path: Path, md5: str) -> None:
@@ -101,7 +102,8 @@ def cifar(kind: str, roots: Roots) -> Dataset:
         part = source(str(root), train=train)
         images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
         splits.append(Split(images, torch.tensor(part.targets)))
-    return make_dataset(kind.lower(), *splits, tuple(part.classes))
+    train_split, test_split = splits
+    return make_dataset(kind.lower(), train_split, test_split, tuple(part.classes))
 
 
 def _find(roots: Roots, has: Callable[[Path], bool]) -> Path | None:

@@ -56,7 +56,7 @@ def latencies(models: Sequence[nn.Module], example: Tensor, *, batch: int, repet
                 wait_for(inputs.device)
                 seconds[turn, index] = time.perf_counter() - began
     quartiles = np.quantile(seconds[WARM_UP:], [0.5, 0.25, 0.75], axis=0).T
-    return [Latency(batch, *map(float, row), repetitions) for row in quartiles]
+    return [Latency(batch, float(median), float(low), float(high), repetitions) for median, low, high in quartiles]
 
 
 BATCHES = (1, 64)
@@ -192,7 +192,9 @@ def _exported(model: nn.Module, example: Tensor) -> bytes:
     except Exception as error:  # the network's own forward and the exporter can raise anything
         reason = str(error).strip().splitlines() or [""]
         raise SparsifyError(f"the network cannot be exported: {type(error).__name__}: {reason[0]}") from error
-    return program.model_proto.SerializeToString()
+    assert program is not None  # dynamo=True gives a program
+    content: bytes = program.model_proto.SerializeToString()
+    return content
 
 
 def _difference(model: nn.Module, content: bytes, inputs: Tensor) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError, unknown
+from sparsify.nets.modules import Prunable
 from sparsify.nets.registry import GRAINS
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -19,7 +20,7 @@ class Layer:
     """One convolution or fully connected layer; `name` is the module's own name in its network."""
 
     name: str
-    module: nn.Module
+    module: Prunable
 
     @property
     def is_convolution(self) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Prunable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+"""The modules whose weight has a row for each output, which can go."""
 
 
 class StackedConv2d(nn.Conv2d):
@@ -46,6 +50,8 @@ class Conv3x3(nn.Conv2d):
     convolution.
     """
 
+    bias: nn.Parameter
+
     def __init__(self, channels: int, filters: int) -> None:
         super().__init__(channels, filters, 3, padding=1)
 
@@ -58,7 +64,8 @@ class Conv3x3(nn.Conv2d):
         windows = [taps[:, 1 - p : 3 - p, 1 - q : 3 - q] for p in (0, 1) for q in (0, 1)]
         rows = inputs.permute(0, 2, 3, 1).flatten(1)
         outputs = F.linear(rows, torch.stack(windows).flatten(0, 1).flatten(1), self.bias.repeat(4))
-        return outputs.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
+        maps: Tensor = outputs.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
+        return maps
 
 
 class StackingSequential(nn.Sequential):
@@ -78,8 +85,10 @@ class StackingSequential(nn.Sequential):
     def forward(self, images: Tensor) -> Tensor:
         """Map (n, channels, height, width) as an ordinary Sequential does."""
         if not self.training or images.device.type != "cpu" or len(images) % self.STACK:
-            return super().forward(images)
-        activations = images.unflatten(0, (-1, self.STACK)).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+            unstacked: Tensor = super().forward(images)  # type: ignore[no-untyped-call]  # torch does not annotate it
+            return unstacked
+        stacks: Tensor = images.unflatten(0, (-1, self.STACK))
+        activations = stacks.flatten(1, 2).contiguous(memory_format=torch.channels_last)
         for name, module in self._modules.items():
             if name == self.until:
                 activations = activations.unflatten(1, (self.STACK, -1)).flatten(0, 1)
@@ -100,12 +109,13 @@ def stages_of(module: nn.Module) -> list[nn.Module]:
 
     They are the children of a plain nn.Sequential, and in turn their children; any other module is a single stage.
     """
-    if not is_plain(module) or type(module).forward not in (nn.Sequential.forward, StackingSequential.forward):
+    in_a_row = type(module).forward in (nn.Sequential.forward, StackingSequential.forward)
+    if not isinstance(module, nn.Sequential) or not in_a_row or not is_plain(module):
         return [module]
     return [stage for child in module for stage in stages_of(child)]
 
 
-def computes_outputs_apart(module: nn.Module) -> bool:
+def computes_outputs_apart(module: nn.Module) -> TypeGuard[Prunable]:
     """Whether each output depends only on its own row of the weight and its own element of the bias."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, StackedConv2d, FullConv2d, Conv3x3)
     return is_plain(module) and type(module) in kinds  # a subclass may mix them

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparsify.devices import exactly
 from sparsify.nets.evaluation import evaluating
 from sparsify.nets.mask import Mask, check_fit, masked
-from sparsify.nets.modules import computes_outputs_apart, stages_of
+from sparsify.nets.modules import Prunable, computes_outputs_apart, stages_of
 
 
 @torch.inference_mode()
@@ -155,7 +155,7 @@ def _zeroing(removed: list[Tensor], *, behind: int) -> _Stage:
     return _Stage(run, _alike(removed, torch.equal))
 
 
-def _whole_outputs(part: Mask, layer: nn.Module) -> Tensor:
+def _whole_outputs(part: Mask, layer: Prunable) -> Tensor:
     """Return which outputs of a layer go with all their weights and their bias: (outputs,), True goes."""
     removed = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
     for name, _ in layer.named_parameters():

@@ -62,7 +62,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     """Return what `shrink` removes. Raises SparsifyError as `shrink` does, but does not check the outputs of a copy."""
     structure, model = structure.unwarned(), structure.model
     layers = prunable_layers(model)
-    by_module = {layer.module: layer for layer in layers}
+    by_module: dict[nn.Module, Layer] = {layer.module: layer for layer in layers}
     drops = {layer.name: torch.zeros(len(layer.weight), dtype=torch.bool) for layer in layers}
     coupled = set()
     with _warnings_as_refusals():
@@ -74,7 +74,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
                 continue  # these outputs feed no layer: they are the network's own
             together = [member for member in members if member.output_side and member.module in by_module]
             for member in together:
-                drops[by_module[member.module].name][member.index] = True
+                drops[by_module[member.module].name][member.indices] = True
             coupled.add(frozenset(by_module[member.module].name for member in together))
         cuts = [Cut(layer, layer.grain("filter"), drops[layer.name]) for layer in layers if drops[layer.name].any()]
         structure.remove(cuts)  # for its warnings
@@ -82,7 +82,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     fed: dict[str, set[int]] = {}
     for member in (member for cut in cuts for member in structure.group(cut.layer, cut.drop)):
         if not member.output_side:
-            fed.setdefault(by_module[member.module].name, set()).update(member.index.tolist())
+            fed.setdefault(by_module[member.module].name, set()).update(member.indices.tolist())
     inputs = {name: sorted(fed[name]) for name in drops if name in fed}
     groups = [tuple(name for name in drops if name in group) for group in coupled if len(group) > 1]
     return Removal(dict(mask), outputs, inputs, tuple(sorted(groups, key=lambda group: list(drops).index(group[0]))))
@@ -111,13 +111,13 @@ def remove_outputs(
             raise unknown("layer", name, layers)
         for member in structure.group(layers[name], _checked(layers[name], indices)):
             side = names[member.module], member.output_side
-            removed.setdefault(side, set()).update(member.index.tolist())
+            removed.setdefault(side, set()).update(member.indices.tolist())
             functions[side] = member.cut
     small = copy.deepcopy(model)
     apply_mask(small, mask or {})
     # each side of each module once, with the union of its indices: a first cut would shift the indices of a second
-    for (name, output_side), indices in removed.items():
-        functions[name, output_side](small.get_submodule(name), sorted(indices))
+    for (name, output_side), gone in removed.items():
+        functions[name, output_side](small.get_submodule(name), sorted(gone))
     before = dict(model.named_parameters())
     for name, parameter in small.named_parameters():
         # Torch-Pruning makes new, contiguous weights; those of convolutions are slower among others in channels last
@@ -178,7 +178,7 @@ def _removable(structure: Structure, layer: Layer, mask: Mask) -> Tensor:
     kept: set[int | None] = set()
     for member in structure.group(layer, goes):
         if member.output_side:
-            gone = _wholly_masked(member.module, names[member.module], mask)[member.index].tolist()
+            gone = _wholly_masked(member.module, names[member.module], mask)[member.indices].tolist()
             kept |= {root for root, is_gone in zip(member.root, gone, strict=True) if not is_gone}
     for root in kept:
         goes[slice(None) if root is None else root] = False

@@ -50,13 +50,13 @@ def removed_grains(mask: Mask, layer: Layer, grain: str = "auto") -> Tensor:
 class Member(NamedTuple):
     """The outputs (or channels of a normalisation) or inputs of one module that go when outputs of a layer are removed.
 
-    `index[i]` goes because output `root[i]` of the layer goes; `root` is None if that is not known. `cut` is
+    `indices[i]` goes because output `root[i]` of the layer goes; `root` is None if that is not known. `cut` is
     Torch-Pruning's function that removes indices from the module, or from another one of its shape.
     """
 
     module: nn.Module
     output_side: bool
-    index: Tensor
+    indices: Tensor
     root: list[int | None]
     cut: Callable[[nn.Module, Sequence[int]], nn.Module]
 
@@ -118,7 +118,11 @@ class Structure:
     def scale(self, layer: Layer) -> Tensor | None:
         """Return γ of the normalisation behind a layer for each output, (outputs,); None if there is none."""
         found = self.normalisation(layer)
-        return None if found is None else self.model.get_submodule(found[0]).weight.detach()[found[1]]
+        if found is None:
+            return None
+        scale = self.model.get_submodule(found[0]).weight
+        assert isinstance(scale, Tensor)  # `group` has refused a normalisation without a scale
+        return scale.detach()[found[1]]
 
     def normalisation(self, layer: Layer) -> tuple[str, Tensor] | None:
         """Return the module name of the normalisation behind a layer, and the channel in it of each output."""
@@ -137,8 +141,10 @@ class Structure:
         if layer.parameter in parameters:
             return layer.parameter, ...
         found = self.normalisation(layer)
-        scale = None if found is None else f"{found[0]}.weight"
-        return None if scale not in parameters else (scale, found[1])
+        if found is None:
+            return None
+        scale = f"{found[0]}.weight"
+        return (scale, found[1]) if scale in parameters else None
 
     def coupled(self, layer: Layer) -> list[str]:
         """Return this layer and the layers whose outputs are combined with its own, in the network's order."""
@@ -227,7 +233,7 @@ class Structure:
                 members.append(Member(module, side, where, item.root_idxs, function))
         return members
 
-    def _obstacle(self, member: object) -> str:
+    def _obstacle(self, member: nn.Module | nn.Parameter) -> str:
         """Return why channels of a member of a dependency group cannot be masked and counted, or "" if they can."""
         if isinstance(member, nn.Parameter):
             return "a parameter that belongs to no layer is combined with its outputs"

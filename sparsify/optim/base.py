@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -53,7 +53,12 @@ def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
         yield batch
 
 
-def add_scaled(tensors: list[Tensor], others: list[Tensor], rate: Rate) -> None:
+def gradients(params: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of parameters that all have one, as those that `step` moves do."""
+    return [p.grad for p in params if p.grad is not None]
+
+
+def add_scaled(tensors: list[Tensor], others: list[Tensor] | tuple[Tensor, ...], rate: Rate) -> None:
     """tensors += rate·others, in place.
 
     A rate that is a tensor stays on its device: a CUDA graph reads it at each replay, but a number only when it is
@@ -84,8 +89,14 @@ class SelectingOptimizer(Optimizer):
         check("lr", float(options["lr"]), strict=False)
         super().add_param_group(param_group)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Do one iteration. `closure`, if given, re-evaluates the loss with its gradients; the loss is returned."""
         loss = None
         if closure is not None:
@@ -93,7 +104,7 @@ class SelectingOptimizer(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             present = [p for p in group["params"] if p.grad is not None]
-            if any(p.grad.is_sparse for p in present):
+            if any(grad.is_sparse for grad in gradients(present)):
                 raise SparsifyError(f"{type(self).__name__} takes dense gradients only")
             for params in _batches(present):
                 self._move(group, params)
@@ -131,10 +142,11 @@ class SelectingOptimizer(Optimizer):
                 return penalty_of(parameter, group["penalty"])
         return None
 
-    def _group(self, parameter: Tensor) -> dict[str, Any]:
+    def _structure(self, parameter: Tensor) -> tuple[dict[str, Any], Penalty]:
+        """Return the param group of a structured parameter and its resolved penalty; raise SparsifyError for others."""
         for group in self.param_groups:
-            if any(p is parameter for p in group["params"]) and penalty_of(parameter, group["penalty"]):
-                return group
+            if any(p is parameter for p in group["params"]) and (penalty := penalty_of(parameter, group["penalty"])):
+                return group, penalty
         raise SparsifyError("this parameter is not part of the optimizer's structure: it has no sparse copy")
 
 
@@ -153,7 +165,7 @@ class PenalizedOptimizer(SelectingOptimizer):
     @torch.no_grad()
     def sizes(self, parameter: Tensor) -> Tensor:
         """Return the norm of each grain of θ: (filters,) for "filter", else the weight's shape."""
-        penalty = penalty_of(parameter, self._group(parameter)["penalty"])
+        _, penalty = self._structure(parameter)
         return filter_norms(parameter) if penalty == "filter" else parameter.abs()
 
 

@@ -15,10 +15,11 @@ from sparsify.optim.base import (
     check,
     check_adam,
     check_momentum,
+    gradients,
     refuse_gaps,
     threshold_of,
 )
-from sparsify.optim.penalties import Penalty, penalty_of, prox, subgradient
+from sparsify.optim.penalties import Penalty, PenaltyChoice, penalty_of, prox, subgradient
 
 
 class BregmanOptimizer(PenalizedOptimizer):
@@ -54,7 +55,8 @@ class BregmanOptimizer(PenalizedOptimizer):
         if "v" not in state:
             threshold = threshold_of(p, group["strength"], penalty)
             state["v"] = subgradient(p, threshold, penalty).add_(p, alpha=1 / group["delta"])
-        return state["v"]
+        dual: Tensor = state["v"]
+        return dual
 
 
 class LinBreg(BregmanOptimizer):
@@ -86,13 +88,13 @@ class LinBreg(BregmanOptimizer):
         momentum: float = 0.9,
         strength: float = 0.05,
         delta: float = 1.0,
-        penalty: str | None = "auto",
+        penalty: PenaltyChoice = "auto",
     ) -> None:
         check_momentum(momentum)
         super().__init__(params, lr, {"momentum": momentum, "strength": strength, "delta": delta, "penalty": penalty})
 
     def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: Rate) -> None:
-        grads, momentum = [p.grad for p in params], group["momentum"]
+        grads, momentum = gradients(params), group["momentum"]
         if not momentum:
             add_scaled(targets, grads, -rate)
             return
@@ -126,7 +128,7 @@ class AdaBreg(BregmanOptimizer):
         eps: float = 1e-8,
         strength: float = 0.05,
         delta: float = 1.0,
-        penalty: str | None = "auto",
+        penalty: PenaltyChoice = "auto",
     ) -> None:
         check_adam(betas, eps)
         options = {"betas": betas, "eps": eps, "strength": strength, "delta": delta, "penalty": penalty}
@@ -138,5 +140,5 @@ class AdaBreg(BregmanOptimizer):
         refuse_gaps(self.param_groups[-1]["params"], "AdaBreg")
 
     def _descend(self, group: dict[str, Any], params: list[Tensor], targets: list[Tensor], rate: Rate) -> None:
-        grads, states = [p.grad for p in params], [self.state[p] for p in params]
+        grads, states = gradients(params), [self.state[p] for p in params]
         adam_step(targets, grads, states, lr=rate, betas=group["betas"], eps=group["eps"])

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sparsify.errors import SparsifyError
+from sparsify.optim.base import gradients
 from sparsify.optim.penalties import penalty_of
 from sparsify.optim.slbi import SLBI
 
@@ -41,7 +42,8 @@ class FusedSLBI(SLBI):
             state["momentum_buffer"] = torch.zeros_like(p)
         if "z" not in state:
             state["z"] = torch.zeros_like(p)
-        tensors = (p, p.grad, state["momentum_buffer"], state["z"])
+        (grad,) = gradients([p])
+        tensors = (p, grad, state["momentum_buffer"], state["z"])
         if len({_strides(tensor) for tensor in (*tensors, torch.empty_like(p, device="meta"))}) > 1:
             raise SparsifyError(
                 f"a parameter of shape {tuple(p.shape)}, its gradient and its state must lie alike in memory, without "

@@ -72,7 +72,7 @@ class InclusionPath:
         for kind in ("entry", "gamma_norm", "weight_norm"):
             arrays |= {f"{kind}/{name}": array for name, array in getattr(self, kind).items()}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # mypy sees allow_pickle=<array>
         write_bytes(path, buffer.getvalue())
 
     @classmethod
@@ -83,7 +83,7 @@ class InclusionPath:
                 io.BytesIO(path.read_bytes())
             ) as file:  # from memory, because numpy leaves a damaged file open
                 arrays = {name: file[name] for name in file.files}
-            kinds = {kind: {} for kind in ("entry", "gamma_norm", "weight_norm")}
+            kinds: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in ("entry", "gamma_norm", "weight_norm")}
             for name, array in arrays.items():
                 if "/" in name:
                     kind, parameter = name.split("/", 1)
@@ -101,7 +101,7 @@ class PathRecorder:
 
     def __init__(self, model: nn.Module, optimizer: SelectingOptimizer, total_steps: int) -> None:
         names = {id(p): name for name, p in model.named_parameters()}
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         self._watched = [(names[id(p)], p, optimizer.penalty(p) == "filter") for p in optimizer.structured()]
         self._steps = record_steps(total_steps)
         self._row = {int(step): row for row, step in enumerate(self._steps)}
@@ -125,7 +125,7 @@ class PathRecorder:
         for name, p, _ in self._watched:
             entry = self.tensors[f"entry/{name}"]
             # not masked_fill_, which copies a value that is a tensor back from the device
-            entry.copy_(torch.where(self._optimizer.support(p) & (entry > step), step, entry))
+            entry.copy_(torch.where(self.optimizer.support(p) & (entry > step), step, entry))
 
     @torch.no_grad()
     def note(self, step: int) -> None:
@@ -134,7 +134,7 @@ class PathRecorder:
         if row is None:
             return
         for name, p, filters in self._watched:
-            sizes = self._optimizer.sizes(p)
+            sizes = self.optimizer.sizes(p)
             self.tensors[f"gamma_norm/{name}"][row] = sizes if filters else torch.linalg.vector_norm(sizes)
             norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
             self.tensors[f"weight_norm/{name}"][row] = norms

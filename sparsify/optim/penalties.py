@@ -13,12 +13,16 @@ from sparsify.devices import permutation
 from sparsify.errors import SparsifyError
 
 Penalty = Literal["filter", "weight"]
+"""What a grain is: a filter (or row, or neuron), or a single weight."""
+
+PenaltyChoice = Penalty | Literal["auto"] | None
+"""A param group's `penalty`: "auto" goes by dimension, and None is for parameters without structure."""
 
 THRESHOLD = 1.0
 """λ of every run of the SLBI family, so that Γ and the support follow from the Z that a run has saved."""
 
 
-def penalty_of(parameter: Tensor, penalty: str | None) -> Penalty | None:
+def penalty_of(parameter: Tensor, penalty: PenaltyChoice) -> Penalty | None:
     """Resolve a param group's `penalty` for one parameter.
 
     "auto" goes by dimension: 3-D and more (convolutions) "filter", 2-D (fully connected) "weight", else None.
@@ -35,7 +39,8 @@ def filter_norms(weight: Tensor, *, keepdim: bool = False) -> Tensor:
     # always summed in channels-last order, that of training, where this needs no copy
     order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
     filters = weight.contiguous(memory_format=order)
-    return torch.linalg.vector_norm(filters, dim=tuple(range(1, weight.ndim)), keepdim=keepdim)
+    norms: Tensor = torch.linalg.vector_norm(filters, dim=tuple(range(1, weight.ndim)), keepdim=keepdim)
+    return norms
 
 
 def prox_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
@@ -71,7 +76,7 @@ def grain_size(weight: Tensor, penalty: Penalty) -> int:
     return weight.numel() // len(weight) if penalty == "filter" else 1
 
 
-def subgradient(weight: Tensor, threshold: float, penalty: Penalty) -> Tensor:
+def subgradient(weight: Tensor, threshold: float | Tensor, penalty: Penalty) -> Tensor:
     """Return λ·W_i/‖W_i‖₂ for each grain i, 0 for a grain that is 0: a subgradient of Σ λ‖W_i‖₂ at W.
 
     The prox of W plus this subgradient is W.

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsify.optim.base import PenalizedOptimizer, add_scaled, check_momentum, threshold_of
-from sparsify.optim.penalties import penalty_of, prox
+from sparsify.optim.base import PenalizedOptimizer, add_scaled, check_momentum, gradients, threshold_of
+from sparsify.optim.penalties import PenaltyChoice, penalty_of, prox
 
 
 class ProxSGD(PenalizedOptimizer):
@@ -36,14 +36,14 @@ class ProxSGD(PenalizedOptimizer):
         *,
         momentum: float = 0.9,
         strength: float = 3e-4,
-        penalty: str | None = "auto",
+        penalty: PenaltyChoice = "auto",
     ) -> None:
         check_momentum(momentum)
         super().__init__(params, lr, {"momentum": momentum, "strength": strength, "penalty": penalty})
 
     def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
         rate, momentum = group["lr"], group["momentum"]
-        velocities = [p.grad for p in params]
+        velocities = gradients(params)
         if momentum:
             buffers = self._momentum_buffers(params)
             torch._foreach_mul_(buffers, momentum)

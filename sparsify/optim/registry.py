@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Options(Protocol):
-    """The options of a Config that the builders read; an option that an optimizer does not take is None."""
+    """The options of a Config that the builders read; one that the optimizer does not take is None."""
 
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float | None: ...
     @property
     def momentum(self) -> float | None: ...
     @property
@@ -46,6 +46,12 @@ class Options(Protocol):
     def structure(self) -> str: ...
     @property
     def seed(self) -> int: ...
+
+
+def taken(option: float | None) -> float:
+    """Return the value of an option that the optimizer takes: a Config has put the default where none was given."""
+    assert option is not None
+    return option
 
 
 def _keep_weights(model: nn.Module, options: Options) -> None:
@@ -87,10 +93,10 @@ def sgd(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.devices import has_fused_kernels
     from sparsify.optim.penalties import decay_groups
 
-    groups = decay_groups(model, options.weight_decay)
+    groups = decay_groups(model, taken(options.weight_decay))
     # the fused step where there is one, because the others copy a learning rate that is a tensor back from the device
     fused = all(has_fused_kernels(p.device) for p in model.parameters())
-    return SGD(groups, options.lr, options.momentum, fused=True if fused else None)
+    return SGD(groups, taken(options.lr), taken(options.momentum), fused=True if fused else None)
 
 
 def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
@@ -109,12 +115,12 @@ def _slbi(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return slbi_for(next(model.parameters()).device)(
-        parameter_groups(model, weight_decay=options.weight_decay, structure=options.structure),
-        options.lr,
-        momentum=options.momentum,
-        kappa=options.kappa,
-        mu=options.mu,
-        path_scale=options.path_scale,
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
+        taken(options.lr),
+        momentum=taken(options.momentum),
+        kappa=taken(options.kappa),
+        mu=taken(options.mu),
+        path_scale=taken(options.path_scale),
         threshold=threshold,
     )
 
@@ -148,7 +154,13 @@ def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.slbi import SLBIAdam
 
     groups = parameter_groups(model, structure=options.structure)
-    return SLBIAdam(groups, options.lr, kappa=options.kappa, mu=options.mu, path_scale=options.path_scale)
+    return SLBIAdam(
+        groups,
+        taken(options.lr),
+        kappa=taken(options.kappa),
+        mu=taken(options.mu),
+        path_scale=taken(options.path_scale),
+    )
 
 
 def linbreg(model: nn.Module, options: Options) -> Optimizer:
@@ -158,10 +170,10 @@ def linbreg(model: nn.Module, options: Options) -> Optimizer:
 
     return LinBreg(
         parameter_groups(model),
-        options.lr,
-        momentum=options.momentum,
-        strength=options.strength,
-        delta=options.delta,
+        taken(options.lr),
+        momentum=taken(options.momentum),
+        strength=taken(options.strength),
+        delta=taken(options.delta),
     )
 
 
@@ -170,7 +182,9 @@ def adabreg(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.bregman import AdaBreg
     from sparsify.optim.penalties import parameter_groups
 
-    return AdaBreg(parameter_groups(model), options.lr, strength=options.strength, delta=options.delta)
+    return AdaBreg(
+        parameter_groups(model), taken(options.lr), strength=taken(options.strength), delta=taken(options.delta)
+    )
 
 
 def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
@@ -178,17 +192,19 @@ def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.prox_sgd import ProxSGD
 
-    return ProxSGD(parameter_groups(model), options.lr, momentum=options.momentum, strength=options.strength)
+    return ProxSGD(
+        parameter_groups(model), taken(options.lr), momentum=taken(options.momentum), strength=taken(options.strength)
+    )
 
 
 def _thin_out(model: nn.Module, options: Options) -> None:
     from sparsify.optim.penalties import make_sparse
 
-    make_sparse(model, options.density, options.seed)
+    make_sparse(model, taken(options.density), options.seed)
 
 
 def _split_path(rates: np.ndarray, options: Options) -> np.ndarray:
-    return rates * options.path_scale / options.mu
+    return rates * taken(options.path_scale) / taken(options.mu)
 
 
 def _own_path(rates: np.ndarray, options: Options) -> np.ndarray:

@@ -14,9 +14,10 @@ from sparsify.optim.base import (
     check,
     check_adam,
     check_momentum,
+    gradients,
     refuse_gaps,
 )
-from sparsify.optim.penalties import THRESHOLD, filter_norms, penalty_of, prox, residual, support
+from sparsify.optim.penalties import THRESHOLD, PenaltyChoice, filter_norms, penalty_of, prox, residual, support
 
 
 class SplitOptimizer(SelectingOptimizer):
@@ -39,7 +40,7 @@ class SplitOptimizer(SelectingOptimizer):
 
     def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
         weights, zs, residuals = self._couple(group, params)
-        self._descend(group, params, [p.grad for p in params])
+        self._descend(group, params, gradients(params))
         if weights:
             rate = group["lr"] * group["path_scale"] / group["mu"]
             add_scaled(zs, residuals, rate)
@@ -68,22 +69,23 @@ class SplitOptimizer(SelectingOptimizer):
     @torch.no_grad()
     def gamma(self, parameter: Tensor) -> Tensor:
         """Return Γ = κ·prox_λ(Z) of one parameter; zeros before the first step."""
-        group = self._group(parameter)
-        penalty = penalty_of(parameter, group["penalty"])
-        return group["kappa"] * prox(self._z(parameter), group["threshold"], penalty)
+        group, penalty = self._structure(parameter)
+        gamma: Tensor = group["kappa"] * prox(self._z(parameter), group["threshold"], penalty)
+        return gamma
 
     @torch.no_grad()
     def sizes(self, parameter: Tensor) -> Tensor:
         """Return the norm of each grain of Γ, κ·max(0, ‖Z_i‖ − λ): (filters,) for "filter", else the weight's shape."""
-        group, z = self._group(parameter), self._z(parameter)
-        norms = filter_norms(z) if penalty_of(parameter, group["penalty"]) == "filter" else z.abs()
-        return group["kappa"] * (norms - group["threshold"]).clamp_(min=0)
+        (group, penalty), z = self._structure(parameter), self._z(parameter)
+        norms = filter_norms(z) if penalty == "filter" else z.abs()
+        sizes: Tensor = group["kappa"] * (norms - group["threshold"]).clamp_(min=0)
+        return sizes
 
     @torch.no_grad()
     def support(self, parameter: Tensor) -> Tensor:
         """Return which grains of one parameter have Γ ≠ 0: (filters,) for "filter", the weight's shape for "weight"."""
-        group = self._group(parameter)  # decided by Z, because a tiny κ rounds a small Γ to 0
-        return support(self._z(parameter), group["threshold"], penalty_of(parameter, group["penalty"]))
+        group, penalty = self._structure(parameter)
+        return support(self._z(parameter), group["threshold"], penalty)  # of Z, as a tiny κ rounds a small Γ to 0
 
 
 class SLBI(SplitOptimizer):
@@ -116,7 +118,7 @@ class SLBI(SplitOptimizer):
         mu: float = 20.0,
         path_scale: float = 1.0,
         threshold: float = THRESHOLD,
-        penalty: str | None = "auto",
+        penalty: PenaltyChoice = "auto",
     ) -> None:
         check_momentum(momentum, dampening)
         check("weight_decay", weight_decay, strict=False)
@@ -174,7 +176,7 @@ class SLBIAdam(SplitOptimizer):
         mu: float = 20.0,
         path_scale: float = 20.0,
         threshold: float = THRESHOLD,
-        penalty: str | None = "auto",
+        penalty: PenaltyChoice = "auto",
     ) -> None:
         check_adam(betas, eps)
         split = {

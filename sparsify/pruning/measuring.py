@@ -70,7 +70,8 @@ def prune(
     """
     if plan is not None and asked:
         raise SparsifyError(f"{', '.join(asked)} and a plan exclude each other; name one or the other")
-    plan = SweepPlan(**asked) if plan is None else plan
+    if plan is None:
+        plan = SweepPlan(**asked)  # type: ignore[arg-type]  # it makes tuples of texts and sequences
     if isinstance(target, Run):
         target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
     if target.split.images.device.type == "cpu":
@@ -105,7 +106,7 @@ def _require(subject: Subject, plan: SweepPlan) -> None:
         (plan.recalibrate_bn, subject.sample, RECALIBRATION_BATCH, "--recalibrate-bn"),
         (plan.finetune_epochs, subject.training, Recipe.batch_size, "--finetune"),
     ):
-        if needed:
+        if needed and images is not None:
             require_batches(subject.model, subject.example, len(images), batch_size, flag)
 
 
@@ -131,6 +132,7 @@ def measure(
             listener(done, total)
 
     def train(mask: Mask) -> None:
+        assert subject.training is not None  # `_require` has refused a subject without
         finetune(model, mask, subject.training, normalise, recipe=recipe, seed=subject.seed, precision=precision)
         hear(1)
 
@@ -159,6 +161,7 @@ def measure(
                 hear(1)
             mask = removed[place].mask
             if plan.recalibrate_bn:
+                assert subject.sample is not None  # `_require` has refused a subject without
                 # from the start, because each mask gives other statistics to the layers that it does not touch as well
                 with (
                     masked(model, mask),

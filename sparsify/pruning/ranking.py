@@ -107,13 +107,15 @@ def score(
 
 def path_of(subject: Subject, layer: Layer) -> PathState | None:
     """What a subject's path knows of a layer, or, where it selects by them, of the BatchNorm scales of its filters."""
-    found = None if subject.path is None else subject.structure.selected_by(layer, subject.path)
+    if subject.path is None:
+        return None
+    found = subject.structure.selected_by(layer, subject.path)
     if found is None:
         return None
     parameter, grains = found
     state = subject.path[parameter]
-    tensors = (state.entry, state.gamma, state.z)
-    return PathState(*(None if tensor is None else tensor[grains] for tensor in tensors))
+    gamma, z = (None if tensor is None else tensor[grains] for tensor in (state.gamma, state.z))
+    return PathState(state.entry[grains], gamma, z)
 
 
 class Scorer:

@@ -17,6 +17,7 @@ from torch import nn
 
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_json, write_tensors, write_text
+from sparsify.nets.layers import prunable_layers
 from sparsify.nets.mask import Mask
 from sparsify.nets.registry import NAMES, is_network, network
 from sparsify.nets.shrinking import (
@@ -180,12 +181,13 @@ def shrink_run(
     structure, model = subject.structure, subject.model
     images = subject.normalise(subject.split.images[:IMAGES])
     removal = plan_removal(structure, what)
+    weights = {layer.name: layer.weight for layer in prunable_layers(model)}
     for group in removal.coupled:
-        loses = (f"{name} ({len(removal.outputs[name])} of {len(model.get_submodule(name).weight)})" for name in group)
+        loses = (f"{name} ({len(removal.outputs[name])} of {len(weights[name])})" for name in group)
         say(f"coupled, so their channels go together: {', '.join(loses)}")
     sides = {"outputs": (removal.outputs, 0), "inputs": (removal.inputs, 1)}
     for side, (indices, axis) in sides.items() if removal.outputs else ():
-        sizes = {name: model.get_submodule(name).weight.shape[axis] for name in indices}
+        sizes = {name: weights[name].shape[axis] for name in indices}
         say(f"{side} that go: {', '.join(f'{name} ({len(indices[name])} of {sizes[name]})' for name in sizes)}")
     small = remove_outputs(structure, removal.outputs, mask=removal.mask)
     difference = output_difference(model, removal.mask, small, images)
@@ -201,7 +203,7 @@ def shrink_run(
     summary = run.summary
     facts = Shrunk(
         model=run.config.model,
-        shape=tuple(summary["shape"]),
+        shape=summary["shape"],
         classes=tuple(summary["classes"]),
         removed=removal.outputs,
         run=run.name,

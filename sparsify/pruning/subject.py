@@ -15,7 +15,8 @@ from sparsify.data.dataset import Split
 from sparsify.data.registry import AUGMENTATIONS
 from sparsify.devices import permutation, resolve_device
 from sparsify.nets.structure import Structure
-from sparsify.optim.penalties import THRESHOLD, penalty_of, prox
+from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
+from sparsify.optim.registry import taken
 from sparsify.pruning.criteria import PathState
 from sparsify.runs import Run
 from sparsify.training.starting import data_of
@@ -89,9 +90,11 @@ def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
     states = {}
     for name, parameter in model.named_parameters():
         if name in path.entry:
-            known = {"entry": torch.from_numpy(path.entry[name])}
-            if zs is not None:
-                gamma = run.config.kappa * prox(zs[name], THRESHOLD, penalty_of(parameter, "auto"))
-                known |= {"gamma": gamma, "z": zs[name]}
-            states[name] = PathState(**{key: tensor.to(parameter.device) for key, tensor in known.items()})
+            entry = torch.from_numpy(path.entry[name]).to(parameter.device)
+            if zs is None:
+                states[name] = PathState(entry)
+                continue
+            penalty: Penalty = penalty_of(parameter, "auto") or "weight"  # as of BatchNorm's scales
+            gamma = taken(run.config.kappa) * prox(zs[name], THRESHOLD, penalty)
+            states[name] = PathState(entry, gamma.to(parameter.device), zs[name].to(parameter.device))
     return states

@@ -41,17 +41,17 @@ class Outcomes:
         same = np.array_equal(self.labels, other.labels)
         return same and np.array_equal(self.predictions, other.predictions)
 
-    __hash__ = None
-
     @property
     def right(self) -> np.ndarray:
         """Whether each answer is right: (points, images), bool."""
-        return self.predictions == self.labels
+        right: np.ndarray = self.predictions == self.labels
+        return right
 
     @property
     def accuracies(self) -> list[float]:
         """The fraction of right answers at each point."""
-        return (self.right.sum(1) / len(self.labels)).tolist()
+        accuracies: list[float] = (self.right.sum(1) / len(self.labels)).tolist()
+        return accuracies
 
     def save(self, path: Path) -> None:
         """Write an npz file, in one step: `labels`; `right`, a bitset a point; `wrong`, the wrong answers in order.
@@ -182,8 +182,8 @@ class Sweep:
     def accuracy(self, layers: str, ratio: float, measure: str = "accuracy") -> float:
         """One of `MEASURES` at one point, the mean over the draws. Raises SparsifyError if it is not there."""
         rows = self.points(layers, ratio)
-        found = [getattr(row, measure) for row in rows]
-        if not found or None in found:
+        found: list[float] = [value for row in rows if (value := getattr(row, measure)) is not None]
+        if not found or len(found) < len(rows):
             raise self._missing(layers, ratio)
         return sum(found) / len(found)
 
@@ -195,7 +195,8 @@ class Sweep:
         places = self._places(layers, ratio)  # the first draw comes first
         if not places:
             raise self._missing(layers, ratio)
-        return self._kept(measure).predictions[places[0]]
+        classes: np.ndarray = self._kept(measure).predictions[places[0]]
+        return classes
 
     def right(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
         """Whether each answer at one point is right: (draws, images), bool. Raises SparsifyError as `predictions`."""

@@ -125,7 +125,7 @@ def _parents(arm: Arm) -> dict[str, str | None]:
     mask = arm.mask
     return {
         "init": arm.init and f"'{arm.init}'",
-        "mask": mask and f"'{mask.of}' without {_point_in_words(mask.point)}",
+        "mask": None if mask is None else f"'{mask.of}' without {_point_in_words(mask.point)}",
     }
 
 

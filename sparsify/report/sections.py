@@ -216,9 +216,10 @@ def _without_images(subject: Subject, plan: SweepPlan) -> Iterator[str]:
     if outputs and all(subject.structure.scale(layer) is not None for layer in outputs):
         yield "bn-scale"
     states = [path_of(subject, layer) for layer in layers]
-    if None not in states:
+    known = [state for state in states if state is not None]
+    if len(known) == len(states):
         yield "entry"
-        if all(state.gamma is not None for state in states):
+        if all(state.gamma is not None for state in known):
             yield "gamma"
 
 
@@ -232,7 +233,7 @@ def _agreement_table(layers: str, ratio: float, found: dict[str, tuple[Agreement
         columns += [Column(f"{label}: τ", Format(_two_digits)), Column(f"{label}: overlap", Format(_two_digits))]
     rows = []
     for pair in dict.fromkeys(pair for ones in pairs.values() for pair in ones):
-        row = [", ".join(pair)]
+        row: list[object] = [", ".join(pair)]
         for ones in pairs.values():
             one = ones.get(pair)
             row += [None, None] if one is None else [one.tau, one.overlaps[ratio]]

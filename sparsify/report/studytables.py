@@ -119,7 +119,7 @@ def accuracy_table(
 
 def interval(one: Estimate) -> str:
     """ "[98.81, 99.51]", in %; a dash where there is none. An accuracy lies between 0 and 100, and so do its ends."""
-    if one.low is None:
+    if one.low is None or one.high is None:
         return MISSING
     return f"[{max(0.0, 100 * one.low):.2f}, {min(100.0, 100 * one.high):.2f}]"
 
@@ -186,7 +186,7 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
 
 def _ends(one: Contrast) -> str:
     """The interval of a contrast, with a star where only images were sampled."""
-    if one.low is None:
+    if one.low is None or one.high is None:
         return MISSING
     star = "*" if one.over == "images" else ""
     return f"[{points(one.low)}, {points(one.high)}]{star}"
@@ -245,7 +245,9 @@ def choices_csv(result: StudyResult) -> str:
     rows = []
     for arm in result.arms:
         found = arm.selected
-        for trial in found.trials if found is not None else ():
+        if found is None:
+            continue
+        for trial in found.trials:
             for place, (seed, run) in enumerate(zip(found.seeds, trial.runs, strict=True)):
                 accuracy = trial.accuracies[place] if trial.accuracies else None
                 chosen = int(trial.label == found.chosen)
@@ -263,5 +265,5 @@ def _table(
     turned: Turned | None = None,
 ) -> Table:
     """A table of numbers, which stand close together on the terminal."""
-    more = {"subject": result.study.title, "group": group, "turned": turned, "spacing": "narrow"}
-    return Table.of(title, columns, rows, **more)
+    subject = result.study.title
+    return Table.of(title, columns, rows, subject=subject, group=group, turned=turned, spacing="narrow")

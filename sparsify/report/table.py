@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from rich import box
 from rich.table import Table as RichTable
@@ -111,6 +111,15 @@ class Turned:
     side: Side = "left"
 
 
+class TableOptions(TypedDict, total=False):
+    """The fields of a `Table` that have defaults."""
+
+    subject: str
+    group: int | None
+    turned: Turned | None
+    spacing: Literal["wide", "edgeless", "narrow"]
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A frame of typed values, one row an arm, a run or a point, and a format for each of its columns.
@@ -129,7 +138,9 @@ class Table:
     spacing: Literal["wide", "edgeless", "narrow"] = "wide"
 
     @classmethod
-    def of(cls, title: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]], **more: Any) -> Table:
+    def of(
+        cls, title: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]], **more: Unpack[TableOptions]
+    ) -> Table:
         """A table of these rows; headings may repeat, as an arm can have any label."""
         import pandas as pd  # slow to import: only when it is needed
 

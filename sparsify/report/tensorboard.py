@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
 from sparsify.errors import SparsifyError
-from sparsify.runs import Run
+from sparsify.runs import Epoch, Run
 from sparsify.training.trainer import Listener, Progress
 from sparsify.viz.filters import FilterPanel, filters_figure
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 FOLDER = "tensorboard"
-SCALARS = {
+Scalar = Literal[
+    "train_loss", "val_loss", "test_loss", "train_accuracy", "val_accuracy", "test_accuracy", "lr", "seconds"
+]
+
+SCALARS: dict[Scalar, str] = {
     "train_loss": "loss/train",
     "val_loss": "loss/val",
     "test_loss": "loss/test",
@@ -77,7 +81,7 @@ class Events:
         return self._writers[run]
 
     @staticmethod
-    def _scalars(writer: SummaryWriter, row: dict[str, Any]) -> None:
+    def _scalars(writer: SummaryWriter, row: Epoch) -> None:
         for column, tag in SCALARS.items():
             if row[column] is not None:
                 writer.add_scalar(tag, row[column], int(row["epoch"]))
@@ -86,7 +90,9 @@ class Events:
 def _selection(writer: SummaryWriter, run: Run) -> None:
     """The fraction of each layer's grains that have entered the support, against the step."""
     path = run.inclusion_path
-    for name, entry in ({} if path is None else path.entry).items():
+    if path is None:
+        return
+    for name, entry in path.entry.items():
         for step in path.steps:
             writer.add_scalar(f"entered/{name.removesuffix('.weight')}", (entry <= step).mean(), int(step))
 

@@ -82,8 +82,11 @@ def contrasts(
 def control_of(result: StudyResult, arm: ArmResult) -> ArmResult | None:
     """The control of an arm whose optimizer selects: the arm whose optimizer does not, and nothing else differs."""
     for other in result.arms:
-        pairs = [(run.config, _of_seed(other, run.config.seed)) for run in arm.finished]
-        pairs = [(own, theirs) for own, theirs in pairs if theirs is not None]  # a seed may have diverged in one
+        pairs = [
+            (run.config, theirs)
+            for run in arm.finished
+            if (theirs := _of_seed(other, run.config.seed)) is not None  # a seed may have diverged in one
+        ]
         if pairs and all(_controls(theirs, own) for own, theirs in pairs):
             return other
     return None

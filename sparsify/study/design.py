@@ -67,7 +67,8 @@ class Arm:
     @property
     def parents(self) -> tuple[str, ...]:
         """The arms that are trained before this one."""
-        return tuple(dict.fromkeys(name for name in (self.init, self.mask and self.mask.of) if name is not None))
+        masked = None if self.mask is None else self.mask.of
+        return tuple(dict.fromkeys(name for name in (self.init, masked) if name is not None))
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class _Clock:
     def __init__(self, places: Places, device: torch.device, threads: int) -> None:
         self.runs_dir, self.data_dir = places.runs_dir, places.data_dir
         self.device, self.threads = device, threads
-        self.measured: dict[tuple, float] = {}
+        self.measured: dict[tuple[str, str, int, str, str], float] = {}
 
     def epoch(self, config: Config) -> float:
         """Seconds."""
@@ -152,5 +152,5 @@ class _Clock:
             torch.set_num_threads(threads)
 
 
-def _kind(config: Config) -> tuple:
+def _kind(config: Config) -> tuple[str, str, int, str]:
     return config.model, config.data, config.batch_size, config.precision

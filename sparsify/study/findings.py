@@ -53,7 +53,9 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast]) -> list[str]:
     """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
     found = [
-        verdict(one) for one in contrasts if controls[one.arm] is not None and controls[one.arm].label == one.reference
+        verdict(one)
+        for one in contrasts
+        if (control := controls[one.arm]) is not None and control.label == one.reference
     ]
     alone = [arm.label for arm in result.arms if _could_have_a_control(arm) and controls[arm.label] is None]
     if alone:
@@ -80,6 +82,10 @@ def verdict(contrast: Contrast) -> str:
     if not one.over:
         difference = f"{points(one.difference)} points; {sampled}, and there are no answers for single images"
         return f"{where} nothing can be said of {one.arm} against {one.reference}: {difference}"
+    # what the interval is over, seeds or images, has given its ends and a p
+    assert one.low is not None
+    assert one.high is not None
+    assert one.p_adjusted is not None
     held = one.p_adjusted < 1 - one.confidence
     shown = held or one.low * one.high > 0
     turn = -1 if shown and one.difference < 0 else 1  # "0.3 points less" has the interval 0.1 to 0.5

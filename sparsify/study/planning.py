@@ -122,6 +122,12 @@ class Task:
         return bool(self.lost) or (self.status != "unfinished" and not self.missing)
 
     @property
+    def known_run(self) -> Run:
+        """Its run, of a task that waits for no other and is not lost."""
+        assert self.run is not None
+        return self.run
+
+    @property
     def trainable(self) -> bool:
         """Whether it can be trained now, and has to be."""
         return self.run is not None and self.status == "unfinished"
@@ -172,7 +178,7 @@ class Plan:
     @property
     def trainings(self) -> int:
         """How many runs are to be trained, those that still wait included."""
-        named = {task.run.path for task in self.tasks if task.trainable}
+        named = {task.known_run.path for task in self.tasks if task.trainable}
         return len(named) + sum(bool(task.waits) for task in self.tasks)
 
     @property
@@ -254,9 +260,9 @@ class _Look:
             if parent.status != "finished":
                 return replace(task, waits=f"'{label}'")
         if arm.init is not None:
-            config = replace(config, init=str(self.tasks(arm.init)[index].run.path))
+            config = replace(config, init=str(self.tasks(arm.init)[index].known_run.path))
         if arm.mask is not None:
-            run, mask = self.tasks(arm.mask.of)[index].run, arm.mask
+            run, mask = self.tasks(arm.mask.of)[index].known_run, arm.mask
             path = mask_path(run, self.networks[mask.of], mask.point, self.runs_dir)
             if not path.exists():
                 self.masks[path] = (run, mask)
@@ -286,7 +292,7 @@ class _Look:
         if not all(task.done for task in self.trials[arm.label]):
             return None
         trials = tuple(
-            Trial(label, tuple(task.run.name for task in tasks), self._accuracies(choice, tasks))
+            Trial(label, tuple(task.known_run.name for task in tasks), self._accuracies(choice, tasks))
             for label, tasks in found
         )
         held_out = choice.candidates[0].trials
@@ -299,9 +305,9 @@ class _Look:
         if any(task.status == "diverged" for task in tasks):
             return ()
         if choice.on is None:
-            return tuple(task.run.summary["accuracy"] for task in tasks)
+            return tuple(task.known_run.summary["accuracy"] for task in tasks)
         (layers,), (ratio,) = choice.on.layers, choice.on.ratios
-        paths = [sweep_path(task.run, choice.on, self.networks[task.arm]) for task in tasks]
+        paths = [sweep_path(task.known_run, choice.on, self.networks[task.arm]) for task in tasks]
         return tuple(Sweep.read(path).accuracy(layers, ratio) for path in paths)
 
 

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -80,7 +80,9 @@ class StudyResult:
         """The accuracies at each place by seed, in the order of the runs; one seed's is the mean over its draws."""
         by_seed = seed_accuracies(self._points)
         return {
-            Where(*where): dict(zip(group.index.get_level_values("seed").tolist(), group.tolist(), strict=True))
+            Where._make(cast("tuple[object, ...]", where)): dict(
+                zip(group.index.get_level_values("seed").tolist(), group.tolist(), strict=True)
+            )
             for where, group in by_seed.groupby(level=list(Where._fields), sort=False)
         }
 
@@ -205,8 +207,9 @@ def right_answers(sides: Sequence[tuple[ArmResult, float]], at: Point, seeds: Se
     None unless all outcomes were kept and are of the same images: with --val each seed holds out others.
     """
     sweeps = [[_by_seed(arm, at.sweep)[seed] for seed in seeds] for arm, _ in sides]
-    outcomes = [one.outcomes.get(at.measure) for side in sweeps for one in side]
-    if any(one is None for one in outcomes):
+    kept = [one.outcomes.get(at.measure) for side in sweeps for one in side]
+    outcomes = [one for one in kept if one is not None]
+    if len(outcomes) < len(kept):
         return None
     if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):
         return None

@@ -58,8 +58,8 @@ def run_planned(
             for run, mask in plan.masks.values():
                 masks_of(run, mask.point, places)
             plan = planner.plan()
-        trainable = [(task.run, task.config) for task in plan.tasks if task.trainable]
-        configs = {run.path: config for run, config in trainable if run is not None}  # two arms may share a run
+        trainable = [task for task in plan.tasks if task.trainable]
+        configs = {task.known_run.path: task.config for task in trainable}  # two arms may share a run
         if configs:
             train_all(list(configs.values()), places, listener=listener, among=len(plan.tasks))
             plan = planner.plan()

@@ -15,8 +15,7 @@ from sparsify.config import PRECISIONS, STRUCTURES, Config
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import KINDS, Misfit
-from sparsify.nets.layers import GRAINS
-from sparsify.nets.registry import NETS, TORCHVISION
+from sparsify.nets.registry import GRAINS, NETS, TORCHVISION
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.pruning.criteria import CRITERIA
@@ -237,7 +236,8 @@ def study_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a study's TOML file."""
     schema = msgspec.json.schema(StudyFile)
     title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study of sparsify"}
-    return title | _numbers(schema)
+    numbers: dict[str, Any] = _numbers(schema)
+    return title | numbers
 
 
 def _numbers(schema: Any) -> Any:

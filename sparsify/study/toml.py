@@ -17,7 +17,7 @@ from sparsify.config import Config
 from sparsify.data.registry import FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.files import sanitise, short_sum, shortened
-from sparsify.nets.layers import GRAINS
+from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan, parse_ratios
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study
@@ -180,11 +180,12 @@ def _arms(
 ) -> list[Arm]:
     """The arms of one [[arms]]; `written` is the table as it stands in the file, `fields` are what was set for all."""
     own = {key: value for key, value in given(table, written).items() if key not in ArmKeys.__struct_fields__}
-    grid = {} if table.grid is UNSET else as_grid(given(table.grid, written["grid"]), "grid")
+    grid: dict[str, list[Any]] = {} if table.grid is UNSET else as_grid(given(table.grid, written["grid"]), "grid")
     tried: dict[str, list[Any]] = {}
-    if table.select is not UNSET:
+    select = None if table.select is UNSET else table.select
+    if select is not None:
         keys = SelectKeys.__struct_fields__
-        settings = given(table.select, written["select"])
+        settings = given(select, written["select"])
         tried = as_grid({key: value for key, value in settings.items() if key not in keys}, "select")
         if not tried:
             raise SparsifyError("select has no settings to choose from; write some, as in weight_decay = [0, 0.0005]")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,12 +13,13 @@ from torch.optim import Optimizer
 
 from sparsify.errors import SparsifyError
 from sparsify.files import write_tensors
+from sparsify.runs import Epoch
 
 FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, path: dict[str, Tensor], rows: list[dict[str, Any]]
+    folder: Path, model: nn.Module, optimizer: Optimizer, path: dict[str, Tensor], rows: list[Epoch]
 ) -> None:
     """Write the weights, the optimizer's state, the inclusion path so far and the metrics so far, in one step."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
@@ -34,7 +34,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
+) -> tuple[dict[str, Tensor], list[Epoch]] | None:
     """Restore model and optimizer in place. Return the path and the metrics so far, or None without a checkpoint.
 
     Raises SparsifyError if the file is damaged.

@@ -60,6 +60,10 @@ def train(
     return train_side_by_side([config], Places.of(places, **where), listener=listener)[0]
 
 
+_Placed = dict[tuple[str, float, int | None], Dataset]
+"""The data sets on the device, by name, the fraction that is held out, and its seed if one is."""
+
+
 def train_side_by_side(
     configs: Sequence[Config], places: Places = HERE, *, listener: Listener | None = None
 ) -> list[Run]:
@@ -72,11 +76,11 @@ def train_side_by_side(
     where = resolve_device(places.device)
     if where.type == "cpu":
         keep_freed_memory()
-    placed: dict[tuple, Dataset] = {}
+    placed: _Placed = {}
     number = f"{len(configs)} trainings at once" if len(configs) > 1 else "the training"
     with enough_memory(number, "take a smaller --batch-size"):
-        runs, starts = zip(*(_prepare(config, where, places, listener, placed) for config in configs), strict=True)
-        starts = [start for start in starts if start is not None]
+        runs, prepared = zip(*(_prepare(config, where, places, listener, placed) for config in configs), strict=True)
+        starts = [start for start in prepared if start is not None]
         with exactly(precision), _fork_rng(where), contextlib.ExitStack() as stack:
             if has_streams(where):
                 wait_for(where)  # the data is there before other streams read it
@@ -106,7 +110,7 @@ def _prepare(
     where: torch.device,
     places: Places,
     listener: Listener | None,
-    placed: dict[tuple, Dataset],
+    placed: _Placed,
 ) -> tuple[Run, Start | None]:
     """Return the run of a Config and the function that begins its training, None if it is finished.
 

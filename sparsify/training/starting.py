@@ -70,7 +70,9 @@ def all_named(configs: Sequence[Config], data_dir: Path | str | None) -> list[Co
 
 def name_and_sum(text: str) -> tuple[str, str | None]:
     """Return the name in an `init` or a `mask`, and the 8 hex digits of the sum after an @, or None."""
-    return re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", text, re.DOTALL).groups()
+    match = re.fullmatch(r"(.+?)(?:@([0-9a-f]{8}))?", text, re.DOTALL)
+    assert match is not None  # every text matches but an empty one, which Config refuses
+    return match[1], match[2]
 
 
 def initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:

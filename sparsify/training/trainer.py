@@ -9,7 +9,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +24,12 @@ from sparsify.errors import SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.mask import Mask, apply_mask
+from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
-from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.optim.slbi import SplitOptimizer
-from sparsify.runs import Run
+from sparsify.runs import Epoch, Run
 from sparsify.training.checkpoint import FILE as CHECKPOINT
 from sparsify.training.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
@@ -47,7 +47,7 @@ class Progress:
     epochs: int
     step: int
     steps: int
-    row: dict[str, Any] | None = None
+    row: Epoch | None = None
 
     @property
     def ended(self) -> bool:
@@ -55,7 +55,7 @@ class Progress:
         return self.row is not None and (self.step == self.steps or diverged(self.row))
 
 
-def diverged(row: dict[str, Any]) -> bool:
+def diverged(row: Epoch) -> bool:
     """Whether a loss of an epoch, a row of metrics.csv, is infinite or NaN."""
     losses = (row["train_loss"], row["val_loss"], row["test_loss"])
     return not all(math.isfinite(loss) for loss in losses if loss is not None)
@@ -88,7 +88,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
-        self.rates = config.lr * factors
+        self.rates = taken(config.lr) * factors
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
         self.recorder: PathRecorder | None = None
@@ -96,12 +96,13 @@ class Trainer:
         path = OPTIMIZERS[config.opt].path
         if path is not None:
             self.times = path_times(path(self.rates, config))
+            assert isinstance(self.optimizer, SelectingOptimizer)  # one with a path
             self.recorder = PathRecorder(self.model, self.optimizer, self.total)
         self.iteration = Iteration(
             self.model, self.optimizer, data, AUGMENTATIONS[config.augment], config.precision, self.recorder
         )
         self._advance = stepper(self.iteration)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Epoch] = []
 
     def steps(self, listener: Listener | None, share: float = 1.0) -> Generator[None]:
         """Train from the checkpoint to the end; yield after each iteration.
@@ -143,7 +144,7 @@ class Trainer:
         if len(self.rows) >= self.config.mask_from:
             apply_mask(self.model, self.mask)
 
-    def _epoch(self, epoch: int, listener: Listener | None, share: float) -> Generator[None, None, dict[str, Any]]:
+    def _epoch(self, epoch: int, listener: Listener | None, share: float) -> Generator[None, None, Epoch]:
         """Train one epoch and return its row of metrics.csv. Nothing waits for the device before the epoch's end."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
@@ -158,15 +159,23 @@ class Trainer:
                 listener(Progress(self.run.name, epoch, config.epochs, step, self.total))
             yield
         loss_sum, correct = self.iteration.sums()
-        row: dict[str, Any] = dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy"))
-        row |= {"epoch": epoch, "step": step, "lr": float(self.rates[step - 1])}
-        row |= {"train_loss": loss_sum / len(train), "train_accuracy": correct / len(train)}
-        row["seconds"] = round(share * (time.perf_counter() - began), 3)
-        held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
-        row |= {
-            f"{self.data.held_out}_loss": held_out.loss,
-            f"{self.data.held_out}_accuracy": held_out.accuracy,
+        row: Epoch = {
+            "val_loss": None,
+            "val_accuracy": None,
+            "test_loss": None,
+            "test_accuracy": None,
+            "epoch": epoch,
+            "step": step,
+            "lr": float(self.rates[step - 1]),
+            "train_loss": loss_sum / len(train),
+            "train_accuracy": correct / len(train),
+            "seconds": round(share * (time.perf_counter() - began), 3),
         }
+        held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
+        if self.data.held_out == "val":
+            row["val_loss"], row["val_accuracy"] = held_out.loss, held_out.accuracy
+        else:
+            row["test_loss"], row["test_accuracy"] = held_out.loss, held_out.accuracy
         if listener is not None:
             listener(Progress(self.run.name, epoch, config.epochs, step, self.total, row))
         return row
@@ -220,38 +229,40 @@ class Trainer:
 
     def _finish(self, status: str) -> None:
         run, last = self.run, self.rows[-1]
-        held_out = self.data.held_out
+        on_val = self.data.held_out == "val"
         files = ["model.safetensors"]
         write_tensors(run.path / "model.safetensors", dict(self.model.state_dict()))
         support: dict[str, dict[str, int]] = {}
-        if self.recorder is not None:
-            path = self.recorder.path(self.times, last["step"])
+        steps = int(last["step"])
+        if self.recorder is not None and self.times is not None:
+            optimizer = self.recorder.optimizer
+            path = self.recorder.path(self.times, steps)
             path.save(run.path / "path.npz")
             files.append("path.npz")
-            parameters = {name: p for name, p in self.model.named_parameters() if self.optimizer.penalty(p)}
-            states = {name: self.optimizer.state[p] for name, p in parameters.items()}
+            parameters = {name: p for name, p in self.model.named_parameters() if optimizer.penalty(p)}
+            states = {name: optimizer.state[p] for name, p in parameters.items()}
             zs = {name: state["z"] for name, state in states.items() if "z" in state}
             if zs:
                 write_tensors(run.path / "z.safetensors", zs)
                 files.append("z.safetensors")
             for name, p in parameters.items():
-                inside = self.optimizer.support(p)
+                inside = optimizer.support(p)
                 support[name] = {"in": int(inside.sum()), "of": inside.numel()}
         run.write_metrics(self.rows)
         run.write_json(
             "summary.json",
             {
                 "status": status,
-                "held_out": held_out,
-                "accuracy": last[f"{held_out}_accuracy"],
-                "loss": _finite(last[f"{held_out}_loss"]),
+                "held_out": self.data.held_out,
+                "accuracy": last["val_accuracy"] if on_val else last["test_accuracy"],
+                "loss": _finite(last["val_loss"] if on_val else last["test_loss"]),
                 "count": len(self.data.test),
                 "train_accuracy": last["train_accuracy"],
                 "train_loss": _finite(last["train_loss"]),
                 "epochs": len(self.rows),
-                "steps": last["step"],
+                "steps": steps,
                 "seconds_per_epoch": float(np.median([row["seconds"] for row in self.rows])),
-                "path_time": None if self.times is None else float(self.times[last["step"]]),
+                "path_time": None if self.times is None else float(self.times[steps]),
                 "support": support,
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "shape": list(self.data.shape),
@@ -264,6 +275,6 @@ class Trainer:
         (run.path / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: float | None) -> float | None:
     """Return None for NaN and infinity, which JSON lacks."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None

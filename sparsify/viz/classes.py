@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 import matplotlib as mpl
 import numpy as np
@@ -16,8 +17,31 @@ from sparsify.viz.style import GREY, RC, figure, heading, looks, per_row
 
 MOST_CLASSES = 30  # more are too many to read
 MOST_PANELS = 5  # side by side, on a page
-RING = {"marker": "o", "linestyle": "", "markersize": 5.5, "markerfacecolor": "white", "markeredgecolor": "#555555"}
-DOT = {"marker": "o", "linestyle": "", "markersize": 4}
+
+
+class Dot(TypedDict):
+    """A mark without a line, by matplotlib's own names."""
+
+    marker: str
+    linestyle: Literal[""]
+    markersize: float
+
+
+class Ring(Dot):
+    """A mark whose inside and edge have colours of their own."""
+
+    markerfacecolor: str
+    markeredgecolor: str
+
+
+RING: Ring = {
+    "marker": "o",
+    "linestyle": "",
+    "markersize": 5.5,
+    "markerfacecolor": "white",
+    "markeredgecolor": "#555555",
+}
+DOT: Dot = {"marker": "o", "linestyle": "", "markersize": 4}
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from sparsify.errors import SparsifyError
-from sparsify.viz.style import RC, figure, heading, legend_below, looks
+from sparsify.viz.style import RC, Look, figure, heading, legend_below, looks
 
-Rows = Sequence[Mapping[str, float | None]]
+Rows = Sequence[Mapping[str, object]]
+"""The rows of a run's metrics.csv."""
 
 
-def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, **look: object) -> None:
+def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, markevery: int | None = None) -> None:
     """The mean of the rows of `values` and, from two rows on, a band of one sample standard deviation."""
     mean = values.mean(0)
-    axis.plot(x, mean, label=f"{label} (n = {len(values)})", **{"linewidth": 1.4, **look})
+    axis.plot(x, mean, label=f"{label} (n = {len(values)})", linewidth=1.4, markevery=markevery, **look)
     if len(values) > 1:
         deviation = values.std(0, ddof=1)
         axis.fill_between(x, mean - deviation, mean + deviation, color=look["color"], alpha=0.18, linewidth=0)
@@ -44,15 +45,15 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
             for axis, what, factor in ((left, "loss", 1), (right, "accuracy", 100)):
                 test = factor * np.array([[row[f"{held_out}_{what}"] for row in rows[:length]] for rows in runs])
                 training = factor * np.array([[row[f"train_{what}"] for row in rows[:length]] for rows in runs])
-                band(axis, epochs, test, f"{label}, {held_out}", **look, markevery=max(1, length // 10))
+                band(axis, epochs, test, f"{label}, {held_out}", look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
         left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         left.yaxis.set_major_formatter("{x:g}")
         left.yaxis.set_minor_formatter(NullFormatter())
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
-        last = [100 * rows[-1][f"{splits[label]}_accuracy"] for label, runs in groups.items() for rows in runs]
-        low = min(last)
+        last = [rows[-1][f"{splits[label]}_accuracy"] for label, runs in groups.items() for rows in runs]
+        low = float(min(100 * np.array(last)))
         right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
         for axis in (left, right):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))

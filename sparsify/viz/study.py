@@ -198,7 +198,7 @@ def filter_panel(
 
     The filters that magnitude removes at `ratio` are marked; without a ratio, those that the run has not selected.
     """
-    run, weight = network.run, network.model.get_submodule(layer).weight
+    run, weight = network.run, network.model.get_parameter(f"{layer}.weight")
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
         return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {percentage(ratio)}")

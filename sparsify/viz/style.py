@@ -8,6 +8,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
@@ -17,6 +18,9 @@ from matplotlib.lines import Line2D
 from sparsify.files import write_bytes
 from sparsify.optim.registry import OPTIMIZERS
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 # Okabe & Ito 2008
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -24,7 +28,7 @@ REMOVED = "#D55E00"
 GREY = "#B0B0B0"
 DPI = 200  # of a PNG
 
-RC = {
+RC: dict[RcKeyType, object] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -40,7 +44,15 @@ RC = {
 }
 
 
-def looks(labels: Iterable[str]) -> dict[str, dict[str, object]]:
+class Look(TypedDict):
+    """How a curve is drawn, by matplotlib's own names."""
+
+    color: str
+    marker: str
+    markersize: float
+
+
+def looks(labels: Iterable[str]) -> dict[str, Look]:
     """Colour and marker of each label. An optimizer has the same ones in every figure; other labels take what is free.
 
     No two labels share both colour and marker. Where there are fewer colours than labels, a label whose colour is taken
@@ -56,15 +68,16 @@ def looks(labels: Iterable[str]) -> dict[str, dict[str, object]]:
             free = [place for place in after if place % len(COLOURS) not in used]
             places[label] = free[0] if free else next(i for i in itertools.count() if i not in places.values())
     found = {label: _look(place) for label, place in places.items()}  # the optimizers first
-    taken = set()
+    taken: set[str] = set()
     for look in found.values():
         if look["color"] in taken:
-            look["color"] = to_hex([0.5 * part for part in to_rgb(look["color"])])
+            red, green, blue = to_rgb(look["color"])
+            look["color"] = to_hex((0.5 * red, 0.5 * green, 0.5 * blue))
         taken.add(look["color"])
     return {label: found[label] for label in labels}
 
 
-def _look(place: int) -> dict[str, object]:
+def _look(place: int) -> Look:
     marker = MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
     return {"color": COLOURS[place % len(COLOURS)], "marker": marker, "markersize": 3.5}
 

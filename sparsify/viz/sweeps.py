@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +25,7 @@ AGAINST = {
 }
 """The fields of `SweepRow` that accuracy can be drawn against, with the label of the axis."""
 
-_CONTROL_STYLES = ("--", ":")  # of "random" and of the opposite order
+_CONTROL_STYLES: tuple[Literal["--", ":"], ...] = ("--", ":")  # of "random" and of the opposite order
 _TICKS = (0, 20, 40, 60, 80, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100)  # of accuracies, in %
 _WIDE = 8  # from this factor on between the ends of an axis it is logarithmic
 
@@ -56,11 +57,20 @@ def sweep_figure(
         for axis, layers in zip(axes, first.plan.layers, strict=True):
             for label, sweeps in groups.items():
                 x, values = _line(sweeps, layers, first.plan.order, against, measure)
-                band(axis, x, values.mean(1), label, **styles[label])
+                band(axis, x, values.mean(1), label, styles[label])
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
-                    thin = styles[label] | {"linestyle": style, "linewidth": 0.9, "marker": ""}
+                    look = styles[label]
                     x, values = _line(sweeps, layers, control, against, measure)
-                    axis.plot(x, values.mean((0, 1)), label=f"_{label}, {control}", **thin)
+                    axis.plot(
+                        x,
+                        values.mean((0, 1)),
+                        label=f"_{label}, {control}",
+                        color=look["color"],
+                        markersize=look["markersize"],
+                        linestyle=style,
+                        linewidth=0.9,
+                        marker="",
+                    )
             names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
             how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
             axis.set(xlabel=AGAINST[against].format(layers=listed(names) + how), title=" + ".join(names))

@@ -83,10 +83,12 @@ def test_folded_filters_answer_as_the_convolution_and_its_batchnorm():
     model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(20, 2))
     for tensor in (model[1].weight.data, model[1].bias.data, model[1].running_mean, model[1].running_var):
         tensor.uniform_(0.5, 2)
-    images, nothing = torch.randn(2, 1, 4, 4), torch.zeros(1, 1, 4, 4)
-    answers = model.eval()[:2](images) - model[:2](nothing)  # the part that depends on the image
-    applied = nn.functional.conv2d(images, TrainedNetwork(run_of(model)).folded_filters("0"))
-    torch.testing.assert_close(applied, answers)
+    folded = TrainedNetwork(run_of(model)).folded_filters("0").double()
+    images, nothing = torch.randn(2, 1, 4, 4, dtype=torch.float64), torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    model.double()
+    answers = model[:2](images) - model[:2](nothing)  # the part that depends on the image
+    # the filters were folded in float32: 9 products of up to about 3, each to 2e-7 of it
+    torch.testing.assert_close(nn.functional.conv2d(images, folded), answers, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ CASES = [
 @pytest.mark.parametrize(("net", "drop"), CASES, ids=[f"{net}-{','.join(drop)}" for net, drop in CASES])
 def test_masked_and_shrunk_networks_cost_and_compute_the_same(net, drop):
     build, example = NETS[net]
-    model = seeded(build)
+    model, example = seeded(build).double(), example.double()
     small = shrunk(model, example[:1], drop)
     mask, cost = remove(model, example[:1], drop)
     assert cost == counted(small, example[:1])
@@ -253,7 +253,7 @@ def test_masked_and_shrunk_networks_cost_and_compute_the_same(net, drop):
     with torch.no_grad():
         expected = small(example)
         with masked(model, mask):
-            torch.testing.assert_close(model(example), expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(model(example), expected, rtol=0, atol=1e-12)
         assert (model(example) - expected).abs().max() > 1e-4
 
 

@@ -198,7 +198,8 @@ class TestTorchPruning:
     )
     def test_has_the_same(self, criterion, importance):
         found, expected = self.both(criterion, importance, self.trained())
-        torch.testing.assert_close(found.float(), expected.float(), rtol=1e-4, atol=1e-9)
+        # theirs is summed in float32: 18 products g·w of up to 1e-3, whose sum may be near 0
+        torch.testing.assert_close(found.float(), expected.float(), rtol=1e-4, atol=1e-8)
         assert torch.equal(found.argsort(), expected.argsort())
 
     def test_has_the_same_fpgm_of_weights_that_are_not_negative(self):

@@ -613,12 +613,12 @@ def test_make_mask_refuses_what_makes_no_sense(options, message):
 @pytest.mark.parametrize("batch_size", [1, 7, 200, 1000])
 def test_evaluate_counts_the_last_partial_batch(batch_size):
     given = subject()
-    labels = given.split.labels.roll(1)
+    labels, model, pixels = given.split.labels.roll(1), given.model.double(), normalise(given.split.images).double()
     with torch.no_grad():
-        logits = given.model(normalise(given.split.images))
-    found = evaluate(given.model, Split(given.split.images, labels), normalise, batch_size=batch_size)
+        logits = model(pixels)
+    found = evaluate(model, Split(pixels, labels), Tensor.double, batch_size=batch_size)
     assert (found.correct, found.count) == (int((logits.argmax(1) == labels).sum()), 200)
-    assert found.loss == pytest.approx(F.cross_entropy(logits.double(), labels).item(), rel=1e-6)
+    assert found.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)  # sums of float32 logits
 
 
 def test_accuracy_is_a_fraction():
@@ -798,7 +798,8 @@ def test_the_path_of_a_run_is_that_of_its_files(run):
             gamma = 0.1 * z * (1 - 1 / norms).clamp(min=0)
         else:
             gamma = 0.1 * z.sign() * (z.abs() - 1).clamp(min=0)
-        torch.testing.assert_close(state.gamma, gamma, rtol=1e-5, atol=1e-8)
+        # 1 − 1/norm of a norm near 1 has the rounding of the norm, which is up to 1e-7 of it
+        torch.testing.assert_close(state.gamma, gamma, rtol=1e-5, atol=1e-7)
     assert (path["conv3.weight"].gamma != 0).any()
     assert len(path["conv3.weight"].entry.unique()) > 1
 

@@ -31,7 +31,8 @@ class BasicBlock(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(n, inputs, h, w) → (n, outputs, h / stride, w / stride)."""
         residual = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(inputs)))))
-        return self.relu2(residual + self.shortcut(inputs))
+        outputs: Tensor = self.relu2(residual + self.shortcut(inputs))
+        return outputs
 
 
 def resnet(shape: tuple[int, int, int], classes: int, *, blocks: Sequence[int], width: int) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
 
 import torch
 import torchvision.models
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
 
-_OPTIONS: dict[str, dict[str, Any]] = {
+_OPTIONS: dict[str, dict[str, bool]] = {
     # without the auxiliary outputs, which exist only to train on ImageNet; both warn if init_weights is not given
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
@@ -30,7 +29,8 @@ def zoo(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     size = "×".join(map(str, shape))
     if shape[0] != 3:
         raise SparsifyError(f"torchvision:{name} takes images of 3 channels, and these are {size}")
-    model = torchvision.models.get_model(name, weights=None, num_classes=classes, **_OPTIONS.get(name, {})).eval()
+    options = _OPTIONS.get(name, {})
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options).eval()
     try:
         with torch.inference_mode():
             logits = model(torch.zeros(1, *shape))
