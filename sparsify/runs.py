@@ -191,7 +191,7 @@ class Run:
             self._checked(file)
 
     def model(self) -> nn.Module:
-        """Return the trained network on the CPU, in evaluation mode. Raises SparsifyError unless the run is finished."""
+        """Return the trained network on the CPU, in evaluation mode. Raises SparsifyError unless it is finished."""
         self.require_finished()
         summary = self.summary
         model = network(self.config.model, summary["shape"], len(summary["classes"]))
