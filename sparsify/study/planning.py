@@ -246,7 +246,7 @@ class _Look:
         return self.seen[label]
 
     def _start(self, arm: Arm, index: int, task: Task) -> Task:
-        """Return the task with the weights and mask that it starts from, or with what it waits for, or why it is lost."""
+        """Return the task with the weights and mask that it starts from, or what it waits for, or why it is lost."""
         config = task.config
         for label in arm.parents:
             parent = self.tasks(label)[index]
