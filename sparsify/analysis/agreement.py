@@ -24,7 +24,7 @@ from sparsify.runs import Run
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the criteria `first` and `second` are on the `grains` grains of `layers`.
+    """The agreement of the criteria `first` and `second` on the `grains` grains of `layers`.
 
     `tau` is Kendall's τ of their scores. `overlaps` holds, for each ratio, the Jaccard overlap of the grains that they
     remove.

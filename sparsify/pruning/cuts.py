@@ -61,7 +61,7 @@ def _cuts(layers: Mapping[str, Layer], drops: Mapping[str, Tensor], grain: str) 
 
 @contextlib.contextmanager
 def restored(model: nn.Module) -> Iterator[nn.Module]:
-    """Allow to mask or train a network in place: afterwards restore its weights, buffers, gradients and modes."""
+    """Give a network to be masked or trained in place; then restore its weights, buffers, gradients and modes."""
     values = {tensor: tensor.detach().clone() for tensor in (*model.parameters(), *model.buffers())}
     gradients = {p: p.grad for p in model.parameters()}
     for p in gradients:

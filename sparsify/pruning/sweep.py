@@ -135,7 +135,7 @@ class SweepRow:
     recalibrated_accuracy: float | None = None  # with BatchNorm's statistics re-estimated, if asked for
     finetune_epochs: int = 0
     finetuned_accuracy: float | None = None  # after `finetune_epochs` under the mask, if above 0
-    rounds: int = 1  # in which the grains were removed, with `finetune_epochs` between them
+    rounds: int = 1  # the number of rounds, with `finetune_epochs` after each
 
 
 @dataclass(frozen=True)
