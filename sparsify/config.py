@@ -1,4 +1,4 @@
-"""Config: every value that can change a result, written once."""
+"""Config: every setting that can change a result, each defined once; and Places: the device and the folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sparsify.optim.schedules import SCHEDULES
 NUMERICS = 1
 
 ADDED = ("augment", "mask", "mask_from", "strength", "delta", "density", "structure")
-"""Fields that runs trained before lack; they had the default."""
+"""Fields that config.json lacks in older runs, which were trained with the default of each."""
 
 PRECISIONS = ("exact", "fast")
 STRUCTURES = ("grains", "bn-scale")
@@ -39,11 +39,11 @@ def _whole(_type: type, tokens: Sequence[Token]) -> int:
 
 
 Whole = Annotated[int, Parameter(converter=_whole)]
-"""An int that the command line does not round: 1.5 epochs are an error."""
+"""An int that the command line does not round: it refuses 1.5 epochs."""
 
 
 def _option(name: str, text: str) -> dict[str, str]:
-    """The help of an option, with its default for each optimizer that takes it."""
+    """Return the metadata of an option: its help, with its default for each optimizer that takes it."""
     defaults = (f"{opt} {spec.defaults[name]:g}" for opt, spec in OPTIMIZERS.items() if name in spec.defaults)
     return {"help": f"{text} [default: {', '.join(defaults)}]"}
 
@@ -54,9 +54,10 @@ def _choices(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Every value that can change the result of a training. Raises SparsifyError for what is out of range.
+    """Every setting that can change the result of a training.
 
-    An option left at None takes the optimizer's default; one that the optimizer ignores is refused.
+    An option that is None takes the optimizer's default. Raises SparsifyError for a value that is out of range, for an
+    unknown name, and (as IgnoredOption) for an option that the optimizer ignores.
     """
 
     model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NAMES)}"})
@@ -209,13 +210,13 @@ class Config:
             )
 
     def _ignored(self, name: str, option: str) -> SparsifyError:
-        """The refusal of a field that only the optimizers with this option heed."""
+        """Return the error for a field that only the optimizers with this option use; it lists them."""
         takers = _choices(opt for opt, spec in OPTIMIZERS.items() if option in spec.defaults)
         value = getattr(self, name)
         return IgnoredOption(f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {takers}")
 
     def digest(self) -> str:
-        """8 hex digits of the fields that differ from their defaults, together with NUMERICS."""
+        """Return 8 hex digits that identify the optimizer, the fields that differ from its defaults, and NUMERICS."""
         defaults = Config(opt=self.opt).to_dict()
         changed = {name: value for name, value in self.to_dict().items() if value != defaults[name]}
         text = json.dumps({"opt": self.opt, "numerics": NUMERICS, **changed}, sort_keys=True)
@@ -223,18 +224,18 @@ class Config:
 
     @property
     def data_name(self) -> str:
-        """The data set's name as it stands in a run's name: `folder:/a/My Photos` is `folder-my-photos`."""
+        """The data set's name as it appears in a run's name: `folder:/a/My Photos` is `folder-my-photos`."""
         if not self.data.startswith(FOLDER):
             return self.data
         return "folder-" + sanitise(Path(self.data.removeprefix(FOLDER)).name)
 
     @property
     def name(self) -> str:
-        """`<net>-<data>-<opt>-s<seed>-<8 hex>`, the name of the run's folder."""
+        """The name of the run's folder: `<net>-<data>-<opt>-s<seed>-<digest>`."""
         return f"{sanitise(self.model)}-{self.data_name}-{sanitise(self.opt)}-s{self.seed}-{self.digest()}"
 
     def to_dict(self) -> dict[str, object]:
-        """Every field, defaults included."""
+        """Return the value of every field by its name, defaults included."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -262,7 +263,7 @@ def _number(name: str, value: object) -> float:
 
 
 class PlaceOptions(TypedDict, total=False):
-    """The keywords of `Places`, for functions that take them in its place."""
+    """The keywords of `Places`, for functions that accept them instead of a `Places`."""
 
     device: str
     runs_dir: Path | str
@@ -271,7 +272,7 @@ class PlaceOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where things are and where they run."""
+    """The device that computes, the folder of runs, and a folder that is searched for data sets first."""
 
     device: Annotated[str, Parameter(help="auto (CUDA, then MPS, then the CPU), cpu, cuda[:N] or mps")] = "auto"
     runs_dir: Annotated[Path, Parameter(help="the folder of runs")] = Path("runs")
@@ -284,7 +285,7 @@ class Places:
 
     @classmethod
     def of(cls, places: Places | None, **named: Unpack[PlaceOptions]) -> Places:
-        """`places`, or those that are named by keywords; naming both raises SparsifyError."""
+        """Return `places`, or else the Places with these keywords. Raises SparsifyError if both are given."""
         if places is not None and named:
             raise SparsifyError(f"{', '.join(named)} and places exclude each other; name one or the other")
         return cls(**named) if places is None else places  # type: ignore[arg-type]  # it makes paths of texts

@@ -1,4 +1,4 @@
-"""Run: the folder of one trained Config, and how it is found again."""
+"""Run: the folder of one trained Config; and how runs are listed and found."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Epoch(TypedDict):
-    """A row of metrics.csv. With training images held out the test columns are empty, else the validation columns."""
+    """A row of metrics.csv. The test columns are empty if training images are held out, else the validation columns."""
 
     epoch: float
     step: float
@@ -51,11 +51,11 @@ METRICS = tuple(Epoch.__annotations__)
 """The columns of metrics.csv."""
 
 Count = TypedDict("Count", {"in": int, "of": int})
-"""How many grains are in the support, of how many."""
+"""The number of grains in the support (`in`) and the number of all grains (`of`)."""
 
 
 class Summary(TypedDict):
-    """summary.json: how a training ended. A file without one of the required keys is damaged."""
+    """The content of summary.json: how a training ended. A file that lacks a required key is damaged."""
 
     status: Literal["finished", "diverged"]
     held_out: Literal["test", "val"]
@@ -79,7 +79,7 @@ class Summary(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run's folder. It is finished when `summary.json` exists, which is written last."""
+    """The folder of one run. The training has ended when `summary.json` exists, which is written last."""
 
     path: Path
     _summaries: dict[tuple[int, ...], Summary] = dataclasses.field(
@@ -110,8 +110,10 @@ class Run:
 
     @property
     def summary(self) -> Summary:
-        """Final metrics and status, read again when the file has changed. Raises SparsifyError if it is missing or
-        damaged."""
+        """The content of summary.json, which is read again if the file has changed.
+
+        Raises SparsifyError if it is missing or damaged.
+        """
         file = "summary.json"
         try:
             stat = (self.path / file).stat()
@@ -128,7 +130,7 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Versions, device, threads and git commit of the training."""
+        """The content of environment.json: the versions, device, threads and git commit of the training."""
         return self._json("environment.json")
 
     @property
@@ -143,7 +145,7 @@ class Run:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs are trained; an interrupted run goes on after them."""
+        """The number of epochs that are trained; an interrupted training continues after them."""
         return len(self.metrics) if (self.path / "metrics.csv").exists() else 0
 
     @property
@@ -160,9 +162,10 @@ class Run:
         return self.tensors("z.safetensors") if "z.safetensors" in self.summary["sha256"] else None
 
     def support(self, parameter: str) -> Tensor | None:
-        """Which grains of a parameter are in the support at the end, (filters,) or of the weight's shape.
+        """Return a bool mask of the grains of a parameter that are in the support at the end of the training.
 
-        Those with Γ ≠ 0, or W ≠ 0 where the optimizer has no Γ. None if it selects nothing, or not in this parameter.
+        The shape is (filters,), or the weight's if the grains are single weights. A grain is in the support if Γ ≠ 0,
+        or, if the optimizer has no Γ, if W ≠ 0. Returns None if the optimizer does not select in this parameter.
         """
         path = self.inclusion_path
         if path is None or parameter not in path.entry:
@@ -174,19 +177,19 @@ class Run:
         return support(zs[parameter], THRESHOLD, penalty)
 
     def tensors(self, file: str) -> dict[str, Tensor]:
-        """The tensors of one of the run's files, on the CPU. Raises SparsifyError if it is missing or damaged."""
+        """Return the tensors of a file of the run, on the CPU. Raises SparsifyError if it is missing or damaged."""
         try:
             return load_tensors(self._checked(file))
         except SafetensorError as error:
             raise self._damaged(file, error) from error
 
     def verify(self) -> None:
-        """Check the files of a finished run against their sums. Raises SparsifyError if one is damaged."""
+        """Check the files of a finished run against their SHA-256 sums. Raises SparsifyError if one is damaged."""
         for file in self.summary["sha256"]:
             self._checked(file)
 
     def model(self) -> nn.Module:
-        """The trained network, on the CPU, in evaluation mode. Raises SparsifyError unless the run is finished."""
+        """Return the trained network on the CPU, in evaluation mode. Raises SparsifyError unless it is finished."""
         self.require_finished()
         summary = self.summary
         model = network(self.config.model, summary["shape"], len(summary["classes"]))
@@ -197,13 +200,17 @@ class Run:
         return model.eval()
 
     def require_images(self, then: str | None, now: str | None) -> None:
-        """Raise SparsifyError unless a folder's images are those of before, by their sums; None is not known."""
+        """Raise SparsifyError if the images of a data folder have changed.
+
+        `then` is the SHA-256 sum of the images that the run was trained on, None if it is not known; `now` is the sum
+        of the images as they are.
+        """
         if then is not None and then != now:
             images = f"the images of {self.config.data}"
             raise SparsifyError(f"{images} are not those that {self.path} was trained on; delete it to train anew")
 
     def require_finished(self) -> None:
-        """Raise SparsifyError unless the run is a result."""
+        """Raise SparsifyError if the run is unfinished or diverged."""
         if self.status == "unfinished":
             raise SparsifyError(
                 f"run {self.path} is unfinished; the command that trained it goes on from its checkpoint"
@@ -212,18 +219,18 @@ class Run:
             raise SparsifyError(f"run {self.path} diverged (non-finite loss); train it with a lower --lr")
 
     def output(self, runs_dir: Path) -> Path:
-        """Where what is measured on this run is written: its own folder if it lies in `runs_dir`, else one there."""
+        """Return the folder for measurements of this run: its own if it is in `runs_dir`, else `runs_dir/<name>`."""
         inside = self.path.resolve().parent == Path(runs_dir).resolve()
         return self.path if inside else Path(runs_dir) / self.name
 
     def touch(self) -> None:
-        """Make this the newest run: it was asked for again."""
+        """Make this the newest run, because it was asked for again."""
         with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is read all the same
             os.utime(self.path / "summary.json")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep every other process from writing this run. Raises SparsifyError if one does already."""
+        """Prevent other processes from writing this run. Raises SparsifyError if another process is writing it."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path / ".lock", timeout=0):
@@ -244,7 +251,7 @@ class Run:
         write_bytes(self.path / "metrics.csv", buffer.getvalue().encode())
 
     def sha256(self, file: str) -> str:
-        """The SHA-256 sum of one of the run's files, in hex digits."""
+        """Return the SHA-256 sum of one of the run's files, in hex digits."""
         return hashlib.sha256((self.path / file).read_bytes()).hexdigest()
 
     def _damaged(self, file: str, reason: object) -> SparsifyError:
@@ -259,7 +266,7 @@ class Run:
             raise self._damaged(file, error.strerror) from error
 
     def _checked(self, file: str) -> bytes:
-        """The content of a file whose SHA-256 sum is in summary.json."""
+        """Return the content of a file. Raises SparsifyError unless its SHA-256 sum is the one in summary.json."""
         content = self._read(file)
         if hashlib.sha256(content).hexdigest() != self.summary["sha256"].get(file):
             raise self._damaged(file, "its SHA-256 sum is not the one in summary.json")
@@ -277,7 +284,7 @@ class Run:
 
 
 def _believed(run: Run) -> bool:
-    """Whether a run is a result; a damaged one is none, and is warned about."""
+    """Return whether a run is finished and readable; warn (SparsifyWarning) if it is damaged."""
     try:
         return run.status == "finished" and bool(run.config) and bool(run.environment)
     except SparsifyError as error:
@@ -286,7 +293,7 @@ def _believed(run: Run) -> bool:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Every run of a folder, the newest (trained or asked for again last) first, unfinished ones at the end."""
+    """Return the runs of a folder, the last one that was trained or asked for first, unfinished ones at the end."""
     folders = [path for path in Path(runs_dir).glob("*/") if (path / "config.json").exists()]
 
     def age(path: Path) -> tuple[float, str]:
@@ -297,21 +304,21 @@ def list_runs(runs_dir: Path) -> list[Run]:
 
 
 def finished_runs(runs_dir: Path) -> list[Run]:
-    """The runs that are results, the newest first. A damaged one is left out with a SparsifyWarning."""
+    """Return the finished runs, the newest first. A damaged run is left out with a SparsifyWarning."""
     return [run for run in list_runs(runs_dir) if _believed(run)]
 
 
 def newest_run(runs_dir: Path) -> Run:
-    """The finished run that was trained, or asked for again, last. Raises SparsifyError if there is none."""
+    """Return the finished run that was trained or asked for last. Raises SparsifyError if there is none."""
     for run in finished_runs(runs_dir):
         return run
     raise SparsifyError(f"no finished run in {runs_dir}; train one with: sparsify train")
 
 
 def find_run(name: str, runs_dir: Path) -> Run:
-    """The run whose folder is `name`, or whose name in `runs_dir` begins with it.
+    """Return the run whose folder is `name`, or whose name in `runs_dir` begins with `name`.
 
-    Raises SparsifyError if there is none, or more than one.
+    Raises SparsifyError if there is no such run, or more than one.
     """
     for path in (Path(name), Path(runs_dir) / name):
         if name and (path / "config.json").exists():

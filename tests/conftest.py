@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import gc
 import os
+
+# before torch is imported: threads that wait for each other are not to take a core that others compute on
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 DATA=${1:-${SPARSIFY_DATA:-../shared/data}}
-WHEELS="cyclopts==5.5.2 docstring-parser==0.18.0 rich-rst==2.2.0 rich==15.0.0 torch-pruning==1.6.1 platformdirs==4.14.8"
+WHEELS="cyclopts==5.5.2 docstring-parser==0.18.0 rich-rst==2.2.0 rich==15.0.0 torch-pruning==1.6.1 platformdirs==4.14.8 msgspec==0.22.0"
 for needed in "$DATA/MNIST" "$DATA/cifar10-images.tar.xz"; do
     [ -e "$needed" ] || { echo "$needed is missing; name the folder of the data: bash benchmarks/gpu/assemble.sh DATA" >&2; exit 1; }
 done

@@ -1,1 +1,1 @@
-"""Statistics and comparisons of what was measured, and what can be read off weights."""
+"""Statistics, comparisons of runs and of criteria, and quantities that are read from trained weights."""

@@ -1,4 +1,4 @@
-"""Agreement: how alike two criteria order the grains of a network, and how much of what they remove is the same."""
+"""Agreement: how alike two criteria order the grains of a network, and how many grains both of them remove."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from sparsify.runs import Run
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two criteria are on the `grains` grains of `layers`.
+    """The agreement of the criteria `first` and `second` on the `grains` grains of `layers`.
 
-    `tau` is Kendall's τ of their scores; `overlaps` is, at each ratio, the Jaccard overlap of what they remove.
+    `tau` is Kendall's τ of their scores. `overlaps` holds, for each ratio, the Jaccard overlap of the grains that they
+    remove.
     """
 
     layers: str
@@ -38,12 +39,12 @@ class Agreement:
 
 
 def kendall(first: Tensor, second: Tensor) -> float:
-    """Kendall's τ-b of two score vectors, from −1 (opposite orders) to 1 (the same); nan if one of them is constant."""
+    """Return Kendall's τ-b of two tensors, from −1 (opposite orders) to 1 (the same order); NaN if one is constant."""
     return float(kendalltau(first.flatten().cpu().numpy(), second.flatten().cpu().numpy()).statistic)
 
 
 def jaccard(first: Tensor, second: Tensor) -> float:
-    """|A ∩ B| / |A ∪ B| of two bool tensors; 1 if both are empty."""
+    """Return |A ∩ B| / |A ∪ B| of two bool tensors; 1 if both are empty."""
     union = int((first | second).sum())
     return int((first & second).sum()) / union if union else 1.0
 
@@ -57,11 +58,11 @@ def compare_criteria(
     data_dir: Path | str | None = None,
     **asked: Unpack[SweepOptions],
 ) -> tuple[Agreement, ...]:
-    """Every pair of `criteria` on each layer of each set or, with scope "global", on each set as a whole.
+    """Return the agreement of every pair of `criteria` on each layer or, with the scope "global", on each set.
 
-    `plan`, or its keywords, name the sets of layers, the ratios, the grain and the scope; nothing else of it matters.
-    Nothing is measured: only scores and what they remove are compared. Raises SparsifyError as `prune` does, and for
-    fewer than two criteria.
+    The plan, given as a `SweepPlan` or by its keywords, names the sets of layers, the ratios, the grain and the scope;
+    its other fields are not used. No accuracy is measured: only the scores and the grains that they remove are
+    compared. Raises SparsifyError as `prune` does, and for fewer than two criteria.
     """
     names = criteria.split(",") if isinstance(criteria, str) else criteria
     names = list(dict.fromkeys(name.strip() for name in names))

@@ -1,4 +1,4 @@
-"""Two models on the same images: whether they differ, by how much, and where."""
+"""Comparison of two models on the same images: whether they differ in accuracy, by how much, and in which classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sparsify.runs import Run
 
 @dataclass(frozen=True)
 class ClassComparison:
-    """The accuracies of A and B on the `count` images of one class, and McNemar's p, Holm's over all classes."""
+    """The accuracies of A and B on the `count` images of one class; `p` is McNemar's, Holm-adjusted over classes."""
 
     label: int
     count: int
@@ -33,11 +33,12 @@ class ClassComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Model B against model A on the same `count` images.
+    """Model B compared with model A on the same `count` images.
 
-    `difference` is B's accuracy minus A's and `low` to `high` its confidence interval, `p` McNemar's, `only_a` and
-    `only_b` how many images only one of them gets right, `churn` the fraction that the two give different classes.
-    `classes` are those that have images.
+    `difference` is B's accuracy minus A's, and `low` to `high` is its confidence interval (`difference_interval`). `p`
+    is that of McNemar's test. `only_a` and `only_b` are the numbers of images that only A, and only B, gets right.
+    `churn` is the fraction of the images to which they give different classes. `classes` holds the classes that have
+    images.
     """
 
     count: int
@@ -52,9 +53,9 @@ class Comparison:
 
 
 def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> Comparison:
-    """Compare predicted classes `a` and `b`, (images,) as the labels.
+    """Compare the predicted classes `a` and `b`; both are (images,), like the labels.
 
-    Raises SparsifyError where they are not of the same number of images, two at least.
+    Raises SparsifyError unless all three have the same number of images, at least two.
     """
     if not len(labels) == len(a) == len(b) or len(labels) < 2:
         counts = f"{len(labels)} labels, {len(a)} and {len(b)} predictions"
@@ -82,10 +83,10 @@ def _by_class(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[ClassCo
 
 
 def compare_runs(first: Run, second: Run, point: PointPlan | None = None, places: Places = HERE) -> Comparison:
-    """Two runs on the images that both are measured on: whole, or both without what the `point` removes.
+    """Compare two runs on the images that both are measured on; with a `point`, compare both without what it removes.
 
-    What it says is about these two networks: `sparsify.study.contrasts` compares over seeds. Raises SparsifyError where
-    these are not the same images, and as `prune` does.
+    The result is about these two networks only: `sparsify.study.contrasts` compares over seeds. Raises SparsifyError if
+    the runs are measured on different images, and as `prune` does.
     """
     subjects = [subject_of(run, places) for run in (first, second)]
     one, other = (subject.split for subject in subjects)
@@ -104,19 +105,23 @@ def compare_runs(first: Run, second: Run, point: PointPlan | None = None, places
 
 
 def _images_of(run: Run) -> str:
-    """ "digits (test)", or "digits (0.1 held out by seed 3)"."""
+    """Return the images that a run is measured on, in words: "digits (test)", "digits (0.1 held out by seed 3)"."""
     held_out = "test" if run.summary["held_out"] == "test" else f"{run.config.val:g} held out by seed {run.config.seed}"
     return f"{run.config.data_name} ({held_out})"
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
-    """The exact two-sided p of McNemar's test, from whether each answer is right: (images,), or (models, images), bool.
+    """Return the exact two-sided p of McNemar's test.
 
-    Of the images that only one of two models gets right, the number that it is A follows Binomial(n, 1/2) if neither is
-    better (McNemar 1947). With several models a side, say one a seed, image i counts d_i = right answers of B − of A,
-    and its sign is as likely + as −. It is flipped for all models together: they miss the same hard images, so that
-    adding up their tables would count one image many times. The test is about these models on other images; what
-    another seed would give it does not know. 1 where no d_i differs from 0.
+    `a` and `b` say whether each answer is right: bool, (images,) or (models, images). If neither of two models is
+    better, then of the n images that only one of them gets right, the number that A gets right follows
+    Binomial(n, 1/2) (McNemar 1947).
+
+    With several models on each side, for example one for each seed, image i has d_i = right answers of B − right
+    answers of A, whose sign is equally likely + or − if neither side is better. The sign is flipped for all models
+    together, because they fail on the same hard images: to add up their tables would count one image many times.
+
+    The test is about these models on other images; it says nothing about other seeds. p is 1 if every d_i is 0.
     """
     sizes, counts = np.unique(np.abs(found := _differences(a, b)), return_counts=True)
     likely = np.ones(1)  # of Σ d_i over the images with a positive sign
@@ -130,13 +135,14 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The bootstrap confidence interval of mean(b) − mean(a), percentiles; images are drawn with all their answers.
+    """Return the percentile bootstrap interval of mean(b) − mean(a), over images that are drawn with all their answers.
 
-    `a` and `b` say whether each answer is right, (images,) or (models, images), bool; the mean is over the models, too.
-    It is that of infinitely many resamples: the sum of n draws from d_i has the n-fold convolution of their
-    distribution (Efron 1979), so that chance has no part in it. To the images one is added that all of A get right and
-    B wrong, and one the other way round (Bonett & Price 2012): where few images differ the plain interval is too short,
-    and where none does it would have no width.
+    `a` and `b` say whether each answer is right: bool, (images,) or (models, images). The mean is over images and
+    models. The interval is that of infinitely many resamples, so that it does not depend on chance: the sum of n draws
+    from the d_i (see `mcnemar`) is distributed as the n-fold convolution of their distribution (Efron 1979).
+
+    Two images are added: one that all models of A get right and all of B wrong, and one the other way round (Bonett &
+    Price 2012). Without them the interval is too short if few images differ, and has no width if none does.
     """
     models = 1 if a.ndim == 1 else len(a)
     values, counts = np.unique(np.append(_differences(a, b), [-models, models]), return_counts=True)
@@ -152,20 +158,20 @@ def difference_interval(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.9
 
 
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How many more right answers B has than A, of each image: (images,)."""
+    """Return, for each image, the right answers of B minus those of A: (images,)."""
     more: np.ndarray = np.atleast_2d(b).sum(0, dtype=np.int64) - np.atleast_2d(a).sum(0, dtype=np.int64)
     return more
 
 
 def churn(a: np.ndarray, b: np.ndarray) -> float:
-    """The fraction of images that differ: of predicted classes or of right answers, whichever are given."""
+    """Return the fraction of elements that differ between two arrays of predicted classes, or of right answers."""
     return float((a != b).mean())
 
 
 def class_accuracy(labels: np.ndarray, predictions: np.ndarray, classes: int | None = None) -> np.ndarray:
-    """The accuracy on the images of each class, (classes,); NaN for a class without images.
+    """Return the accuracy on the images of each class, (classes,); NaN for a class without images.
 
-    `classes` are as many as the labels name unless it is given.
+    `classes` is the number of classes; by default the highest label + 1.
     """
     counts = np.bincount(labels, minlength=classes or 0)
     right = np.bincount(labels[predictions == labels], minlength=len(counts))

@@ -1,4 +1,4 @@
-"""Statistics over seeds: means with their intervals, paired differences, and the correction of a family of tests."""
+"""Statistics over seeds: means with intervals, paired differences, and the correction for several tests."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scipy.stats import t as student
 from sparsify.errors import SparsifyError
 
 CONFIDENCE = 0.95
-"""That of every interval and bound of a study."""
+"""The confidence of every interval and bound of a study."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The mean of `n` values, their sample standard deviation, and the confidence interval of the mean.
 
-    `deviation` is None for one value. `low` and `high` are None where the values show no spread to judge by: for one
-    value, and where all are equal. Accuracies are counts: two seeds often have the same one by chance, and an interval
-    of no width would claim what they do not show. Tables show a dash.
+    `deviation` is None for one value. `low` and `high` are None if the values show no spread: for one value, and if all
+    are equal. Accuracies are counts, so that two seeds often have the same one by chance; an interval without width
+    would claim more than the values show. Tables show a dash instead.
     """
 
     n: int
@@ -33,26 +33,27 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """The mean of b − a over `n` pairs, and the two-sided p of its being 0; None where there is no interval."""
+    """The Estimate of b − a over `n` pairs, and the two-sided p for a mean of 0; None if there is no interval."""
 
     p: float | None
 
 
 def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """mean ± t·s/√n, with the quantile t of Student's distribution of n − 1 degrees of freedom (Student 1908).
+    """Return mean ± t·s/√n, where t is the quantile of Student's t with n − 1 degrees of freedom (Student 1908).
 
-    It supposes values that scatter normally, one a seed. The upper end at `confidence` 0.9 is the one-sided bound of
-    95%. Raises SparsifyError for no value, one that is not finite, and a confidence outside 0 to 1.
+    It assumes that the values, one for each seed, are normally distributed. The upper end at `confidence` 0.9 is the
+    one-sided bound of 95%. Raises SparsifyError if there is no value, for a value that is not finite, and for a
+    confidence that is not between 0 and 1.
     """
     return _estimate(values, confidence, max(map(abs, values), default=0.0))
 
 
 def paired(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
-    """The paired t-test of b − a, for values of the same seeds in the same order.
+    """Return the paired t-test of b − a, for values of the same seeds in the same order.
 
-    What a seed does to both cancels, so that the interval is that of the differences. There is no Wilcoxon test beside
-    it: its smallest p for five seeds is 0.0625 whatever the difference, and a second p invites a choice between them.
-    Raises SparsifyError as `estimate`, and where the two are not of the same length.
+    The interval is that of the differences, so that an effect of a seed on both values cancels. There is no Wilcoxon
+    test beside it: for five seeds its smallest p is 0.0625 whatever the difference is, and a second p invites a choice
+    between the two. Raises SparsifyError as `estimate` does, and if `a` and `b` differ in length.
     """
     if len(a) != len(b):
         raise SparsifyError(f"{len(a)} values and {len(b)} are no pairs; give one of each for every seed")
@@ -65,10 +66,11 @@ def paired(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENC
 
 
 def holm(ps: Sequence[float | None]) -> tuple[float | None, ...]:
-    """The p of a family of tests, so adjusted that 5% is the chance of any false one among them all (Holm 1979).
+    """Return Holm's adjusted p of several tests (Holm 1979), in the same order.
 
-    The i-th smallest of m becomes the largest of (m − j + 1)·p_j over j ≤ i, at most 1. None, for a test that could not
-    be made, stays None and does not count.
+    If each test with an adjusted p below 5% counts as positive, the chance of any false positive is at most 5%. The
+    i-th smallest of m becomes the largest of (m − j + 1)·p_j over j ≤ i, at most 1. None stands for a test that could
+    not be made; it stays None and does not count in m.
     """
     from statsmodels.stats.multitest import multipletests  # slow to import: only when it is needed
 
@@ -78,7 +80,7 @@ def holm(ps: Sequence[float | None]) -> tuple[float | None, ...]:
 
 
 def _estimate(values: Sequence[float], confidence: float, size: float) -> Estimate:
-    """`size` is the largest number that the values were made from: their rounding errors are of its scale."""
+    """Return the estimate. `size` is the largest number that the values come from: it scales their rounding errors."""
     if not values:
         raise SparsifyError("no value to estimate a mean from")
     if not all(map(math.isfinite, values)):
@@ -86,7 +88,7 @@ def _estimate(values: Sequence[float], confidence: float, size: float) -> Estima
     if not 0 < confidence < 1:
         raise SparsifyError(f"confidence is {confidence:g}; it must be between 0 and 1")
     n, mean = len(values), statistics.fmean(values)
-    if max(values) - min(values) <= 1e-12 * size:  # 0.9 − 0.8 and 0.8 − 0.7 are not the same binary number
+    if max(values) - min(values) <= 1e-12 * size:  # equal up to rounding: 0.9 − 0.8 and 0.8 − 0.7 differ
         mean = 0.0 if abs(mean) <= 1e-12 * size else mean
         return Estimate(n, mean, 0.0 if n > 1 else None, None, None)
     deviation = statistics.stdev(values)

@@ -1,4 +1,7 @@
-"""The command line: parses, calls, prints. torch is imported by the commands, not here, so that help is quick."""
+"""The command line: its commands, and how errors are shown.
+
+torch is imported by the commands, not by this module, so that help is quick.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +165,10 @@ def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Run one command; what a user can cause ends in one line and the exit status 2."""
+    """Run one command and return its exit status.
+
+    An error that a user can cause is shown in one line, and the status is 2. It is 130 after Ctrl-C.
+    """
     try:
         with console.warnings_as_lines():
             return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0

@@ -1,4 +1,4 @@
-"""What a person sees: tables, messages, and progress bars on a terminal or plain lines elsewhere."""
+"""Output for people: tables, messages and progress, as bars on a terminal and as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def _line(kind: str, message: str) -> None:
-    """One line on stderr; a terminal wraps it between words."""
+    """Print one line on stderr; on a terminal it is wrapped between words."""
     err.print(f"{kind} {escape(' '.join(message.split()))}", soft_wrap=not err.is_terminal)
 
 
@@ -37,9 +37,10 @@ def fail(message: str) -> None:
 
 
 def show(table: Table) -> None:
-    """Print a table without cutting a cell. A terminal too narrow for it shows it in parts, each with the first column.
+    """Print a table without cutting any cell.
 
-    Elsewhere, as in a file, each row is one line, however long.
+    If the terminal is too narrow, the table is printed in parts, each of which has the first column. If the output is
+    not a terminal, each row is one line, however long.
     """
     from sparsify.report.table import to_rich  # slow to import: only when there is a table
 
@@ -60,7 +61,7 @@ def show(table: Table) -> None:
 
 
 def _part(table: RichTable, columns: list[int]) -> RichTable:
-    """A table of some of the columns, without the title."""
+    """Return a table of some of the columns, without the title."""
     part = copy.copy(table)
     part.title, part.columns, part.rows = None, [], []
     for column in (table.columns[index] for index in columns):
@@ -76,13 +77,13 @@ def say(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Print one sentence on stdout; a terminal wraps it between words."""
+    """Print one sentence on stdout; on a terminal it is wrapped between words."""
     out.print(text, markup=False, emoji=False, soft_wrap=not out.is_terminal)
 
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Show SparsifyWarning as a line on stderr, once each."""
+    """Show each SparsifyWarning as one line on stderr, and the same warning only once."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", SparsifyWarning)
         show = warnings.showwarning
@@ -112,7 +113,7 @@ def _held_out(row: Epoch) -> tuple[str, float]:
 
 
 class TrainingDisplay:
-    """A listener for `train`; `runs` is how many trainings there will be."""
+    """A listener for `train` that shows the progress of trainings; `runs` is the number of trainings in all."""
 
     def __init__(self, runs: int = 1) -> None:
         self._runs = runs
@@ -124,8 +125,8 @@ class TrainingDisplay:
             TextColumn("left"),
             console=out,
         )
-        self._tasks: dict[str, TaskID] = {}  # of the trainings that are under way
-        self._accuracy: dict[str, str] = {}  # of each one's last finished epoch
+        self._tasks: dict[str, TaskID] = {}  # the bar of each training that is in progress
+        self._accuracy: dict[str, str] = {}  # after the last finished epoch of each run
 
     @property
     def trained(self) -> list[str]:
@@ -147,7 +148,7 @@ class TrainingDisplay:
             self._seen.append(run)
         if run not in self._tasks:
             self._tasks[run] = self._bars.add_task(run, total=progress.steps)
-            if progress.row is None:  # a resumed training: what was done before says nothing of the time left
+            if progress.row is None:  # resumed: earlier steps must not enter the estimate of the time left
                 self._bars.reset(self._tasks[run], total=progress.steps, completed=progress.step)
         number = f"{self._seen.index(run) + 1}/{self._runs} " if self._runs > 1 else ""
         where = f"{number}{run} epoch {progress.epoch}/{progress.epochs}"
@@ -167,7 +168,7 @@ class TrainingDisplay:
 
 @contextmanager
 def counting(text: str, begin: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
-    """A listener for `prune`: a bar of points on a terminal; `begin` is called when the first one is about to start."""
+    """Give a listener for `prune` that shows a bar on a terminal; `begin` is called before the first point."""
     columns = (TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
     bars = Progress(*columns, TextColumn("left"), console=out, transient=True)
     task = bars.add_task(text, total=None)

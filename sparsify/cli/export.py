@@ -1,4 +1,4 @@
-"""`sparsify export`."""
+"""The command `sparsify export`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share: places, layers, seeds, and which runs a command is about."""
+"""Options that several commands share: places, layers, seeds, and the choice of the runs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Where = Annotated[Places, Parameter(name="*")]
 
 
 def names_of(run: Run) -> list[str]:
-    """What the layers of a run can be called."""
+    """Return the names that the layers of a run can be given by."""
     from sparsify.nets.layers import layer_names
 
     return list(layer_names(run.model()))
 
 
 def announce(run: Run, subject: Subject, plan: SweepPlan, *, newest: bool) -> None:
-    """Print which run is pruned, what each name of a layer means, and what loses outputs with it."""
+    """Print which run is pruned, which layers are meant by the given names, and which layers are coupled with them."""
     from sparsify.nets.layers import Layer, find_layers
 
     found: dict[str, Layer] = {}
@@ -51,7 +51,7 @@ def announce(run: Run, subject: Subject, plan: SweepPlan, *, newest: bool) -> No
 
 
 def suggest(run: Run) -> str:
-    """A set of layers to prune first, without the output layer."""
+    """Return a set of layers to prune first; it leaves out the output layer if there are others."""
     from sparsify.nets.layers import layer_names
 
     layers = layer_names(run.model())
@@ -61,7 +61,7 @@ def suggest(run: Run) -> str:
 
 
 def another(model: nn.Module, names: str) -> str:
-    """A set that was not swept: `names` and another layer, or, of a set of all layers, its first one alone."""
+    """Return another set to sweep: `names` and one more layer, or the first layer alone if there is no other."""
     from sparsify.nets.layers import layer_names
 
     asked, layers = names.split(","), layer_names(model)
@@ -74,7 +74,7 @@ RunsDir = Annotated[Path, Parameter(help="the folder of runs")]
 
 
 def finished_run(name: str | None, runs_dir: Path) -> Run:
-    """The finished run of that name, or the newest one."""
+    """Return the finished run of that name, or the newest one. Raises SparsifyError if there is none."""
     from sparsify.runs import find_run, newest_run
 
     if name is None:
@@ -85,7 +85,10 @@ def finished_run(name: str | None, runs_dir: Path) -> Run:
 
 
 def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
-    """The runs that are named, else the newest of each optimizer among those of the newest one's kind."""
+    """Return the runs that are named, or else the newest run of each optimizer among those of the newest run's kind.
+
+    Runs of the same kind share the network, the data set, the seed and the mask. The chosen runs are printed.
+    """
     from sparsify.optim.registry import OPTIMIZERS
     from sparsify.runs import finished_runs, newest_run
 
@@ -105,7 +108,7 @@ def compared_runs(names: Sequence[str], runs_dir: Path) -> list[Run]:
 
 
 def differing(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
-    """The settings in which runs differ, with their values, as in "epochs (3, 40)"."""
+    """Return the settings in which runs differ, with their values, as in "epochs (3, 40)"."""
     configs = [run.config.to_dict() for run in runs]
     found = {name: list(dict.fromkeys(config[name] for config in configs)) for name in configs[0]}
     return [
@@ -116,12 +119,12 @@ def differing(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
 
 
 def _kind(run: Run) -> tuple[str, str, int, str | None]:
-    """What runs that are compared share; a ticket has a mask."""
+    """Return the settings that runs must share to be compared; the mask is one, so that tickets are apart."""
     return run.config.model, run.config.data, run.config.seed, run.config.mask
 
 
 def label(run: Run, chosen: Sequence[Run]) -> str:
-    """The optimizer's name, or the run's where two runs share the optimizer, or its folder where they share that."""
+    """Return the optimizer's name; or the run's name if runs share the optimizer; or its folder if they share that."""
     for names in ([one.config.opt for one in chosen], [one.name for one in chosen]):
         name = names[list(chosen).index(run)]
         if names.count(name) == 1:
@@ -130,13 +133,16 @@ def label(run: Run, chosen: Sequence[Run]) -> str:
 
 
 def title(chosen: Sequence[Run]) -> str:
-    """The networks and data sets of the runs."""
+    """Return the networks and data sets of the runs, as in "lenet on mnist"."""
     kinds = dict.fromkeys(f"{run.config.model} on {run.config.data_name}" for run in chosen)
     return ", ".join(kinds)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """ "32" is 0 to 31, "3,5" are these two. Raises SparsifyError for anything else, and for a seed named twice."""
+    """Return the seeds of a text: "32" means 0 to 31, "3,5" means these two.
+
+    Raises SparsifyError for any other text, and for a seed that is named twice.
+    """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise SparsifyError(f"--seeds '{text}' is malformed; write how many, as in 32, or a list, as in 3,5")

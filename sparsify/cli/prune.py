@@ -1,4 +1,4 @@
-"""`sparsify prune` and `sparsify ticket`."""
+"""The commands `sparsify prune` and `sparsify ticket`."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _refuse_what_compares_nothing(plan: SweepPlan, *, latency: bool, shrink: boo
 
 
 def _deploy(run: Run, subject: Subject, sweep: Sweep, path: Path) -> None:
-    """Shrink the run at every point of a sweep and print what it buys."""
+    """Shrink the run at every point of a sweep; print and save the sizes and latencies of the shrunk networks."""
     from sparsify.devices import describe
     from sparsify.nets.deployment import deploy, save_deployed
     from sparsify.pruning.cuts import cuts_of
@@ -153,7 +153,7 @@ def ticket(
 
 
 def _compare(run: Run, criteria: str, plan: SweepPlan, where: Places, *, newest: bool) -> int:
-    """Print how alike criteria are."""
+    """Print how alike the criteria are on a run."""
     from sparsify.analysis.agreement import compare_criteria
     from sparsify.pruning.subject import subject_of
     from sparsify.report.tables import agreement_tables

@@ -1,4 +1,4 @@
-"""`sparsify study`."""
+"""The command `sparsify study`."""
 
 from __future__ import annotations
 

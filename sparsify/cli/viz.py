@@ -1,4 +1,4 @@
-"""`sparsify viz`: pictures of runs that are there."""
+"""The commands of `sparsify viz`, which draw figures of existing runs."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def inclusion_path(
 
 
 def _save(figure: Figure, chosen: Sequence[Run], runs_dir: Path, name: str) -> int:
-    """Beside the run, or in runs/studies/ for several of them."""
+    """Save a figure in the run's folder or, if it shows several runs, in runs/studies/; print the files' paths."""
     from sparsify.viz.style import save
 
     if len(chosen) == 1:

@@ -1,1 +1,1 @@
-"""Pruning: which grains go, and what that costs."""
+"""Pruning: which grains are removed, and how accuracy and cost change."""

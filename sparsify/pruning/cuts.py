@@ -1,4 +1,4 @@
-"""Cuts: the grains that one point removes, in one round or several, and the mask that removes them."""
+"""Cuts: the grains that one point removes, in one round or several; and the mask that removes them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ def cuts_in_rounds(
     rounds: int = 1,
     train: Callable[[Mask], None] = lambda mask: None,
 ) -> list[Cut]:
-    """What is gone from each layer after all rounds: round i removes up to round(ratio·i/rounds·n) grains in all.
+    """Return the cuts of one point: the grains that are removed from each layer after all rounds.
 
-    The first round goes by the scores of `ranking`, the others by those of the same criterion on what is left then;
-    what has gone stays gone. Between two rounds `train` may train the network on in place, under the mask that it is
-    given. The network is left as the last round found it, masked: keep it with `restored`. One round changes nothing.
+    After round i, round(ratio·i/rounds·n) grains are removed in all; n is the number of grains of a layer, or of the
+    whole set with the scope "global". The first round uses the scores of `ranking`; each later round scores the
+    remaining grains again by the same criterion. Removed grains stay removed. Between two rounds `train` may train the
+    network in place, under the mask that it is given.
+
+    One round does not change the network. With several, the network stays masked by what the rounds before the last
+    one removed, and trained by `train`; `restored` undoes that.
     """
     structure = subject.structure
     drops = ranking.drops(ratio * (1 / rounds))
@@ -44,7 +48,7 @@ def cuts_in_rounds(
         train(mask)
         gone = {name: removed_grains(mask, layer, grain) for name, layer in layers.items()}
         scores = Scorer(subject, grain)(layers, ranking.criterion, draw=ranking.draw, gone=gone)
-        # a layer's own first, so that they stay gone; then those that went with layers that are coupled with it
+        # first the grains that the layer itself lost, so that they stay removed; then those that coupled layers lost
         first = {name: drops[name].int() + gone[name].int() for name in layers}
         ranking = dataclasses.replace(ranking, scores=scores, first=first)
         drops = ranking.drops(ratio * (number / rounds))
@@ -57,7 +61,7 @@ def _cuts(layers: Mapping[str, Layer], drops: Mapping[str, Tensor], grain: str) 
 
 @contextlib.contextmanager
 def restored(model: nn.Module) -> Iterator[nn.Module]:
-    """The network, to be masked or trained in place; afterwards weights, buffers, gradients and modes are as before."""
+    """Give a network to be masked or trained in place; then restore its weights, buffers, gradients and modes."""
     values = {tensor: tensor.detach().clone() for tensor in (*model.parameters(), *model.buffers())}
     gradients = {p: p.grad for p in model.parameters()}
     for p in gradients:
@@ -74,9 +78,9 @@ def restored(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def cuts_of(subject: Subject, point: PointPlan) -> list[Cut]:
-    """What one point removes from each of its layers, without any training between its rounds.
+    """Return the cuts of one point, one for each of its layers, without training between its rounds.
 
-    Raises SparsifyError for unknown layers, and for a criterion that needs what the subject does not have.
+    Raises SparsifyError for unknown layers, and for a criterion that needs something that the subject lacks.
     """
     found = find_layers(subject.model, point.layers, subject.name)
     warn_of_mixed_grains(point, [found])
@@ -87,10 +91,11 @@ def cuts_of(subject: Subject, point: PointPlan) -> list[Cut]:
 
 
 def make_mask(model: nn.Module, example: Tensor, point: PointPlan | None = None, **asked: Unpack[PointOptions]) -> Mask:
-    """The mask of one point, a `PointPlan` or its keywords; ratio 0 keeps everything.
+    """Return the mask of one point, which is given as a `PointPlan` or by its keywords.
 
-    `example` is one normalised input with a batch dimension. In each of the point's layers round(ratio·n) grains go,
-    the lowest scores first, ties by index. Raises SparsifyError as `cuts_of` does.
+    `example` is one normalised input with a batch dimension. In each layer of the point, the round(ratio·n) grains
+    with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes nothing.
+    Raises SparsifyError as `cuts_of` does.
     """
     point = PointPlan(**asked) if point is None else point
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)), lambda images: images)

@@ -1,4 +1,4 @@
-"""Measuring: what each point of a sweep removes, and how the network does without it."""
+"""Measuring: what each point of a sweep removes, and how accurate the network is without it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ from sparsify.runs import Run
 from sparsify.training.finetuning import Recipe, finetune
 
 PointListener = Callable[[int, int], None]
-"""Called with how much is done and how much there is, first with 0 when all input is checked.
+"""A function that is called with the work done and the work in total; first with 0, when all input is checked.
 
-A point counts as one, as one more for BatchNorm's statistics re-estimated and for each time that it is trained on.
+Each point counts one, and one more if BatchNorm's statistics are re-estimated, and one more for each fine-tuning.
 """
 
 
 Visitor = Callable[["SweepPoint", Mask], None]
-"""Called at each point with its mask, while the network is what was measured last: fine-tuned, or else recalibrated."""
+"""A function that is called at each point with its mask, while the network is in the state that was measured last.
+
+That is the fine-tuned network, or else the recalibrated one, or else the one that is only masked.
+"""
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What is removed at one ratio from a set of layers; `names` is the set as it was asked for."""
+    """One ratio of one ranking of a set of layers; `names` is the set as it was asked for, as in "conv3,fc1"."""
 
     names: str
     layers: Mapping[str, Layer]
@@ -58,15 +61,18 @@ def prune(
     visit: Visitor | None = None,
     **asked: Unpack[SweepOptions],
 ) -> Sweep:
-    """Measure every point of a sweep, a `SweepPlan` or its keywords, as in layers="conv3,fc1", ratios="0:0.6:0.1".
+    """Measure every point of a sweep and return the Sweep. The network is left as it was.
 
-    `target` is a finished Run, or a Subject: any network with the images to measure it on. The network is left as it
-    was. `device` and `data_dir` say where a Run is measured and where its data is; a Subject has both.
+    `target` is a finished Run, or a Subject: any network with the images to measure it on. The sweep is given as a
+    `SweepPlan` or by its keywords, as in layers="conv3,fc1", ratios="0:0.6:0.1". `device` and `data_dir` say where a
+    Run is measured and where its data is; they are not used for a Subject, which has its own.
 
-    `visit` is called at each point with what is removed (a SweepPoint) and its mask, while the network is masked and as
-    it was measured last: fine-tuned, or else recalibrated, where that is asked for; what it keeps of it, it copies, as
-    `shrink` does. Raises SparsifyError for a plan and keywords together, for unknown layers, and for a criterion that
-    needs a path, gradients or a normalisation where there is none.
+    `visit` is called at each point with the SweepPoint and its mask. At that time the network is masked, and
+    fine-tuned or else recalibrated if the plan asks for it; it is restored afterwards, so `visit` must copy what it
+    keeps.
+
+    Raises SparsifyError if both a plan and keywords are given, for unknown layers, and for a criterion that needs a
+    path, gradients or a normalisation that the target lacks.
     """
     if plan is not None and asked:
         raise SparsifyError(f"{', '.join(asked)} and a plan exclude each other; name one or the other")
@@ -92,7 +98,7 @@ def prune(
 
 
 def _require(subject: Subject, plan: SweepPlan) -> None:
-    """Raise SparsifyError where a subject does not have what a plan needs."""
+    """Raise SparsifyError if a subject lacks something that a plan needs."""
     if plan.recalibrate_bn and not batch_norms(subject.model):
         raise SparsifyError(f"--recalibrate-bn: {subject.name} has no BatchNorm with statistics to re-estimate")
     if (plan.recalibrate_bn or plan.finetune_epochs) and subject.training is None:
@@ -118,7 +124,7 @@ def measure(
     listener: PointListener | None = None,
     visit: Visitor | None = None,
 ) -> Sweep:
-    """The sweep of these points of a plan; the network is left as it was."""
+    """Measure these points of a plan and return the Sweep. The network is left as it was."""
     model, images, normalise, precision = subject.model, subject.split.images, subject.normalise, subject.precision
     recipe = Recipe(epochs=plan.finetune_epochs)
     each = 1 + (1 if plan.recalibrate_bn else 0) + (plan.rounds if plan.finetune_epochs else 0)
@@ -186,7 +192,7 @@ def measure(
 
 @dataclass(frozen=True)
 class _Removed:
-    """What a point removes, and what is left."""
+    """The cuts and the mask of one point, and the cost of the network without the removed grains."""
 
     cuts: list[Cut]
     mask: Mask
@@ -200,7 +206,7 @@ def _sweep(
     removed: Sequence[_Removed],
     outcomes: Mapping[str, Outcomes],
 ) -> Sweep:
-    """The rows and the ledger of what was measured."""
+    """Return the Sweep of these outcomes: put them into rows, and what was removed into a ledger."""
     _, whole = subject.structure.remove([])
     accuracies = {measure: found.accuracies for measure, found in outcomes.items()}
     right = outcomes["accuracy"].right.sum(1)
@@ -233,7 +239,7 @@ def _sweep(
 
 
 def _ledger(point: SweepPoint, cuts: Sequence[Cut], mask: Mask, layers: Sequence[Layer]) -> list[LedgerRow]:
-    """A row for each layer that was named, and for each other one that loses grains with them."""
+    """Return a row for each layer that was named, and for each other layer that loses grains because of coupling."""
     what = (point.ranking.name, point.names, point.ratio, point.ranking.draw)
     rows = []
     for name, cut in zip(point.layers, cuts, strict=True):

@@ -1,4 +1,4 @@
-"""What a sweep is asked, as one object: its layers, its ratios, and how the grains go; and the plan of one point."""
+"""SweepPlan: the layers and ratios of a sweep, and how grains are removed; and PointPlan: the same for one point."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from sparsify.pruning.criteria import CRITERIA
 RATIOS = "0:0.6:0.1"
 SCOPES = ("layer", "global")
 CONTROL_DRAWS = 5
-"""How often "random" is drawn as a control."""
+"""The number of draws of "random" as a control."""
 
 _FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as in 0,0.3,0.6, with values from 0 to 1"
 _MOST = 10_000
 
 
 def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
-    """Ratios in ascending order, each one once. Raises SparsifyError for what is malformed, reversed or outside 0 to 1.
+    """Return the ratios that are given, in ascending order and without repetition.
 
-    Decimal arithmetic, so that 0:0.6:0.1 has exactly the seven values 0, 0.1, …, 0.6.
+    "start:stop:step" is parsed in decimal arithmetic, so that 0:0.6:0.1 has exactly the seven values 0, 0.1, …, 0.6.
+    Raises SparsifyError for a text that is malformed or reversed, and for a ratio outside 0 to 1.
     """
     if isinstance(ratios, (int, float)):
         ratios = [ratios]
@@ -78,7 +79,7 @@ def _decimal(part: str, text: str) -> Decimal:
 
 
 def _as_text(_type: type, tokens: Sequence[Token]) -> str:
-    """Leave ratios as they are written: the plan itself reads them, and says what is wrong."""
+    """Return the text of the ratios, because the plan itself parses and checks it."""
     return tokens[0].value
 
 
@@ -87,7 +88,7 @@ def _usual_ratios(_ratios: tuple[float, ...]) -> str:
 
 
 class PointOptions(TypedDict, total=False):
-    """The keywords of a `PointPlan`, for functions that take them in its place."""
+    """The keywords of a `PointPlan`, for functions that accept them instead of a plan."""
 
     layers: str
     ratio: float
@@ -101,7 +102,7 @@ class PointOptions(TypedDict, total=False):
 
 
 class SweepOptions(TypedDict, total=False):
-    """The keywords of a `SweepPlan`, for functions that take them in its place."""
+    """The keywords of a `SweepPlan`, for functions that accept them instead of a plan."""
 
     layers: str | Sequence[str]
     ratios: str | Sequence[float]
@@ -118,7 +119,7 @@ class SweepOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class PointPlan:
-    """One point of a sweep: the `ratio` of each of `layers` that goes, and how; the fields are those of `SweepPlan`."""
+    """One point of a sweep: one set of layers and one ratio. The other fields are those of `SweepPlan`."""
 
     layers: str
     ratio: float
@@ -138,11 +139,11 @@ class PointPlan:
 
     @property
     def trained_between(self) -> bool:
-        """Whether the network is trained on between rounds, so that what goes depends on that training."""
+        """Whether the network is trained between rounds, so that the removed grains depend on that training."""
         return self.rounds > 1 and self.finetune_epochs > 0
 
     def sweep(self, *, controls: bool = False) -> SweepPlan:
-        """The plan of this point alone, with one draw."""
+        """Return the sweep of this point alone, with one draw."""
         return SweepPlan(
             layers=(self.layers,),
             ratios=parse_ratios(self.ratio),
@@ -160,16 +161,21 @@ class PointPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """One sweep. Raises SparsifyError for what is unknown or out of range.
+    """One sweep: which layers are pruned, by which ratios, and how.
 
-    `layers` are sets of layers: "conv3,fc1" is one set, ("conv3", "conv3,fc1") are two. `ratios` are the fractions that
-    go, as `parse_ratios` takes them. `criterion`, `scope` and `reverse` say which grains go first (`Ranking`), `grain`
-    what is removed as one. `controls` adds to each set, with as many grains of each layer, "random" and the opposite
-    order. `draws` repeats "random": once, or five times as a control. `recalibrate_bn` also measures each point with
-    BatchNorm's statistics re-estimated on 5,000 training images augmented as in the training, `finetune_epochs` after
-    that many epochs of training on under its mask (`Recipe`). `rounds`: the grains of a point go in so many
-    (`cuts_in_rounds`), with that many epochs after each; its accuracy is that after the last round, before the epochs
-    that follow it.
+    - `layers`: the sets of layers; "conv3,fc1" is one set, ("conv3", "conv3,fc1") are two.
+    - `ratios`: the fractions that are removed, as `parse_ratios` takes them.
+    - `criterion`, `scope`, `reverse`: which grains are removed first (see `Ranking`).
+    - `grain`: what is removed as a unit: filters, neurons or single weights.
+    - `controls`: also measure "random" and the opposite order, each with as many grains of each layer.
+    - `draws`: how often "random" is drawn; if None, once, or five times as a control.
+    - `recalibrate_bn`: also measure each point with BatchNorm's statistics re-estimated on 5,000 training images that
+      are augmented as in the training.
+    - `finetune_epochs`: also measure each point after so many epochs of training under its mask (see `Recipe`).
+    - `rounds`: in how many rounds the grains of a point are removed (see `cuts_in_rounds`), with `finetune_epochs`
+      after each. `accuracy` is measured after the last round, before the epochs that follow it.
+
+    Raises SparsifyError for an unknown name, and for a value that is out of range.
     """
 
     layers: Annotated[
@@ -242,36 +248,36 @@ class SweepPlan:
 
     @property
     def order(self) -> str:
-        """The criterion, with "-reversed" behind it if its order is reversed, as in the rows of a sweep."""
+        """The name of the order: "magnitude", or "magnitude-reversed" if it is reversed."""
         return ordered(self.criterion, reverse=self.reverse)
 
     @property
     def control_orders(self) -> tuple[str, ...]:
-        """The orders that `controls` adds: "random", and the opposite of `order`."""
+        """The orders that are measured as controls: "random" and the opposite of `order`; () without `controls`."""
         return ("random", ordered(self.criterion, reverse=not self.reverse)) if self.controls else ()
 
     @property
     def name(self) -> str:
-        """What goes first, in words."""
+        """The order, rounds and scope in words: "magnitude in 3 rounds, layers together"."""
         rounds = f" in {self.rounds} rounds" if self.rounds > 1 else ""
         together = ", layers together" if self.scope == "global" else ""
         return self.order + rounds + together
 
     @property
     def drawn(self) -> int:
-        """How often "random" is drawn."""
+        """The number of draws of "random"."""
         if self.draws is not None:
             return self.draws
         return CONTROL_DRAWS if self.controls else 1
 
     @property
     def trained_between(self) -> bool:
-        """Whether networks are trained on between rounds, so that their accuracies at ratio 0 are of such, too."""
+        """Whether the network is trained between rounds: the accuracy at ratio 0 then includes that training, too."""
         return self.rounds > 1 and self.finetune_epochs > 0
 
     @property
     def points(self) -> tuple[PointPlan, ...]:
-        """Every ratio of every set, without draws and controls."""
+        """Every ratio of every set, as one `PointPlan` each, without draws and controls."""
         return tuple(
             PointPlan(
                 layers=layers,
@@ -289,13 +295,13 @@ class SweepPlan:
 
     @property
     def networks(self) -> int:
-        """How many pruned networks are measured, those of draws and controls among them."""
+        """The number of pruned networks that are measured, draws and controls included."""
         each = self.drawn + 2 if self.controls else self.drawn
         return len(self.layers) * len(self.ratios) * each
 
     @property
     def id(self) -> str:
-        """8 hex digits of everything that is asked; `layers` must be the sets by their layers' names."""
+        """8 hex digits that identify the plan; `layers` must be the sets by their layers' names, as `on` gives them."""
         asked = [self.order, self.grain, self.scope, list(self.layers), list(self.ratios), self.drawn]
         if self.recalibrate_bn:
             asked.append("recalibrate-bn")
@@ -308,11 +314,11 @@ class SweepPlan:
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
     def on(self, layers: Iterable[str], *, batch_norm: bool) -> SweepPlan:
-        """The plan for one kind of network: the sets by its layers' names, recalibrated only if it has BatchNorm."""
+        """Return the plan for one kind of network: with the sets `layers`; recalibrated only if it has BatchNorm."""
         recalibrate = self.recalibrate_bn and batch_norm
         return dataclasses.replace(self, layers=tuple(layers), recalibrate_bn=recalibrate)
 
 
 def ordered(criterion: str, *, reverse: bool) -> str:
-    """The name of a criterion's order, "magnitude", or of the opposite one, "magnitude-reversed"."""
+    """Return the name of a criterion's order: "magnitude", or "magnitude-reversed" for the opposite one."""
     return f"{criterion}-reversed" if reverse else criterion

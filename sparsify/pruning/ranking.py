@@ -1,4 +1,4 @@
-"""Ranking: the order in which the grains of a set of layers go, by the scores of a criterion."""
+"""Ranking: the order in which the grains of a set of layers are removed, by the scores of a criterion."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The order in which the grains of a set of layers go: by the scores of a criterion, the lowest first.
+    """The order in which the grains of a set of layers are removed: by the scores of a criterion, the lowest first.
 
-    `scope` "layer": round(ratio·n) of each layer's n grains. "global": round(ratio·N) of the N grains of all layers of
-    the set together, their scores compared as they are; ties go by the layers' order, then by index. Nothing keeps a
-    layer from losing all of its grains: that is measured, as a ratio of 1 is. `reverse`: the highest go first, a
-    control. `like`: this one is a control of another, whose number of grains in each layer it takes. `first`: what goes
-    before any score counts, the highest number first: what has gone already, in an earlier round.
+    - `scores`: the score of each grain, by layer: (outputs,), or the weight's shape.
+    - `scope`: "layer" removes round(ratio·n) of each layer's n grains. "global" removes round(ratio·N) of the N grains
+      of all layers of the set together: it compares their scores as they are, and equal ones go by the layers' order,
+      then by index. A layer may lose all of its grains.
+    - `reverse`: remove the highest scores first, as a control.
+    - `draw`: the number of the draw, for the criterion "random".
+    - `like`: the ranking that this one is a control of; from each layer it removes as many grains as that one.
+    - `first`: numbers, the highest of which are removed before any score counts; they mark the grains that were removed
+      in earlier rounds.
     """
 
     criterion: str
@@ -44,11 +48,11 @@ class Ranking:
 
     @property
     def name(self) -> str:
-        """The criterion, and whether it is reversed: "magnitude-reversed"."""
+        """The name of the order: "magnitude", or "magnitude-reversed" if it is reversed."""
         return ordered(self.criterion, reverse=self.reverse)
 
     def counts(self, ratio: float) -> dict[str, int]:
-        """How many grains of each layer go."""
+        """Return the number of grains that a ratio removes from each layer."""
         if self.like is not None:
             return self.like.counts(ratio)
         sizes = {name: scores.numel() for name, scores in self.scores.items()}
@@ -61,7 +65,7 @@ class Ranking:
         return {name: int(part.sum()) for name, part in zip(sizes, parts, strict=True)}
 
     def drops(self, ratio: float) -> dict[str, Tensor]:
-        """Which grains of each layer go: bool, of the shape of its scores, True goes."""
+        """Return the grains that a ratio removes, by layer: bool, in the shape of its scores, True if removed."""
         counts, first = self.counts(ratio), self.first or {}
         return {
             name: lowest(scores, counts[name], reverse=self.reverse, first=first.get(name))
@@ -80,10 +84,11 @@ def score(
     gradients: Callable[[], Mapping[str, Tensor]] = dict,
     gone: Tensor | None = None,
 ) -> Tensor:
-    """The score of every grain of one layer: (outputs,), or the weight's shape where the grain is a weight.
+    """Return the score of every grain of one layer: (outputs,), or the weight's shape if the grain is a single weight.
 
-    `gradients` gives those of the training loss by parameter name; it is called only by a criterion that needs them.
-    `gone` are grains that are 0 already, whose own scores mean nothing.
+    `gradients` returns the gradients of the training loss by parameter name; it is called only if the criterion needs
+    them. `gone` marks grains that are 0 already, whose scores mean nothing. Raises SparsifyError for an unknown
+    criterion, and for one that needs something that the subject lacks.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
@@ -106,7 +111,7 @@ def score(
 
 
 def path_of(subject: Subject, layer: Layer) -> PathState | None:
-    """What a subject's path knows of a layer, or, where it selects by them, of the BatchNorm scales of its filters."""
+    """Return the path of a layer, or of the BatchNorm scales that select its filters; None if there is none."""
     if subject.path is None:
         return None
     found = subject.structure.selected_by(layer, subject.path)
@@ -119,7 +124,7 @@ def path_of(subject: Subject, layer: Layer) -> PathState | None:
 
 
 class Scorer:
-    """Scores sets of layers by any criterion; the gradients are computed once, when one first needs them."""
+    """Scores sets of layers by any criterion. Gradients are computed once, when a criterion first needs them."""
 
     def __init__(self, subject: Subject, grain: str = "auto") -> None:
         self._subject, self._grain = subject, grain
@@ -140,7 +145,7 @@ class Scorer:
         draw: int = 0,
         gone: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The scores of each layer by its name; `gone` are grains of each layer that are 0 already, as for `score`."""
+        """Return the scores of each layer by its name; `gone` marks the grains of each layer that are 0 already."""
         return {
             name: score(
                 self._subject,
@@ -156,9 +161,10 @@ class Scorer:
 
 
 def rankings(scores: Scorer, layers: Mapping[str, Layer], plan: SweepPlan) -> list[Ranking]:
-    """What a sweep tries on one set: the criterion, one ranking a draw if it is "random", and then its controls.
+    """Return the rankings that a sweep measures on one set: first that of its criterion, then its controls.
 
-    The controls, "random" in every draw and the criterion's opposite order, take as many grains of each layer as it.
+    There is one ranking for each draw of "random". The controls are the draws of "random", then the opposite order of
+    the criterion; from each layer they remove as many grains as the criterion does.
     """
     criterion, scope, reverse, draws = plan.criterion, plan.scope, plan.reverse, range(plan.drawn)
     if criterion == "random":
@@ -171,7 +177,7 @@ def rankings(scores: Scorer, layers: Mapping[str, Layer], plan: SweepPlan) -> li
 
 
 def warn_of_mixed_grains(plan: SweepPlan | PointPlan, sets: Iterable[Mapping[str, Layer]]) -> None:
-    """Warn (SparsifyWarning) where the scope "global" compares grains of different kinds."""
+    """Warn (SparsifyWarning) if the scope "global" compares whole filters with single weights."""
     for layers in sets if plan.scope == "global" else ():
         kinds = {"weight" if layer.grain(plan.grain) == "weight" else "output" for layer in layers.values()}
         if len(kinds) > 1:

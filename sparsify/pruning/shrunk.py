@@ -1,4 +1,4 @@
-"""A shrunk network's folder: its weights, and what was removed from which network; enough to build it again."""
+"""A shrunk network and its folder, which holds its weights and all that is needed to build the network again."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ _WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
 
 @dataclass(frozen=True)
 class Shrunk:
-    """Where a shrunk network comes from: `network(model, shape, len(classes))` without the outputs `removed`.
+    """The facts of a shrunk network: it is `network(model, shape, len(classes))` without the outputs `removed`.
 
-    `removed` holds the indices of each layer's outputs in the original numbering. The rest says how they were chosen:
-    the run, the set of layers, the criterion; and what was done then: `finetune_epochs` after each round, or else
-    BatchNorm's statistics re-estimated. `difference` is the measured `agreement`.
+    `removed` holds, for each layer, the indices of the removed outputs in the original numbering. `run`, `layers`,
+    `ratio`, `criterion`, `grain`, `scope`, `reverse` and `rounds` say how they were chosen; `finetune_epochs` and
+    `recalibrate_bn`, whether the network was fine-tuned after each round or its BatchNorm statistics were re-estimated.
+    `difference` is the measured difference between the masked and the shrunk network (see `output_difference`).
     """
 
     model: str
@@ -65,7 +66,7 @@ class Shrunk:
     recalibrate_bn: bool = False
 
     def save(self, folder: Path, network: nn.Module) -> Path:
-        """Write the network's weights and, last, `shrunk.json`; returns the folder."""
+        """Write the network's weights and, last, shrunk.json; return the folder."""
         write_tensors(folder / _WEIGHTS, network.state_dict())
         sha256 = {_WEIGHTS: hashlib.sha256((folder / _WEIGHTS).read_bytes()).hexdigest()}
         write_text(folder / _FACTS, json.dumps({**dataclasses.asdict(self), "sha256": sha256}, indent=2) + "\n")
@@ -73,17 +74,17 @@ class Shrunk:
 
     @classmethod
     def read(cls, folder: Path) -> Shrunk:
-        """The inverse of `save`, but for the weights. Raises SparsifyError if it is missing or damaged."""
+        """Return what shrunk.json holds, without the weights. Raises SparsifyError if it is missing or damaged."""
         return _facts(folder)[0]
 
 
 def is_shrunk(folder: Path) -> bool:
-    """Whether the folder is a shrunk network's."""
+    """Return whether the folder is that of a shrunk network."""
     return (folder / _FACTS).is_file()
 
 
 def load_shrunk(folder: Path) -> nn.Module:
-    """The shrunk network of a folder, on the CPU, in evaluation mode. Raises SparsifyError if the folder is damaged."""
+    """Return the shrunk network of a folder, on the CPU, in evaluation mode. Raises SparsifyError if it is damaged."""
     facts, sums = _facts(folder)
     try:
         content = (folder / _WEIGHTS).read_bytes()
@@ -101,13 +102,16 @@ def load_shrunk(folder: Path) -> nn.Module:
 
 
 class _Sums(TypedDict):
-    """What shrunk.json holds beside the fields of `Shrunk`."""
+    """The part of shrunk.json that is not in `Shrunk`: the SHA-256 sum of each file of the folder."""
 
     sha256: dict[str, str]
 
 
 def _facts(folder: Path) -> tuple[Shrunk, dict[str, str]]:
-    """What shrunk.json says, and the SHA-256 sums of the files beside it."""
+    """Return the content of shrunk.json, and the SHA-256 sums of the files beside it.
+
+    Raises SparsifyError if the file is missing or damaged.
+    """
     try:
         content = (folder / _FACTS).read_bytes()
         facts, sums = parse_json(content, Shrunk), parse_json(content, _Sums)
@@ -127,11 +131,14 @@ def _damaged(path: Path, reason: object) -> SparsifyError:
 
 
 IMAGES = 64
-"""How many images the masked and the shrunk network are compared on."""
+"""The number of images on which the masked and the shrunk network are compared."""
 
 
 def the_point(plan: SweepPlan) -> PointPlan:
-    """The one point above 0 of a plan. Raises SparsifyError unless it has one such ratio, one set and one draw."""
+    """Return the only point of a plan with a ratio above 0.
+
+    Raises SparsifyError unless the plan has one such ratio, one set of layers and one draw.
+    """
     above = [ratio for ratio in plan.ratios if ratio > 0]
     if len(above) != 1:
         listed = ", ".join(f"{ratio:g}" for ratio in above) or "none"
@@ -145,21 +152,22 @@ def the_point(plan: SweepPlan) -> PointPlan:
 
 
 class PointShrinker:
-    """Shrinks a run at one point: before its sweep, so that a refusal comes first, and as it is measured last in it.
+    """A visitor of `prune` that shrinks a run at one point of its sweep; the result is `facts` and `network`.
 
-    It is a visitor of `prune`. What is removed is said by `say` before it is done. The result is `facts` and `network`.
-    Raises SparsifyError as `shrink` does.
+    It shrinks the trained network when it is made, so that errors come before the sweep. If the point is fine-tuned or
+    recalibrated, it shrinks the network again in the sweep, in the state that was measured last. `say` is called with
+    what is removed before it is removed. Raises SparsifyError as `shrink` does.
     """
 
     def __init__(self, run: Run, subject: Subject, point: PointPlan, say: Callable[[str], None]) -> None:
         self._run, self._subject, self._point, self._say = run, subject, point, say
         self._waits = point.finetune_epochs > 0 or point.recalibrate_bn
-        # between rounds the training decides what goes, so that it cannot be said before
+        # training between rounds decides what is removed, so that it is not known yet
         first = _silent if point.trained_between else say
         self.facts, self.network = shrink_run(run, subject, point, cuts_of(subject, point), first)
 
     def __call__(self, point: SweepPoint, mask: Mask) -> None:
-        """Take the network as it is now, at the first point that removes anything: controls come after it."""
+        """Shrink the network as it is now, if this is the first point with a ratio above 0; later ones are controls."""
         if self._waits and point.ratio:
             self._waits = False
             say = self._say if self._point.trained_between else _silent
@@ -167,16 +175,17 @@ class PointShrinker:
 
 
 def _silent(text: str) -> None:
-    """Say nothing."""
+    """Ignore the text."""
 
 
 def shrink_run(
     run: Run, subject: Subject, point: PointPlan, what: Mask | Sequence[Cut], say: Callable[[str], None] = _silent
 ) -> tuple[Shrunk, nn.Module]:
-    """What a mask, or cuts, remove from a run's network as it is now, removed for real and checked.
+    """Return the network of a run without what a mask or cuts remove from it, and the facts about it.
 
-    `subject` is the run's (`subject_of`), and `point` says how the removed parts were chosen. Each step is said by
-    `say` before it is done. Raises SparsifyError as `shrink` does.
+    The network is taken as it is now, and its logits are compared with those of the masked one on 64 images. `subject`
+    is that of the run (`subject_of`); `point` says how the removed parts were chosen. `say` is called with each step.
+    Raises SparsifyError as `shrink` does.
     """
     structure, model = subject.structure, subject.model
     images = subject.normalise(subject.split.images[:IMAGES])
@@ -224,7 +233,11 @@ def shrink_run(
 
 
 def load(run: Run | Path | str, runs_dir: Path | str = "runs") -> nn.Module:
-    """The trained network of a run, given as a Run, a folder or the beginning of a name; or a shrunk one, by folder."""
+    """Return the trained network of a run, or a shrunk network, on the CPU, in evaluation mode.
+
+    `run` is a Run, its folder, or the beginning of its name in `runs_dir`; or the folder of a shrunk network. Raises
+    SparsifyError if there is no such run, if it is not finished, and if its files are damaged.
+    """
     if isinstance(run, Run):
         return run.model()
     for folder in (Path(run), Path(runs_dir) / run):

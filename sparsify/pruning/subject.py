@@ -1,4 +1,4 @@
-"""Subject: a network with the images that it is measured on, and what a run's path knows of it."""
+"""Subject: a network with the images that it is measured on, and the path of its run, if it has one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ SAMPLE = 5000
 
 @dataclass(frozen=True)
 class Subject:
-    """What is pruned and measured: a network, images, and the path of a run that selects where there is one.
+    """A network that is pruned and measured, with the images for that.
 
-    `training` is what it is fine-tuned on; a seeded sample of it, augmented as in the training (`augment`), is what
-    BatchNorm's statistics are re-estimated on and what the gradients of the criterion "taylor" come from.
+    `split` holds the images that it is measured on. `path` is the path of each parameter, by name, if the network comes
+    from a run that has one. `training` holds the images that it is fine-tuned on. A sample of them (`sample`), drawn
+    with `seed` and augmented as in the training (`augment`), is used to re-estimate BatchNorm's statistics and for the
+    gradients of the criterion "taylor".
     """
 
     model: nn.Module
@@ -54,7 +56,7 @@ class Subject:
 
     @functools.cached_property
     def sample(self) -> Split | None:
-        """5,000 training images, or all if there are fewer, as the network saw them: its statistics are of such."""
+        """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`."""
         if self.training is None:
             return None
         chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]
@@ -64,7 +66,10 @@ class Subject:
 
 
 def subject_of(run: Run, places: Places = HERE) -> Subject:
-    """A finished run and the images that it is measured on: the test split, or the held-out one if it has `val`."""
+    """Return the Subject of a finished run, measured on its test images, or on its held-out ones if it has some.
+
+    Raises SparsifyError if the run is not finished, or if its data cannot be read.
+    """
     where = resolve_device(places.device)
     run.require_finished()
     model, config = run.model(), run.config
@@ -83,7 +88,7 @@ def subject_of(run: Run, places: Places = HERE) -> Subject:
 
 
 def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
-    """What a run's path says of each of its network's parameters that has one, by name; None if the run has no path."""
+    """Return the path of each parameter that has one, by the parameter's name; None if the run has no path."""
     path, zs = run.inclusion_path, run.z
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Sweep: accuracy and cost at each point, what was removed there, and each image's answer."""
+"""Sweep: for each point, its accuracy and cost, what was removed, and the predicted class of each image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = TypeVar("Row")
 class Outcomes:
     """The labels (images,) and the predicted classes (points, images), in the smallest unsigned type that holds them.
 
-    The labels say which images they are: only outcomes with the same labels are compared.
+    The labels identify the images: outcomes are comparable only if their labels are the same.
     """
 
     labels: np.ndarray
@@ -31,7 +31,7 @@ class Outcomes:
 
     @classmethod
     def of(cls, labels: np.ndarray, predictions: np.ndarray) -> Outcomes:
-        """From any integers from 0 on."""
+        """Return the Outcomes of labels and predictions that are non-negative integers of any type."""
         kind = np.min_scalar_type(max(labels.max(initial=0), predictions.max(initial=0)))
         return cls(labels.astype(kind), predictions.astype(kind))
 
@@ -43,20 +43,21 @@ class Outcomes:
 
     @property
     def right(self) -> np.ndarray:
-        """Whether each answer is right: (points, images), bool."""
+        """Whether each prediction is right: (points, images), bool."""
         right: np.ndarray = self.predictions == self.labels
         return right
 
     @property
     def accuracies(self) -> list[float]:
-        """The fraction of right answers at each point."""
+        """The fraction of right predictions at each point."""
         accuracies: list[float] = (self.right.sum(1) / len(self.labels)).tolist()
         return accuracies
 
     def save(self, path: Path) -> None:
-        """Write an npz file, in one step: `labels`; `right`, a bitset a point; `wrong`, the wrong answers in order.
+        """Write an npz file, in one step, with the arrays `labels`, `right` (a bitset for each point) and `wrong`.
 
-        At most 1.25 kB a point of 10,000 images, and a byte for each wrong answer; the predictions, whole, would be 10.
+        `wrong` holds the wrong predictions, in order. For 10,000 images of up to 256 classes a point takes at most
+        1.25 kB, and a byte for each wrong prediction; all predictions would take 10 kB.
         """
         right = self.right
         arrays = {"labels": self.labels, "right": np.packbits(right, axis=1), "wrong": self.predictions[~right]}
@@ -66,7 +67,7 @@ class Outcomes:
 
     @classmethod
     def read(cls, path: Path) -> Outcomes:
-        """The inverse of `save`. Raises SparsifyError if the file is damaged."""
+        """Return the Outcomes that `save` wrote. Raises SparsifyError if the file is missing or damaged."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 labels, packed, wrong = (file[name] for name in ("labels", "right", "wrong"))
@@ -82,9 +83,10 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Measure:
-    """An accuracy that a sweep can hold: its column, how the network was treated before it, and the end of file names.
+    """A kind of accuracy that a sweep can hold.
 
-    `words` and `suffix` are "" for the network as it was pruned.
+    `column` is its column in the rows of a sweep. `words` says how the network was treated after it was pruned;
+    `suffix` is put in the names of its files. Both are "" for the network as it was pruned.
     """
 
     column: str
@@ -93,7 +95,7 @@ class Measure:
 
     @property
     def clause(self) -> str:
-        """The words behind a comma, as titles end with them: ", fine-tuned"."""
+        """The words with a comma before them, to end a title with: ", fine-tuned"; "" without words."""
         return f", {self.words}" if self.words else ""
 
 
@@ -105,13 +107,17 @@ MEASURES = {
         Measure("finetuned_accuracy", "fine-tuned", "-finetuned"),
     )
 }
-"""Every measure, by the name of its column."""
+"""Every kind of accuracy, by the name of its column."""
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One point. `accuracy` is a fraction; `params` and `macs` are what is left, `compression` and `speedup` the
-    original over that, not counting the indices that a sparse format needs."""
+    """One point of a sweep.
+
+    `accuracy` is the fraction `correct` / `count` of the images. `params` and `macs` are the parameters and the
+    multiply-accumulates that are left. `compression` and `speedup` are those of the whole network divided by them; the
+    indices that a sparse format needs are not counted.
+    """
 
     criterion: str
     grain: str
@@ -134,10 +140,11 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What one point removed from one layer: `removed` of `total` grains, as was asked, and `coupled` others with them.
+    """The grains that one point removed from one layer: `removed` of `total` grains as asked, and `coupled` others.
 
-    These went because layers whose outputs are combined, as in an addition, lose the same ones. A layer that was not
-    named is here if it lost any. `coupled` is None in files of before it was counted.
+    The `coupled` ones were removed because layers whose outputs are combined, as in an addition, must lose the same
+    outputs. A layer that was not named has a row if it lost any. `coupled` is None in files that were written before it
+    was counted.
     """
 
     criterion: str
@@ -153,10 +160,10 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a plan asked for: its points in that order, their ledger, and their outcomes by measure (`MEASURES`).
+    """The result of a plan: its points as rows, in the plan's order, their ledger, and their outcomes by measure.
 
-    The plan's `layers` are the sets by their layers' names. Sweeps from before outcomes were kept have none, or those
-    of "accuracy" only.
+    The measures are the keys of `MEASURES`. The plan's `layers` are the sets by their layers' names. Sweeps that were
+    saved before outcomes were kept have none, or those of "accuracy" only.
     """
 
     plan: SweepPlan
@@ -166,21 +173,21 @@ class Sweep:
 
     @property
     def id(self) -> str:
-        """That of its plan."""
+        """The id of its plan, 8 hex digits; it is part of the names of the sweep's files."""
         return self.plan.id
 
     @property
     def measures(self) -> list[str]:
-        """Those of `MEASURES` that it holds."""
+        """The keys of `MEASURES` that were measured in this sweep."""
         return [name for name in MEASURES if getattr(self.rows[0], name) is not None]
 
     def points(self, layers: str, ratio: float, criterion: str | None = None) -> list[SweepRow]:
-        """The rows of one set at one ratio, one a draw: of the criterion that was asked for, or of a control."""
+        """Return the rows of one set at one ratio, one for each draw: those of the plan's order, or of a control."""
         wanted = (layers, ratio, criterion or self.plan.order)
         return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
 
     def accuracy(self, layers: str, ratio: float, measure: str = "accuracy") -> float:
-        """One of `MEASURES` at one point, the mean over the draws. Raises SparsifyError if it is not there."""
+        """Return one measure at one point, the mean over its draws. Raises SparsifyError if it was not measured."""
         rows = self.points(layers, ratio)
         found: list[float] = [value for row in rows if (value := getattr(row, measure)) is not None]
         if not found or len(found) < len(rows):
@@ -188,9 +195,10 @@ class Sweep:
         return sum(found) / len(found)
 
     def predictions(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
-        """The predicted class of each image at one point, of the network that was measured so: (images,).
+        """Return the predicted class of each image at one point, in its first draw: (images,).
 
-        Raises SparsifyError if it was not swept, or without its outcomes.
+        `measure` says which network predicts: the one as it was pruned, recalibrated or fine-tuned. Raises
+        SparsifyError if the point is not in the sweep, or if its outcomes were not kept.
         """
         places = self._places(layers, ratio)  # the first draw comes first
         if not places:
@@ -199,7 +207,10 @@ class Sweep:
         return classes
 
     def right(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
-        """Whether each answer at one point is right: (draws, images), bool. Raises SparsifyError as `predictions`."""
+        """Return whether each prediction at one point is right: (draws, images), bool.
+
+        Raises SparsifyError as `predictions` does.
+        """
         places = self._places(layers, ratio)
         if not places:
             raise self._missing(layers, ratio)
@@ -219,10 +230,11 @@ class Sweep:
         return SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.plan.layers)}")
 
     def save(self, folder: Path) -> Path:
-        """Write the plan, `sweep-<id>.json`, the ledger, the outcomes and, last, `sweep-<id>.csv`; returns its path.
+        """Write the files of the sweep into a folder; return the path of `sweep-<id>.csv`, which is written last.
 
-        The ledger is `sweep-<id>-ledger.csv`. The outcomes are in `sweep-<id>-outcomes.npz`, and those of other
-        measures than "accuracy" in `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
+        The plan is written to `sweep-<id>.json` and the ledger to `sweep-<id>-ledger.csv`. The outcomes go to
+        `sweep-<id>-outcomes.npz`, and those of other measures than "accuracy" to
+        `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
         """
         path = folder / f"sweep-{self.id}.csv"
         write_text(path.with_suffix(".json"), json.dumps(dataclasses.asdict(self.plan), indent=2) + "\n")
@@ -237,7 +249,10 @@ class Sweep:
 
     @classmethod
     def read(cls, path: Path) -> Sweep:
-        """The inverse of `save`. Raises SparsifyError if a file is damaged, or missing, but for the outcomes."""
+        """Return the Sweep that `save` wrote. The files of the plan and of the outcomes may be missing.
+
+        Raises SparsifyError if the rows or the ledger are missing, and if a file is damaged.
+        """
         ledger = path.with_name(f"{path.stem}-ledger.csv")
         rows = _from_csv(SweepRow, path)
         files = {measure: _outcomes(path, measure) for measure in MEASURES}
@@ -250,7 +265,7 @@ class Sweep:
 
 
 def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
-    """The plan of a sweep that was saved before plans were: what its rows say."""
+    """Return the plan of a sweep that was saved without one, as far as its rows show it."""
     first = rows[0]
     orders = list(dict.fromkeys(row.criterion for row in rows))
     return SweepPlan(
@@ -276,7 +291,7 @@ def _read_plan(path: Path) -> SweepPlan:
 
 
 def list_sweeps(*folders: Path) -> list[Sweep]:
-    """Every sweep in these folders, the newest first."""
+    """Return every sweep in these folders, the newest first."""
     paths = {path.resolve() for folder in folders for path in folder.glob("sweep-" + "[0-9a-f]" * 8 + ".csv")}
     return [Sweep.read(path) for path in sorted(paths, key=lambda path: -path.stat().st_mtime)]
 
@@ -286,7 +301,7 @@ def _outcomes(path: Path, measure: str) -> Path:
 
 
 def _right_answers(row: SweepRow, measure: str) -> int:
-    """How many answers are right."""
+    """Return the number of right predictions in a row."""
     return row.correct if measure == "accuracy" else round(getattr(row, measure) * row.count)
 
 

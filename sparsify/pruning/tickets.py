@@ -1,4 +1,4 @@
-"""Lottery tickets: a network trained again, from where it was early on, under the mask of what it became."""
+"""Lottery tickets: a network is trained again from its early weights, under a mask of the trained network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sparsify.training.trainer import Listener
 
 @dataclass(frozen=True)
 class Ticket:
-    """A mask by one criterion, kept at `mask`, and the run that was trained under it; `kept` of `total` grains."""
+    """The run that was trained under a mask by one criterion. The file `mask` keeps `kept` of `total` grains."""
 
     criterion: str
     mask: Path
@@ -37,7 +37,7 @@ class Ticket:
 
 @dataclass(frozen=True)
 class KeptMask:
-    """The file of a mask made from a run by one criterion; it keeps `kept` of `total` grains."""
+    """The file of a mask by one criterion, made from a run; it keeps `kept` of `total` grains."""
 
     criterion: str
     path: Path
@@ -48,14 +48,19 @@ class KeptMask:
 def tickets(
     run: Run, point: PointPlan, places: Places = HERE, *, rewind: int = 0, listener: Listener | None = None
 ) -> list[Ticket]:
-    """The run's own ticket, and beside it a random one that keeps as many grains of each layer.
+    """Train the ticket of a run, and a random ticket that keeps as many grains of each layer; return both.
 
-    A ticket is the run's Config trained again from the same initial weights under a mask (Frankle & Carbin 2019):
-    that of what the `point` removes from the trained network. With "entry", DessiLBI's order of selection decides.
-    `rewind`: from the weights after so many epochs instead (Frankle et al. 2020): these are trained again without the
-    mask, to the same bits, and the others under it, at their own learning rates; where device, threads or torch are
-    others, so that the bits can be, it warns. Each is a run of its own, resumed or returned as any. Raises
-    SparsifyError for a run that was trained under a mask, and as `prune` does.
+    A ticket is the run's Config trained again from the same initial weights, under the mask without what the `point`
+    removes from the trained network (Frankle & Carbin 2019). With the criterion "entry" the mask follows DessiLBI's
+    order of selection. There is no random ticket if the criterion is "random" itself.
+
+    `rewind` starts from the weights after so many epochs instead (Frankle et al. 2020). These epochs are trained again
+    without the mask and give the same bits; the other epochs are trained under it, at their own learning rates. Warns
+    (SparsifyWarning) if the device, the threads or torch differ from the run's, so that the bits may differ.
+
+    Each ticket is a run of its own: it is resumed if it was interrupted, and only returned if it is finished. Raises
+    SparsifyError for a run that was itself trained under a mask, for a `rewind` outside the run's epochs, and as
+    `prune` does.
     """
     epochs = run.config.epochs
     if not 0 <= rewind < epochs:
@@ -76,14 +81,15 @@ def tickets(
         trained = train(config, places, listener=listener)
         results.append(Ticket(mask.criterion, mask.path, trained, mask.kept, mask.total))
     if run.output(places.runs_dir) == run.path:
-        run.touch()  # the newest, rather than a ticket under a random mask
+        run.touch()  # so that this run is the newest, not a random ticket
     return results
 
 
 def masks_of(run: Run, point: PointPlan, places: Places = HERE, *, control: bool = False) -> list[KeptMask]:
-    """The mask of what a point removes from a trained network, and with `control` a random one of its counts.
+    """Write the mask of what a point removes from a trained network, to the file that `mask_path` gives.
 
-    Each is written where `mask_path` says. Raises SparsifyError as `prune` does.
+    With `control` also write a random mask that keeps as many grains of each layer. Return them in this order. Raises
+    SparsifyError as `prune` does.
     """
     subject = subject_of(run, places)
     found = find_layers(subject.model, point.layers, subject.name)
@@ -101,7 +107,7 @@ def masks_of(run: Run, point: PointPlan, places: Places = HERE, *, control: bool
 
 
 def mask_path(run: Run, model: nn.Module, point: PointPlan, runs_dir: Path) -> Path:
-    """Where the mask of a run at a point is kept; `model` is any network of the run's kind."""
+    """Return the file of the mask of a run at a point; `model` is any network with the same layers as the run's."""
     names = tuple(find_layers(model, point.layers, run.config.model))
     identity = dataclasses.replace(point.sweep(), layers=names).id
     return run.output(runs_dir) / f"mask-{identity}.safetensors"

@@ -1,1 +1,1 @@
-"""Studies: arms over seeds, what they measured, and what follows from it."""
+"""Studies: arms over several seeds, their results, and the findings that follow from these."""

@@ -1,4 +1,4 @@
-"""What a study asks for: arms of Configs over seeds, what each starts from, and how its settings are chosen."""
+"""The design of a study: arms of Configs over seeds, which arms they start from, and how settings are chosen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DRAWINGS = ("curves", "sweep", "filters", "path")
 
 @dataclass(frozen=True)
 class MaskOf:
-    """The mask without what a `point` removes from the run of the arm `of`."""
+    """A mask that is made from a run of the arm `of`: it masks what the `point` removes."""
 
     of: str
     point: PointPlan
@@ -23,7 +23,7 @@ class MaskOf:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings that an arm may take: `trials` hold images out, `configs` train on all, one a seed each."""
+    """Settings that an arm may take, one Config per seed: `trials` hold images out, `configs` train on all images."""
 
     label: str
     trials: tuple[Config, ...]
@@ -32,9 +32,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate with the best mean accuracy on held-out training images is taken.
+    """A choice between candidates: the one with the best mean accuracy on held-out training images is taken.
 
-    `on` is the one point, by magnitude, at which they are compared; None compares the whole networks.
+    `on` is a sweep of one point by magnitude, at which the candidates are compared; if None, the whole networks are.
     """
 
     candidates: tuple[Candidate, ...]
@@ -42,19 +42,19 @@ class Choice:
 
     @property
     def figure(self) -> str:
-        """What is compared: "accuracy", or "accuracy with conv3,fc1 pruned by 60%"."""
+        """The compared figure in words: "accuracy", or "accuracy with conv3,fc1 pruned by 60%"."""
         pruned = "" if self.on is None else f" with {self.on.layers[0]} pruned by {100 * self.on.ratios[0]:.10g}%"
         return f"accuracy{pruned}"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of a study: Configs that differ in the seed only.
+    """One row of a study: Configs that differ only in the seed.
 
-    Each run starts from what the runs of the same seed in other arms became: `init` is the arm whose weights it takes,
-    `mask` the arm whose mask it is trained under. Until these are trained their labels stand in the Configs' `init` and
-    `mask`. With a `choice`, `configs` are those of the first candidate until one is chosen. A `stage` is a step on the
-    way of another arm: it is trained, but neither swept nor shown.
+    A run may start from the run of the same seed in another arm: `init` is the arm whose trained weights it takes,
+    `mask` names the arm from whose run its mask is made. Until these are trained, the Configs' `init` and `mask` hold
+    the labels of the arms. With a `choice`, `configs` are those of the first candidate until one is chosen. A `stage`
+    is an intermediate step for other arms: it is trained, but neither swept nor shown.
     """
 
     label: str
@@ -66,14 +66,18 @@ class Arm:
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """The arms that are trained before this one."""
+        """The labels of the arms that this one starts from."""
         masked = None if self.mask is None else self.mask.of
         return tuple(dict.fromkeys(name for name in (self.init, masked) if name is not None))
 
 
 @dataclass(frozen=True)
 class Study:
-    """What to train, to sweep and to draw. Raises SparsifyError for arms that cannot be trained in any order."""
+    """The arms to train, the sweeps to measure and the figures to draw.
+
+    Raises SparsifyError for an unknown arm, for arms that start from each other in a circle, for a choice in an arm
+    that starts from another one, for a criterion that needs another optimizer, and if every arm is a stage.
+    """
 
     name: str
     title: str
@@ -101,7 +105,7 @@ class Study:
 
 
 def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
-    """Raise SparsifyError if an arm's optimizer lacks what the criterion needs."""
+    """Raise SparsifyError if the optimizer of an arm lacks what the criterion needs, such as a path."""
     needs = CRITERIA[criterion].needs if criterion in CRITERIA else None
     if needs is None:
         return

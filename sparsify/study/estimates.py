@@ -1,4 +1,4 @@
-"""How long what is missing of a study takes, and how much room: estimates, before anything is trained."""
+"""Estimates of the time and disk space that the missing parts of a study take, before anything is trained."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from sparsify.study.planning import Plan, Planner, Task
 from sparsify.training.launch import processes_for, time_iteration
 
 NUMBER = 4
-"""Bytes of a float32."""
+"""The size of a float32, in bytes."""
 
 FORWARD = 1 / 3
-"""What a network's output costs, of a training step that computes gradients, too."""
+"""The cost of a network's output as a fraction of a training step, which computes gradients as well."""
 
 
 @dataclass(frozen=True)
 class TaskCost:
-    """The cost of one run: seconds of training and of sweeps, bytes that stay, and bytes of its checkpoint."""
+    """The cost of one run: seconds of training and of sweeps, bytes that are kept, and bytes of its checkpoint."""
 
     training: float = 0.0
     sweeping: float = 0.0
@@ -42,9 +42,9 @@ class TaskCost:
 
 @dataclass(frozen=True)
 class PlanCost:
-    """The cost of each task of a plan, in their order; if tasks share a run, the first one bears its cost.
+    """The cost of each task of a plan, in the same order; if tasks share a run, its cost is that of the first one.
 
-    `processes` are the trainings that run at a time.
+    `processes` is the number of trainings that run at the same time.
     """
 
     tasks: tuple[TaskCost, ...]
@@ -52,27 +52,27 @@ class PlanCost:
 
     @property
     def seconds(self) -> float:
-        """Until all is done."""
+        """The estimated time of the whole plan, in seconds: trainings run in parallel, sweeps one by one."""
         training = sum(one.training for one in self.tasks)
         return training / self.processes + sum(one.sweeping for one in self.tasks)
 
     @property
     def kept(self) -> int:
-        """Bytes that stay."""
+        """The bytes that stay on the disk when the plan is done."""
         return sum(one.kept for one in self.tasks)
 
     @property
     def checkpoints(self) -> int:
-        """Bytes that go again when the trainings end."""
+        """The largest number of bytes that checkpoints take at a time; they are deleted when the trainings end."""
         return sum(sorted((one.checkpoint for one in self.tasks), reverse=True)[: self.processes])
 
 
 def estimate_cost(planner: Planner, plan: Plan) -> PlanCost:
-    """Estimate what a plan takes.
+    """Estimate the cost of a plan.
 
-    An epoch takes as long as in the finished runs of the same network, data, batch size and precision that were trained
-    on this kind of device with as many threads: of the same optimizer, or else of any. Where there is none a few real
-    steps are timed.
+    The time of an epoch is the median over the finished runs with the same network, data, batch size and precision that
+    were trained on this kind of device (on a CPU, with as many threads): those of the same optimizer, or else of any.
+    If there is no such run, a few real training steps are timed.
     """
     where = resolve_device(planner.places.device)
     processes, threads = processes_for(len(plan.tasks), where)
@@ -100,8 +100,8 @@ def _task(task: Task, network: nn.Module, clock: _Clock) -> TaskCost:
     return TaskCost(
         training=epochs * (epoch + forward * measured),
         sweeping=sum(_sweep_seconds(plan, epoch, forward, measured, images) for plan in missing),
-        kept=(weights + path) * untrained + sum(plan.networks * measured for plan in missing),  # a byte an outcome
-        checkpoint=(2 * weights + path) * untrained,  # the weights and as much again of the optimizer's
+        kept=(weights + path) * untrained + sum(plan.networks * measured for plan in missing),  # one byte per outcome
+        checkpoint=(2 * weights + path) * untrained,  # the weights, and as much for the optimizer's state
     )
 
 
@@ -111,13 +111,13 @@ def _sweep_seconds(plan: SweepPlan, epoch: float, forward: float, measured: int,
 
 
 def _path_bytes(network: nn.Module, weights: int) -> int:
-    """Z, at most as many entry steps, and two norms of each filter a record."""
+    """Return the bytes of a path: Z, at most as much for the entry steps, and two norms per filter and record."""
     filters = sum(len(layer.weight) for layer in prunable_layers(network) if layer.is_convolution)
     return 2 * weights + 2 * NUMBER * RECORDS * filters
 
 
 class _Clock:
-    """How long an epoch takes here."""
+    """Knows the time of an epoch on a device, from finished runs or from a short measurement."""
 
     def __init__(self, places: Places, device: torch.device, threads: int) -> None:
         self.runs_dir, self.data_dir = places.runs_dir, places.data_dir
@@ -125,7 +125,7 @@ class _Clock:
         self.measured: dict[tuple[str, str, int, str, str], float] = {}
 
     def epoch(self, config: Config) -> float:
-        """Seconds."""
+        """Return the time of one epoch in seconds, as `estimate_cost` describes it."""
         known = [run for run in self._runs if _kind(run.config) == _kind(config)]
         same = [run for run in known if run.config.opt == config.opt]
         if known:
@@ -137,7 +137,7 @@ class _Clock:
 
     @functools.cached_property
     def _runs(self) -> list[Run]:
-        """The finished runs that were trained on such a device, or on a CPU with as many threads."""
+        """The finished runs that were trained on the same kind of device; on a CPU, with as many threads."""
         here = {"device": describe(self.device)} | ({"threads": self.threads} if self.device.type == "cpu" else {})
         return [run for run in finished_runs(self.runs_dir) if here.items() <= run.environment.items()]
 

@@ -1,4 +1,4 @@
-"""A study's folder: what was measured as tables for other programs, and the study itself, to be read again."""
+"""The folder of a study: its results as tables for other programs, and study.json, from which it is read again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILE = "study.json"
 def save_study(result: StudyResult, findings: Findings) -> list[Path]:
     """Write table.csv (`StudyResult.table`), cells.csv, contrasts.csv, affordable.csv and, last, study.json.
 
-    Each file is written in one step; returns their paths.
+    Each file is written in one step. Return their paths.
     """
     tables = {"table": result.table()} | findings.frames()
     paths = []
@@ -43,10 +43,11 @@ def save_study(result: StudyResult, findings: Findings) -> list[Path]:
 
 
 def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
-    """The result of a study that was run, by its name or its folder, as `run_study` returned it; nothing is trained.
+    """Return the result of a study that was run, by its name or its folder, as `run_study` returned it.
 
-    A study.json that was written before the design was kept gives arms without what they start from, and no stages.
-    Raises SparsifyError if there is none, and if one of its files or its runs is missing or damaged.
+    Nothing is trained. If study.json was written before the design was kept in it, the arms do not say what they start
+    from, and there are no stages. Raises SparsifyError if there is no such study, and if one of its files or runs is
+    missing or damaged.
     """
     studies = Path(runs_dir) / "studies"
     folder = next((path for path in (Path(name), studies / name) if (path / FILE).exists()), None)
@@ -65,7 +66,7 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
 
 @contextlib.contextmanager
 def _blaming(path: Path) -> Iterator[None]:
-    """Say of an error that the file is damaged."""
+    """Raise errors of reading a file again, as SparsifyError that says that the file is damaged."""
     try:
         yield
     except (OSError, SparsifyError) as error:
@@ -73,7 +74,7 @@ def _blaming(path: Path) -> Iterator[None]:
 
 
 class _Configs(Struct):
-    """Configs of several seeds: the settings that all share, and what each has of its own."""
+    """Configs of several seeds: the settings that all share, and for each Config the settings that differ."""
 
     shared: dict[str, Any]
     each: list[dict[str, Any]]
@@ -101,7 +102,7 @@ class _Choice(Struct, omit_defaults=True):
 
 
 class _Arm(Struct, omit_defaults=True, kw_only=True):
-    """An arm of the design, stages included."""
+    """An arm of the design; stages are included."""
 
     label: str
     stage: bool = False
@@ -134,7 +135,7 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
 
 
 class _Shown(Struct, omit_defaults=True):
-    """An arm of the result: the names of its runs and, for each sweep of the study, of its runs' files."""
+    """An arm of the result: the names of its runs and, for each sweep of the study, the names of its runs' files."""
 
     label: str
     runs: list[str]
@@ -143,7 +144,7 @@ class _Shown(Struct, omit_defaults=True):
 
 
 class _File(Struct):
-    """study.json. Files of before the design was kept have none: their arms are what their runs were trained with."""
+    """The content of study.json. `design` is None in files that were written before the design was kept."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""Planning a study: which of its runs and sweeps are on the disk, and which are missing; nothing is written."""
+"""Planning a study: which of its runs and sweeps are on the disk, and which are missing. Nothing is written."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from sparsify.study.design import Arm, Choice, MaskOf, Study
 from sparsify.training.starting import initial_mask, initial_model, initial_weights, name_and_sum, named_data
 
 Networks = Mapping[str, nn.Module]
-"""The untrained network of each arm, by the arm's label; arms of one kind share it."""
+"""The untrained network of each arm, by the arm's label; arms with the same model and data share it."""
 
 
 def networks_of(study: Study, data_dir: Path | str | None = None) -> Networks:
-    """Build each network once."""
+    """Return the untrained network of each arm. Each combination of model and data is built once."""
     built: dict[tuple[str, str], nn.Module] = {}
     for config in (arm.configs[0] for arm in study.arms):
         kind = (config.model, config.data)
@@ -35,7 +35,7 @@ def networks_of(study: Study, data_dir: Path | str | None = None) -> Networks:
 
 
 def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
-    """The same study, with the data set that "auto" stands for, which is looked for once."""
+    """Return the study with "auto" replaced by the data set that it stands for, which is looked for once."""
     every = [config for arm in study.arms for config in arm.configs]
     auto = next((config for config in every if config.data == "auto"), None)
     if auto is None:
@@ -56,10 +56,10 @@ def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
 
 
 def with_layers(study: Study, networks: Networks) -> Study:
-    """The same study, with the layers of its sweeps and choices by the names that they have in the networks.
+    """Return the study with the layers of its sweeps and choices by their names in the networks.
 
-    Raises SparsifyError for an unknown layer, for a glob that stands for other layers in another arm, and for arms that
-    cannot start from each other.
+    Raises SparsifyError for an unknown layer, for a pattern that matches other layers in another arm, for a sweep by
+    bn-scale of a network without BatchNorm, and for an arm that starts from one with other layers.
     """
     arms = {arm.label: arm for arm in study.arms}
     named = []
@@ -78,7 +78,7 @@ def with_layers(study: Study, networks: Networks) -> Study:
 
 
 def _plan_with_layers(plan: SweepPlan, arms: list[Arm], networks: Networks) -> SweepPlan:
-    """The same sweep, its layers by the names that they have in all of these arms."""
+    """Return the sweep with its layers by the names that they have in all of these arms."""
     sets = {tuple(find_sets(networks[arm.label], plan.layers, arm.configs[0].model)): arm.label for arm in arms}
     if len(sets) > 1:
         meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
@@ -99,10 +99,10 @@ def _check_same(arm: Arm, parent: Arm, networks: Networks) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """One run of a study: what there is of it, and what is missing.
+    """One run of a study: what exists of it, and what is missing.
 
-    While other runs have to come first `run` is None, and `waits` says for which. What can never be trained, because a
-    run that it starts from diverged, is left out: `lost` says why.
+    If it must wait for other runs, `run` is None and `waits` says for which. If it cannot be trained, because a run
+    that it starts from diverged, it is left out and `lost` says why.
     """
 
     arm: str
@@ -118,7 +118,7 @@ class Task:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether nothing is left to do for this run."""
         return bool(self.lost) or (self.status != "unfinished" and not self.missing)
 
     @property
@@ -129,13 +129,13 @@ class Task:
 
     @property
     def trainable(self) -> bool:
-        """Whether it can be trained now, and has to be."""
+        """Whether the run must be trained, and can be trained now."""
         return self.run is not None and self.status == "unfinished"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate: its runs' names, and their accuracy on the held-out images; none if one of them diverged."""
+    """A tried candidate: the names of its runs and their accuracies on held-out images; () if one of them diverged."""
 
     label: str
     runs: tuple[str, ...]
@@ -144,10 +144,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The candidate that an arm took: that with the best mean `figure` on the held-out fraction `val`.
-
-    The first of equals; `chosen` is its label, "" if every candidate diverged.
-    """
+    """The result of an arm's choice: the trials, which were compared by `figure` on the held-out fraction `val`."""
 
     figure: str
     val: float
@@ -156,14 +153,18 @@ class Chosen:
 
     @property
     def chosen(self) -> str:
-        """The best candidate's label."""
+        """The label of the candidate with the best mean, the first of equal ones; "" if every candidate diverged."""
         judged = [trial for trial in self.trials if trial.accuracies]
         return max(judged, key=lambda trial: statistics.mean(trial.accuracies)).label if judged else ""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of each arm by its label, the trials of its candidates, what has been selected, the masks to make."""
+    """The state of a study on the disk.
+
+    `arms` holds the runs of each arm by its label, `trials` those of its candidates, `selected` the choices that are
+    made. `masks` maps the file of each mask that has to be made next to the run and the point that it is made from.
+    """
 
     arms: dict[str, tuple[Task, ...]]
     trials: dict[str, tuple[Task, ...]]
@@ -172,26 +173,26 @@ class Plan:
 
     @property
     def tasks(self) -> list[Task]:
-        """Every run, an arm's trials before its own."""
+        """Every run, arm by arm; the trials of an arm come before its own runs."""
         return [task for label, tasks in self.arms.items() for task in (*self.trials.get(label, ()), *tasks)]
 
     @property
     def trainings(self) -> int:
-        """How many runs are to be trained, those that still wait included."""
+        """The number of runs that must be trained, including those that wait for others."""
         named = {task.known_run.path for task in self.tasks if task.trainable}
         return len(named) + sum(bool(task.waits) for task in self.tasks)
 
     @property
     def done(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether nothing of the study is missing."""
         return all(task.done for task in self.tasks)
 
 
 class Planner:
-    """Looks at a folder of runs for what of a study is there.
+    """Finds out which runs and sweeps of a study exist in a folder of runs.
 
-    Raises SparsifyError for an unknown layer, for a glob that stands for other layers in another arm, for arms that
-    cannot start from each other, for an `init` that is neither an arm nor a run, and for a mask's file that is missing.
+    Raises SparsifyError as `with_layers` does, for an `init` that is neither an arm nor a run, and if the file of a
+    mask is missing.
     """
 
     def __init__(self, study: Study, places: Places = HERE) -> None:
@@ -206,7 +207,7 @@ class Planner:
                 initial_mask(arm.configs[0], self.places.runs_dir)
 
     def plan(self) -> Plan:
-        """Look at the disk and return what there is now."""
+        """Read the disk and return the current plan."""
         look = _Look(self.study, self.networks, self.places.runs_dir)
         arms = {arm.label: look.tasks(arm.label) for arm in self.study.arms}
         return Plan(arms, look.trials, look.selected, look.masks)
@@ -224,7 +225,7 @@ class Planner:
 
 
 class _Look:
-    """One look at the disk, at each arm once."""
+    """Reads the state of a study from the disk; each arm is read once."""
 
     def __init__(self, study: Study, networks: Networks, runs_dir: Path) -> None:
         self.study, self.networks, self.runs_dir = study, networks, runs_dir
@@ -235,7 +236,7 @@ class _Look:
         self.masks: dict[Path, tuple[Run, MaskOf]] = {}
 
     def tasks(self, label: str) -> tuple[Task, ...]:
-        """An arm's runs, one a seed; the arms that they start from are looked at first."""
+        """Return the runs of an arm, one for each seed. The arms that it starts from are read first."""
         if label not in self.seen:
             arm = self.arms[label]
             waits = lost = ""
@@ -251,7 +252,7 @@ class _Look:
         return self.seen[label]
 
     def _start(self, arm: Arm, index: int, task: Task) -> Task:
-        """The task with the weights and the mask of the arms that it starts from, or what it waits for."""
+        """Return the task with the weights and mask that it starts from, or what it waits for, or why it is lost."""
         config = task.config
         for label in arm.parents:
             parent = self.tasks(label)[index]
@@ -271,7 +272,7 @@ class _Look:
         return task if task.waits or task.lost else self._read(replace(task, config=config))
 
     def _read(self, task: Task) -> Task:
-        """The task with what there is of its run."""
+        """Return the task with the state of its run on the disk."""
         config, _ = initial_weights(task.config, self.runs_dir)
         config, _ = initial_mask(config, self.runs_dir)
         run = Run(self.runs_dir / config.name)
@@ -282,7 +283,7 @@ class _Look:
         return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing)
 
     def _select(self, arm: Arm, choice: Choice) -> Chosen | None:
-        """Which candidate the held-out images choose; None while a trial is missing."""
+        """Return the choice of an arm, by accuracy on held-out images; None while a trial is missing."""
         sweeps = () if choice.on is None else (choice.on,)
         found = [
             (name, [self._read(Task(arm.label, config, name, sweeps)) for config in candidate.trials])
@@ -301,7 +302,7 @@ class _Look:
         return self.selected[arm.label]
 
     def _accuracies(self, choice: Choice, tasks: Sequence[Task]) -> tuple[float, ...]:
-        """On the held-out images, one a seed; none if a run diverged."""
+        """Return the accuracies on the held-out images, one for each seed; () if a run diverged."""
         if any(task.status == "diverged" for task in tasks):
             return ()
         if choice.on is None:
@@ -312,10 +313,10 @@ class _Look:
 
 
 def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:
-    """Where a run's sweep is kept; `network` is any of its kind."""
+    """Return the file of a sweep of a run; `network` is any network with the same layers as the run's."""
     return run.path / f"sweep-{plan_for(plan, network).id}.csv"
 
 
 def plan_for(plan: SweepPlan, network: nn.Module) -> SweepPlan:
-    """A study's sweep for one of its networks: BatchNorm is recalibrated where there is one."""
+    """Return a study's sweep for one of its networks: recalibrated only if the network has BatchNorm."""
     return plan.on(plan.layers, batch_norm=bool(batch_norms(network)))

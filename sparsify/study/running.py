@@ -1,4 +1,4 @@
-"""Running a study: what is missing is trained and swept, and what there is becomes its result."""
+"""Running a study: train and sweep what is missing, and collect everything into its result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sparsify.training.launch import train, train_all
 from sparsify.training.trainer import Listener
 
 Note = Callable[[str], None]
-"""Is told what begins."""
+"""A function that is called with a line of text when a sweep begins."""
 
 
 def run_study(
@@ -35,11 +35,11 @@ def run_study(
     note: Note | None = None,
     **where: Unpack[PlaceOptions],
 ) -> StudyResult:
-    """Train and sweep what is missing of a study, several runs at a time; read and check what is there already.
+    """Train and sweep what is missing of a study, several runs at a time; check what exists; return the result.
 
-    `places`, or its keywords, say on which device, and where runs and data are. `note` is told of each sweep. Raises
-    SparsifyError as `Planner` does, before anything is trained; warns of what cannot be trained because a run that it
-    starts from diverged.
+    `places`, or its keywords, give the device and the folders of runs and data. `note` is called with a line of text
+    before each sweep. Raises SparsifyError as `Planner` does, before anything is trained. Warns (SparsifyWarning) about
+    runs that cannot be trained, because a run that they start from diverged.
     """
     planner = Planner(study, Places.of(places, **where))
     return run_planned(planner, planner.plan(), listener=listener, note=note)
@@ -48,7 +48,7 @@ def run_study(
 def run_planned(
     planner: Planner, plan: Plan, *, listener: Listener | None = None, note: Note | None = None
 ) -> StudyResult:
-    """Run a study as `run_study` does, where its planner has looked already and this is the planner's plan."""
+    """Run a study as `run_study` does; `plan` is what its planner has just returned."""
     places = planner.places
     for task in plan.tasks:
         if task.status != "unfinished":
@@ -83,7 +83,7 @@ def run_planned(
 
 
 def _measure_sweep(run: Run, asked: SweepPlan, network: nn.Module, places: Places, note: Note | None) -> None:
-    """Measure one sweep of a run and keep it beside the run."""
+    """Measure one sweep of a run and save it in the run's folder, unless it is there."""
     path = sweep_path(run, asked, network)
     if path.exists():
         return  # two arms share this run

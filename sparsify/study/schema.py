@@ -1,4 +1,4 @@
-"""The tables of a study's TOML file as types: how they are read, and as a JSON Schema for editors."""
+"""The types of the tables of a study's TOML file: they are read by them, and editors get their JSON Schema."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.study.design import DRAWINGS
 
 Number = int | float
-"""A number as it is written: a label says 1 where the file says 1, not 1.0."""
+"""A number that keeps its type: if the file says 1, the arm's label says 1, not 1.0."""
 
 
 def _one_of(names: Any, begin: str = "") -> dict[str, Any]:
-    """The JSON Schema of one of these names, or of a text that begins so."""
+    """Return the JSON Schema of one of these names; with `begin`, also of any longer text that begins with it."""
     listed = {"enum": list(names)}
     return {"anyOf": [listed, {"pattern": f"^{begin}."}]} if begin else listed
 
@@ -45,7 +45,7 @@ CHOICES = {
     "scope": _one_of(SCOPES),
     "draw": _one_of(DRAWINGS),
 }
-"""What the schema says of fields that name something. Reading leaves it to those who look the names up."""
+"""The JSON Schema of each field that holds a name. Reading does not check it: the code that uses a name does."""
 
 
 Criterion = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
@@ -54,12 +54,12 @@ Drawing = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
 
 
 def _name(field: str) -> Any:
-    """The type of a text that is one of `CHOICES`."""
+    """Return the type of a text whose JSON Schema is that of a field in `CHOICES`."""
     return Annotated[str, Meta(extra_json_schema=CHOICES[field])]
 
 
 def _plain(hint: Any) -> Any:
-    """The type of a dataclass's field without None, which TOML does not have: what it is written as."""
+    """Return the type of a dataclass's field as TOML writes it: without None, and a tuple as one value or a list."""
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     if get_origin(hint) is tuple:
         one: Any = Number if kinds[0] is float else kinds[0]
@@ -70,12 +70,12 @@ def _plain(hint: Any) -> Any:
 
 
 def _or_list(kind: Any) -> Any:
-    """One value, or a list of them."""
+    """Return the type of one value or a list of such values."""
     return kind | types.GenericAlias(list, kind)
 
 
 def _types(of: type) -> dict[str, tuple[Any, str]]:
-    """The type of each field of a dataclass in TOML, and its help on the command line."""
+    """Return, for each field of a dataclass, its type in TOML and its help on the command line."""
     plain, annotated = get_type_hints(of), get_type_hints(of, include_extras=True)
     found = {}
     for field in dataclasses.fields(of):
@@ -86,7 +86,7 @@ def _types(of: type) -> dict[str, tuple[Any, str]]:
 
 
 def _optional(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
-    """A key that may be missing."""
+    """Return the definition of a key that may be missing."""
     return name, Annotated[kind | UnsetType, Meta(description=text or None)], UNSET
 
 
@@ -101,14 +101,14 @@ class MaskTable(Struct, forbid_unknown_fields=True):
 
 
 SETTINGS = {name: value for name, value in _types(Config).items() if name != "seed"}
-"""The fields of Config that a study sets, each with its type and its help."""
+"""The fields of Config that a study can set, each with its type and its help."""
 
 _LISTS = {name: (_or_list(kind), text) for name, (kind, text) in SETTINGS.items()}
 _ONES = SETTINGS | {"mask": (str | MaskTable, SETTINGS["mask"][1])}
 
 
 class SelectKeys(Struct):
-    """What [arms.select] has beside the settings to choose from."""
+    """The keys of [arms.select] that are not settings to choose from."""
 
     on: Annotated[
         str, Meta(description="what is compared: accuracy, or layers and a ratio, as in conv3,fc1 at 0.6")
@@ -118,14 +118,14 @@ class SelectKeys(Struct):
 
 
 def _table(name: str, keys: Iterable[tuple[str, Any, Any]], *bases: type[Struct]) -> Any:
-    """The type of a table with these keys and those of its bases, and no others."""
+    """Return the type of a table that has these keys and those of its bases, and refuses others."""
     return msgspec.defstruct(name, list(keys), bases=bases or (Struct,), forbid_unknown_fields=True)
 
 
-_NOT_CHOSEN = ("model", "data", "val")  # what candidates share, and a key of [arms.select] itself
+_NOT_CHOSEN = ("model", "data", "val")  # candidates share model and data, and val is a key of [arms.select] itself
 _CHOSEN = {name: value for name, value in _LISTS.items() if name not in _NOT_CHOSEN}
 
-if TYPE_CHECKING:  # their settings are known at run time
+if TYPE_CHECKING:  # the settings are only known at run time
 
     class Base(Struct): ...
 
@@ -140,7 +140,7 @@ else:
 
 
 class ArmKeys(Struct):
-    """What an arm has beside its settings."""
+    """The keys of an arm that are not settings."""
 
     label: Annotated[str | UnsetType, Meta(description="the arm's name; else its optimizer")] = UNSET
     stage: Annotated[bool, Meta(description="a step on the way of another arm: trained, neither swept nor shown")] = (
@@ -195,7 +195,7 @@ TABLES: dict[str, type[Struct]] = {
     "sweep": SweepTable,
     "sweeps": SweepTable,
 }
-"""The type of each table by its key."""
+"""The type of each table, by its key in the file."""
 
 EXPECTED = {
     "seeds": "a list of whole numbers, as in [0, 1, 2]",
@@ -206,17 +206,17 @@ EXPECTED = {
     "sweep": "a table, as in [sweep]",
     "sweeps": "tables, as in [sweep], or [[sweeps]] for several",
 }
-"""What a key must be, where the kind of its value says too little."""
+"""The value that a key must have, in words, for keys whose type alone would say too little."""
 
 
 def given(table: Struct, order: Iterable[str] | None = None) -> dict[str, Any]:
-    """The keys that a table has, with their values; in the order of its file where `order` is what that holds."""
+    """Return the keys that are set in a table, with their values, in the order of `order` if it is given."""
     names = table.__struct_fields__ if order is None else order
     return {name: value for name in names if (value := getattr(table, name)) is not UNSET}
 
 
 def read_tables(values: dict[str, Any]) -> StudyFile:
-    """The content of a TOML file by its types. Raises SparsifyError that names the key and what it must be."""
+    """Return the content of a TOML file. Raises SparsifyError, which names the key and what it must be."""
     try:
         return msgspec.convert(values, StudyFile)
     except msgspec.ValidationError as error:
@@ -224,7 +224,7 @@ def read_tables(values: dict[str, Any]) -> StudyFile:
 
 
 def read_mask(values: object) -> MaskTable:
-    """A mask's table alone, as `--set` gives it."""
+    """Return a mask's table that is given alone, as by `--set`. Raises SparsifyError as `read_tables` does."""
     try:
         return msgspec.convert(values, MaskTable)
     except msgspec.ValidationError as error:
@@ -233,7 +233,7 @@ def read_mask(values: object) -> MaskTable:
 
 
 def study_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a study's TOML file."""
+    """Return the JSON Schema (2020-12) of a study's TOML file."""
     schema = msgspec.json.schema(StudyFile)
     title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study of sparsify"}
     numbers: dict[str, Any] = _numbers(schema)
@@ -241,7 +241,7 @@ def study_schema() -> dict[str, Any]:
 
 
 def _numbers(schema: Any) -> Any:
-    """The schema with "number" in place of "integer or number"."""
+    """Return the schema with "number" instead of "integer or number"."""
     if isinstance(schema, list):
         kinds = [{"type": "integer"}, {"type": "number"}]
         return [_numbers(one) for one in schema if one != kinds[0] or kinds[1] not in schema]
@@ -255,7 +255,7 @@ def _numbers(schema: Any) -> Any:
 
 
 def _refusal(misfit: Misfit) -> SparsifyError:
-    """What is wrong with a study's file: the key, the table that it is in, and what it must be."""
+    """Return the error for a study's file; it names the key, the table that it is in, and what it must be."""
     if misfit.missing or misfit.unknown:
         names = [key for key in misfit.keys if isinstance(key, str)]
         table = names[-1] if names else ""
@@ -274,7 +274,7 @@ def _refusal(misfit: Misfit) -> SparsifyError:
 
 
 def _unknown(key: str, table: str, where: str) -> SparsifyError:
-    """The refusal of a key that a table does not have."""
+    """Return the error for a key that a table does not have."""
     if key == "seed" and table in ("base", "arms"):
         return SparsifyError("the seeds are the study's; write seeds = [0], and no seed")
     if key == "seed" and table in ("grid", "select"):
@@ -288,7 +288,7 @@ def _unknown(key: str, table: str, where: str) -> SparsifyError:
 
 
 def _start(keys: tuple[str | int, ...]) -> int:
-    """Where, in the keys to a value, those begin that lie in one table."""
+    """Return the index in `keys`, which lead to a value, of the first one that is inside the innermost table."""
     for cut in range(len(keys) - 1, 0, -1):
         names = [key for key in keys[:cut] if isinstance(key, str)]
         if isinstance(keys[cut], str) and names[-1] in TABLES:
@@ -297,7 +297,7 @@ def _start(keys: tuple[str | int, ...]) -> int:
 
 
 def _where(keys: tuple[str | int, ...]) -> str:
-    """A table in words: "grid of arm 2", counted from 1."""
+    """Return a table in words, as in "grid of arm 2"; arms are counted from 1."""
     parts: list[str] = []
     for key in keys:
         if isinstance(key, int) and parts:

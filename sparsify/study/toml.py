@@ -1,4 +1,4 @@
-"""Studies as TOML files: built-in ones, and those of users, with grids of settings."""
+"""Reading studies from TOML files, those that are built in and those of users."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ from sparsify.study.schema import (
 from sparsify.text import written
 
 _OWN_NAMES = ("opt", "model")
-"""Fields whose values say by themselves what they are."""
+"""Fields whose values are clear without the name of the field."""
 
 Grid = Mapping[str, list[Any]]
-"""Fields of Config with the values that each takes."""
+"""The values to try of each field of Config, by the field's name."""
 
 
 def as_grid(settings: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
-    """The settings of a table, each a value or a list of values, as a grid. Raises SparsifyError for an empty list, and
-    for a value that is named twice."""
+    """Return the settings of a table, each of which is a value or a list of values, as a grid.
+
+    Raises SparsifyError for an empty list, and for a value that is named twice.
+    """
     grid: dict[str, list[Any]] = {}
     for key, value in settings.items():
         grid[key] = _list(value)
@@ -56,12 +58,12 @@ def as_grid(settings: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
 
 
 def combinations(grid: Grid) -> list[dict[str, Any]]:
-    """Every combination, the last key's values next to each other; of an empty grid the empty one."""
+    """Return every combination of a grid's values; the last key changes fastest. An empty grid has one: {}."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def describe_settings(point: Mapping[str, Any]) -> str:
-    """A point in words: "slbi, lr 0.05"."""
+    """Return a combination of settings in words: "slbi, lr 0.05"."""
     return ", ".join(
         written(value) if key in _OWN_NAMES else f"{key.replace('_', ' ')} {written(value)}"
         for key, value in point.items()
@@ -69,29 +71,30 @@ def describe_settings(point: Mapping[str, Any]) -> str:
 
 
 def arm_label(first: str | None, settings: Mapping[str, Any], point: Mapping[str, Any], grid: Grid) -> str:
-    """`first`, or the optimizer, then what differs within the grid."""
+    """Return `first`, or else the optimizer's name, and then the settings that differ within the grid."""
     differs = {key: value for key, value in point.items() if len(grid[key]) > 1 and (first or key != "opt")}
     return ", ".join(filter(None, (first or str(settings.get("opt", Config.opt)), describe_settings(differs))))
 
 
 LAYERS = ("conv3", "conv3,fc1")
-"""The sets of layers of a sweep that names none."""
+"""The default sets of layers of a sweep."""
 
 SWEEP = "sweep."
-"""What begins the key of a setting that changes every sweep."""
+"""The prefix of settings that change every sweep, as in sweep.controls=true."""
 
 
 def built_in_studies() -> list[str]:
-    """The names of the studies that ship with the package."""
+    """Return the names of the studies that are part of the package."""
     folder = resources.files("sparsify") / "study" / "builtin"
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
 def load_study(name: str, settings: Sequence[str] = ()) -> Study:
-    """A built-in study, or the one in a TOML file. Raises SparsifyError for an unknown name and a malformed file.
+    """Return a built-in study by its name, or the study in a TOML file by its path.
 
-    `settings` such as "epochs=5" change one field of every arm's Config, "seeds=[0,1]" the study's seeds, and
-    "sweep.controls=true" every sweep. What they set is no longer in a grid or selected.
+    `settings` such as "epochs=5" change one field in the Config of every arm, "seeds=[0,1]" changes the study's seeds,
+    and "sweep.controls=true" changes every sweep. A field that they set is no longer varied in a grid or selected.
+    Raises SparsifyError for an unknown name, for a file that is missing or malformed, and for malformed settings.
     """
     stem = sanitise(Path(name).name.removesuffix(".toml"))
     if name in built_in_studies():
@@ -104,7 +107,7 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     else:
         raise unknown("study", name, [*built_in_studies(), "FILE.toml"])
     if name.endswith(".toml") and stem in built_in_studies():
-        stem += "-toml"  # the folder is not that of the built-in one
+        stem += "-toml"  # so that its folder is not that of the built-in study
     changed = _settings(settings)
     try:
         return _parse(stem, tomllib.loads(text), changed)
@@ -115,7 +118,7 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
 
 
 def _settings(settings: Sequence[str]) -> dict[str, Any]:
-    """ "epochs=5" as {"epochs": 5}: the value is TOML's, or else a string that needs no quotes."""
+    """Return settings such as "epochs=5" as {"epochs": 5}. A value that is no TOML is a string without quotes."""
     changed = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -154,7 +157,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
         if one not in DRAWINGS:
             raise unknown("drawing", one, DRAWINGS)
     title = name if study.title is UNSET else study.title
-    if changed:  # a study of its own, so that it does not overwrite the one it comes from
+    if changed:  # a study with a name of its own, so that it does not overwrite the original one
         shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
         if "data" in changed and arms[0].configs[0].data.startswith(FOLDER):
@@ -164,7 +167,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
 
 
 def _changed(values: dict[str, Any], changed: dict[str, Any], swept: dict[str, Any]) -> dict[str, Any]:
-    """The file's tables with the seeds and the settings of every sweep that were set."""
+    """Return the tables of the file with the seeds and the sweep settings that `--set` changes."""
     values = dict(values)
     if "seeds" in changed:
         values["seeds"] = changed["seeds"]
@@ -178,7 +181,7 @@ def _changed(values: dict[str, Any], changed: dict[str, Any], swept: dict[str, A
 def _arms(
     table: ArmKeys, written: dict[str, Any], base: dict[str, Any], fields: dict[str, Any], seeds: list[int]
 ) -> list[Arm]:
-    """The arms of one [[arms]]; `written` is the table as it stands in the file, `fields` are what was set for all."""
+    """Return the arms of one [[arms]]. `written` is the table as in the file; `fields` were set for all arms."""
     own = {key: value for key, value in given(table, written).items() if key not in ArmKeys.__struct_fields__}
     grid: dict[str, list[Any]] = {} if table.grid is UNSET else as_grid(given(table.grid, written["grid"]), "grid")
     tried: dict[str, list[Any]] = {}
@@ -215,12 +218,12 @@ def _arms(
 
 
 def _configs(settings: dict[str, Any], seeds: Iterable[int]) -> tuple[Config, ...]:
-    """One a seed."""
+    """Return one Config for each seed."""
     return tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)
 
 
 def _choice(settings: dict[str, Any], tried: dict[str, list[Any]], select: SelectKeys, seeds: list[int]) -> Choice:
-    """The candidates of [arms.select], and what they are compared on."""
+    """Return the choice that [arms.select] asks for: its candidates and what they are compared on."""
     if select.val == 0:
         raise SparsifyError("val is 0 in select; candidates are compared on images that are held out, as in 0.1")
     held_out = seeds if select.seeds is UNSET else _seeds("seeds of select", select.seeds)
@@ -238,8 +241,10 @@ def _choice(settings: dict[str, Any], tried: dict[str, list[Any]], select: Selec
 
 
 def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
-    """The table of [arms.mask], or what was set in its place. Raises SparsifyError for an unknown criterion or grain,
-    and for a ratio that is none."""
+    """Return the MaskOf of an arm's mask, a table of the file or one that was set by `--set`.
+
+    Raises SparsifyError for an unknown key, criterion or grain, and for a ratio that is not one number from 0 to 1.
+    """
     table = read_mask(table) if isinstance(table, dict) else table
     for key, value, choices in (("criterion", table.criterion, CRITERIA), ("grain", table.grain, GRAINS)):
         if value not in choices:
@@ -250,7 +255,7 @@ def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
 
 
 def mask_table(mask: MaskOf) -> MaskTable:
-    """The inverse of `mask_of`."""
+    """Return the table of a MaskOf, from which `mask_of` makes it again."""
     point = mask.point
     return MaskTable(of=mask.of, layers=point.layers, ratio=point.ratio, criterion=point.criterion, grain=point.grain)
 
@@ -263,7 +268,7 @@ def _ratio(value: str | float) -> float:
 
 
 def _sweeps(study: StudyFile) -> tuple[SweepPlan, ...]:
-    """[sweep] is one, [[sweeps]] are several; without either it is the plain one."""
+    """Return the sweep of [sweep], or the sweeps of [[sweeps]], or the default sweep if the file has neither."""
     if study.sweep is not UNSET and study.sweeps is not UNSET:
         raise SparsifyError("it has both [sweep] and [[sweeps]]; write each as [[sweeps]]")
     if study.sweep is not UNSET:
@@ -295,5 +300,5 @@ def _seeds(name: str, seeds: list[int]) -> list[int]:
 
 
 def _list(value: Any) -> list[Any]:
-    """A list as it is, and one thing as a list of one."""
+    """Return a list unchanged, and any other value as a list of one."""
     return value if isinstance(value, list) else [value]
