@@ -92,8 +92,8 @@ def test_a_sweep_with_recalibration_measures_both(tmp_path) -> None:
     plain = prune(subject(), layers="0", ratios=[0, 0.5])
     both = prune(subject(), layers="0", ratios=[0, 0.5], recalibrate_bn=True)
     assert [row.accuracy for row in both.rows] == [row.accuracy for row in plain.rows]
-    assert both.recalibrated
-    assert not plain.recalibrated
+    assert both.plan.recalibrate_bn
+    assert not plain.plan.recalibrate_bn
     assert both.id != plain.id
     assert Sweep.read(both.save(tmp_path)) == both
     assert Sweep.read(plain.save(tmp_path)) == plain
