@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.analysis.agreement import compare_criteria
     from sparsify.analysis.comparison import compare
     from sparsify.analysis.statistics import estimate, paired
-    from sparsify.config import Config
+    from sparsify.config import Config, Places
     from sparsify.data.dataset import Split
     from sparsify.data.registry import load_dataset
     from sparsify.errors import SparsifyError
@@ -20,7 +20,9 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.optim.inclusion import InclusionPath
     from sparsify.optim.prox_sgd import ProxSGD
     from sparsify.optim.slbi import SLBI, SLBIAdam
+    from sparsify.pruning.cuts import make_mask
     from sparsify.pruning.measuring import prune
+    from sparsify.pruning.plan import PointPlan, SweepPlan
     from sparsify.pruning.shrunk import load
     from sparsify.pruning.subject import Subject
     from sparsify.pruning.sweep import Sweep
@@ -41,6 +43,8 @@ _EXPORTS = {
     "InclusionPath": "sparsify.optim.inclusion",
     "LinBreg": "sparsify.optim.bregman",
     "Mask": "sparsify.nets.mask",
+    "Places": "sparsify.config",
+    "PointPlan": "sparsify.pruning.plan",
     "ProxSGD": "sparsify.optim.prox_sgd",
     "Run": "sparsify.runs",
     "SLBI": "sparsify.optim.slbi",
@@ -49,6 +53,7 @@ _EXPORTS = {
     "Split": "sparsify.data.dataset",
     "Subject": "sparsify.pruning.subject",
     "Sweep": "sparsify.pruning.sweep",
+    "SweepPlan": "sparsify.pruning.plan",
     "compare": "sparsify.analysis.comparison",
     "compare_criteria": "sparsify.analysis.agreement",
     "estimate": "sparsify.analysis.statistics",
@@ -57,6 +62,7 @@ _EXPORTS = {
     "load": "sparsify.pruning.shrunk",
     "load_dataset": "sparsify.data.registry",
     "load_study": "sparsify.study.toml",
+    "make_mask": "sparsify.pruning.cuts",
     "paired": "sparsify.analysis.statistics",
     "prune": "sparsify.pruning.measuring",
     "read_study": "sparsify.study.folder",
@@ -75,6 +81,8 @@ __all__ = [
     "InclusionPath",
     "LinBreg",
     "Mask",
+    "Places",
+    "PointPlan",
     "ProxSGD",
     "Run",
     "SLBIAdam",
@@ -82,6 +90,7 @@ __all__ = [
     "Split",
     "Subject",
     "Sweep",
+    "SweepPlan",
     "compare",
     "compare_criteria",
     "estimate",
@@ -90,6 +99,7 @@ __all__ = [
     "load",
     "load_dataset",
     "load_study",
+    "make_mask",
     "paired",
     "prune",
     "read_study",

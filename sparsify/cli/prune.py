@@ -14,7 +14,7 @@ from sparsify.cli.options import Where, announce, another, finished_run, names_o
 from sparsify.config import HERE, Places, Whole
 from sparsify.errors import SparsifyError
 from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
 
 if TYPE_CHECKING:
     from sparsify.pruning.subject import Subject
@@ -91,19 +91,12 @@ def prune(
 
 def _refuse_what_compares_nothing(plan: SweepPlan, *, latency: bool, shrink: bool) -> None:
     """Raise SparsifyError for an option that has no effect with --compare-criteria."""
-    for flag, value, usual in (
-        ("reverse", plan.reverse, False),
-        ("controls", plan.controls, False),
-        ("draws", plan.draws, None),
-        ("recalibrate-bn", plan.recalibrate_bn, False),
-        ("shrink", shrink, False),
-        ("latency", latency, False),
-        ("finetune", plan.finetune_epochs, 0),
-        ("rounds", plan.rounds, 1),
-        ("criterion", plan.criterion, _PLAN.criterion),
-    ):
-        if value != usual:
-            raise SparsifyError(f"--{flag} has no effect with --compare-criteria, which sweeps nothing; leave it out")
+    heeded = dataclasses.replace(_PLAN, layers=plan.layers, ratios=plan.ratios, grain=plan.grain, scope=plan.scope)
+    flags = [name for name, value in vars(plan).items() if value != getattr(heeded, name)]
+    flags += [name for name, value in (("latency", latency), ("shrink", shrink)) if value]
+    if flags:
+        flag = FLAGS.get(flags[0], flags[0]).replace("_", "-")
+        raise SparsifyError(f"--{flag} has no effect with --compare-criteria, which sweeps nothing; leave it out")
 
 
 def _deploy(run: Run, subject: Subject, sweep: Sweep, path: Path) -> None:

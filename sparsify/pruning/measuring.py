@@ -108,12 +108,11 @@ def _require(subject: Subject, plan: SweepPlan) -> None:
         raise SparsifyError(
             f"--finetune: no parameter of {subject.name} requires a gradient, so that nothing can train"
         )
-    for needed, images, batch_size, flag in (
-        (plan.recalibrate_bn, subject.sample, RECALIBRATION_BATCH, "--recalibrate-bn"),
-        (plan.finetune_epochs, subject.training, Recipe.batch_size, "--finetune"),
-    ):
-        if needed and images is not None:
-            require_batches(subject.model, subject.example, len(images), batch_size, flag)
+    if plan.recalibrate_bn and subject.sample is not None:
+        images = len(subject.sample)
+        require_batches(subject.model, subject.example, images, RECALIBRATION_BATCH, "--recalibrate-bn")
+    if plan.finetune_epochs and subject.training is not None:
+        require_batches(subject.model, subject.example, len(subject.training), Recipe.batch_size, "--finetune")
 
 
 def measure(

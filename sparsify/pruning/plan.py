@@ -20,6 +20,9 @@ from sparsify.pruning.criteria import CRITERIA
 
 RATIOS = "0:0.6:0.1"
 SCOPES = ("layer", "global")
+FLAGS = {"finetune_epochs": "finetune"}
+"""The flags of the command line that do not bear the name of the plan's field."""
+
 CONTROL_DRAWS = 5
 """The number of draws of "random" as a control."""
 

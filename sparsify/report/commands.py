@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 
 from sparsify.config import Config
-from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.plan import FLAGS, SweepPlan
 from sparsify.runs import Run
 from sparsify.study.results import StudyResult
 from sparsify.text import percentage, shortest
@@ -52,9 +52,6 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
 
 _PLAN = SweepPlan()
 
-_FLAGS = {"finetune_epochs": "finetune"}
-"""The flags that do not bear the name of the plan's field."""
-
 
 def prune_command(run: Run, plan: SweepPlan) -> list[str]:
     """The words of the command that sweeps a run by a plan: each flag that is not at its default."""
@@ -69,7 +66,7 @@ def prune_command(run: Run, plan: SweepPlan) -> list[str]:
             continue
         if name == "ratios":
             value = ",".join(shortest(ratio) for ratio in plan.ratios)
-        words += _flag(_FLAGS.get(name, name), value)
+        words += _flag(FLAGS.get(name, name), value)
     return words
 
 
