@@ -69,8 +69,7 @@ def compare_criteria(
     if len(names) < 2:
         choices = ", ".join(CRITERIA)
         raise SparsifyError(f"--compare-criteria '{', '.join(names)}' is no pair; name two or more of: {choices}")
-    if plan is None:
-        plan = SweepPlan(**asked)  # type: ignore[arg-type]  # it makes tuples of texts and sequences
+    plan = SweepPlan.of(plan, **asked)
     if isinstance(target, Run):
         target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
     sets = find_sets(target.model, plan.layers, target.name)

@@ -97,6 +97,6 @@ def make_mask(model: nn.Module, example: Tensor, point: PointPlan | None = None,
     with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes nothing.
     Raises SparsifyError as `cuts_of` does.
     """
-    point = PointPlan(**asked) if point is None else point
+    point = PointPlan.of(point, **asked)
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)), lambda images: images)
     return subject.structure.remove(cuts_of(subject, point))[0]

@@ -74,10 +74,7 @@ def prune(
     Raises SparsifyError if both a plan and keywords are given, for unknown layers, and for a criterion that needs a
     path, gradients or a normalisation that the target lacks.
     """
-    if plan is not None and asked:
-        raise SparsifyError(f"{', '.join(asked)} and a plan exclude each other; name one or the other")
-    if plan is None:
-        plan = SweepPlan(**asked)  # type: ignore[arg-type]  # it makes tuples of texts and sequences
+    plan = SweepPlan.of(plan, **asked)
     if isinstance(target, Run):
         target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
     if target.split.images.device.type == "cpu":

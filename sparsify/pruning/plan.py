@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, Unpack
 
 from cyclopts import Parameter, Token
 
@@ -140,6 +140,13 @@ class PointPlan:
             raise SparsifyError(f"ratio is {self.ratio!r}; it must be one number")
         object.__setattr__(self, "ratio", ratios[0])
 
+    @classmethod
+    def of(cls, plan: PointPlan | None, **named: Unpack[PointOptions]) -> PointPlan:
+        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given."""
+        if plan is not None and named:
+            raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
+        return cls(**named) if plan is None else plan
+
     @property
     def trained_between(self) -> bool:
         """Whether the network is trained between rounds, so that the removed grains depend on that training."""
@@ -248,6 +255,13 @@ class SweepPlan:
             raise SparsifyError(f"--draws is {self.draws}; it must be at least 1")
         if self.draws > 1 and self.criterion != "random" and not self.controls:
             raise SparsifyError(f"--draws is {self.draws}; only random has draws, {self.criterion} has one result")
+
+    @classmethod
+    def of(cls, plan: SweepPlan | None, **named: Unpack[SweepOptions]) -> SweepPlan:
+        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given."""
+        if plan is not None and named:
+            raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
+        return cls(**named) if plan is None else plan  # type: ignore[arg-type]  # it makes tuples of texts and sequences
 
     @property
     def order(self) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsify.errors import SparsifyError
-from sparsify.pruning.plan import parse_ratios
+from sparsify.pruning.plan import PointPlan, SweepPlan, parse_ratios
 
 
 def test_a_range_includes_its_end():
@@ -132,3 +132,14 @@ def test_any_text_is_ratios_or_a_sparsify_error(text):
     assert found
     assert all(0 <= ratio <= 1 for ratio in found)
     assert list(found) == sorted(set(found))
+
+
+def test_a_plan_and_keywords_exclude_each_other():
+    plan, point = SweepPlan(layers="conv3"), PointPlan(layers="conv3", ratio=0.5)
+    assert SweepPlan.of(plan) is plan
+    assert SweepPlan.of(None, layers="conv3") == plan
+    assert PointPlan.of(None, layers="conv3", ratio=0.5) == point
+    with pytest.raises(SparsifyError, match="grain and a plan exclude each other"):
+        SweepPlan.of(plan, grain="weight")
+    with pytest.raises(SparsifyError, match="ratio and a plan exclude each other"):
+        PointPlan.of(point, ratio=0.6)
