@@ -16,6 +16,7 @@ from sparsify.config import Places
 from sparsify.errors import SparsifyError
 from sparsify.nets.layers import find_sets
 from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.cuts import units_by_name
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of
@@ -72,13 +73,14 @@ def compare_criteria(
     plan = SweepPlan.of(plan, **asked)
     if isinstance(target, Run):
         target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
-    sets = find_sets(target.model, plan.layers, target.name)
+    sets = find_sets(target.model, plan.layers, target.name, target.structure.left_out)
     warn_of_mixed_grains(plan, sets.values())
-    score = Scorer(target, plan.grain)
+    score = Scorer(target)
+    found_units = {names: units_by_name(target, layers, plan.grain) for names, layers in sets.items()}
     if plan.scope == "global":
-        units = sets
+        units = found_units
     else:
-        units = {name: {name: layer} for found in sets.values() for name, layer in found.items()}
+        units = {name: {name: unit} for found in found_units.values() for name, unit in found.items()}
     agreements = []
     for unit, found in units.items():
         chosen = {name: Ranking(name, score(found, name), plan.scope) for name in names}

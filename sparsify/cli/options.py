@@ -36,7 +36,7 @@ def announce(run: Run, subject: Subject, plan: SweepPlan, *, newest: bool) -> No
 
     found: dict[str, Layer] = {}
     for names in plan.layers:
-        found |= find_layers(subject.model, names, run.name)
+        found |= find_layers(subject.model, names, run.name, subject.structure.left_out)
     meanings = []
     for name, layer in found.items():
         own = f"{layer.name}, " if layer.name != name else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from sparsify.nets.modules import Prunable
 from sparsify.nets.registry import GRAINS
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,62 @@ class Layer:
     @property
     def is_convolution(self) -> bool:
         """Whether the layer is a convolution, with filters; else it is fully connected, with neurons."""
-        return isinstance(self.module, CONVOLUTIONS)
+        return not isinstance(self.module, nn.Linear)
 
     @property
     def weight(self) -> Tensor:
-        """The weight, (outputs, inputs, …)."""
+        """The weight: (outputs, inputs, …), or (inputs, outputs, …) if the convolution is transposed.
+
+        A convolution with groups has in it only the inputs, or if transposed the outputs, of one group.
+        """
         return self.module.weight
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs: filters or neurons."""
+        return self.module.out_features if isinstance(self.module, nn.Linear) else self.module.out_channels
+
+    @property
+    def inputs(self) -> int:
+        """The number of channels or features that enter."""
+        return self.module.in_features if isinstance(self.module, nn.Linear) else self.module.in_channels
+
+    @property
+    def groups(self) -> int:
+        """The number of groups of a convolution; otherwise 1."""
+        return 1 if isinstance(self.module, nn.Linear) else self.module.groups
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the weight's shape, or one value for each output, with the outputs first."""
+        if not isinstance(self.module, TRANSPOSED) or tensor.ndim == 1:
+            return tensor
+        # (groups · inputs of one, outputs of one, …) → (groups · outputs of one, inputs of one, …)
+        rows: Tensor = tensor.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        return rows
+
+    def output_elements(self, goes: Tensor) -> Tensor:
+        """Return which elements of the weight belong to these outputs: bool, in the weight's shape."""
+        if not isinstance(self.module, TRANSPOSED):
+            return goes.view(-1, *[1] * (self.weight.ndim - 1)).expand(self.weight.shape)
+        columns = goes.view(self.groups, 1, -1).expand(-1, self.inputs // self.groups, -1).flatten(0, 1)
+        return columns.view(*columns.shape, *[1] * (self.weight.ndim - 2)).expand(self.weight.shape)
+
+    def input_elements(self, goes: Tensor) -> Tensor:
+        """Return which elements of the weight take these inputs: bool, in the weight's shape."""
+        if isinstance(self.module, TRANSPOSED):
+            return goes.view(-1, *[1] * (self.weight.ndim - 1)).expand(self.weight.shape)
+        columns = goes.view(self.groups, -1).repeat_interleave(self.outputs // self.groups, 0)
+        return columns.view(*columns.shape, *[1] * (self.weight.ndim - 2)).expand(self.weight.shape)
 
     @property
     def parameter(self) -> str:
         """The name of the weight in the network's `state_dict`."""
         return f"{self.name}.weight" if self.name else "weight"
+
+    @property
+    def bias(self) -> str:
+        """The name of the bias in the network's `state_dict`, if the layer has one."""
+        return f"{self.name}.bias" if self.name else "bias"
 
     def grain(self, grain: str = "auto") -> str:
         """Return what is removed as one in this layer: "filter", "neuron" or "weight".
@@ -54,7 +100,7 @@ class Layer:
 
 def prunable_layers(model: nn.Module) -> list[Layer]:
     """Return every convolution and fully connected layer, in the order in which the network lists them."""
-    kinds = (*CONVOLUTIONS, nn.Linear)
+    kinds = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
     return [Layer(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
 
 
@@ -78,12 +124,18 @@ def find_layer(model: nn.Module, name: str, where: str = "the network") -> Layer
     return names[name]
 
 
-def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, Layer]:
+LeftOut = Callable[[], Collection[str]]
+"""A function that returns the layers that a pattern passes over; it is called only if there is a pattern."""
+
+
+def find_layers(
+    model: nn.Module, asked: str | Sequence[str], where: str = "the network", left_out: LeftOut | None = None
+) -> dict[str, Layer]:
     """Return the layers of one set, such as "conv3,fc1", by the names asked for; each layer once.
 
-    "all" means every layer, and a glob such as "conv*" every layer with a matching name, in the network's order.
-    Neither includes the output layer, which the network lists last: it has to be named. Raises SparsifyError for an
-    empty set, an unknown name and a glob without a match, with the known names.
+    "all" means every layer, and a glob such as "conv*" every layer with a matching name, in the network's order, but
+    for those that `left_out` names: they have to be named. Without `left_out` only names are taken. Raises
+    SparsifyError for an empty set, an unknown name and a glob without a match, with the known names.
     """
     wanted = [name.strip() for name in (asked.split(",") if isinstance(asked, str) else asked)]
     names = layer_names(model)
@@ -93,30 +145,33 @@ def find_layers(model: nn.Module, asked: str | Sequence[str], where: str = "the 
         raise SparsifyError(f"no layer is named; choose from: {', '.join(names)}")
     found: dict[str, Layer] = {}
     for name in wanted:
-        for one in [name] if name in names else _matches(name, names, where):
+        for one in [name] if name in names else _matches(name, names, where, left_out):
             if all(layer.module is not names[one].module for layer in found.values()):
                 found[one] = names[one]
     return found
 
 
-def find_sets(model: nn.Module, asked: str | Sequence[str], where: str = "the network") -> dict[str, dict[str, Layer]]:
+def find_sets(
+    model: nn.Module, asked: str | Sequence[str], where: str = "the network", left_out: LeftOut | None = None
+) -> dict[str, dict[str, Layer]]:
     """Return sets of layers as `find_layers` does, each once, by their names with commas. A text is a single set."""
     sets = [asked] if isinstance(asked, str) else list(asked) or [""]
-    return {",".join(found): found for found in (find_layers(model, names, where) for names in sets)}
+    return {",".join(found): found for found in (find_layers(model, names, where, left_out) for names in sets)}
 
 
-def _matches(pattern: str, names: dict[str, Layer], where: str) -> list[str]:
+def _matches(pattern: str, names: dict[str, Layer], where: str, left_out: LeftOut | None) -> list[str]:
     """Return a name of each layer that "all" or a glob matches, in the network's order; a module name if it matches."""
-    if pattern != "all" and not set(pattern) & set("*?["):
+    if left_out is None or (pattern != "all" and not set(pattern) & set("*?[")):
         raise unknown("layer", pattern, names, where=where)
     called: dict[str, list[str]] = {}
     for name, layer in names.items():
         called.setdefault(layer.name, []).append(name)
-    *inner, output = called.values()
     glob = "*" if pattern == "all" else pattern
-    chosen = [fits[0] for calls in inner if (fits := [name for name in calls if fnmatch.fnmatchcase(name, glob)])]
+    fits = {layer: [name for name in calls if fnmatch.fnmatchcase(name, glob)] for layer, calls in called.items()}
+    passed_over = left_out()
+    chosen = [calls[0] for layer, calls in fits.items() if calls and layer not in passed_over]
     if not chosen:
-        known = ", ".join(names)
-        only = f"; the output layer, {output[0]}, is taken only by its name"
-        raise SparsifyError(f"'{pattern}' matches no layer in {where}{only}; choose from: {known}")
+        only = ", ".join(calls[0] for layer, calls in fits.items() if calls)
+        reason = f", but for {only}, which can only be taken by name" if only else ""
+        raise SparsifyError(f"'{pattern}' matches no layer in {where}{reason}; choose from: {', '.join(names)}")
     return chosen

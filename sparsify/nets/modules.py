@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Prunable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-"""The modules whose weight has a row for each output, which can go."""
+Prunable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear
+"""The modules whose weight has elements of its own for each output, which can go."""
 
 
 class StackedConv2d(nn.Conv2d):

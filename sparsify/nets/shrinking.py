@@ -8,16 +8,21 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from sparsify.data.dataset import Inputs
 from sparsify.devices import exactly
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
-from sparsify.nets.evaluation import evaluating
-from sparsify.nets.layers import Layer, prunable_layers
+from sparsify.nets.evaluation import call, evaluating
+from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
+from sparsify.nets.probing import tensors
 from sparsify.nets.structure import Cut, Structure
+from sparsify.nets.surgery import cut
 
 TOLERANCE = 1e-5
 """How far the logits of the masked network and of its shrunk form may differ, as a fraction of the largest logit."""
@@ -37,7 +42,7 @@ class Removal:
     coupled: tuple[tuple[str, ...], ...]
 
 
-def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> nn.Module:
+def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.Module:
     """Return a copy of the network without the filters and neurons that a mask, or cuts, remove.
 
     A filter or neuron is removed if its weights, its bias and all that goes with them are masked: scale and shift of
@@ -47,10 +52,10 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Tensor) -> nn.
     not fit, a network that cannot be traced or followed, a layer of which nothing would be left, and if the masked and
     the shrunk network would not compute the same function.
     """
-    return shrink_by(Structure(model, example[:1]), mask, example)
+    return shrink_by(Structure(model, first_of(example)), mask, example)
 
 
-def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Tensor) -> nn.Module:
+def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Inputs) -> nn.Module:
     """Do what `shrink` does, for a network whose structure has been traced."""
     removal = plan_removal(structure, mask)
     small = remove_outputs(structure, removal.outputs, mask=removal.mask)
@@ -61,31 +66,20 @@ def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Tensor)
 def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     """Return what `shrink` removes. Raises SparsifyError as `shrink` does, but does not check the outputs of a copy."""
     structure, model = structure.unwarned(), structure.model
-    layers = prunable_layers(model)
-    by_module: dict[nn.Module, Layer] = {layer.module: layer for layer in layers}
-    drops = {layer.name: torch.zeros(len(layer.weight), dtype=torch.bool) for layer in layers}
-    coupled = set()
     with _warnings_as_refusals():
         mask = mask if isinstance(mask, Mapping) else structure.remove(mask)[0]
         check_fit(model, mask)
-        for layer in layers:
-            members = structure.group(layer, _removable(structure, layer, mask))
-            if all(member.output_side for member in members):
-                continue  # these outputs feed no layer: they are the network's own
-            together = [member for member in members if member.output_side and member.module in by_module]
-            for member in together:
-                drops[by_module[member.module].name][member.indices] = True
-            coupled.add(frozenset(by_module[member.module].name for member in together))
-        cuts = [Cut(layer, layer.grain("filter"), drops[layer.name]) for layer in layers if drops[layer.name].any()]
+        drops = structure.wholly_masked(mask)
+        cuts = [
+            Cut(structure.layers[name], structure.layers[name].grain("filter"), drop) for name, drop in drops.items()
+        ]
         structure.remove(cuts)  # for its warnings
-    outputs = {cut.layer.name: cut.drop.nonzero().flatten().tolist() for cut in cuts}
-    fed: dict[str, set[int]] = {}
-    for member in (member for cut in cuts for member in structure.group(cut.layer, cut.drop)):
-        if not member.output_side:
-            fed.setdefault(by_module[member.module].name, set()).update(member.indices.tolist())
-    inputs = {name: sorted(fed[name]) for name in drops if name in fed}
-    groups = [tuple(name for name in drops if name in group) for group in coupled if len(group) > 1]
-    return Removal(dict(mask), outputs, inputs, tuple(sorted(groups, key=lambda group: list(drops).index(group[0]))))
+    outputs = {name: drop.nonzero().flatten().tolist() for name, drop in drops.items()}
+    removed = structure.goes_with(drops)
+    fed = {name: removed.inputs[name].nonzero()[0].tolist() for name in structure.layers if name in removed.inputs}
+    groups = structure.coupled_groups([cut.layer for cut in cuts])
+    coupled = [tuple(name for name in group if name in outputs) for group in groups]
+    return Removal(dict(mask), outputs, fed, tuple(group for group in dict.fromkeys(coupled) if len(group) > 1))
 
 
 def remove_outputs(
@@ -99,49 +93,49 @@ def remove_outputs(
 
     With a `model`, which has the structure's modules and shapes under the same names, it is a copy of that one. Indices
     are those of the original network. Raises SparsifyError for unknown layers, for indices out of range, for a layer of
-    which nothing would be left, and for a network that cannot be traced or followed.
+    which nothing would be left, and for a network that cannot be run or copied, or be without them.
     """
-    layers = {layer.name: layer for layer in prunable_layers(structure.model)}
-    names = {module: name for name, module in structure.model.named_modules()}
     model = structure.model if model is None else model
-    removed: dict[tuple[str, bool], set[int]] = {}
-    functions = {}
+    drops = {}
     for name, indices in outputs.items():
-        if name not in layers:
-            raise unknown("layer", name, layers)
-        for member in structure.group(layers[name], _checked(layers[name], indices)):
-            side = names[member.module], member.output_side
-            removed.setdefault(side, set()).update(member.indices.tolist())
-            functions[side] = member.cut
-    small = copy.deepcopy(model)
+        if name not in structure.layers:
+            raise unknown("layer", name, structure.layers)
+        structure.require(structure.layers[name])
+        drops[name] = _checked(structure.layers[name], indices)
+    removed = structure.goes_with(drops)
+    small = copied(model)
     apply_mask(small, mask or {})
-    # each side of each module once, with the union of its indices: a first cut would shift the indices of a second
-    for (name, output_side), gone in removed.items():
-        functions[name, output_side](small.get_submodule(name), sorted(gone))
+    cut(small, structure.coupling.parts, removed)
     before = dict(model.named_parameters())
     for name, parameter in small.named_parameters():
-        # Torch-Pruning makes new, contiguous weights; those of convolutions are slower among others in channels last
+        # what is cut is new and contiguous; weights of convolutions are slower among others in channels last
         parameter.requires_grad_(before[name].requires_grad)
         if before[name].ndim == 4 and before[name].is_contiguous(memory_format=torch.channels_last):
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return small
 
 
-def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: Tensor) -> float:
+def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: Inputs) -> float:
     """Return max |a − b| / max |a| for the outputs a of the masked and b of the shrunk network for `inputs`.
 
     Both are evaluated in their own precision, without TF32 and cuDNN. The result is infinite if the shapes differ.
     Raises SparsifyError if the shrunk network does not run, or if the outputs are no tensor.
     """
     with masked(model, mask), evaluating(model), _comparable(), torch.inference_mode():
-        expected = model(inputs)
-    if not isinstance(expected, Tensor):
-        raise SparsifyError(f"the network gives a {type(expected).__name__}, and only a tensor can be compared")
+        expected = call(model, inputs)
     try:
         with evaluating(small), _comparable(), torch.inference_mode():
-            return relative_difference(expected, small(inputs))
+            return _difference(expected, call(small, inputs))
     except RuntimeError as error:
         raise SparsifyError(f"the network cannot be shrunk: without what was removed it fails: {error}") from error
+
+
+def _difference(expected: Any, actual: Any) -> float:
+    """Return the largest `relative_difference` of the tensors that two networks give."""
+    pairs = list(zip(tensors(expected), tensors(actual), strict=True))
+    if not pairs:
+        raise SparsifyError(f"the network gives a {type(expected).__name__} without a tensor, so nothing is compared")
+    return max(relative_difference(one, other) for one, other in pairs)
 
 
 def require_same_outputs(difference: float) -> None:
@@ -163,7 +157,7 @@ def relative_difference(expected: Tensor, actual: Tensor) -> float:
 
 def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[int, int]]:
     """Return (masked elements, elements) of each parameter of the shrunk network in which masked elements are left."""
-    ones = copy.deepcopy(structure.model)
+    ones = copied(structure.model)
     for parameter in ones.parameters():
         nn.init.ones_(parameter)  # so that the zeros in what is left are the mask's
     left = remove_outputs(structure, removal.outputs, mask=removal.mask, model=ones).named_parameters()
@@ -171,31 +165,8 @@ def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[i
     return {name: count for name, count in counts.items() if count[0]}
 
 
-def _removable(structure: Structure, layer: Layer, mask: Mask) -> Tensor:
-    """Return which outputs are masked with everything that goes with them on the output side: bool, (outputs,)."""
-    names = {module: name for name, module in structure.model.named_modules()}
-    goes = _wholly_masked(layer.module, layer.name, mask)
-    kept: set[int | None] = set()
-    for member in structure.group(layer, goes):
-        if member.output_side:
-            gone = _wholly_masked(member.module, names[member.module], mask)[member.indices].tolist()
-            kept |= {root for root, is_gone in zip(member.root, gone, strict=True) if not is_gone}
-    for root in kept:
-        goes[slice(None) if root is None else root] = False
-    return goes
-
-
-def _wholly_masked(module: nn.Module, name: str, mask: Mask) -> Tensor:
-    """Return for which outputs all elements of the module's own parameters are masked: bool, (outputs,)."""
-    parameters = dict(module.named_parameters(name, recurse=False))
-    count = len(next(iter(parameters.values())))
-    gone = [~mask[name].cpu().reshape(count, -1).any(1) if name in mask else torch.zeros(count, dtype=torch.bool)
-            for name in parameters]  # fmt: skip
-    return torch.stack(gone).all(0)
-
-
 def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:
-    count = len(layer.weight)
+    count = layer.outputs
     wrong = [index for index in indices if not 0 <= index < count]
     if wrong:
         raise SparsifyError(f"{layer.name} has outputs 0 to {count - 1}, and none of index {wrong[0]}")
@@ -204,6 +175,25 @@ def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:
     if drop.all():
         raise SparsifyError(f"nothing would be left of {layer.name}: all of its {count} outputs are to be removed")
     return drop
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy of the network. Raises SparsifyError if it cannot be copied.
+
+    Tensors that were computed, and are kept in a module, are copied by their values: torch refuses to copy them.
+    """
+    computed = {id(tensor): tensor.detach().clone() for module in model.modules() for tensor in vars(module).values()
+                if isinstance(tensor, Tensor) and not tensor.is_leaf}  # fmt: skip
+    try:
+        return copy.deepcopy(model, computed)
+    except Exception as error:  # whatever a module's attributes raise
+        raise SparsifyError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
+
+
+def first_of(example: Inputs) -> Inputs:
+    """Return the first of some inputs."""
+    first: Inputs = pytree.tree_map_only(Tensor, lambda tensor: tensor[:1], example)
+    return first
 
 
 @contextmanager

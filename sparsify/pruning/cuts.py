@@ -15,6 +15,7 @@ from sparsify.nets.evaluation import modes_kept
 from sparsify.nets.layers import Layer, find_layers
 from sparsify.nets.mask import Mask, apply_mask
 from sparsify.nets.structure import Cut, removed_grains
+from sparsify.nets.units import Unit, find_units
 from sparsify.pruning.plan import PointOptions, PointPlan
 from sparsify.pruning.ranking import Ranking, Scorer, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject
@@ -22,11 +23,10 @@ from sparsify.pruning.subject import Subject
 
 def cuts_in_rounds(
     subject: Subject,
-    layers: Mapping[str, Layer],
+    units: Mapping[str, Unit],
     ranking: Ranking,
     ratio: float,
     *,
-    grain: str = "auto",
     rounds: int = 1,
     train: Callable[[Mask], None] = lambda mask: None,
 ) -> list[Cut]:
@@ -43,20 +43,24 @@ def cuts_in_rounds(
     structure = subject.structure
     drops = ranking.drops(ratio * (1 / rounds))
     for number in range(2, rounds + 1):
-        mask, _ = structure.remove(_cuts(layers, drops, grain))
+        mask, _ = structure.remove(_cuts(units, drops))
         apply_mask(subject.model, mask)
         train(mask)
-        gone = {name: removed_grains(mask, layer, grain) for name, layer in layers.items()}
-        scores = Scorer(subject, grain)(layers, ranking.criterion, draw=ranking.draw, gone=gone)
-        # first the grains that the layer itself lost, so that they stay removed; then those that coupled layers lost
-        first = {name: drops[name].int() + gone[name].int() for name in layers}
+        gone = {name: unit.gone(_removed(mask, unit)) for name, unit in units.items()}
+        scores = Scorer(subject)(units, ranking.criterion, draw=ranking.draw, gone=gone)
+        # first the grains that the unit itself lost, so that they stay removed; then those that went with others
+        first = {name: drops[name].int() + gone[name].int() for name in units}
         ranking = dataclasses.replace(ranking, scores=scores, first=first)
         drops = ranking.drops(ratio * (number / rounds))
-    return _cuts(layers, drops, grain)
+    return _cuts(units, drops)
 
 
-def _cuts(layers: Mapping[str, Layer], drops: Mapping[str, Tensor], grain: str) -> list[Cut]:
-    return [Cut(layer, layer.grain(grain), drops[name]) for name, layer in layers.items()]
+def _cuts(units: Mapping[str, Unit], drops: Mapping[str, Tensor]) -> list[Cut]:
+    return [cut for name, unit in units.items() for cut in unit.cuts(drops[name])]
+
+
+def _removed(mask: Mask, unit: Unit) -> dict[str, Tensor]:
+    return {name: removed_grains(mask, layer, unit.grain) for name, layer in unit.asked.items()}
 
 
 @contextlib.contextmanager
@@ -82,19 +86,24 @@ def cuts_of(subject: Subject, point: PointPlan) -> list[Cut]:
 
     Raises SparsifyError for unknown layers, and for a criterion that needs something that the subject lacks.
     """
-    found = find_layers(subject.model, point.layers, subject.name)
+    found = find_layers(subject.model, point.layers, subject.name, subject.structure.left_out)
     warn_of_mixed_grains(point, [found])
-    scores = Scorer(subject, point.grain)(found, point.criterion)
-    ranking = Ranking(point.criterion, scores, point.scope, point.reverse)
+    units = units_by_name(subject, found, point.grain)
+    ranking = Ranking(point.criterion, Scorer(subject)(units, point.criterion), point.scope, point.reverse)
     with restored(subject.model):
-        return cuts_in_rounds(subject, found, ranking, point.ratio, grain=point.grain, rounds=point.rounds)
+        return cuts_in_rounds(subject, units, ranking, point.ratio, rounds=point.rounds)
+
+
+def units_by_name(subject: Subject, layers: Mapping[str, Layer], grain: str) -> dict[str, Unit]:
+    """Return the units of these layers (`find_units`) by their names."""
+    return {unit.name: unit for unit in find_units(subject.structure, layers, grain)}
 
 
 def make_mask(model: nn.Module, example: Tensor, point: PointPlan | None = None, **asked: Unpack[PointOptions]) -> Mask:
     """Return the mask of one point, which is given as a `PointPlan` or by its keywords.
 
-    `example` is one normalised input with a batch dimension. In each layer of the point, the round(ratio·n) grains
-    with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes nothing.
+    `example` is one normalised input with a batch dimension. In each unit of the point's layers, the
+    round(ratio·n) grains with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes nothing.
     Raises SparsifyError as `cuts_of` does.
     """
     point = PointPlan.of(point, **asked)

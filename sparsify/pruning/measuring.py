@@ -19,7 +19,8 @@ from sparsify.nets.layers import Layer, find_sets, prunable_layers
 from sparsify.nets.mask import Mask, apply_mask, masked
 from sparsify.nets.prediction import predict_masked
 from sparsify.nets.structure import Cost, Cut, removed_grains
-from sparsify.pruning.cuts import cuts_in_rounds, restored
+from sparsify.nets.units import Unit
+from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of
@@ -43,10 +44,10 @@ That is the fine-tuned network, or else the recalibrated one, or else the one th
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One ratio of one ranking of a set of layers; `names` is the set as it was asked for, as in "conv3,fc1"."""
+    """One ratio of one ranking of the units of a set; `names` is the set as it was asked for, as in "conv3,fc1"."""
 
     names: str
-    layers: Mapping[str, Layer]
+    units: Mapping[str, Unit]
     ranking: Ranking
     ratio: float
 
@@ -79,16 +80,17 @@ def prune(
         target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
     if target.split.images.device.type == "cpu":
         keep_freed_memory()
-    found = find_sets(target.model, plan.layers, target.name)
+    found = find_sets(target.model, plan.layers, target.name, target.structure.left_out)
     plan = plan.on(found, batch_norm=True)
     warn_of_mixed_grains(plan, found.values())
     _require(target, plan)
     with enough_memory("the sweep", "take --device cpu"):
-        scores = Scorer(target, plan.grain)
+        scores = Scorer(target)
+        sets = {names: units_by_name(target, layers, plan.grain) for names, layers in found.items()}
         points = [
-            SweepPoint(names, layers, ranking, ratio)
-            for names, layers in found.items()
-            for ranking in rankings(scores, layers, plan)
+            SweepPoint(names, units, ranking, ratio)
+            for names, units in sets.items()
+            for ranking in rankings(scores, units, plan)
             for ratio in plan.ratios
         ]
         return measure(target, plan, points, listener=listener, visit=visit)
@@ -139,9 +141,7 @@ def measure(
         hear(1)
 
     def remove(point: SweepPoint, train: Callable[[Mask], None] = lambda mask: None) -> _Removed:
-        cuts = cuts_in_rounds(
-            subject, point.layers, point.ranking, point.ratio, grain=plan.grain, rounds=plan.rounds, train=train
-        )
+        cuts = cuts_in_rounds(subject, point.units, point.ranking, point.ratio, rounds=plan.rounds, train=train)
         return _Removed(cuts, *subject.structure.remove(cuts))
 
     def predict(masks: Sequence[Mask], heard: Callable[[int, int], None] | None = None) -> Tensor:
@@ -238,12 +238,13 @@ def _ledger(point: SweepPoint, cuts: Sequence[Cut], mask: Mask, layers: Sequence
     """Return a row for each layer that was named, and for each other layer that loses grains because of coupling."""
     what = (point.ranking.name, point.names, point.ratio, point.ranking.draw)
     rows = []
-    for name, cut in zip(point.layers, cuts, strict=True):
+    names = [name for unit in point.units.values() for name in unit.asked]
+    for name, cut in zip(names, cuts, strict=True):
         asked, gone = int(cut.drop.sum()), int(removed_grains(mask, cut.layer, cut.grain).sum())
         rows.append(LedgerRow(*what, name, cut.grain, asked, cut.drop.numel(), gone - asked))
     named = {cut.layer.module for cut in cuts}
     for layer in layers:
         gone = 0 if layer.module in named else int(removed_grains(mask, layer, "filter").sum())
         if gone:
-            rows.append(LedgerRow(*what, layer.name, layer.grain("filter"), 0, len(layer.weight), gone))
+            rows.append(LedgerRow(*what, layer.name, layer.grain("filter"), 0, layer.outputs, gone))
     return rows

@@ -16,6 +16,7 @@ from sparsify.errors import SparsifyWarning, unknown
 from sparsify.nets.evaluation import loss_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
+from sparsify.nets.units import Unit
 from sparsify.pruning.criteria import CRITERIA, PathState, Scored
 from sparsify.pruning.plan import PointPlan, SweepPlan, ordered
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 class Ranking:
     """The order in which the grains of a set of layers are removed: by the scores of a criterion, the lowest first.
 
-    - `scores`: the score of each grain, by layer: (outputs,), or the weight's shape.
-    - `scope`: "layer" removes round(ratio·n) of each layer's n grains. "global" removes round(ratio·N) of the N grains
+    - `scores`: the score of each grain, by unit: (grains,), or the weight's shape.
+    - `scope`: "layer" removes round(ratio·n) of each unit's n grains. "global" removes round(ratio·N) of the N grains
       of all layers of the set together: it compares their scores as they are, and equal ones go by the layers' order,
       then by index. A layer may lose all of its grains.
     - `reverse`: remove the highest scores first, as a control.
@@ -76,15 +77,18 @@ class Ranking:
 @torch.no_grad()
 def score(
     subject: Subject,
-    layer: Layer,
+    unit: Unit,
     *,
     criterion: str,
-    grain: str = "auto",
     draw: int = 0,
     gradients: Callable[[], Mapping[str, Tensor]] = dict,
     gone: Tensor | None = None,
 ) -> Tensor:
-    """Return the score of every grain of one layer: (outputs,), or the weight's shape if the grain is a single weight.
+    """Return the score of every grain of one unit: (grains,), or the weight's shape if the grain is a single weight.
+
+    If several layers' outputs go together, a grain is scored by all that goes: its weights, gradients and path in all
+    of these layers stand side by side, as if they were one layer's. So its norm is the norm of the parts' norms, as in
+    DepGraph (Fang et al. 2023).
 
     `gradients` returns the gradients of the training loss by parameter name; it is called only if the criterion needs
     them. `gone` marks grains that are 0 already, whose scores mean nothing. Raises SparsifyError for an unknown
@@ -92,25 +96,60 @@ def score(
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
-    state = path_of(subject, layer)
-    keyed = generator(subject.seed, "random", draw, layer.name)
-    weight = layer.weight.detach()
-    left = ... if gone is None else ~gone
+    layers, name = unit.layers, unit.layers[0].name
+
+    def gradient() -> Tensor | None:
+        found = gradients()
+        known = {layer.name: found[layer.parameter] for layer in layers if layer.parameter in found}
+        return unit.rows(known) if len(known) == len(layers) else None
+
     return CRITERIA[criterion].score(
         Scored(
-            layer.name,
-            weight,
-            layer.grain(grain),
-            keyed,
-            state,
-            scale=lambda: subject.structure.scale(layer),
-            gradient=lambda: gradients().get(layer.parameter),
-            left=left,
+            name,
+            unit.rows({layer.name: layer.weight.detach() for layer in layers}),
+            unit.grain,
+            generator(subject.seed, "random", draw, name),
+            path_of(subject, unit),
+            scale=lambda: scale_of(subject, unit),
+            gradient=gradient,
+            left=... if gone is None else ~gone,
         )
     )
 
 
-def path_of(subject: Subject, layer: Layer) -> PathState | None:
+def scale_of(subject: Subject, unit: Unit) -> Tensor | None:
+    """Return γ of the normalisation behind each grain, (grains,); None if there is none.
+
+    If there are several, it is the mean of |γ| over them, each relative to its own mean, times the mean of all.
+    """
+    found = {layer.name: subject.structure.scale(layer) for layer in unit.layers}
+    scales = {name: scale for name, scale in found.items() if scale is not None}
+    if not scales or unit.is_one_layer:
+        return unit.rows(scales) if scales else None
+    means = {name: scale.abs().mean() for name, scale in scales.items()}
+    relative = {
+        name: scale.abs() / means[name].clamp_min(torch.finfo(scale.dtype).tiny) for name, scale in scales.items()
+    }
+    counts = unit.rows({name: torch.ones_like(scale) for name, scale in scales.items()}).sum(1)
+    return unit.rows(relative).sum(1) / counts.clamp_min(1) * torch.stack(list(means.values())).mean()
+
+
+def path_of(subject: Subject, unit: Unit) -> PathState | None:
+    """Return the path of a unit's grains; None if there is none.
+
+    A grain of several layers enters with the first part that does; its Γ and Z are those of all parts side by side.
+    """
+    found = {layer.name: _path_of_layer(subject, layer) for layer in unit.layers}
+    states = {name: state for name, state in found.items() if state is not None}
+    if not states or unit.is_one_layer:
+        return next(iter(states.values()), None)
+    gammas = {name: state.gamma for name, state in states.items() if state.gamma is not None}
+    zs = {name: state.z for name, state in states.items() if state.z is not None}
+    entry = unit.least({name: state.entry for name, state in states.items()})
+    return PathState(entry, *(unit.rows(tensors) if tensors else None for tensors in (gammas, zs)))
+
+
+def _path_of_layer(subject: Subject, layer: Layer) -> PathState | None:
     """Return the path of a layer, or of the BatchNorm scales that select its filters; None if there is none."""
     if subject.path is None:
         return None
@@ -124,10 +163,10 @@ def path_of(subject: Subject, layer: Layer) -> PathState | None:
 
 
 class Scorer:
-    """Scores sets of layers by any criterion. Gradients are computed once, when a criterion first needs them."""
+    """Scores units of layers by any criterion. Gradients are computed once, when a criterion first needs them."""
 
-    def __init__(self, subject: Subject, grain: str = "auto") -> None:
-        self._subject, self._grain = subject, grain
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
 
     @functools.cached_property
     def _gradients(self) -> dict[str, Tensor]:
@@ -139,28 +178,27 @@ class Scorer:
 
     def __call__(
         self,
-        layers: Mapping[str, Layer],
+        units: Mapping[str, Unit],
         criterion: str,
         *,
         draw: int = 0,
         gone: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Return the scores of each layer by its name; `gone` marks the grains of each layer that are 0 already."""
+        """Return the scores of each unit by its name; `gone` marks the grains of each unit that are 0 already."""
         return {
             name: score(
                 self._subject,
-                layer,
+                unit,
                 criterion=criterion,
-                grain=self._grain,
                 draw=draw,
                 gradients=lambda: self._gradients,
                 gone=None if gone is None else gone[name],
             )
-            for name, layer in layers.items()
+            for name, unit in units.items()
         }
 
 
-def rankings(scores: Scorer, layers: Mapping[str, Layer], plan: SweepPlan) -> list[Ranking]:
+def rankings(scores: Scorer, units: Mapping[str, Unit], plan: SweepPlan) -> list[Ranking]:
     """Return the rankings that a sweep measures on one set: first that of its criterion, then its controls.
 
     There is one ranking for each draw of "random". The controls are the draws of "random", then the opposite order of
@@ -168,11 +206,11 @@ def rankings(scores: Scorer, layers: Mapping[str, Layer], plan: SweepPlan) -> li
     """
     criterion, scope, reverse, draws = plan.criterion, plan.scope, plan.reverse, range(plan.drawn)
     if criterion == "random":
-        return [Ranking(criterion, scores(layers, criterion, draw=k), scope, reverse, k) for k in draws]
-    base = Ranking(criterion, scores(layers, criterion), scope, reverse)
+        return [Ranking(criterion, scores(units, criterion, draw=k), scope, reverse, k) for k in draws]
+    base = Ranking(criterion, scores(units, criterion), scope, reverse)
     if not plan.controls:
         return [base]
-    randoms = [Ranking("random", scores(layers, "random", draw=k), scope, draw=k, like=base) for k in draws]
+    randoms = [Ranking("random", scores(units, "random", draw=k), scope, draw=k, like=base) for k in draws]
     return [base, *randoms, Ranking(criterion, base.scores, scope, not reverse, like=base)]
 
 

@@ -7,14 +7,12 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from sparsify.config import HERE, Places
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import save_mask
-from sparsify.pruning.cuts import cuts_in_rounds, restored
+from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.ranking import Scorer, rankings
 from sparsify.pruning.subject import subject_of
@@ -92,22 +90,22 @@ def masks_of(run: Run, point: PointPlan, places: Places = HERE, *, control: bool
     SparsifyError as `prune` does.
     """
     subject = subject_of(run, places)
-    found = find_layers(subject.model, point.layers, subject.name)
-    chosen = rankings(Scorer(subject, point.grain), found, point.sweep(controls=control))
+    found = find_layers(subject.model, point.layers, subject.name, subject.structure.left_out)
+    units = units_by_name(subject, found, point.grain)
+    chosen = rankings(Scorer(subject), units, point.sweep(controls=control))
     results = []
     for ranking in chosen[:2]:  # without the opposite order
         with restored(subject.model):
-            cuts = cuts_in_rounds(subject, found, ranking, point.ratio, grain=point.grain, rounds=point.rounds)
+            cuts = cuts_in_rounds(subject, units, ranking, point.ratio, rounds=point.rounds)
         mask, _ = subject.structure.remove(cuts)
-        asked = dataclasses.replace(point, criterion=ranking.criterion, reverse=ranking.reverse)
-        path = save_mask(mask_path(run, subject.model, asked, places.runs_dir), mask)
+        asked = dataclasses.replace(point, layers=",".join(found), criterion=ranking.criterion, reverse=ranking.reverse)
+        path = save_mask(mask_path(run, asked, places.runs_dir), mask)
         kept, total = sum(int((~cut.drop).sum()) for cut in cuts), sum(cut.drop.numel() for cut in cuts)
         results.append(KeptMask(ranking.name, path, kept, total))
     return results
 
 
-def mask_path(run: Run, model: nn.Module, point: PointPlan, runs_dir: Path) -> Path:
-    """Return the file of the mask of a run at a point; `model` is any network with the same layers as the run's."""
-    names = tuple(find_layers(model, point.layers, run.config.model))
-    identity = dataclasses.replace(point.sweep(), layers=names).id
+def mask_path(run: Run, point: PointPlan, runs_dir: Path) -> Path:
+    """Return the file of the mask of a run at a point, whose layers are names and no patterns."""
+    identity = dataclasses.replace(point.sweep(), layers=tuple(point.layers.split(","))).id
     return run.output(runs_dir) / f"mask-{identity}.safetensors"

@@ -20,8 +20,9 @@ from sparsify.analysis.agreement import Agreement, compare_criteria
 from sparsify.analysis.statistics import Estimate
 from sparsify.data.dataset import Split
 from sparsify.nets.layers import find_layers
+from sparsify.pruning.cuts import units_by_name
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.ranking import path_of
+from sparsify.pruning.ranking import path_of, scale_of
 from sparsify.pruning.subject import Subject, path_states
 from sparsify.report.checklist import checked
 from sparsify.report.commands import commands_of
@@ -211,11 +212,11 @@ def _without_images(subject: Subject, plan: SweepPlan) -> Iterator[str]:
     yield from ("magnitude", "l1", "fpgm")
     if plan.scope == "global":  # within a layer it is the order of magnitude
         yield "lamp"
-    layers = find_layers(subject.model, ",".join(plan.layers)).values()
-    outputs = [layer for layer in layers if layer.grain(plan.grain) != "weight"]
-    if outputs and all(subject.structure.scale(layer) is not None for layer in outputs):
+    units = units_by_name(subject, find_layers(subject.model, ",".join(plan.layers)), plan.grain).values()
+    outputs = [unit for unit in units if unit.grain != "weight"]
+    if outputs and all(scale_of(subject, unit) is not None for unit in outputs):
         yield "bn-scale"
-    states = [path_of(subject, layer) for layer in layers]
+    states = [path_of(subject, unit) for unit in units]
     known = [state for state in states if state is not None]
     if len(known) == len(states):
         yield "entry"

@@ -112,7 +112,7 @@ def _sweep_seconds(plan: SweepPlan, epoch: float, forward: float, measured: int,
 
 def _path_bytes(network: nn.Module, weights: int) -> int:
     """Return the bytes of a path: Z, at most as much for the entry steps, and two norms per filter and record."""
-    filters = sum(len(layer.weight) for layer in prunable_layers(network) if layer.is_convolution)
+    filters = sum(layer.outputs for layer in prunable_layers(network) if layer.is_convolution)
     return 2 * weights + 2 * NUMBER * RECORDS * filters
 
 

@@ -7,30 +7,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from sparsify.config import HERE, Config, Places
+from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import find_layers, find_sets
+from sparsify.nets.structure import Structure
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_path
 from sparsify.runs import Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study
-from sparsify.training.starting import initial_mask, initial_model, initial_weights, name_and_sum, named_data
+from sparsify.training.starting import build, initial_mask, initial_weights, name_and_sum, named_data
 
-Networks = Mapping[str, nn.Module]
-"""The untrained network of each arm, by the arm's label; arms with the same model and data share it."""
+Structures = Mapping[str, Structure]
+"""The structure of each arm's untrained network, by the arm's label; arms with the same model and data share it."""
 
 
-def networks_of(study: Study, data_dir: Path | str | None = None) -> Networks:
-    """Return the untrained network of each arm. Each combination of model and data is built once."""
-    built: dict[tuple[str, str], nn.Module] = {}
+def structures_of(study: Study, data_dir: Path | str | None = None) -> Structures:
+    """Return the structure of each arm's untrained network. Each combination of model and data is built once."""
+    built: dict[tuple[str, str], Structure] = {}
     for config in (arm.configs[0] for arm in study.arms):
         kind = (config.model, config.data)
         if kind not in built:
-            built[kind] = initial_model(config, data_dir)
+            dataset = load_dataset(config.data, data_dir)
+            built[kind] = Structure(build(config, dataset), torch.zeros(1, *dataset.shape))
     return {arm.label: built[arm.configs[0].model, arm.configs[0].data] for arm in study.arms}
 
 
@@ -55,8 +59,8 @@ def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
     return replace(study, arms=tuple(arms))
 
 
-def with_layers(study: Study, networks: Networks) -> Study:
-    """Return the study with the layers of its sweeps and choices by their names in the networks.
+def with_layers(study: Study, structures: Structures) -> Study:
+    """Return the study with the layers of its sweeps, choices and masks by their names in the networks.
 
     Raises SparsifyError for an unknown layer, for a pattern that matches other layers in another arm, for a sweep by
     bn-scale of a network without BatchNorm, and for an arm that starts from one with other layers.
@@ -65,33 +69,39 @@ def with_layers(study: Study, networks: Networks) -> Study:
     named = []
     for arm in study.arms:
         for parent in arm.parents:
-            _check_same(arm, arms[parent], networks)
-        if arm.mask is not None:
-            find_layers(networks[arm.mask.of], arm.mask.point.layers, arms[arm.mask.of].configs[0].model)
-        choice = arm.choice
+            _check_same(arm, arms[parent], structures)
+        mask, choice = arm.mask, arm.choice
+        if mask is not None:
+            of, model = structures[mask.of], arms[mask.of].configs[0].model
+            names = find_layers(of.model, mask.point.layers, model, of.left_out)
+            mask = replace(mask, point=replace(mask.point, layers=",".join(names)))
         if choice is not None and choice.on is not None:
-            choice = replace(choice, on=_plan_with_layers(choice.on, [arm], networks))
-        named.append(replace(arm, choice=choice))
+            choice = replace(choice, on=_plan_with_layers(choice.on, [arm], structures))
+        named.append(replace(arm, choice=choice, mask=mask))
     shown = [arm for arm in study.arms if not arm.stage]
-    sweeps = tuple(_plan_with_layers(plan, shown, networks) for plan in study.sweeps)
+    sweeps = tuple(_plan_with_layers(plan, shown, structures) for plan in study.sweeps)
     return replace(study, arms=tuple(named), sweeps=sweeps)
 
 
-def _plan_with_layers(plan: SweepPlan, arms: list[Arm], networks: Networks) -> SweepPlan:
+def _plan_with_layers(plan: SweepPlan, arms: list[Arm], structures: Structures) -> SweepPlan:
     """Return the sweep with its layers by the names that they have in all of these arms."""
-    sets = {tuple(find_sets(networks[arm.label], plan.layers, arm.configs[0].model)): arm.label for arm in arms}
+    sets: dict[tuple[str, ...], str] = {}
+    for arm in arms:
+        of = structures[arm.label]
+        found = find_sets(of.model, plan.layers, arm.configs[0].model, of.left_out)
+        sets[tuple(found)] = arm.label
     if len(sets) > 1:
         meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
         raise SparsifyError(f"layers '{' '.join(plan.layers)}' differ from arm to arm ({meanings}); name them singly")
     (layers,) = sets
     for arm in arms if plan.criterion == "bn-scale" and plan.grain != "weight" else ():
-        if not batch_norms(networks[arm.label]):
+        if not batch_norms(structures[arm.label].model):
             raise SparsifyError(f"a sweep is by bn-scale, and {arm.configs[0].model} of '{arm.label}' has no BatchNorm")
     return replace(plan, layers=layers)
 
 
-def _check_same(arm: Arm, parent: Arm, networks: Networks) -> None:
-    own, theirs = ({n: t.shape for n, t in networks[one.label].state_dict().items()} for one in (arm, parent))
+def _check_same(arm: Arm, parent: Arm, structures: Structures) -> None:
+    own, theirs = ({n: t.shape for n, t in structures[one.label].model.state_dict().items()} for one in (arm, parent))
     if own != theirs:
         kinds = [f"'{one.label}' ({one.configs[0].model} on {one.configs[0].data_name})" for one in (arm, parent)]
         raise SparsifyError(f"the arm {kinds[0]} cannot start from {kinds[1]}: their layers differ")
@@ -198,8 +208,9 @@ class Planner:
     def __init__(self, study: Study, places: Places = HERE) -> None:
         self.places = places
         study = with_data(study, places.data_dir)
-        self.networks = networks_of(study, places.data_dir)
-        self.study = with_layers(study, self.networks)
+        structures = structures_of(study, places.data_dir)
+        self.networks = {label: structure.model for label, structure in structures.items()}
+        self.study = with_layers(study, structures)
         for arm in study.arms:
             if arm.init is None and arm.configs[0].init is not None:
                 self._check_init(arm, arm.configs[0].init)
@@ -227,7 +238,7 @@ class Planner:
 class _Look:
     """Reads the state of a study from the disk; each arm is read once."""
 
-    def __init__(self, study: Study, networks: Networks, runs_dir: Path) -> None:
+    def __init__(self, study: Study, networks: Mapping[str, nn.Module], runs_dir: Path) -> None:
         self.study, self.networks, self.runs_dir = study, networks, runs_dir
         self.arms = {arm.label: arm for arm in study.arms}
         self.seen: dict[str, tuple[Task, ...]] = {}
@@ -264,7 +275,7 @@ class _Look:
             config = replace(config, init=str(self.tasks(arm.init)[index].known_run.path))
         if arm.mask is not None:
             run, mask = self.tasks(arm.mask.of)[index].known_run, arm.mask
-            path = mask_path(run, self.networks[mask.of], mask.point, self.runs_dir)
+            path = mask_path(run, mask.point, self.runs_dir)
             if not path.exists():
                 self.masks[path] = (run, mask)
                 return replace(task, waits=f"the mask of '{mask.of}'")

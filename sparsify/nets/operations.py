@@ -1,0 +1,67 @@
+"""Operations: the multiply-accumulates (MACs) of a network, by the weight that they use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from sparsify.data.dataset import Inputs
+from sparsify.nets.evaluation import call, evaluating
+from sparsify.nets.probing import plainly, running
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The MACs of convolutions and matrix products for one input.
+
+    `of` are those that use a weight, by the parameter's name; each of its elements is used equally often. `others` are
+    those without a weight, such as the products within an attention.
+    """
+
+    of: Mapping[str, int]
+    others: int
+
+
+def count_operations(model: nn.Module, example: Inputs) -> Operations:
+    """Count what torch.utils.flop_counter counts, as MACs: half of its operations, in evaluation mode, for one input.
+
+    Raises SparsifyError if the network cannot be run on the example.
+    """
+    counter = _Counter(model)
+    with evaluating(model), plainly(), running("run on the example"), counter:
+        call(model, example)
+    count = len(pytree.tree_leaves(example)[0])
+    of = {name: macs // count for name, macs in counter.macs.items() if name}
+    return Operations(of, counter.macs[""] // count)
+
+
+class _Counter(TorchDispatchMode):
+    """Counts MACs by the name of the parameter that is an operand, or of which it is a view; "" if none is."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        self.macs: Counter[str] = Counter()
+        self._names = {_storage(parameter): name for name, parameter in reversed(list(model.named_parameters()))}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            operands = [operand for operand in args if isinstance(operand, Tensor) and operand.ndim > 1]
+            names = [self._names.get(_storage(operand), "") for operand in operands]
+            self.macs[max(names)] += formula(*args, **(kwargs or {}), out_val=outputs) // 2
+        return outputs
+
+
+def _storage(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address

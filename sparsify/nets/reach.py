@@ -1,0 +1,151 @@
+"""Reach: the places that each single channel of a network reaches, by marking as many channels at a time as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsify.nets.probing import Probe, Source
+
+BLOCKS = 16
+"""A place that is reached by each of so many blocks of a source's channels is tried for being reached by them all."""
+
+SAMPLES = 8
+"""The number of single channels by which it is tried."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What each channel of each source reaches.
+
+    `channel` and `place` are the ends of the edges, as numbers among the channels of all sources (`first[source]` is
+    that of a source's first channel) and among the probe's places. Left out are edges to places that are reached by
+    all channels of a source, which tell nothing: a sum, a mean or a norm across the channels. `mixed` are these places,
+    by source. `output` are the sources that reach the network's outputs.
+    """
+
+    first: dict[Source, int]
+    channel: np.ndarray
+    place: np.ndarray
+    mixed: dict[Source, np.ndarray]
+    output: frozenset[Source]
+
+
+@dataclass
+class _Block:
+    """Channels of a source that are marked together, and the places that they can reach at most, then those they do."""
+
+    source: Source
+    channels: np.ndarray
+    places: np.ndarray
+    alike: bool = False  # both halves reach all that the whole reaches
+
+
+def find_reach(probe: Probe) -> Reach:
+    """Return what each channel reaches.
+
+    Each source's channels are marked all together, then by halves, by quarters and so on to single ones. Blocks whose
+    places have nothing in common are marked in the same run of the network. The number of runs is about 2·log₂ of the
+    number of channels, times the number of layers whose outputs meet.
+    """
+    output, blocks, done = set(), [], []
+    for source in probe.sources:
+        places, out = probe.run({source: np.arange(source.count)})
+        if out:
+            output.add(source)
+        blocks.append(_Block(source, np.arange(source.count), np.flatnonzero(places)))
+    mixed: dict[Source, np.ndarray] = {}
+    while blocks:
+        blocks = _without_mixed(probe, blocks, mixed)
+        done += [block for block in blocks if len(block.channels) == 1 and len(block.places)]
+        blocks = _resolve(probe, [block for block in blocks if len(block.channels) > 1 and len(block.places)])
+    first, count = {}, 0
+    for source in probe.sources:
+        first[source] = count
+        count += source.count
+    for source, places in _reached_by_all(done).items():
+        mixed[source] = np.union1d(mixed.get(source, places[:0]), places)
+    edges = [(first[b.source] + b.channels[0], b.places, b.source) for b in done]
+    kept = [(channel, np.setdiff1d(places, mixed.get(source, places[:0]))) for channel, places, source in edges]
+    channels = np.repeat([channel for channel, _ in kept], [len(places) for _, places in kept]).astype(int)
+    places = np.concatenate([np.empty(0, dtype=int), *(places for _, places in kept)])
+    return Reach(first, channels, places, mixed, frozenset(output))
+
+
+def _resolve(probe: Probe, blocks: Sequence[_Block]) -> list[_Block]:
+    """Return parts of these blocks, halves or single channels, with the places that they reach."""
+    parts = []
+    for block in blocks:
+        count = len(block.channels) if block.alike else 2
+        parts += [_Block(block.source, part, block.places) for part in np.array_split(block.channels, count)]
+    _measure(probe, parts)
+    start = 0
+    for block in blocks:
+        count = len(block.channels) if block.alike else 2
+        mine = parts[start : start + count]
+        start += count
+        alike = all(len(part.places) == len(block.places) for part in mine)
+        for part in mine:
+            part.alike = alike
+    return parts
+
+
+def _measure(probe: Probe, blocks: Sequence[_Block]) -> None:
+    """Find what each block reaches; those that cannot reach a common place are marked together."""
+    runs: list[list[_Block]] = []
+    taken = np.zeros((0, probe.places), dtype=bool)
+    for block in blocks:
+        free = np.flatnonzero(~taken[:, block.places].any(1))
+        if not len(free):
+            runs.append([])
+            taken = np.concatenate([taken, np.zeros((1, probe.places), dtype=bool)])
+            free = np.array([len(runs) - 1])
+        taken[free[0], block.places] = True
+        runs[free[0]].append(block)
+    for together in runs:
+        marks: dict[Source, list[np.ndarray]] = {}
+        for block in together:
+            marks.setdefault(block.source, []).append(block.channels)
+        hit, _ = probe.run({source: np.concatenate(channels) for source, channels in marks.items()})
+        for block in together:
+            block.places = block.places[hit[block.places]]
+
+
+def _without_mixed(probe: Probe, blocks: list[_Block], mixed: dict[Source, np.ndarray]) -> list[_Block]:
+    """Leave out the places that all channels of a source reach: they would cost a run for each channel.
+
+    Places that each of BLOCKS blocks reaches, or each of the blocks that reach all that the whole does, are tried by
+    SAMPLES single channels, and taken for such places if each of these reaches them, too.
+    """
+    by_source: dict[Source, list[_Block]] = {}
+    for block in blocks:
+        by_source.setdefault(block.source, []).append(block)
+    for source, mine in by_source.items():
+        split = len(mine) >= BLOCKS or all(block.alike for block in mine)
+        whole = sum(len(block.channels) for block in mine) == source.count > BLOCKS
+        candidates = _common(mine) if split and whole and source not in mixed else np.empty(0, dtype=int)
+        if not len(candidates):
+            continue
+        chosen = np.linspace(0, source.count - 1, SAMPLES).astype(int)
+        singles = [_Block(source, np.array([channel]), candidates) for channel in chosen]
+        _measure(probe, singles)
+        mixed[source] = _common(singles)
+        for block in mine:
+            block.places = np.setdiff1d(block.places, mixed[source])
+    return blocks
+
+
+def _reached_by_all(singles: Sequence[_Block]) -> dict[Source, np.ndarray]:
+    """Return the places that all channels of a source with two channels or more reach."""
+    by_source: dict[Source, list[_Block]] = {}
+    for block in singles:
+        by_source.setdefault(block.source, []).append(block)
+    return {s: _common(mine) for s, mine in by_source.items() if len(mine) == s.count > 1}
+
+
+def _common(blocks: Sequence[_Block]) -> np.ndarray:
+    places, counts = np.unique(np.concatenate([block.places for block in blocks]), return_counts=True)
+    common: np.ndarray = places[counts == len(blocks)]
+    return common

@@ -1,0 +1,143 @@
+"""Surgery: the modules of a network without some of their channels, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from sparsify.errors import SparsifyError
+from sparsify.nets.coupling import Removed
+from sparsify.nets.layers import CONVOLUTIONS, TRANSPOSED
+from sparsify.nets.parts import Part, vectors
+
+Cutter = Callable[[nn.Module, Sequence[int]], nn.Module]
+
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
+_WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
+"""Attributes of attentions: the number of heads, and the number of channels in all of them."""
+
+
+def cut(model: nn.Module, parts: dict[str, Part], removed: Removed) -> None:
+    """Take what is removed out of the network's modules, in place; `parts` are those of the network as it was.
+
+    Raises SparsifyError if a module cannot be without it.
+    """
+    for name in parts:
+        part, module = parts[name], model.get_submodule(name)
+        outputs = removed.outputs.get(name, np.zeros(part.outputs, dtype=bool))
+        inputs = removed.inputs.get(name, np.zeros(part.inputs, dtype=bool))
+        if not (outputs.any() or inputs.any()):
+            continue
+        if part.passes:
+            _cut_channels(name, module, inputs)
+        elif isinstance(module, nn.RNNBase):
+            _cut_recurrent(module, inputs)
+        elif isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)) and module.groups > 1:
+            _cut_groups(name, module, ~outputs, ~inputs)
+        else:
+            linear = isinstance(module, nn.Linear)
+            ends: tuple[tuple[np.ndarray, Cutter], ...] = (
+                (outputs, tp.prune_linear_out_channels if linear else tp.prune_conv_out_channels),
+                (inputs, tp.prune_linear_in_channels if linear else tp.prune_conv_in_channels),
+            )
+            for gone, cutter in ends:
+                if gone.any():
+                    cutter(module, np.flatnonzero(gone).tolist())
+    for (name, dimension), gone in removed.slices.items():
+        owner, _, own = name.rpartition(".")
+        _keep(model.get_submodule(owner), own, dimension, ~gone)
+    _cut_heads(model, removed)
+
+
+def _cut_channels(name: str, module: nn.Module, gone: np.ndarray) -> None:
+    kinds: tuple[tuple[type[nn.Module], Cutter], ...] = (
+        (_NormBase, tp.prune_batchnorm_out_channels),  # InstanceNorm, too: it has the same attributes
+        (nn.LayerNorm, tp.prune_layernorm_out_channels),
+        (nn.PReLU, tp.prune_prelu_out_channels),
+    )
+    for kind, cutter in kinds:
+        if isinstance(module, kind):
+            cutter(module, np.flatnonzero(gone).tolist())
+            return
+    if isinstance(module, nn.GroupNorm):
+        if module.num_groups == module.num_channels:
+            module.num_groups -= int(gone.sum())
+        tp.prune_groupnorm_out_channels(module, np.flatnonzero(gone).tolist())
+        return
+    if isinstance(module, nn.RMSNorm):
+        module.normalized_shape = (int((~gone).sum()),)
+    if not vectors(module):
+        raise SparsifyError(f"it is not known how to take channels out of '{name}', a {type(module).__name__}")
+    for own, _ in list(module.named_parameters(recurse=False)):
+        _keep(module, own, 0, ~gone)
+
+
+def _cut_groups(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.ndarray) -> None:
+    """Keep these outputs and inputs of a grouped convolution, of which each group must keep equally many, or none."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    by_group = [ends.reshape(int(module.groups), -1) for ends in (outputs, inputs)]  # type: ignore[arg-type]
+    left = np.flatnonzero(by_group[0].any(1) | by_group[1].any(1))
+    counts = [ends.sum(1)[left] for ends in by_group]
+    for what, of_each in zip(("outputs", "inputs"), counts, strict=True):
+        if len(set(of_each.tolist())) != 1 or not of_each.all():
+            listed = ", ".join(map(str, of_each))
+            raise SparsifyError(f"the groups of '{name}' would have {listed} {what}; they need equally many")
+    blocks = weight.detach().unflatten(0, (int(module.groups), -1))  # type: ignore[arg-type]
+    first, second = by_group[::-1] if isinstance(module, TRANSPOSED) else by_group
+    kept = [
+        blocks[group][torch.from_numpy(first[group])][:, torch.from_numpy(second[group])] for group in left.tolist()
+    ]
+    module.weight = nn.Parameter(torch.cat(kept).contiguous())
+    if module.bias is not None:
+        _keep(module, "bias", 0, outputs)
+    module.groups = len(left)
+    module.out_channels, module.in_channels = int(outputs.sum()), int(inputs.sum())
+
+
+def _cut_recurrent(module: nn.RNNBase, gone: np.ndarray) -> None:
+    for own, _ in list(module.named_parameters(recurse=False)):
+        if own.startswith("weight_ih_l0"):
+            _keep(module, own, 1, ~gone)
+    module.input_size = int((~gone).sum())
+    module.flatten_parameters()
+
+
+def _cut_heads(model: nn.Module, removed: Removed) -> None:
+    """Tell each attention how many heads it has left, where layers of its own lost the outputs of whole heads."""
+    for name, module in model.named_modules():
+        own = {f"{name}.{child}".lstrip(".") for child, _ in module.named_children()}
+        attribute = next((one for one in _HEADS if isinstance(getattr(module, one, None), int)), None)
+        if attribute is None or own.isdisjoint(removed.outputs):
+            continue
+        heads = int(getattr(module, attribute))
+        left = {_heads_left(gone, heads) for part, gone in removed.outputs.items() if part in own} - {None}
+        if len(left) != 1:
+            continue  # its heads are whole
+        count = left.pop()
+        assert count is not None
+        for one in (attribute, *_WIDTHS):
+            value = getattr(module, one, None)
+            if isinstance(value, int):
+                setattr(module, one, value * count // heads)
+
+
+def _heads_left(gone: np.ndarray, heads: int) -> int | None:
+    """Return how many heads are left of one to three blocks of outputs (queries, keys, values); None if some are cut."""
+    for blocks in (1, 2, 3):
+        if len(gone) % (blocks * heads) == 0:
+            of_each = gone.reshape(blocks, heads, -1)
+            whole = of_each.all(2)
+            if (whole == of_each.any(2)).all() and (whole == whole[0]).all():
+                return int((~whole[0]).sum())
+    return None
+
+
+def _keep(module: nn.Module, own: str, dimension: int, kept: np.ndarray) -> None:
+    parameter = getattr(module, own)
+    where = torch.from_numpy(np.flatnonzero(kept)).to(parameter.device)
+    setattr(module, own, nn.Parameter(parameter.detach().index_select(dimension, where)))
