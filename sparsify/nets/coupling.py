@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +35,9 @@ class Coupling:
     """The channels of a network in classes that go together.
 
     Two channels are in one class if they reach the same places of a part: they are added, multiplied or compared
-    there, or are stacked to one channel (PixelShuffle, a view). A channel that reaches several places of a part, each
-    of which others reach alone, is broadcast over these: it stays if one of them goes, but takes them with it.
+    there, or are stacked to one channel (PixelShuffle, a view). A channel that reaches several places of a part, of
+    which another reaches only some, is broadcast over them (a gate, the queries and keys of an attention): it is in no
+    class with these, stays when they go, and can be taken out of the network only with all of them.
     """
 
     def __init__(self, parts: Mapping[str, Part], first_place: Mapping[str, int], reach: Reach) -> None:
@@ -47,81 +49,81 @@ class Coupling:
 
     def _couple(self) -> None:
         channel, place = self._reach.channel, self._reach.place
-        starts = np.array(list(self._first_place.values()))
-        part = np.searchsorted(starts, place, side="right") - 1
+        part = np.searchsorted(np.array(list(self._first_place.values())), place, side="right") - 1
         order = np.lexsort((place, part, channel))
         channel, place, part = channel[order], place[order], part[order]
         new = np.flatnonzero((np.diff(channel, prepend=-1) != 0) | (np.diff(part, prepend=-1) != 0))
-        # the places of one part that a channel reaches; each such set once, with the channels that reach just these
+        # the places of one part that a channel reaches; each such set once
         sets: dict[bytes, int] = {}
-        which = np.empty(len(new), dtype=int)
         members: list[np.ndarray] = []
+        which = np.empty(len(new), dtype=int)
         for number, places in enumerate(np.split(place, new[1:]) if len(new) else []):
             key = places.tobytes()
             if key not in sets:
                 sets[key] = len(members)
                 members.append(places)
             which[number] = sets[key]
-        finer, overlapping = _relations(members)
-        pairs = [
-            *zip(channel[new], which + self.channels, strict=True),
-            *(np.array(overlapping, dtype=int).reshape(-1, 2) + self.channels),
-        ]
-        labels = _components(self.channels + len(members), pairs)
+        wider, overlapping = _relations(members)
+        broad = np.isin(which, [large for large, _ in wider])
+        narrow = [(int(one), int(of)) for one, of in zip(channel[new][~broad], which[~broad], strict=True)]
+        total = self.channels + len(members)
+        first = self.channels  # the nodes of the sets come after those of the channels
+        pairs = [(one, first + of) for one, of in narrow] + [(first + one, first + other) for one, other in overlapping]
+        labels = _components(total, pairs)
         self.class_of = labels[: self.channels]
         """The class of each channel of the network, a number."""
-        of_set = labels[self.channels :]
-        self._takes: dict[int, set[int]] = {}
-        for coarse, fine in finer:
-            if of_set[coarse] != of_set[fine]:
-                self._takes.setdefault(int(of_set[coarse]), set()).add(int(of_set[fine]))
         # what is broadcast over a place need not go for the place to be without an effect
-        covered = {(coarse, place) for coarse, fine in finer for place in members[fine].tolist()}
-        of_edge = np.repeat(which, np.diff(new, append=len(channel)))
-        broad = np.isin(of_edge, list({coarse for coarse, _ in finer}))
-        narrow = ~broad
-        for edge in np.flatnonzero(broad):
-            narrow[edge] = (int(of_edge[edge]), int(place[edge])) not in covered
-        self._edges = channel[narrow], place[narrow]
+        within = ~np.repeat(broad, np.diff(new, append=len(channel)))
+        self._edges = channel[within], place[within]
         self._all_edges = channel, place
+        self._covers: dict[int, set[int]] = {}
+        for large, small in wider:
+            for one in channel[new][which == large].tolist():
+                self._covers.setdefault(int(self.class_of[one]), set()).add(int(labels[first + small]))
+        self._feeds: dict[int, set[int]] = {}
+        for name, of in self.parts.items():
+            if of.kind == "depthwise" and of.outputs > of.inputs:
+                self._feed(name, of)
+
+    def _feed(self, name: str, part: Part) -> None:
+        """Note which outputs of a depthwise convolution with several for each input go with what enters it."""
+        channel, place = self._all_edges
+        start, each = self._first_place[name], part.outputs // part.inputs
+        outputs = self.class_of[self.channels_of(name)].reshape(part.inputs, each)
+        here = (place >= start) & (place < start + part.inputs)
+        for one, entered in zip(channel[here], place[here] - start, strict=True):
+            self._feeds.setdefault(int(self.class_of[one]), set()).update(outputs[entered].tolist())
 
     def channels_of(self, part: str) -> slice:
         """Return where the channels of a part are among those of the network."""
         return self._sources[self.by_part[part]]
 
-    def closure(self, classes: Iterable[int]) -> set[int]:
-        """Return these classes and those that they take with them."""
-        found, waiting = set(), list(classes)
-        while waiting:
-            one = waiting.pop()
-            if one not in found:
-                found.add(one)
-                waiting += self._takes.get(one, ())
-        return found
-
     def goes_with(self, goes: np.ndarray) -> np.ndarray:
-        """Return the channels that go with these: bool, (channels of the network,)."""
-        together = np.isin(self.class_of, list(self.closure(set(self.class_of[goes].tolist()))))
-        return goes | together
+        """Return the channels that go with these, themselves among them: bool, (channels of the network,)."""
+        found: set[int] = set()
+        waiting = set(self.class_of[goes].tolist())
+        while waiting:
+            found |= waiting
+            waiting = {fed for one in waiting for fed in self._feeds.get(one, ())} - found
+        together: np.ndarray = np.isin(self.class_of, list(found))
+        return together
 
     def grains(self, parts: Sequence[str], *, heads: bool = False) -> np.ndarray:
         """Return the grain of each channel of the network, a number from 0; −1 if it is in none of these parts' grains.
 
-        A grain is a class, or several: those of one part of which one takes the other with it. With `heads` it is all
-        classes that take each other, as do those of the queries, keys and values of one head of an attention. Grains
-        are in the order of their first outputs in the parts as given.
+        A grain is a class. With `heads` it is all classes of which one is broadcast over the other, as are queries and
+        keys over the values of their head in an attention. Grains are in the order of their first outputs in the parts
+        as given.
         """
         asked = np.concatenate([self.class_of[self.channels_of(part)] for part in parts])
-        pairs = [(one, other) for one, others in self._takes.items() for other in others]
-        if heads:
-            pairs = [pair for pair in pairs if not set(pair).isdisjoint(asked.tolist())]
-        else:
-            sets = [set(self.class_of[self.channels_of(part)].tolist()) for part in parts]
-            pairs = [pair for pair in pairs if any(set(pair) <= classes for classes in sets)]
-        merged = _components(int(self.class_of.max()) + 1, pairs)
+        pairs = [(one, other) for one, others in self._covers.items() for other in others] if heads else []
+        near = set(asked.tolist())
+        merged = _components(
+            int(self.class_of.max()) + 1, [pair for pair in pairs if pair[0] in near or pair[1] in near]
+        )
         _, first = np.unique(merged[asked], return_index=True)
         order = merged[asked][np.sort(first)]
-        numbers = np.full(merged.max() + 1, -1)
+        numbers = np.full(int(merged.max()) + 1, -1)
         numbers[order] = np.arange(len(order))
         grains: np.ndarray = numbers[merged[self.class_of]]
         return grains
@@ -161,7 +163,7 @@ class Coupling:
         """Return those of these channels with which only channels among them go: bool, (channels of the network,)."""
         broken = set(self.class_of[~goes].tolist())
         while True:
-            more = {one for one, others in self._takes.items() if one not in broken and not broken.isdisjoint(others)}
+            more = {one for one, others in self._covers.items() if one not in broken and not broken.isdisjoint(others)}
             if not more:
                 break
             broken |= more
@@ -203,24 +205,20 @@ def find_coupling(model: object, example: Inputs) -> Coupling:
         return Coupling(probe.parts, probe.first_place, find_reach(probe))
 
 
-def _relations(sets: list[np.ndarray]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def _relations(sets: Sequence[np.ndarray]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Return the pairs (larger, smaller) of sets of which one holds the other, and those that overlap otherwise."""
     at: dict[int, list[int]] = {}
     for number, places in enumerate(sets):
         for place in places.tolist():
             at.setdefault(place, []).append(number)
-    finer, overlapping = [], []
-    for one, two in {pair for numbers in at.values() if len(numbers) > 1 for pair in _each_pair(numbers)}:
-        small, large = sorted((one, two), key=lambda number: len(sets[number]))
+    wider, overlapping = [], []
+    for pair in {pair for numbers in at.values() for pair in itertools.combinations(numbers, 2)}:
+        small, large = sorted(pair, key=lambda number: len(sets[number]))
         if np.isin(sets[small], sets[large]).all():
-            finer.append((large, small))
+            wider.append((large, small))
         else:
-            overlapping.append((one, two))
-    return finer, overlapping
-
-
-def _each_pair(numbers: list[int]) -> Iterable[tuple[int, int]]:
-    return ((one, two) for place, one in enumerate(numbers) for two in numbers[place + 1 :])
+            overlapping.append(pair)
+    return wider, overlapping
 
 
 def _components(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reach: the places that each single channel of a network reaches, by marking as many channels at a time as possible."""
+"""Reach: the places that each single channel of a network reaches, in as few runs as possible."""
 
 from __future__ import annotations
 

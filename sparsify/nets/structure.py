@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.parameter import UninitializedParameter
 
 from sparsify.data.dataset import Inputs
 from sparsify.errors import SparsifyError, SparsifyWarning
@@ -23,7 +24,7 @@ from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
 from sparsify.nets.parts import ACROSS
-from sparsify.nets.probing import Source
+from sparsify.nets.probing import Source, plainly
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Structure:
     """
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
+        lazy = next((name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)), None)
+        if lazy is not None:
+            raise SparsifyError(f"'{lazy}' has no size yet; run the network once on an input, so that it gets one")
         self.model, self.example = model, example
         self.layers = {layer.name: layer for layer in prunable_layers(model)}
         self._parameters = dict(model.named_parameters())
@@ -282,15 +286,15 @@ class Structure:
             self._checked.add(name)
 
             def look(_module: nn.Module, inputs: tuple[Tensor, ...], name: str = name, along: int = part.entering,
-                     gone: Tensor = torch.from_numpy(dead)) -> None:  # fmt: skip
-                if inputs[0].movedim(along, -1)[..., gone.to(inputs[0].device)].any():
+                     gone: np.ndarray = dead) -> None:  # fmt: skip
+                if inputs[0].movedim(along, -1)[..., torch.from_numpy(gone).to(inputs[0].device)].any():
                     leaking.add(name)
 
             handles.append(part.module.register_forward_pre_hook(look))
         if not handles:
             return
         try:
-            with masked(self.model, mask), evaluating(self.model), torch.inference_mode():
+            with masked(self.model, mask), evaluating(self.model), plainly():
                 call(self.model, self.example)
         finally:
             for handle in handles:

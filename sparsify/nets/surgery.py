@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ _WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
 """Attributes of attentions: the number of heads, and the number of channels in all of them."""
 
 
-def cut(model: nn.Module, parts: dict[str, Part], removed: Removed) -> None:
+def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
     """Take what is removed out of the network's modules, in place; `parts` are those of the network as it was.
 
     Raises SparsifyError if a module cannot be without it.
@@ -95,8 +95,8 @@ def _cut_groups(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.nd
     module.weight = nn.Parameter(torch.cat(kept).contiguous())
     if module.bias is not None:
         _keep(module, "bias", 0, outputs)
-    module.groups = len(left)
-    module.out_channels, module.in_channels = int(outputs.sum()), int(inputs.sum())
+    for attribute, count in (("groups", len(left)), ("out_channels", outputs.sum()), ("in_channels", inputs.sum())):
+        setattr(module, attribute, int(count))
 
 
 def _cut_recurrent(module: nn.RNNBase, gone: np.ndarray) -> None:
@@ -127,13 +127,12 @@ def _cut_heads(model: nn.Module, removed: Removed) -> None:
 
 
 def _heads_left(gone: np.ndarray, heads: int) -> int | None:
-    """Return how many heads are left of one to three blocks of outputs (queries, keys, values); None if some are cut."""
+    """Return how many heads are left of blocks of outputs (queries, keys, values); None if parts of heads go."""
     for blocks in (1, 2, 3):
         if len(gone) % (blocks * heads) == 0:
-            of_each = gone.reshape(blocks, heads, -1)
-            whole = of_each.all(2)
-            if (whole == of_each.any(2)).all() and (whole == whole[0]).all():
-                return int((~whole[0]).sum())
+            lost = gone.reshape(blocks, heads, -1).mean(2)
+            if np.isin(lost, (0, 1)).all() and (lost == lost[0]).all():
+                return int(heads - lost[0].sum())
     return None
 
 

@@ -80,11 +80,18 @@ class Unit:
         return least
 
     def cuts(self, drop: Tensor) -> list[Cut]:
-        """Return the cuts of the layers asked for that remove these grains: (grains,), or the weight's shape."""
+        """Return the cuts that remove these grains, (grains,) or the weight's shape: one of each layer asked for.
+
+        Of heads they are all members', because queries, keys and values do not go with each other by themselves.
+        """
         if not self.members:
             return [Cut(layer, "weight", drop) for layer in self.asked.values()]
-        of = {layer.name: grains for layer, grains in self.members}
-        return [Cut(layer, layer.grain("filter"), drop[of[layer.name]]) for layer in self.asked.values()]
+        named = {layer.name for layer in self.asked.values()}
+        return [
+            Cut(layer, layer.grain("filter"), drop[grains.clamp_min(0)] & (grains >= 0).to(drop.device))
+            for layer, grains in self.members
+            if self.grain == "head" or layer.name in named
+        ]
 
     def gone(self, removed: Mapping[str, Tensor]) -> Tensor:
         """Return the grains all of whose outputs, or weights, of the layers asked for are removed."""

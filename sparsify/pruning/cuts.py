@@ -102,8 +102,9 @@ def units_by_name(subject: Subject, layers: Mapping[str, Layer], grain: str) -> 
 def make_mask(model: nn.Module, example: Tensor, point: PointPlan | None = None, **asked: Unpack[PointOptions]) -> Mask:
     """Return the mask of one point, which is given as a `PointPlan` or by its keywords.
 
-    `example` is one normalised input with a batch dimension. In each unit of the point's layers, the
-    round(ratio·n) grains with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes nothing.
+    `example` is one normalised input with a batch dimension. Of each unit of the point's layers, the round(ratio·n)
+    grains with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes
+    nothing.
     Raises SparsifyError as `cuts_of` does.
     """
     point = PointPlan.of(point, **asked)

@@ -238,13 +238,12 @@ def _ledger(point: SweepPoint, cuts: Sequence[Cut], mask: Mask, layers: Sequence
     """Return a row for each layer that was named, and for each other layer that loses grains because of coupling."""
     what = (point.ranking.name, point.names, point.ratio, point.ranking.draw)
     rows = []
-    names = [name for unit in point.units.values() for name in unit.asked]
-    for name, cut in zip(names, cuts, strict=True):
+    named = {layer.name: name for unit in point.units.values() for name, layer in unit.asked.items()}
+    for cut in (cut for cut in cuts if cut.layer.name in named):
         asked, gone = int(cut.drop.sum()), int(removed_grains(mask, cut.layer, cut.grain).sum())
-        rows.append(LedgerRow(*what, name, cut.grain, asked, cut.drop.numel(), gone - asked))
-    named = {cut.layer.module for cut in cuts}
+        rows.append(LedgerRow(*what, named[cut.layer.name], cut.grain, asked, cut.drop.numel(), gone - asked))
     for layer in layers:
-        gone = 0 if layer.module in named else int(removed_grains(mask, layer, "filter").sum())
+        gone = 0 if layer.name in named else int(removed_grains(mask, layer, "filter").sum())
         if gone:
             rows.append(LedgerRow(*what, layer.name, layer.grain("filter"), 0, layer.outputs, gone))
     return rows

@@ -370,9 +370,9 @@ class Raw(nn.Module):
         return self.fc((self.conv(x) + self.shift).mean((2, 3)))
 
 
-class Detached(Raw):
+class Functional(Raw):
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.conv(x).detach().mean((2, 3)))
+        return self.fc(torch.conv2d(x, self.conv.weight).mean((2, 3)))
 
 
 class Tied(Raw):
@@ -392,21 +392,6 @@ REFUSED = {
         "0 cannot be pruned: the normalisation '1' behind it has no scale and shift, so that a zero does not stay a "
         "zero",
     ),
-    "groups-of-the-next": (
-        lambda: pooled(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=2)),
-        "conv1",
-        "0 cannot be pruned: '1' is a convolution of 2 groups",
-    ),
-    "groups-of-its-own": (
-        lambda: pooled(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=2)),
-        "conv2",
-        "1 cannot be pruned: '1' is a convolution of 2 groups",
-    ),
-    "transposed": (
-        lambda: pooled(nn.Conv2d(3, 5, 3), nn.ConvTranspose2d(5, 4, 3)),
-        "conv1",
-        "0 cannot be pruned: what becomes of '1', a ConvTranspose2d, is not known here",
-    ),
     "computed-weight": (
         lambda: pooled(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))),
         "conv1",
@@ -419,15 +404,10 @@ REFUSED = {
     ),
     "tied": (Tied, "conv", "conv cannot be pruned: 'conv' shares its weight with another module"),
     "tied-the-other": (Tied, "other", "other cannot be pruned: 'other' shares its weight with another module"),
-    "raw-parameter": (
-        Raw,
+    "not-called": (
+        Functional,
         "conv",
-        "conv cannot be pruned: a parameter that belongs to no layer is combined with its outputs",
-    ),
-    "detached": (
-        Detached,
-        "conv",
-        "conv cannot be pruned: the network's output does not depend on it, or not so that autograd sees it",
+        "conv cannot be pruned: the network does not call it; if its weight is used, then not by 'conv' itself",
     ),
 }
 
@@ -440,7 +420,7 @@ def test_what_cannot_be_masked_exactly_is_refused_in_one_line(case):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("case", ["groups-of-its-own", "batchnorm-without-affine", "raw-parameter", "detached"])
+@pytest.mark.parametrize("case", ["batchnorm-without-affine", "not-called"])
 def test_single_weights_can_go_where_filters_cannot(case):
     build, name, _ = REFUSED[case]
     model = build()
@@ -449,8 +429,7 @@ def test_single_weights_can_go_where_filters_cannot(case):
     before = Structure(model, images(1)).remove([])[1]
     _, cost = remove(model, images(1), {name: goes}, grain="weight")
     assert before.params - cost.params == 1
-    positions = (before.macs - cost.macs) ** 0.5
-    assert positions in (6, 4)  # 6×6 positions of the first convolution, 4×4 of the second
+    assert before.macs - cost.macs == 6 * 6  # positions of the convolution
 
 
 @pytest.mark.parametrize("case", ["computed-weight", "tied"])
@@ -461,25 +440,10 @@ def test_single_weights_of_a_weight_that_is_not_the_layers_own_are_refused(case)
     assert str(caught.value) == message
 
 
-def test_a_network_whose_forward_fails_cannot_be_traced():
-    with pytest.raises(SparsifyError, match="the network cannot be traced: RuntimeError: Given groups=1, weight of"):
+def test_a_network_whose_forward_fails_is_refused():
+    message = "the network cannot be run on the example: RuntimeError: Given groups=1, weight of"
+    with pytest.raises(SparsifyError, match=message):
         Structure(build_lenet(), images(1))
-
-
-def test_a_network_that_needs_to_be_without_gradients_cannot_be_traced():
-    class Numpy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(3, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.from_numpy(self.fc(x).numpy())
-
-    model = Numpy()
-    structure = Structure(model, torch.ones(1, 3))
-    cut = Cut(layer_names(model)["fc"], "neuron", torch.tensor([True, False]))
-    with pytest.raises(SparsifyError, match="the network cannot be traced: RuntimeError: Can't call numpy"):
-        structure.remove([cut])
 
 
 # nothing is left behind ----------------------------------------------------------------------------------------------
@@ -498,8 +462,8 @@ class Everything(Residual):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = super().forward(self.dropout(x))
-        if self.fails and torch.is_grad_enabled():
-            raise RuntimeError("no gradients, please")
+        if self.fails and logits.isnan().any():
+            raise RuntimeError("no NaN, please")
         return logits
 
 
@@ -540,10 +504,10 @@ def test_counting_and_tracing_leave_the_network_as_it_was():
 
 def test_a_trace_that_fails_leaves_the_network_as_it_was():
     model = Everything()
-    with untouched(model), pytest.raises(SparsifyError, match="cannot be traced"):
+    with untouched(model), pytest.raises(SparsifyError, match="cannot be run on the example"):
         Structure(model, images(1, channels=1))
     model = Everything(fails=True)
-    with untouched(model), pytest.raises(SparsifyError, match="no gradients, please"):
+    with untouched(model), pytest.raises(SparsifyError, match="cannot be followed: RuntimeError: no NaN, please"):
         remove(model, images(1), {"stem": [0]})
 
 
