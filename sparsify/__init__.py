@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.nets.shrinking import shrink
     from sparsify.optim.bregman import AdaBreg, LinBreg
     from sparsify.optim.inclusion import InclusionPath
+    from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.prox_sgd import ProxSGD
     from sparsify.optim.slbi import SLBI, SLBIAdam
     from sparsify.pruning.cuts import make_mask
@@ -64,6 +65,7 @@ _EXPORTS = {
     "load_study": "sparsify.study.toml",
     "make_mask": "sparsify.pruning.cuts",
     "paired": "sparsify.analysis.statistics",
+    "parameter_groups": "sparsify.optim.penalties",
     "prune": "sparsify.pruning.measuring",
     "read_study": "sparsify.study.folder",
     "run_study": "sparsify.study.running",
@@ -101,6 +103,7 @@ __all__ = [
     "load_study",
     "make_mask",
     "paired",
+    "parameter_groups",
     "prune",
     "read_study",
     "run_study",

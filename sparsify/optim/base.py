@@ -1,24 +1,30 @@
-"""The base of the optimizers that select: the step, the support, the penalty, and Adam's direction."""
+"""The base of the optimizers that select: options, states, the step, the support and the penalty."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, overload
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.adam import adam
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, unknown
 from sparsify.optim.penalties import Penalty, filter_norms, grain_size, penalty_of
+from sparsify.optim.updates import Part, Rate, accumulated, batches
+from sparsify.text import listed
 
-Rate = float | Tensor
-"""A learning rate, or a multiple of one."""
-
-CACHED = 2**18
-"""How many numbers of the parameters a step takes at once on a CPU, so that all that it needs fits into the cache."""
+LATER: dict[str, Any] = {
+    "weight_decay": 0.0,
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": None,
+}
+"""The options that states of version 0.2 and older lack, at what they were then."""
 
 
 def check(name: str, value: float, *, strict: bool = True, infinite: bool = False) -> None:
@@ -35,59 +41,137 @@ def check_momentum(momentum: float, dampening: float = 0.0) -> None:
         raise SparsifyError(f"momentum is {momentum} and dampening {dampening}; they must lie in [0, 1) and [0, 1]")
 
 
-def _batches(params: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Divide parameters into lists that one step takes at once.
-
-    A step reads each tensor several times. On a CPU, a list has at most CACHED numbers, or is a single tensor; on other
-    devices all parameters are one list, because their kernels are the faster the more they get at once.
-    """
-    batch: list[Tensor] = []
-    size = 0
-    for p in params:
-        if batch and size + p.numel() > CACHED and p.device.type == "cpu":
-            yield batch
-            batch, size = [], 0
-        batch.append(p)
-        size += p.numel()
-    if batch:
-        yield batch
-
-
-def gradients(params: list[Tensor]) -> list[Tensor]:
-    """Return the gradients of parameters that all have one, as those that `step` moves do."""
-    return [p.grad for p in params if p.grad is not None]
-
-
-def add_scaled(tensors: list[Tensor], others: list[Tensor] | tuple[Tensor, ...], rate: Rate) -> None:
-    """tensors += rate·others, in place.
-
-    A rate that is a tensor stays on its device: a CUDA graph reads it at each replay, but a number only when it is
-    captured.
-    """
-    if isinstance(rate, Tensor):
-        torch._foreach_add_(tensors, torch._foreach_mul(others, rate))
-    else:
-        torch._foreach_add_(tensors, others, alpha=rate)
+def check_adam(betas: tuple[float, float], eps: float) -> None:
+    """Raise SparsifyError unless both betas are in [0, 1) and eps is above 0."""
+    if not all(0 <= beta < 1 for beta in betas):
+        raise SparsifyError(f"betas are {betas}; both must be at least 0 and below 1")
+    check("eps", eps)
 
 
 class SelectingOptimizer(Optimizer):
     """Base of the optimizers with a support: each structured parameter has a sparse copy, or is sparse itself.
 
     A grain is 0 as a whole or in the support. A param group's `penalty` says what a grain is: "filter", "weight",
-    "auto" (by dimension), or None for parameters without structure. A subclass moves the parameters in `_move` and
-    gives the norms of the sparse copy's grains in `sizes`.
+    "auto" (by dimension), or None for parameters without structure. A subclass moves the parameters in `_move`, gives
+    the norms of the sparse copy's grains in `sizes`, and names its tensors in STATE.
+
+    State that sums over steps is float32 for parameters of fewer bits, and so is all arithmetic. Such a parameter has a
+    float32 copy in its state, too, the `master`: it is what moves, and the parameter is the master rounded. A weight
+    that something else has changed since the last step (a mask, a file that was loaded) is taken as it is.
+
+    The options of torch's own optimizers, in each param group: `maximize` ascends. `foreach` is None for lists of a
+    good size, True for all parameters of a group at once, False for one at a time. `capturable` keeps all state in its
+    place in memory, for a CUDA graph. `fused` is None, or whether the step is a fused kernel of torch or Triton;
+    `differentiable` is False: other values are refused.
     """
 
-    def __init__(self, params: Any, lr: float, defaults: dict[str, Any]) -> None:
+    STATE: ClassVar[frozenset[str]] = frozenset({"master"})
+    """The names of all state that a parameter can have."""
+
+    FUSED: ClassVar[bool] = False
+    """Whether the step is a fused kernel."""
+
+    def __init__(self, params: Any, lr: Rate, defaults: dict[str, Any]) -> None:
         super().__init__(params, {"lr": lr, **defaults})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group as torch.optim does. Raises SparsifyError for an option that is out of range."""
-        options = {**self.defaults, **param_group}
+        """Add a group as torch.optim does. Raises SparsifyError for options and parameters that it does not take."""
+        self._check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+        try:
+            self._check_parameters(self.param_groups[-1]["params"])
+        except SparsifyError:
+            self.param_groups.pop()
+            raise
+
+    def _check(self, options: dict[str, Any]) -> None:
+        """Raise SparsifyError for an option of a param group that is out of range or not available."""
+        name = type(self).__name__
         if options["penalty"] not in ("auto", "filter", "weight", None):
             raise SparsifyError(f"unknown penalty '{options['penalty']}'; choose from: auto, filter, weight, None")
-        check("lr", float(options["lr"]), strict=False)
-        super().add_param_group(param_group)
+        lr = options["lr"]
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise SparsifyError(f"lr is a tensor of shape {tuple(lr.shape)}; it must be a number or a tensor of one")
+        check("lr", float(lr), strict=False)
+        check("weight_decay", options["weight_decay"], strict=False)
+        if options["differentiable"]:
+            raise SparsifyError(f"differentiable is True, but a step of {name} has no derivative; leave it False")
+        if options["fused"] is not None and options["fused"] != self.FUSED:
+            kernel = "always takes a fused kernel" if self.FUSED else "has no fused kernel"
+            raise SparsifyError(f"fused is {options['fused']}, but {name} {kernel}; leave it None")
+        if options["fused"] and options["foreach"]:
+            raise SparsifyError("foreach and fused are True; at most one of them can be")
+
+    def _check_parameters(self, params: list[Tensor]) -> None:
+        """Raise SparsifyError for a parameter that the optimizer does not take."""
+        for p in params:
+            if p.is_complex():
+                raise SparsifyError(
+                    f"a parameter of shape {tuple(p.shape)} is {p.dtype}; {type(self).__name__} takes real numbers "
+                    "only, so keep real and imaginary parts as two parameters"
+                )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Fill in what an older state lacks: options that were added later, at what they were before."""
+        super().__setstate__(state)
+        for options in (self.defaults, *self.param_groups):
+            for name, value in LATER.items():
+                options.setdefault(name, value)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state as torch.optim does, but float32 sums of parameters of fewer bits as they are.
+
+        What an older state lacks is filled in. Raises SparsifyError, and changes nothing, if the state is that of
+        another optimizer or of another network.
+        """
+        saved: dict[str, Any] = {}
+
+        def look(_: Optimizer, given: dict[str, Any]) -> None:
+            self._refuse_foreign(given)
+            saved.update(given)
+
+        def restore(_: Optimizer) -> None:
+            for number, p in self._numbered(saved):
+                for key, value in saved["state"].get(number, {}).items():
+                    if isinstance(value, Tensor):  # torch has rounded it to the parameter's type, and left `step`
+                        dtype = value.dtype if key == "step" else accumulated(p)
+                        self.state[p][key] = value.to(p.device, dtype)
+
+        # after the hooks of others, which may change the state that is given, and before those that see it loaded
+        hooks = (
+            self.register_load_state_dict_pre_hook(look),
+            self.register_load_state_dict_post_hook(restore, prepend=True),
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _numbered(self, state_dict: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
+        """Yield the number of each parameter in a state, and the parameter."""
+        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=False):
+            yield from zip(saved["params"], group["params"], strict=False)
+
+    def _refuse_foreign(self, state_dict: dict[str, Any]) -> None:
+        """Raise SparsifyError for a state of another optimizer or of another network."""
+        name = type(self).__name__
+        for group in state_dict["param_groups"]:
+            missing = sorted(self.defaults.keys() - LATER.keys() - group.keys())
+            if missing:
+                raise SparsifyError(f"this is not a state of {name}: its param groups have no {listed(missing)}")
+            self._check(LATER | group)
+        for number, p in self._numbered(state_dict):
+            state = state_dict["state"].get(number, {})
+            strange = sorted(state.keys() - self.STATE)
+            if strange:
+                raise SparsifyError(f"this is not a state of {name}: its parameters have {listed(strange)}")
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.ndim and value.shape != p.shape:
+                    raise SparsifyError(
+                        f"this is the state of another network: {key} of parameter {number} has the shape "
+                        f"{tuple(value.shape)}, and the parameter {tuple(p.shape)}"
+                    )
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -97,37 +181,72 @@ class SelectingOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Do one iteration. `closure`, if given, re-evaluates the loss with its gradients; the loss is returned."""
+        """Do one iteration. `closure`, if given, re-evaluates the loss with its gradients; the loss is returned.
+
+        Raises SparsifyError, before anything moves, if a gradient is sparse.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            present = [p for p in group["params"] if p.grad is not None]
-            if any(grad.is_sparse for grad in gradients(present)):
-                raise SparsifyError(f"{type(self).__name__} takes dense gradients only")
-            for params in _batches(present):
-                self._move(group, params)
+        present = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
+        for p in itertools.chain.from_iterable(present):
+            if p.grad.layout != torch.strided:
+                raise SparsifyError(
+                    f"the gradient of a parameter of shape {tuple(p.shape)} is sparse, and {type(self).__name__} takes "
+                    "dense gradients only; make its layer with sparse=False"
+                )
+        for group, params in zip(self.param_groups, present, strict=True):
+            for batch in batches(params, group["foreach"]):
+                parts = [self._part(group, p) for p in batch]
+                self._move(group, parts)
+                for p, part in zip(batch, parts, strict=True):
+                    if part.weight is not p:
+                        p.copy_(part.weight)
         return loss
 
-    def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Do one iteration of some parameters of a group, all of which have a gradient."""
+    def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
+        """Do one iteration of some parameters of a group."""
         raise NotImplementedError
 
-    def _momentum_buffers(self, params: list[Tensor]) -> list[Tensor]:
-        """Return the state `momentum_buffer` of each parameter, 0 before its first step."""
-        for p in params:
-            if "momentum_buffer" not in self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        return [self.state[p]["momentum_buffer"] for p in params]
+    def _part(self, group: dict[str, Any], p: Tensor) -> Part:
+        """Return what a step moves of a parameter that has a gradient."""
+        penalty = penalty_of(p, group["penalty"])
+        weight, grad = self._weight(p, penalty), p.grad
+        assert grad is not None
+        grad = grad.to(weight.dtype)
+        return Part(weight, -grad if group["maximize"] else grad, self.state[p], penalty)
 
-    def sizes(self, parameter: Tensor) -> Tensor:
+    def _weight(self, p: Tensor, penalty: Penalty | None) -> Tensor:
+        """Return the parameter, or its master if it has fewer bits than float32."""
+        dtype, state = accumulated(p), self.state[p]
+        if dtype == p.dtype:
+            return p
+        if "master" in state:
+            master: Tensor = state["master"]
+            # not what was changed from outside since the last step
+            master.copy_(torch.where(master.to(p.dtype) == p, master, p.to(dtype)))
+            return master
+        weight = p.to(dtype)
+        if self._has_master(penalty):
+            state["master"] = weight
+        return weight
+
+    def _has_master(self, penalty: Penalty | None) -> bool:
+        """Whether a parameter of few bits needs a float32 copy: not if the weights follow from other state."""
+        return True
+
+    def sizes(self, parameter: Tensor | str) -> Tensor:
         """Return the norm of each grain of the sparse copy: (filters,), or the weight's shape for single weights."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def support(self, parameter: Tensor) -> Tensor:
-        """Return which grains of the sparse copy are not 0, in the shape of `sizes`."""
+    def support(self, parameter: Tensor | str) -> Tensor:
+        """Return which grains of the sparse copy are not 0, in the shape of `sizes`.
+
+        The parameter can be named if the optimizer was made with names, as by `model.named_parameters()` or
+        `parameter_groups(model)`: "conv1.weight", or "conv1" for the weight of that module.
+        """
         return self.sizes(parameter) > 0
 
     def structured(self) -> Iterator[Tensor]:
@@ -135,19 +254,39 @@ class SelectingOptimizer(Optimizer):
         for group in self.param_groups:
             yield from (p for p in group["params"] if penalty_of(p, group["penalty"]))
 
-    def penalty(self, parameter: Tensor) -> Penalty | None:
+    def penalty(self, parameter: Tensor | str) -> Penalty | None:
         """Return the parameter's resolved penalty; None if it is outside the structure or not this optimizer's."""
+        parameter = self._named(parameter)
         for group in self.param_groups:
             if any(p is parameter for p in group["params"]):
                 return penalty_of(parameter, group["penalty"])
         return None
 
-    def _structure(self, parameter: Tensor) -> tuple[dict[str, Any], Penalty]:
-        """Return the param group of a structured parameter and its resolved penalty; raise SparsifyError for others."""
+    def _named(self, parameter: Tensor | str) -> Tensor:
+        """Return the parameter of a name, of a parameter or of the module whose weight it is."""
+        if isinstance(parameter, Tensor):
+            return parameter
+        named: dict[str, Tensor] = {}
         for group in self.param_groups:
-            if any(p is parameter for p in group["params"]) and (penalty := penalty_of(parameter, group["penalty"])):
-                return group, penalty
-        raise SparsifyError("this parameter is not part of the optimizer's structure: it has no sparse copy")
+            named |= zip(group.get("param_names", ()), group["params"], strict=False)
+        if not named:
+            raise SparsifyError(
+                f"{type(self).__name__} knows no names, so not '{parameter}'; make it with model.named_parameters() or "
+                "parameter_groups(model)"
+            )
+        found = named.get(parameter, named.get(f"{parameter}.weight"))
+        if found is None:
+            raise unknown("parameter", parameter, named)
+        return found
+
+    def _structure(self, parameter: Tensor | str) -> tuple[Tensor, dict[str, Any], Penalty]:
+        """Return a structured parameter, its param group and its resolved penalty; raise SparsifyError for others."""
+        found = self._named(parameter)
+        for group in self.param_groups:
+            if any(p is found for p in group["params"]) and (penalty := penalty_of(found, group["penalty"])):
+                return found, group, penalty
+        which = "this parameter" if isinstance(parameter, Tensor) else f"'{parameter}'"
+        raise SparsifyError(f"{which} is not part of the optimizer's structure: it has no sparse copy")
 
 
 class PenalizedOptimizer(SelectingOptimizer):
@@ -157,79 +296,18 @@ class PenalizedOptimizer(SelectingOptimizer):
     or row, and J is the group lasso of Yuan & Lin (2006). λ is `strength`, a key of the param group.
     """
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group as torch.optim does. Raises SparsifyError for an option that is out of range."""
-        check("strength", {**self.defaults, **param_group}["strength"], strict=False)
-        super().add_param_group(param_group)
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        check("strength", options["strength"], strict=False)
 
     @torch.no_grad()
-    def sizes(self, parameter: Tensor) -> Tensor:
+    def sizes(self, parameter: Tensor | str) -> Tensor:
         """Return the norm of each grain of θ: (filters,) for "filter", else the weight's shape."""
-        _, penalty = self._structure(parameter)
-        return filter_norms(parameter) if penalty == "filter" else parameter.abs()
+        found, _, penalty = self._structure(parameter)
+        weight = found.to(accumulated(found))
+        return filter_norms(weight) if penalty == "filter" else weight.abs()
 
 
 def threshold_of(parameter: Tensor, strength: float | Tensor, penalty: Penalty) -> float | Tensor:
     """Return λ·√n_i, the norm above which the prox of J keeps a grain."""
     return strength * math.sqrt(grain_size(parameter, penalty))
-
-
-def check_adam(betas: tuple[float, float], eps: float) -> None:
-    """Raise SparsifyError unless both betas are in [0, 1) and eps is above 0."""
-    if not all(0 <= beta < 1 for beta in betas):
-        raise SparsifyError(f"betas are {betas}; both must be at least 0 and below 1")
-    check("eps", eps)
-
-
-def refuse_gaps(params: Iterable[Tensor], optimizer: str) -> None:
-    """Raise SparsifyError for a parameter with gaps in memory, which torch's fused kernel would take for numbers."""
-    for p in params:
-        if torch.empty_like(p).stride() != p.stride():
-            raise SparsifyError(
-                f"a parameter of shape {tuple(p.shape)} has gaps in memory (strides {p.stride()}); "
-                f"make it contiguous before {optimizer} takes it"
-            )
-
-
-def _laid_out_as(target: Tensor, tensor: Tensor) -> Tensor:
-    """Return `tensor`, or a copy, with the strides of `target`: torch's fused kernel goes by the order in memory."""
-    return tensor if tensor.stride() == target.stride() else torch.empty_like(target).copy_(tensor)
-
-
-def adam_step(
-    targets: list[Tensor],
-    grads: list[Tensor],
-    states: list[dict[str, Any]],
-    *,
-    lr: float | Tensor,
-    betas: tuple[float, float],
-    eps: float,
-) -> None:
-    """T ← T − lr·m̂/(√v̂ + ε) in place, with Adam's bias-corrected moments m̂ and v̂ of the gradients (Kingma & Ba 2015).
-
-    State of each target: `step`, `exp_avg`, `exp_avg_sq`. The targets must lie in memory without gaps.
-    """
-    for target, state in zip(targets, states, strict=True):
-        if "step" not in state:
-            state["step"] = torch.zeros((), device=target.device)
-            state["exp_avg"] = torch.zeros_like(target)
-            state["exp_avg_sq"] = torch.zeros_like(target)
-        for moment in ("exp_avg", "exp_avg_sq"):
-            state[moment] = _laid_out_as(target, state[moment])
-    beta1, beta2 = betas
-    adam(
-        targets,
-        [_laid_out_as(target, grad) for target, grad in zip(targets, grads, strict=True)],
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
-        [],
-        [state["step"] for state in states],
-        fused=True,
-        amsgrad=False,
-        beta1=beta1,
-        beta2=beta2,
-        lr=lr,
-        weight_decay=0.0,
-        eps=eps,
-        maximize=False,
-    )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from sparsify.errors import SparsifyError
-from sparsify.optim.base import gradients
-from sparsify.optim.penalties import penalty_of
 from sparsify.optim.slbi import SLBI
+from sparsify.optim.updates import Part
 
 BLOCK = 1024
 
@@ -21,29 +21,45 @@ class FusedSLBI(SLBI):
     """SLBI that reads and writes its structured parameters once in each step: W, g, V and Z in, W, V and Z out.
 
     These are 7 numbers for each weight; torch's fused SGD with momentum moves 5. Update and state are those of SLBI, up
-    to rounding; parameters without structure take SLBI's own step. Parameters must be on a GPU, without gaps in memory.
+    to rounding; parameters without structure take SLBI's own step. Parameters must be on a GPU, without gaps in memory;
+    those of fewer bits than float32 are moved in float32, as in SLBI, and DTensors are refused.
+
+    >>> import torch
+    >>> from sparsify.optim.fused import FusedSLBI
+    >>> weight = torch.ones(1, 3, device="cuda", requires_grad=True)
+    >>> weight.grad = torch.zeros_like(weight)
+    >>> optimizer = FusedSLBI([("weight", weight)], lr=3.0, mu=2.0)
+    >>> optimizer.step()
+    >>> optimizer.support("weight").tolist()
+    [[True, True, True]]
     """
 
-    def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        rest = []
+    FUSED: ClassVar[bool] = True
+
+    def _check_parameters(self, params: list[Tensor]) -> None:
+        super()._check_parameters(params)
         for p in params:
-            penalty = penalty_of(p, group["penalty"])
-            if penalty is None:
-                rest.append(p)
-                continue
-            self._launch(group, p, _filters if penalty == "filter" else _weights)
+            if isinstance(p, DTensor):
+                raise SparsifyError(
+                    f"a parameter of shape {tuple(p.shape)} is a DTensor, which FusedSLBI's kernels cannot read; take "
+                    "SLBI, which computes the same"
+                )
+
+    def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
+        for part in parts:
+            if part.penalty:
+                self._launch(group, part, _filters if part.penalty == "filter" else _weights)
+        rest = [part for part in parts if part.penalty is None]
         if rest:
             super()._move(group, rest)
 
-    def _launch(self, group: dict[str, Any], p: Tensor, kernel: triton.JITFunction) -> None:
-        state = self.state[p]
+    def _launch(self, group: dict[str, Any], part: Part, kernel: triton.JITFunction) -> None:
+        p, state = part.weight, part.state
         first = "momentum_buffer" not in state
-        if first:
-            state["momentum_buffer"] = torch.zeros_like(p)
-        if "z" not in state:
-            state["z"] = torch.zeros_like(p)
-        (grad,) = gradients([p])
-        tensors = (p, grad, state["momentum_buffer"], state["z"])
+        for name in ("momentum_buffer", "z"):
+            if name not in state:
+                state[name] = torch.zeros_like(p)
+        tensors = (p, part.grad, state["momentum_buffer"], state["z"])
         if len({_strides(tensor) for tensor in (*tensors, torch.empty_like(p, device="meta"))}) > 1:
             raise SparsifyError(
                 f"a parameter of shape {tuple(p.shape)}, its gradient and its state must lie alike in memory, without "

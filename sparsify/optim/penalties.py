@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsify.devices import permutation
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, unknown
 
 Penalty = Literal["filter", "weight"]
 """What a grain is: a filter (or row, or neuron), or a single weight."""
@@ -100,32 +101,73 @@ NORMS = (
 )
 
 
-def parameter_groups(model: nn.Module, *, weight_decay: float = 0.0, structure: str = "grains") -> list[dict[str, Any]]:
-    """Return param groups for SLBI, without empty ones. Tied parameters are listed once.
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
-    With the structure "grains", filters and single weights are structured. SLBI itself leaves parameters of one
-    dimension out of the structure and of weight decay; weights of normalisation layers that have two or more dimensions
-    (as a LayerNorm's can) form a group with `penalty=None` and no weight decay. With "bn-scale", BatchNorm's scales γ
-    are structured in place of the convolutions' filters (Liu et al. 2017): the scale of a filter before BatchNorm does
-    not matter, and a filter whose γ is 0 has no effect. Raises SparsifyError for a network without such scales.
+
+def parameter_groups(
+    model: nn.Module, *, weight_decay: float = 0.0, structure: str = "grains", leave_out: str | Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Return param groups with names for the optimizers that select, without empty ones. Tied parameters are one.
+
+    With the structure "grains", filters and single weights are structured. The optimizers themselves leave parameters
+    of one dimension out of the structure and of weight decay; weights of normalisation layers that have two or more
+    dimensions (as a LayerNorm's can) form a group with `penalty=None` and no weight decay. With "bn-scale",
+    BatchNorm's scales γ are structured in place of the convolutions' filters (Liu et al. 2017): the scale of a filter
+    before BatchNorm does not matter, and a filter whose γ is 0 has no effect.
+
+    `leave_out` names modules whose parameters are to have no structure, with all that they contain; their weights decay
+    as others do. Two words stand for several, unless a module bears such a name: "embeddings" for every Embedding and
+    EmbeddingBag, and "output" for the output layer, the last module in the network's order that has a weight of two or
+    more dimensions. An output layer that is tied to an embedding leaves together with it.
+
+    Raises SparsifyError for another structure, for a network without scales if these are asked for, and for a module
+    that it does not have.
+
+    >>> from torch import nn
+    >>> from sparsify import SLBI, parameter_groups
+    >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> optimizer = SLBI(parameter_groups(model, leave_out=("embeddings", "output")))
+    >>> [optimizer.penalty(name) for name in ("0", "1", "3")]
+    [None, 'weight', None]
     """
+    if structure not in ("grains", "bn-scale"):
+        raise unknown("structure", structure, ["grains", "bn-scale"])
     norms = {id(p) for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False) if p.ndim > 1}
+    names = [leave_out] if isinstance(leave_out, str) else leave_out
+    left = {id(p) for name in names for module in _modules(model, name) for p in module.parameters()}
     scales: set[int] = set()
-    filters: set[int] = set()
     if structure == "bn-scale":
         batch_norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
         if not batch_norms:
             raise SparsifyError("--structure bn-scale: the network has no BatchNorm with scales; take grains")
-        scales = {id(m.weight) for m in batch_norms}
-        filters = {id(p) for p in model.parameters() if p.ndim > 2} - norms
-    inside = [p for p in model.parameters() if id(p) not in norms | scales | filters]
+        scales = {id(m.weight) for m in batch_norms} - left
+        left |= {id(p) for p in model.parameters() if p.ndim > 2}
+    plain = {id(p) for p in model.parameters() if p.ndim > 1 and id(p) in left} - norms
+    named = list(model.named_parameters())
     groups = [
-        {"params": inside, "weight_decay": weight_decay},
-        {"params": [p for p in model.parameters() if id(p) in filters], "weight_decay": weight_decay, "penalty": None},
-        {"params": [p for p in model.parameters() if id(p) in scales], "weight_decay": 0.0, "penalty": "weight"},
-        {"params": [p for p in model.parameters() if id(p) in norms], "weight_decay": 0.0, "penalty": None},
+        _group([(name, p) for name, p in named if id(p) not in norms | scales | plain], weight_decay=weight_decay),
+        _group([(name, p) for name, p in named if id(p) in plain], weight_decay=weight_decay, penalty=None),
+        _group([(name, p) for name, p in named if id(p) in scales], weight_decay=0.0, penalty="weight"),
+        _group([(name, p) for name, p in named if id(p) in norms], weight_decay=0.0, penalty=None),
     ]
     return [group for group in groups if group["params"]]
+
+
+def _group(named: list[tuple[str, nn.Parameter]], **options: Any) -> dict[str, Any]:
+    return {"params": [p for _, p in named], "param_names": [name for name, _ in named], **options}
+
+
+def _modules(model: nn.Module, name: str) -> list[nn.Module]:
+    """Return the modules that a name in `leave_out` stands for."""
+    modules = dict(model.named_modules())
+    if name in modules:
+        return [modules[name]]
+    if name == "embeddings":
+        return [module for module in modules.values() if isinstance(module, EMBEDDINGS)]
+    if name == "output":
+        own = [m for m in modules.values() if not isinstance(m, (*NORMS, *EMBEDDINGS))]
+        return [m for m in own if any(p.ndim > 1 for p in m.parameters(recurse=False))][-1:]
+    raise unknown("module", name, ["embeddings", "output", *(module for module in modules if module)])
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -135,13 +177,12 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """
     groups = []
     for group in parameter_groups(model, weight_decay=weight_decay):
-        for decay, chosen in (
-            (group["weight_decay"], [p for p in group["params"] if p.ndim > 1]),
-            (0.0, [p for p in group["params"] if p.ndim <= 1]),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "weight_decay": decay})
-    return groups
+        named = list(zip(group["param_names"], group["params"], strict=True))
+        groups += [
+            _group([(name, p) for name, p in named if p.ndim > 1], weight_decay=group["weight_decay"]),
+            _group([(name, p) for name, p in named if p.ndim <= 1], weight_decay=0.0),
+        ]
+    return [group for group in groups if group["params"]]
 
 
 def kept_count(density: float, count: int) -> int:

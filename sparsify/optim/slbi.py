@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from sparsify.optim.base import (
-    SelectingOptimizer,
-    adam_step,
-    add_scaled,
-    check,
-    check_adam,
-    check_momentum,
-    gradients,
-    refuse_gaps,
-)
-from sparsify.optim.penalties import THRESHOLD, PenaltyChoice, filter_norms, penalty_of, prox, residual, support
+from sparsify.optim.base import SelectingOptimizer, check, check_adam, check_momentum
+from sparsify.optim.penalties import THRESHOLD, PenaltyChoice, filter_norms, prox, residual, support
+from sparsify.optim.updates import Part, Rate, accumulated, adam_step, add_scaled, decay, momentum_buffers, refuse_gaps
 
 
 class SplitOptimizer(SelectingOptimizer):
@@ -26,66 +19,63 @@ class SplitOptimizer(SelectingOptimizer):
     A subclass has to move W by the gradient of the loss in `_descend`. State of a structured parameter: `z`.
     """
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group as torch.optim does. Raises SparsifyError for an option that is out of range."""
-        options = {**self.defaults, **param_group}
+    STATE: ClassVar[frozenset[str]] = SelectingOptimizer.STATE | {"z"}
+
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
         for name in ("kappa", "mu", "path_scale"):
             check(name, options[name])
         check("threshold", options["threshold"], infinite=True)
-        super().add_param_group(param_group)
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        """Move every parameter of the group by the gradient of the loss (−ακ·direction), in place."""
+    def _descend(self, group: dict[str, Any], parts: Sequence[Part]) -> None:
+        """Move every weight by the gradient of the loss and the weight decay (−ακ·direction), in place."""
         raise NotImplementedError
 
-    def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        weights, zs, residuals = self._couple(group, params)
-        self._descend(group, params, gradients(params))
+    def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
+        weights, zs, residuals = [], [], []  # W, Z and W − Γ, before any of them moves
+        for part in parts:
+            if part.penalty:
+                if "z" not in part.state:
+                    part.state["z"] = torch.zeros_like(part.weight)
+                z = part.state["z"]
+                weights.append(part.weight)
+                zs.append(z)
+                residuals.append(residual(part.weight, z, group["kappa"], group["threshold"], part.penalty))
+        self._descend(group, parts)
         if weights:
             rate = group["lr"] * group["path_scale"] / group["mu"]
             add_scaled(zs, residuals, rate)
             add_scaled(weights, residuals, -rate * group["kappa"])
 
-    def _couple(self, group: dict[str, Any], params: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Return W, Z and W − Γ of every structured parameter of a group, before any of them moves."""
-        weights, zs, residuals = [], [], []
-        for p in params:
-            penalty = penalty_of(p, group["penalty"])
-            if penalty is None:
-                continue
-            state = self.state[p]
-            if "z" not in state:
-                state["z"] = torch.zeros_like(p)
-            weights.append(p)
-            zs.append(state["z"])
-            residuals.append(residual(p, state["z"], group["kappa"], group["threshold"], penalty))
-        return weights, zs, residuals
-
     def _z(self, parameter: Tensor) -> Tensor:
         """Return Z of one parameter; zeros before the first step."""
-        z = self.state[parameter].get("z")
-        return torch.zeros_like(parameter) if z is None else z
+        z = self.state[parameter].get("z") if parameter in self.state else None
+        return torch.zeros_like(parameter, dtype=accumulated(parameter)) if z is None else z
 
     @torch.no_grad()
-    def gamma(self, parameter: Tensor) -> Tensor:
+    def gamma(self, parameter: Tensor | str) -> Tensor:
         """Return Γ = κ·prox_λ(Z) of one parameter; zeros before the first step."""
-        group, penalty = self._structure(parameter)
-        gamma: Tensor = group["kappa"] * prox(self._z(parameter), group["threshold"], penalty)
+        found, group, penalty = self._structure(parameter)
+        gamma: Tensor = group["kappa"] * prox(self._z(found), group["threshold"], penalty)
         return gamma
 
     @torch.no_grad()
-    def sizes(self, parameter: Tensor) -> Tensor:
+    def sizes(self, parameter: Tensor | str) -> Tensor:
         """Return the norm of each grain of Γ, κ·max(0, ‖Z_i‖ − λ): (filters,) for "filter", else the weight's shape."""
-        (group, penalty), z = self._structure(parameter), self._z(parameter)
+        found, group, penalty = self._structure(parameter)
+        z = self._z(found)
         norms = filter_norms(z) if penalty == "filter" else z.abs()
         sizes: Tensor = group["kappa"] * (norms - group["threshold"]).clamp_(min=0)
         return sizes
 
     @torch.no_grad()
-    def support(self, parameter: Tensor) -> Tensor:
-        """Return which grains of one parameter have Γ ≠ 0: (filters,) for "filter", the weight's shape for "weight"."""
-        group, penalty = self._structure(parameter)
-        return support(self._z(parameter), group["threshold"], penalty)  # of Z, as a tiny κ rounds a small Γ to 0
+    def support(self, parameter: Tensor | str) -> Tensor:
+        """Return which grains of one parameter have Γ ≠ 0: (filters,) for "filter", the weight's shape for "weight".
+
+        The parameter can be named, as in `SelectingOptimizer.support`.
+        """
+        found, group, penalty = self._structure(parameter)
+        return support(self._z(found), group["threshold"], penalty)  # of Z, as a tiny κ rounds a small Γ to 0
 
 
 class SLBI(SplitOptimizer):
@@ -100,16 +90,30 @@ class SLBI(SplitOptimizer):
     V = Z = Γ = 0 at the start. Parameters outside the structure take W ← W − ακ·V. `penalty` is a key of the param
     group: "auto" (by dimension: 3-D and more filter, 2-D weight, else None), "filter", "weight" or None.
 
-    State: `momentum_buffer`, and `z` where there is structure. Γ is a function of Z: `optimizer.gamma(parameter)`.
+    State: `momentum_buffer`, and `z` where there is structure; for half precision and the options of torch's own
+    optimizers see `SelectingOptimizer`. Γ is a function of Z: `optimizer.gamma(parameter)`.
 
     Source: Fu et al., "DessiLBI: Exploring Structural Sparsity of Deep Networks via Differential Inclusion Paths",
     ICML 2020, eq. (3); momentum as in the authors' code. Raises SparsifyError for values out of range.
+
+    >>> import torch
+    >>> from sparsify import SLBI
+    >>> layer = torch.nn.Linear(3, 1)
+    >>> layer.weight.data = torch.tensor([[2.0, 0.5, -1.0]])
+    >>> optimizer = SLBI(layer.named_parameters(), lr=0.1, mu=1.0)
+    >>> for _ in range(8):
+    ...     layer.weight.grad = torch.tensor([[-0.1, 0.0, 0.1]])
+    ...     optimizer.step()
+    >>> optimizer.support("weight")
+    tensor([[ True, False, False]])
     """
+
+    STATE: ClassVar[frozenset[str]] = SplitOptimizer.STATE | {"momentum_buffer"}
 
     def __init__(
         self,
         params: Any,
-        lr: float = 0.1,
+        lr: Rate = 0.1,
         *,
         momentum: float = 0.9,
         dampening: float = 0.0,
@@ -119,80 +123,124 @@ class SLBI(SplitOptimizer):
         path_scale: float = 1.0,
         threshold: float = THRESHOLD,
         penalty: PenaltyChoice = "auto",
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        check_momentum(momentum, dampening)
-        check("weight_decay", weight_decay, strict=False)
-        options = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        split = {
+        defaults = {
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
             "kappa": kappa,
             "mu": mu,
             "path_scale": path_scale,
             "threshold": threshold,
             "penalty": penalty,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
         }
-        super().__init__(params, lr, options | split)
+        super().__init__(params, lr, defaults)
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        states = [self.state[p] for p in params]
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        check_momentum(options["momentum"], options["dampening"])
+
+    def _descend(self, group: dict[str, Any], parts: Sequence[Part]) -> None:
+        grads = [part.grad for part in parts]
         if group["dampening"]:
             kept = 1 - group["dampening"]
-            grads = [kept * g if "momentum_buffer" in s else g for s, g in zip(states, grads, strict=True)]
-        buffers = self._momentum_buffers(params)
+            grads = [kept * part.grad if "momentum_buffer" in part.state else part.grad for part in parts]
+        buffers = momentum_buffers(parts)
         # into a new V, which takes one pass; in place, m·V and + g would take two
-        velocity = torch._foreach_add(grads, buffers, alpha=group["momentum"])
-        if group["weight_decay"]:
-            weights = [p for p in params if p.ndim >= 2]
-            if weights:
-                decaying = [v for v in velocity if v.ndim >= 2]
-                torch._foreach_add_(decaying, weights, alpha=group["weight_decay"])
-        add_scaled(params, velocity, -group["lr"] * group["kappa"])
-        if isinstance(group["lr"], Tensor):  # in a CUDA graph, whose buffers must stay where they are
+        velocity = list(torch._foreach_add(grads, buffers, alpha=group["momentum"]))
+        decay(group, parts, velocity, 1.0)
+        add_scaled([part.weight for part in parts], velocity, -group["lr"] * group["kappa"])
+        if group["capturable"] or isinstance(group["lr"], Tensor):  # a CUDA graph's buffers must stay where they are
             torch._foreach_copy_(buffers, velocity)
         else:
-            for state, v in zip(states, velocity, strict=True):
-                state["momentum_buffer"] = v
+            for part, v in zip(parts, velocity, strict=True):
+                part.state["momentum_buffer"] = v
 
 
 class SLBIAdam(SplitOptimizer):
     r"""Split linearized Bregman iteration on Adam's direction. With α = `lr` and α_p = `path_scale`·α::
 
-        W⁺ ← W − ακ·m̂/(√v̂ + ε) − (α_p κ/μ)(W − Γ)
+        W⁺ ← W − ακ·(m̂/(√v̂ + ε) + weight_decay·W) − (α_p κ/μ)(W − Γ)
         Z⁺ ← Z + (α_p/μ)(W − Γ)               old W, old Γ
         Γ⁺ ← κ·prox(Z⁺)                       as in SLBI
 
-    m̂ and v̂ are Adam's bias-corrected moments of the loss gradient alone: like weight decay in AdamW (Loshchilov &
-    Hutter 2019), the coupling is not preconditioned. `path_scale` compensates for Adam's small α: with path_scale = 1
-    and α = 3e-4 the path is too short for anything to enter. State: `step`, `exp_avg`, `exp_avg_sq`, and `z`.
+    m̂ and v̂ are Adam's bias-corrected moments of the loss gradient alone: the coupling is not preconditioned, and
+    neither is weight decay, as in AdamW (Loshchilov & Hutter 2019); it is for weights of two or more dimensions only.
+    `path_scale` compensates for Adam's small α: with path_scale = 1 and α = 3e-4 the path is too short for anything to
+    enter. `penalty` as in SLBI.
+
+    State: `step`, `exp_avg`, `exp_avg_sq`, and `z` where there is structure. Raises SparsifyError for values out of
+    range.
+
+    >>> import torch
+    >>> from sparsify import SLBIAdam
+    >>> conv = torch.nn.Conv2d(1, 2, 2)
+    >>> conv.weight.data = torch.tensor([1.0, 0.1]).view(2, 1, 1, 1).expand(2, 1, 2, 2).clone()
+    >>> optimizer = SLBIAdam(conv.named_parameters(), lr=1e-3, mu=0.2)
+    >>> for _ in range(10):
+    ...     conv.weight.grad = torch.zeros_like(conv.weight)
+    ...     optimizer.step()
+    >>> optimizer.support("weight")  # of the filters, whose norms were 2 and 0.2
+    tensor([ True, False])
     """
+
+    STATE: ClassVar[frozenset[str]] = SplitOptimizer.STATE | {"step", "exp_avg", "exp_avg_sq"}
 
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
+        lr: Rate = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
         kappa: float = 1.0,
         mu: float = 20.0,
         path_scale: float = 20.0,
         threshold: float = THRESHOLD,
         penalty: PenaltyChoice = "auto",
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        check_adam(betas, eps)
-        split = {
+        defaults = {
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
             "kappa": kappa,
             "mu": mu,
             "path_scale": path_scale,
             "threshold": threshold,
             "penalty": penalty,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
         }
-        super().__init__(params, lr, {"betas": betas, "eps": eps} | split)
+        super().__init__(params, lr, defaults)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group as SLBI does. Raises SparsifyError also for a parameter with gaps in memory."""
-        super().add_param_group(param_group)
-        refuse_gaps(self.param_groups[-1]["params"], "SLBIAdam")
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        check_adam(options["betas"], options["eps"])
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        rate = group["lr"] * group["kappa"]
-        adam_step(params, grads, [self.state[p] for p in params], lr=rate, betas=group["betas"], eps=group["eps"])
+    def _check_parameters(self, params: list[Tensor]) -> None:
+        super()._check_parameters(params)
+        refuse_gaps(params, "SLBIAdam")
+
+    def _descend(self, group: dict[str, Any], parts: Sequence[Part]) -> None:
+        rate, weights = group["lr"] * group["kappa"], [part.weight for part in parts]
+        decay(group, parts, weights, -rate)
+        adam_step(weights, parts, lr=rate, betas=group["betas"], eps=group["eps"])

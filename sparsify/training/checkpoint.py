@@ -54,7 +54,7 @@ def load_checkpoint(
             parameter_name, key = name.rsplit("/", 1)
             parameter = parameters[parameter_name]
             # like the parameter, so that its device and its memory format come back, too
-            like = torch.empty_like(parameter) if tensor.shape == parameter.shape else None
+            like = torch.empty_like(parameter, dtype=tensor.dtype) if tensor.shape == parameter.shape else None
             value = tensor.to(parameter.device) if like is None else like.copy_(tensor)
             optimizer.state[parameter][key] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

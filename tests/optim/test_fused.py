@@ -72,7 +72,30 @@ plain.step()
 for p, q in zip(ps, qs):
     torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5)
 
+# parameters of few bits move in float32, as in SLBI
+shapes = [(3, 2, 2, 2), (4, 5), (4,)]
+results = []
+for kind in (FusedSLBI, SLBI):
+    ps = [p.detach().to(torch.bfloat16).requires_grad_() for p in parameters(False)]
+    half = kind(ps, lr=0.02, mu=0.2)
+    for _ in range(15):
+        for p in ps:
+            p.grad = 0.05 * p.detach()
+        half.step()
+    results.append((ps, half))
+(ps, fused), (qs, plain) = results
+for p, q in zip(ps, qs):
+    assert p.dtype == torch.bfloat16
+    torch.testing.assert_close(p, q, rtol=0.01, atol=0.01)
+    for key, value in plain.state[q].items():
+        assert fused.state[p][key].dtype == torch.float32
+        torch.testing.assert_close(fused.state[p][key], value, rtol=1e-2, atol=1e-3)
+assert all(fused.support(p).any() for p in ps[:2])
+
 try_out(torch.device(device))
+
+shapes = [(6, 3, 3, 3)]
+ps, fused = run(FusedSLBI, True)
 
 ps[0].grad = torch.zeros(shapes[0], device=device)
 try:
