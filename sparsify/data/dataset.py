@@ -11,6 +11,9 @@ from torch import Tensor
 
 from sparsify.errors import SparsifyError
 
+Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+"""A batch for a network: a tensor, or those of its arguments, by place or by keyword; in each, images come first."""
+
 
 @dataclass(frozen=True)
 class Split:

@@ -6,12 +6,13 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsify.data.dataset import Split
+from sparsify.data.dataset import Inputs, Split
 from sparsify.devices import exactly, safe_convolutions, widest
 from sparsify.errors import SparsifyError
 
@@ -30,6 +31,13 @@ class Evaluation:
     def accuracy(self) -> float:
         """The fraction of correct answers."""
         return self.correct / self.count
+
+
+def call(model: nn.Module, inputs: Inputs) -> Any:
+    """Return `model(x)` for a tensor x, `model(*x)` for a tuple of tensors, `model(**x)` for a dict of tensors."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
 
 
 @contextlib.contextmanager
