@@ -9,13 +9,15 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 import torch.utils.deterministic
 from torch import nn
 
 from sparsify.errors import SparsifyError
+
+Result = TypeVar("Result")
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -82,6 +84,20 @@ def enough_memory(what: str, way_out: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise SparsifyError(f"the GPU's memory is not enough for {what}; {way_out}") from error
+
+
+def halving(function: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:
+    """Return `function(b)` and b, the first of batch_size, batch_size / 2, … for which the GPU's memory is enough.
+
+    Raises torch.OutOfMemoryError if it is not enough for 1.
+    """
+    while True:
+        try:
+            return function(batch_size), batch_size
+        except torch.OutOfMemoryError:
+            if batch_size == 1:
+                raise
+        batch_size //= 2  # outside of the handler, which keeps what the failed attempt allocated
 
 
 def keep_freed_memory() -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from sparsify.devices import describe, exactly, resolve_device
+from sparsify.devices import describe, exactly, halving, resolve_device
 from sparsify.errors import SparsifyError
 
 
@@ -86,3 +86,24 @@ print(faults())
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     pages = 10 * 5 * megabytes * 2**20 / 4096
     assert int(done.stdout) < 0.01 * pages
+
+
+def test_the_batch_is_halved_until_the_memory_is_enough():
+    tried = []
+
+    def most_12(batch_size: int) -> str:
+        tried.append(batch_size)
+        if batch_size > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    assert halving(most_12, 50) == ("done", 12)
+    assert tried == [50, 25, 12]
+
+
+def test_one_image_too_large_for_the_memory_is_no_endless_loop():
+    def never(_batch_size: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        halving(never, 4)

@@ -11,6 +11,7 @@ from scipy.stats import binom
 
 from sparsify.analysis.statistics import holm
 from sparsify.config import HERE, Places
+from sparsify.data.dataset import each
 from sparsify.devices import enough_memory
 from sparsify.errors import SparsifyError
 from sparsify.nets.prediction import predict_masked
@@ -90,7 +91,8 @@ def compare_runs(first: Run, second: Run, point: PointPlan | None = None, places
     """
     subjects = [subject_of(run, places) for run in (first, second)]
     one, other = (subject.split for subject in subjects)
-    if not (torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)):
+    pairs = zip((*each(one.images), one.labels), (*each(other.images), other.labels), strict=True)
+    if not all(torch.equal(first_of, second_of) for first_of, second_of in pairs):
         measured = " and ".join(map(_images_of, (first, second)))
         raise SparsifyError(f"{first.name} and {second.name} are not measured on the same images: {measured}")
     answers = []

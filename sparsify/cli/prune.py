@@ -115,7 +115,7 @@ def _deploy(run: Run, subject: Subject, sweep: Sweep, path: Path) -> None:
             console.say(f"not timed: {what}, without which nothing is left of {emptied[0]}")
         else:
             points.append((point.layers, point.ratio, cuts))
-    rows = deploy(subject.structure, points, device=describe(subject.example.device))
+    rows = deploy(subject.structure, points, device=describe(subject.split.device))
     console.show(deployed_table(rows, title=run.name))
     console.say(f"written: {save_deployed(path.with_name(f'{path.stem}-latency.csv'), rows)}")
 

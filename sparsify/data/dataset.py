@@ -4,33 +4,164 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as SampleDataset
+from typing_extensions import TypeVar
 
 from sparsify.errors import SparsifyError
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 """A batch for a network: a tensor, or those of its arguments, by place or by keyword; in each, images come first."""
 
+Batch = TypeVar("Batch", bound=Inputs)
+Images = TypeVar("Images", bound=Inputs, default=Tensor, covariant=True)
+
+READ = 256  # samples of a torch data set that are collated at a time
+
+
+def each(inputs: Inputs) -> list[Tensor]:
+    """Return the tensors of a batch."""
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    return list(inputs.values() if isinstance(inputs, dict) else inputs)
+
+
+def mapped(function: Callable[[Tensor], Tensor], inputs: Batch) -> Batch:
+    """Return the batch with `function` of each of its tensors."""
+    if isinstance(inputs, Tensor):
+        return cast("Batch", function(inputs))
+    if isinstance(inputs, dict):
+        return cast("Batch", {name: function(tensor) for name, tensor in inputs.items()})
+    return cast("Batch", tuple(map(function, inputs)))
+
+
+def part_of(inputs: Batch, index: Tensor | slice) -> Batch:
+    """Return the images with these indices of a batch."""
+    return mapped(lambda tensor: tensor[index], inputs)
+
+
+def described(inputs: Inputs) -> str:
+    """Return the shapes and types of a batch in words: "(1, 3, 32, 32) float32"."""
+    names = [f"{name} " for name in inputs] if isinstance(inputs, dict) else [""] * len(each(inputs))
+    kinds = (f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" for tensor in each(inputs))
+    return ", ".join(name + kind for name, kind in zip(names, kinds, strict=True))
+
 
 @dataclass(frozen=True)
-class Split:
-    """Images (n, channels, height, width), uint8, and their labels (n,), int64, on one device."""
+class Split(Generic[Images]):
+    """Images and their labels, (n, …), on one device; in a data set uint8 (n, channels, height, width) and int64 (n,).
 
-    images: Tensor
+    `images` may be a tuple or a dict of tensors, for a network that takes several (see `call`). Arrays and lists become
+    tensors. Raises SparsifyError for what cannot become one, and if there are not as many labels as images.
+    """
+
+    images: Images
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", _as_inputs(self.images))
+        object.__setattr__(self, "labels", _as_tensor(self.labels, "labels"))
+        counts = {len(tensor) if tensor.ndim else 0 for tensor in each(self.images)}
+        if len(counts) != 1:
+            raise SparsifyError(f"the inputs are {described(self.images)}; the number of images must come first in all")
+        (count,) = counts
+        if self.labels.ndim == 0 or len(self.labels) != count:
+            labels = len(self.labels) if self.labels.ndim else 1
+            raise SparsifyError(f"{count:,} images have {labels:,} labels; each image needs one")
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: Tensor | slice) -> Split:
-        return Split(self.images[index], self.labels[index])
+    def __getitem__(self, index: Tensor | slice) -> Split[Images]:
+        return Split(part_of(self.images, index), self.labels[index])
 
-    def to(self, device: torch.device | str) -> Split:
+    @property
+    def device(self) -> torch.device:
+        """The device that it is on."""
+        return self.labels.device
+
+    def to(self, device: torch.device | str) -> Split[Images]:
         """Return the split on another device."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return Split(mapped(lambda tensor: tensor.to(device), self.images), self.labels.to(device))
+
+    @staticmethod
+    def of(data: Data) -> Split[Inputs]:
+        """Return the Split of a pair (images, labels), a DataLoader, a torch data set, or other batches; it is read.
+
+        A batch is (images, labels), (first input, second input, …, labels), or a dict with "labels". Raises
+        SparsifyError for anything else.
+        """
+        if isinstance(data, Split):
+            return data
+        if isinstance(data, tuple):
+            if len(data) != 2:
+                raise SparsifyError(f"the data is a tuple of {len(data)}; it must be (images, labels)")
+            return Split(*data)
+        if isinstance(data, SampleDataset):
+            data = DataLoader(data, READ)
+        if not isinstance(data, Iterable) or isinstance(data, (str, bytes, Mapping)) or hasattr(data, "shape"):
+            raise _no_data(data)
+        try:
+            parts = [_batch(one) for one in data]
+            if not parts:
+                raise SparsifyError(f"the data, a {type(data).__name__}, has no batches")
+            return Split(_together([part.images for part in parts]), torch.cat([part.labels for part in parts]))
+        except (RuntimeError, KeyError, TypeError) as error:  # of unlike shapes or kinds, or no tensors
+            raise SparsifyError(f"the batches of the data cannot be put together: {_line(error)}") from error
+
+
+Data = Split[Inputs] | tuple[Any, Any] | Iterable[Any]
+"""What `Split.of` takes: a Split, a pair (images, labels), a DataLoader or torch data set, or other batches."""
+
+
+def _batch(one: object) -> Split[Inputs]:
+    if isinstance(one, Mapping) and "labels" in one:
+        return Split({name: values for name, values in one.items() if name != "labels"}, one["labels"])
+    if isinstance(one, (tuple, list)) and len(one) > 1:
+        *inputs, labels = one
+        return Split(inputs[0] if len(inputs) == 1 else tuple(inputs), labels)
+    raise SparsifyError(f"a batch of the data is a {type(one).__name__}; it must be (images, labels)")
+
+
+def _together(parts: list[Inputs]) -> Inputs:
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: torch.cat([cast("dict[str, Tensor]", part)[name] for part in parts]) for name in first}
+    columns = [torch.cat(column) for column in zip(*map(each, parts), strict=True)]
+    return columns[0] if isinstance(first, Tensor) else tuple(columns)
+
+
+def _as_inputs(values: object) -> Inputs:
+    if isinstance(values, Mapping) and values:
+        return {str(name): _as_tensor(one, f"the input '{name}'") for name, one in values.items()}
+    if isinstance(values, tuple) and values:
+        return tuple(_as_tensor(one, "an input") for one in values)
+    return _as_tensor(values, "images")
+
+
+def _as_tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    try:
+        if isinstance(values, list) and values and all(isinstance(one, Tensor) for one in values):
+            return torch.stack(values)
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # whatever torch says of what is no array
+        raise SparsifyError(f"{what}: a {type(values).__name__} cannot become a tensor: {_line(error)}") from error
+
+
+def _no_data(data: object) -> SparsifyError:
+    return SparsifyError(f"the data is a {type(data).__name__}; it must be (images, labels), a DataLoader or a Split")
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,20 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsify.devices import exactly
-from sparsify.nets.evaluation import evaluating
+from sparsify.data.dataset import Inputs, Split, each, part_of
+from sparsify.devices import exactly, widest
+from sparsify.nets.evaluation import PREDICTION_BATCH, Normaliser, call, evaluating, normaliser
 from sparsify.nets.mask import Mask, check_fit, masked
 from sparsify.nets.modules import Prunable, computes_outputs_apart, stages_of
+from sparsify.nets.outputs import Score, logits_of, predicted, scores_of
 
 
 @torch.inference_mode()
 def predict_masked(
     model: nn.Module,
-    images: Tensor,
+    images: Inputs,
     masks: Sequence[Mask],
-    normalise: Callable[[Tensor], Tensor] = Tensor.float,
+    normalise: Normaliser | None = None,
     *,
-    batch_size: int = 1000,
+    batch_size: int = PREDICTION_BATCH,
     precision: str = "exact",
     listener: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -32,34 +34,79 @@ def predict_masked(
     The logits are the same, to the bit, as those of `evaluate` with that batch size under each mask. Each batch is
     normalised once and then goes through the network's stages (`stages_of`) as through a tree, depth first: masks
     branch at the first stage at which they differ. Only the activations of a batch at each branching are kept in
-    memory, and equal masks are evaluated once. A network that is no plain nn.Sequential is a single stage, which is
-    evaluated for each distinct mask.
+    memory, and equal masks are evaluated once. A network that is no plain nn.Sequential, or that takes several inputs,
+    is a single stage, which is evaluated for each distinct mask.
 
     In evaluation mode the modules must be functions of their input and their parameters. `listener` is called with the
     number of masks that are done, batches counted as fractions and rounded down, and the number of all masks. Raises
-    SparsifyError for a mask that does not fit.
+    SparsifyError for a mask that does not fit, and for outputs as `logits_of` does.
     """
-    stages, unsplit = (_stages(model, masks, split=split) for split in (True, False))
-    predictions = torch.empty(len(masks), len(images), dtype=torch.int64, device=images.device)
+    count = len(each(images)[0])
+
+    def answer(output: object, place: slice) -> Tensor:
+        return predicted(logits_of(output, len(range(count)[place])).float())
+
+    return _answers(model, images, masks, normalise, answer, torch.int64, batch_size, precision, listener)
+
+
+@torch.inference_mode()
+def score_masked(
+    model: nn.Module,
+    split: Split[Inputs],
+    masks: Sequence[Mask],
+    normalise: Normaliser | None = None,
+    *,
+    score: Score,
+    batch_size: int = PREDICTION_BATCH,
+    precision: str = "exact",
+    listener: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Return the score of every image under every mask, (masks, images), in float64 if the device has it.
+
+    The rest is as in `predict_masked`. Raises SparsifyError for a mask that does not fit, and as `scores_of`.
+    """
+
+    def answer(output: object, place: slice) -> Tensor:
+        return scores_of(score, output, split.labels[place])
+
+    kind = widest(split.device)
+    return _answers(model, split.images, masks, normalise, answer, kind, batch_size, precision, listener)
+
+
+def _answers(
+    model: nn.Module,
+    images: Inputs,
+    masks: Sequence[Mask],
+    normalise: Normaliser | None,
+    answer: Callable[[object, slice], Tensor],
+    kind: torch.dtype,
+    batch_size: int,
+    precision: str,
+    listener: Callable[[int, int], None] | None,
+) -> Tensor:
+    """Return `answer(output, place)` for the images at each place of the split, under every mask: (masks, images)."""
+    prepare, first = normaliser(model, normalise), each(images)[0]
+    stages, unsplit = (_stages(model, masks, images, split=split) for split in (True, False))
+    answers = torch.empty(len(masks), len(first), dtype=kind, device=first.device)
     # no cache of casts: it would return a parameter as it was under another mask
-    autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "fast", cache_enabled=False)
-    starts, everyone = range(0, len(images), batch_size), list(range(len(masks)))
+    autocast = torch.autocast(first.device.type, torch.bfloat16, enabled=precision == "fast", cache_enabled=False)
+    starts, everyone = range(0, len(first), batch_size), list(range(len(masks)))
     done = 0
     with evaluating(model), exactly(precision), autocast:
         for start in starts:
-            batch = slice(start, start + batch_size)
-            try:
-                found = list(_walk(stages, normalise(images[batch]), everyone))
+            place = slice(start, start + batch_size)
+            batch = part_of(images, place)
+            try:  # outputs are answered one by one: all of a batch may be too many to keep
+                found = [(points, answer(one, place)) for points, one in _walk(stages, prepare(batch), everyone)]
             except _NotFinite:
-                found = list(_walk(unsplit, normalise(images[batch]), everyone))
-            for points, logits in found:
-                answers = logits.float().argmax(1)
+                found = [(points, answer(one, place)) for points, one in _walk(unsplit, prepare(batch), everyone)]
+            for points, values in found:
                 for point in points:
-                    predictions[point, batch] = answers
+                    answers[point, place] = values.to(kind)
                     done += 1
                     if listener is not None:
                         listener(done // len(starts), len(masks))
-    return predictions
+    return answers
 
 
 class _NotFinite(Exception):
@@ -84,7 +131,7 @@ class _Stage:
         return list(groups.values())
 
 
-def _walk(stages: Sequence[_Stage], activations: Any, points: list[int]) -> Iterator[tuple[list[int], Tensor]]:
+def _walk(stages: Sequence[_Stage], activations: Any, points: list[int]) -> Iterator[tuple[list[int], Any]]:
     """Yield the outputs of the last stage, each with the points that share it.
 
     It goes depth first, so that a module that keeps something for a later one keeps that of the same branch.
@@ -102,8 +149,8 @@ def _copied(activations: Any) -> Any:
     return activations.clone() if isinstance(activations, Tensor) else copy.deepcopy(activations)
 
 
-def _stages(model: nn.Module, masks: Sequence[Mask], *, split: bool) -> list[_Stage]:
-    """Return the network's stages.
+def _stages(model: nn.Module, masks: Sequence[Mask], images: Inputs, *, split: bool) -> list[_Stage]:
+    """Return the network's stages; it is a single one if there are several inputs.
 
     With `split`, a layer of which masks remove whole outputs is computed once, before they are set to 0.
     """
@@ -113,8 +160,8 @@ def _stages(model: nn.Module, masks: Sequence[Mask], *, split: bool) -> list[_St
     devices = {name: p.device for p, name in names.items()}
     # what keeps everything changes nothing: ratio 0 is the same point in every set of layers
     removing = [{name: keep.to(devices[name]) for name, keep in m.items() if not keep.all()} for m in masks]
-    stages = []
-    for module in stages_of(model):
+    stages: list[_Stage] = []
+    for module in stages_of(model) if isinstance(images, Tensor) else [model]:
         own = {name: names[p] for name, p in module.named_parameters()}
         parts = [{name: mask[full] for name, full in own.items() if full in mask} for mask in removing]
         stage = None
@@ -123,19 +170,22 @@ def _stages(model: nn.Module, masks: Sequence[Mask], *, split: bool) -> list[_St
             if any(outputs.any() for outputs in removed):
                 parts = [_without(part, outputs) for part, outputs in zip(parts, removed, strict=True)]
                 stage = _zeroing(removed, behind=module.weight.ndim - 2)
-        stages.append(_computing(module, parts, finite=stage is not None))
+        stages.append(_computing(module, parts, finite=stage is not None, first=not stages))
         stages += [] if stage is None else [stage]
     return stages
 
 
-def _computing(module: nn.Module, parts: list[Mask], *, finite: bool) -> _Stage:
-    """Return a stage that runs the module under each mask. With `finite`, it raises _NotFinite for other inputs."""
+def _computing(module: nn.Module, parts: list[Mask], *, finite: bool, first: bool) -> _Stage:
+    """Return a stage that runs the module under each mask. With `finite`, it raises _NotFinite for other inputs.
+
+    Only the first stage is called with the network's inputs; what the others get is one argument, a tuple included.
+    """
 
     def run(activations: Any, point: int) -> Any:
         if finite and not activations.sum().isfinite():  # a sum that overflows is refused, too, which does no harm
             raise _NotFinite
         with masked(module, parts[point]):
-            return module(activations)
+            return call(module, activations) if first else module(activations)
 
     def equal(one: Mask, other: Mask) -> bool:
         return one.keys() == other.keys() and all(torch.equal(keep, other[name]) for name, keep in one.items())

@@ -43,7 +43,10 @@ class PathState:
 
 @dataclass(frozen=True)
 class Scored:
-    """All that a criterion may use of one layer: its weight (outputs, inputs, …), grain, path if any, and more."""
+    """All that a criterion may use of one layer: its weight (outputs, inputs, …), grain, path if any, and more.
+
+    A weight in half precision is taken in float32.
+    """
 
     name: str
     weight: Tensor
@@ -53,6 +56,10 @@ class Scored:
     scale: Callable[[], Tensor | None] = lambda: None  # γ of the normalisation behind the layer, (outputs,)
     gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
     left: Tensor | EllipsisType = ...  # which grains are left; by default all
+
+    def __post_init__(self) -> None:
+        if self.weight.dtype.itemsize < 4:  # half precision: norms would overflow or tie, and torch has no distances
+            object.__setattr__(self, "weight", self.weight.float())
 
     def norms(self, tensor: Tensor, order: float = 2) -> Tensor:
         """Return the L`order` norm of each grain of `tensor`: (outputs,), or |tensor| if grains are single weights."""

@@ -8,23 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsify.config import Places
-from sparsify.devices import enough_memory, keep_freed_memory
+from sparsify.data.dataset import Data
+from sparsify.devices import enough_memory, halving, keep_freed_memory
 from sparsify.errors import SparsifyError
-from sparsify.nets.evaluation import RECALIBRATION_BATCH, batch_norms, recalibrated, require_batches
+from sparsify.nets.evaluation import (
+    PREDICTION_BATCH,
+    RECALIBRATION_BATCH,
+    batch_norms,
+    batch_size_for,
+    recalibrated,
+    require_batches,
+)
 from sparsify.nets.layers import Layer, find_sets, prunable_layers
 from sparsify.nets.mask import Mask, apply_mask, masked
-from sparsify.nets.prediction import predict_masked
+from sparsify.nets.prediction import predict_masked, score_masked
 from sparsify.nets.structure import Cost, Cut, removed_grains
 from sparsify.nets.units import Unit
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
+from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of
-from sparsify.pruning.sweep import MEASURES, LedgerRow, Outcomes, Sweep, SweepRow
+from sparsify.pruning.sweep import MEASURES, LedgerRow, Sweep, SweepRow
 from sparsify.runs import Run
 from sparsify.training.finetuning import Recipe, finetune
 
@@ -53,9 +63,12 @@ class SweepPoint:
 
 
 def prune(
-    target: Run | Subject,
+    target: Run | Subject | nn.Module,
     plan: SweepPlan | None = None,
     *,
+    data: Data | None = None,
+    training: Data | None = None,
+    batch_size: int | None = None,
     device: str = "auto",
     data_dir: Path | str | None = None,
     listener: PointListener | None = None,
@@ -64,21 +77,29 @@ def prune(
 ) -> Sweep:
     """Measure every point of a sweep and return the Sweep. The network is left as it was.
 
-    `target` is a finished Run, or a Subject: any network with the images to measure it on. The sweep is given as a
+    `target` is a finished Run; or any network, with the `data` to measure it on and, for the criterion "taylor",
+    recalibration and fine-tuning, `training` data: a DataLoader, (images, labels) or what else `Split.of` takes, moved
+    to the network's device; or a Subject, which has its own data, and all that can be set. The sweep is given as a
     `SweepPlan` or by its keywords, as in layers="conv3,fc1", ratios="0:0.6:0.1". `device` and `data_dir` say where a
-    Run is measured and where its data is; they are not used for a Subject, which has its own.
+    Run is measured and where its data is; they are not used for other targets.
+
+    `batch_size` is how many images are predicted at a time: by default 1000, or fewer where the memory has no room for
+    them (`batch_size_for`, `halving`). It does not change the result but for the rounding of sums.
 
     `visit` is called at each point with the SweepPoint and its mask. At that time the network is masked, and
     fine-tuned or else recalibrated if the plan asks for it; it is restored afterwards, so `visit` must copy what it
     keeps.
 
-    Raises SparsifyError if both a plan and keywords are given, for unknown layers, and for a criterion that needs a
-    path, gradients or a normalisation that the target lacks.
+    Raises SparsifyError if both a plan and keywords are given, for unknown layers, for a criterion that needs a path,
+    gradients or a normalisation that the target lacks, for data that cannot be read, and as `Subject.checked`.
     """
     plan = SweepPlan.of(plan, **asked)
-    if isinstance(target, Run):
-        target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
-    if target.split.images.device.type == "cpu":
+    if batch_size is not None and batch_size < 1:
+        raise SparsifyError(f"batch_size is {batch_size}; it must be at least 1")
+    target = _subject(target, data, training, Places.of(None, device=device, data_dir=data_dir))
+    with enough_memory("the network", "take --device cpu"):
+        target = target.checked()
+    if target.split.device.type == "cpu":
         keep_freed_memory()
     found = find_sets(target.model, plan.layers, target.name, target.structure.left_out)
     plan = plan.on(found, batch_norm=True)
@@ -93,7 +114,21 @@ def prune(
             for ranking in rankings(scores, units, plan)
             for ratio in plan.ratios
         ]
-        return measure(target, plan, points, listener=listener, visit=visit)
+        return measure(target, plan, points, batch_size=batch_size, listener=listener, visit=visit)
+
+
+def _subject(target: Run | Subject | nn.Module, data: Data | None, training: Data | None, places: Places) -> Subject:
+    """Return the Subject of what `prune` was given."""
+    if isinstance(target, nn.Module):
+        if data is None:
+            raise SparsifyError("a network needs data to be measured on: prune(model, data=(images, labels), …)")
+        return Subject.of(target, data, training)
+    if not isinstance(target, (Run, Subject)):
+        raise SparsifyError(f"a {type(target).__name__} cannot be pruned; it must be a network, a Run or a Subject")
+    if data is not None or training is not None:
+        kind, name = type(target).__name__, "training" if data is None else "data"
+        raise SparsifyError(f"{name} is given with a {kind}, which has its own; it goes with a network")
+    return subject_of(target, places) if isinstance(target, Run) else target
 
 
 def _require(subject: Subject, plan: SweepPlan) -> None:
@@ -103,6 +138,9 @@ def _require(subject: Subject, plan: SweepPlan) -> None:
     if (plan.recalibrate_bn or plan.finetune_epochs) and subject.training is None:
         flag = "--recalibrate-bn" if plan.recalibrate_bn else "--finetune"
         raise SparsifyError(f"{flag}: {subject.name} comes without training images")
+    if (plan.finetune_epochs or plan.criterion == "taylor") and subject.score is not None and subject.loss is None:
+        flag = "--finetune" if plan.finetune_epochs else "criterion 'taylor'"
+        raise SparsifyError(f"{flag}: {subject.name} has its own score, and needs its own loss(output, labels), too")
     if plan.finetune_epochs and not any(p.requires_grad for p in subject.model.parameters()):
         raise SparsifyError(
             f"--finetune: no parameter of {subject.name} requires a gradient, so that nothing can train"
@@ -119,11 +157,13 @@ def measure(
     plan: SweepPlan,
     points: Sequence[SweepPoint],
     *,
+    batch_size: int | None = None,
     listener: PointListener | None = None,
     visit: Visitor | None = None,
 ) -> Sweep:
     """Measure these points of a plan and return the Sweep. The network is left as it was."""
-    model, images, normalise, precision = subject.model, subject.split.images, subject.normalise, subject.precision
+    model, normalise, precision = subject.model, subject.normalise, subject.precision
+    size = batch_size or batch_size_for(model, subject.example, PREDICTION_BATCH)
     recipe = Recipe(epochs=plan.finetune_epochs)
     each = 1 + (1 if plan.recalibrate_bn else 0) + (plan.rounds if plan.finetune_epochs else 0)
     total = len(points) * each
@@ -137,7 +177,16 @@ def measure(
 
     def train(mask: Mask) -> None:
         assert subject.training is not None  # `_require` has refused a subject without
-        finetune(model, mask, subject.training, normalise, recipe=recipe, seed=subject.seed, precision=precision)
+        finetune(
+            model,
+            mask,
+            subject.training,
+            normalise,
+            recipe=recipe,
+            loss=subject.loss,
+            seed=subject.seed,
+            precision=precision,
+        )
         hear(1)
 
     def remove(point: SweepPoint, train: Callable[[Mask], None] = lambda mask: None) -> _Removed:
@@ -145,7 +194,22 @@ def measure(
         return _Removed(cuts, *subject.structure.remove(cuts))
 
     def predict(masks: Sequence[Mask], heard: Callable[[int, int], None] | None = None) -> Tensor:
-        return predict_masked(model, images, masks, normalise, precision=precision, listener=heard)
+        nonlocal size
+
+        def in_batches(of: int) -> Tensor:
+            split, score = subject.split, subject.score
+            if score is None:
+                return predict_masked(
+                    model, split.images, masks, normalise, batch_size=of, precision=precision, listener=heard
+                )
+            return score_masked(
+                model, split, masks, normalise, score=score, batch_size=of, precision=precision, listener=heard
+            )
+
+        if batch_size is not None:
+            return in_batches(batch_size)
+        found, size = halving(in_batches, size)
+        return found
 
     removed = []
     for point in points:
@@ -179,11 +243,16 @@ def measure(
             if visit is not None and (plan.finetune_epochs or not plan.recalibrate_bn):
                 apply_mask(model, mask)
                 visit(point, mask)
-    labels = subject.split.labels.cpu().numpy()
-    outcomes = {
-        measure: Outcomes.of(labels, torch.stack(found).cpu().numpy()) for measure, found in answers.items() if found
-    }
+    outcomes = {measure: _outcomes(subject, torch.stack(found)) for measure, found in answers.items() if found}
     return _sweep(subject, plan, points, removed, outcomes)
+
+
+def _outcomes(subject: Subject, answers: Tensor) -> Outcomes | Scores:
+    """Return the outcomes of the predicted classes, or the scores, of each point: (points, images)."""
+    values = answers.cpu().numpy()
+    if subject.score is not None:
+        return Scores(values.astype(np.float64))
+    return Outcomes.of(subject.split.labels.cpu().numpy(), values)
 
 
 @dataclass(frozen=True)
@@ -200,12 +269,12 @@ def _sweep(
     plan: SweepPlan,
     points: Sequence[SweepPoint],
     removed: Sequence[_Removed],
-    outcomes: Mapping[str, Outcomes],
+    outcomes: Mapping[str, Outcomes | Scores],
 ) -> Sweep:
     """Return the Sweep of these outcomes: put them into rows, and what was removed into a ledger."""
     _, whole = subject.structure.remove([])
     accuracies = {measure: found.accuracies for measure, found in outcomes.items()}
-    right = outcomes["accuracy"].right.sum(1)
+    correct = outcomes["accuracy"].correct
     layers = prunable_layers(subject.model)
     rows: list[SweepRow] = []
     ledger: list[LedgerRow] = []
@@ -219,7 +288,7 @@ def _sweep(
                 layers=point.names,
                 ratio=point.ratio,
                 draw=point.ranking.draw,
-                correct=int(right[place]),
+                correct=correct[place],
                 count=len(subject.split),
                 params=params,
                 macs=macs,

@@ -174,7 +174,7 @@ class Scorer:
         if subject.sample is None:
             return {}
         with enough_memory("the gradients", "take --device cpu"):
-            return loss_gradients(subject.model, subject.sample, subject.normalise)
+            return loss_gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
 
     def __call__(
         self,

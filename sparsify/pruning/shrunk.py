@@ -13,7 +13,7 @@ from typing import TypedDict
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from torch import nn
+from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_json, write_tensors, write_text
@@ -188,7 +188,8 @@ def shrink_run(
     Raises SparsifyError as `shrink` does.
     """
     structure, model = subject.structure, subject.model
-    images = subject.normalise(subject.split.images[:IMAGES])
+    images = subject.prepared(subject.split[:IMAGES].images)
+    assert isinstance(images, Tensor)  # a run has a data set of images
     removal = plan_removal(structure, what)
     weights = {layer.name: layer.weight for layer in prunable_layers(model)}
     for group in removal.coupled:

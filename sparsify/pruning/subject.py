@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from sparsify.config import HERE, Places
 from sparsify.data.augmentation import draw
-from sparsify.data.dataset import Split
+from sparsify.data.dataset import Data, Inputs, Split, described, mapped
 from sparsify.data.registry import AUGMENTATIONS
 from sparsify.devices import permutation, resolve_device
+from sparsify.errors import SparsifyError
+from sparsify.nets.evaluation import Normaliser, call, data_for, evaluating, normaliser, require_shapes
+from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, scores_of
 from sparsify.nets.structure import Structure
 from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
 from sparsify.optim.registry import taken
@@ -28,41 +31,114 @@ SAMPLE = 5000
 class Subject:
     """A network that is pruned and measured, with the images for that.
 
-    `split` holds the images that it is measured on. `path` is the path of each parameter, by name, if the network comes
-    from a run that has one. `training` holds the images that it is fine-tuned on. A sample of them (`sample`), drawn
-    with `seed` and augmented as in the training (`augment`), is used to re-estimate BatchNorm's statistics and for the
-    gradients of the criterion "taylor".
+    - `split`: the images that it is measured on. A network that takes several inputs has a tuple or dict of tensors in
+      place of the images (see `call`). `Split.of` reads a DataLoader or other data.
+    - `normalise`: a function of a batch of images that returns what the network is called with; by default
+      floating-point numbers and pixels (uint8) in the type of the network's own parameters.
+    - `path`: the path of each parameter, by name, if the network comes from a run that has one.
+    - `training`: the images that it is fine-tuned on. A sample of them (`sample`), drawn with `seed` and augmented as
+      in the training (`augment`), is used to re-estimate BatchNorm's statistics and for the gradients of "taylor".
+    - `score`: a function (output, labels) of a batch that returns a number from 0 to 1 for each image, (n,), for
+      segmentation, regression, detection and the like. It is given the network's output as it is, and labels of any
+      shape, (n, …). By default the score is 1 if the class is right, else 0, and labels are as `class_numbers` takes
+      them. The mean score is what a sweep calls accuracy.
+    - `loss`: a function (output, labels) of a batch that returns the mean loss, for "taylor" and fine-tuning; by
+      default, without a `score`, the cross-entropy.
+
+    Raises SparsifyError for a network with lazy modules, and for what is no network and no Split.
     """
 
     model: nn.Module
-    split: Split
-    normalise: Callable[[Tensor], Tensor] = Tensor.float
+    split: Split[Inputs]
+    normalise: Normaliser | None = None
     path: dict[str, PathState] | None = None
-    training: Split | None = None
+    training: Split[Inputs] | None = None
     seed: int = 0
     name: str = "the network"
     precision: str = "exact"
     augment: str = "none"
+    score: Score | None = None
+    loss: Loss | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise SparsifyError(f"model is a {type(self.model).__name__}; it must be a torch.nn.Module")
+        for name, value in {"split": self.split, "training": self.training}.items():
+            if not isinstance(value, Split) and not (name == "training" and value is None):
+                kind = type(value).__name__
+                raise SparsifyError(f"{name} is a {kind}; write Split(images, labels), or Split.of(data) for a loader")
+        require_shapes(self.model, self.name)
+
+    @classmethod
+    def of(cls, model: nn.Module, data: Data, training: Data | None = None) -> Subject:
+        """Return the Subject of a network with data as `Split.of` takes it, on the network's device."""
+        return cls(model, data_for(model, data), training=None if training is None else data_for(model, training))
+
+    def prepared(self, images: Inputs) -> Inputs:
+        """Return what the network is called with for these images of a split."""
+        inputs: Inputs = normaliser(self.model, self.normalise)(images)
+        return inputs
 
     @functools.cached_property
-    def example(self) -> Tensor:
-        """The first image, normalised: (1, channels, height, width)."""
-        return self.normalise(self.split.images[:1])
+    def example(self) -> Inputs:
+        """The first image as the network is called with it: normalised, (1, …)."""
+        return self.prepared(self.split[:1].images)
 
     @functools.cached_property
     def structure(self) -> Structure:
         """The network's dependency graph, traced once. Raises SparsifyError if the network cannot be traced."""
-        return Structure(self.model, self.example)
+        return Structure(self.model, self.example)  # type: ignore[arg-type]
 
     @functools.cached_property
-    def sample(self) -> Split | None:
+    def sample(self) -> Split[Inputs] | None:
         """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`."""
         if self.training is None:
             return None
         chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]
-        sample = self.training[chosen.to(self.training.labels.device)]
-        draws = draw(len(sample), self.seed, 0).to(sample.labels.device)  # epochs count from 1
+        sample = self.training[chosen.to(self.training.device)]
+        if self.augment == "none":
+            return sample
+        if not isinstance(sample.images, Tensor):
+            raise SparsifyError(f"augment is '{self.augment}', and {self.name} takes several inputs; it must be none")
+        draws = draw(len(sample), self.seed, 0).to(sample.device)  # epochs count from 1
         return Split(AUGMENTATIONS[self.augment](sample.images, draws), sample.labels)
+
+    def checked(self) -> Subject:
+        """Return the Subject with its labels as class numbers, unless it has a `score`, after a run on one image.
+
+        Raises SparsifyError if the network does not run on one image and on two, and for outputs and labels that
+        cannot be scored.
+        """
+        if not len(self.split):
+            raise SparsifyError(f"there are no images to measure {self.name} on")
+        self._run(self.example)
+        pair = mapped(lambda tensor: torch.cat([tensor, tensor]), self.example)
+        output = self._run(pair)
+        if self.score is not None:
+            scores_of(self.score, output, self.split.labels[:1].repeat(2, *[1] * (self.split.labels.ndim - 1)))
+            return self
+        classes = logits_of(output, 2).shape[1]
+        labels = class_numbers(self.split.labels, classes)
+        training = self.training
+        if training is not None and self.loss is None:
+            training = Split(training.images, class_numbers(training.labels, classes, "labels of the training images"))
+        if labels is self.split.labels and (training is None or training.labels is self.training.labels):  # type: ignore[union-attr]
+            return self
+        return dataclasses.replace(self, split=Split(self.split.images, labels), training=training)
+
+    @torch.inference_mode()
+    def _run(self, inputs: Inputs) -> object:
+        """Return the network's output. Raises SparsifyError, with the reason in a line, if it does not run."""
+        try:
+            with evaluating(self.model):
+                return call(self.model, inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever the network's own forward raises
+            reason = str(error).strip().partition("\n")[0]
+            raise SparsifyError(
+                f"{self.name} does not run on {described(inputs)}: {type(error).__name__}: {reason}"
+            ) from error
 
 
 def subject_of(run: Run, places: Places = HERE) -> Subject:

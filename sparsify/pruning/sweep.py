@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,72 +12,11 @@ from typing import TypeVar
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, read_rows, write_bytes, write_rows, write_text
+from sparsify.files import parse_json, read_rows, write_rows, write_text
+from sparsify.pruning.outcomes import Outcomes, Scores, read_outcomes
 from sparsify.pruning.plan import SweepPlan
 
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, eq=False)
-class Outcomes:
-    """The labels (images,) and the predicted classes (points, images), in the smallest unsigned type that holds them.
-
-    The labels identify the images: outcomes are comparable only if their labels are the same.
-    """
-
-    labels: np.ndarray
-    predictions: np.ndarray
-
-    @classmethod
-    def of(cls, labels: np.ndarray, predictions: np.ndarray) -> Outcomes:
-        """Return the Outcomes of labels and predictions that are non-negative integers of any type."""
-        kind = np.min_scalar_type(max(labels.max(initial=0), predictions.max(initial=0)))
-        return cls(labels.astype(kind), predictions.astype(kind))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Outcomes):
-            return NotImplemented
-        same = np.array_equal(self.labels, other.labels)
-        return same and np.array_equal(self.predictions, other.predictions)
-
-    @property
-    def right(self) -> np.ndarray:
-        """Whether each prediction is right: (points, images), bool."""
-        right: np.ndarray = self.predictions == self.labels
-        return right
-
-    @property
-    def accuracies(self) -> list[float]:
-        """The fraction of right predictions at each point."""
-        accuracies: list[float] = (self.right.sum(1) / len(self.labels)).tolist()
-        return accuracies
-
-    def save(self, path: Path) -> None:
-        """Write an npz file, in one step, with the arrays `labels`, `right` (a bitset for each point) and `wrong`.
-
-        `wrong` holds the wrong predictions, in order. For 10,000 images of up to 256 classes a point takes at most
-        1.25 kB, and a byte for each wrong prediction; all predictions would take 10 kB.
-        """
-        right = self.right
-        arrays = {"labels": self.labels, "right": np.packbits(right, axis=1), "wrong": self.predictions[~right]}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_bytes(path, buffer.getvalue())
-
-    @classmethod
-    def read(cls, path: Path) -> Outcomes:
-        """Return the Outcomes that `save` wrote. Raises SparsifyError if the file is missing or damaged."""
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                labels, packed, wrong = (file[name] for name in ("labels", "right", "wrong"))
-            right = np.unpackbits(packed, axis=1, count=len(labels)).astype(bool)
-            predictions = np.where(right, labels, 0).astype(labels.dtype)
-            if len(wrong) != (~right).sum() or wrong.dtype != labels.dtype:
-                raise ValueError("the wrong answers do not fit the bitset")
-            predictions[~right] = wrong
-            return cls(labels, predictions)
-        except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
-            raise SparsifyError(f"{path} is damaged ({error}); delete the sweep's files and sweep again") from error
 
 
 @dataclass(frozen=True)
@@ -114,9 +52,10 @@ MEASURES = {
 class SweepRow:
     """One point of a sweep.
 
-    `accuracy` is the fraction `correct` / `count` of the images. `params` and `macs` are the parameters and the
-    multiply-accumulates that are left. `compression` and `speedup` are those of the whole network divided by them; the
-    indices that a sparse format needs are not counted.
+    `accuracy` is the fraction `correct` / `count` of the images. Where the subject brought its own `score`, `correct`
+    is the sum of the images' scores, which need not be a whole number, and `accuracy` is their mean. `params` and
+    `macs` are the parameters and the multiply-accumulates that are left. `compression` and `speedup` are those of the
+    whole network divided by them; the indices that a sparse format needs are not counted.
     """
 
     criterion: str
@@ -125,7 +64,7 @@ class SweepRow:
     layers: str
     ratio: float
     draw: int
-    correct: int
+    correct: int | float
     count: int
     accuracy: float
     params: int
@@ -169,7 +108,7 @@ class Sweep:
     plan: SweepPlan
     rows: tuple[SweepRow, ...]
     ledger: tuple[LedgerRow, ...] = field(repr=False)
-    outcomes: Mapping[str, Outcomes] = field(default_factory=dict, repr=False)
+    outcomes: Mapping[str, Outcomes | Scores] = field(default_factory=dict, repr=False)
 
     @property
     def id(self) -> str:
@@ -198,7 +137,7 @@ class Sweep:
         """Return the predicted class of each image at one point, in its first draw: (images,).
 
         `measure` says which network predicts: the one as it was pruned, recalibrated or fine-tuned. Raises
-        SparsifyError if the point is not in the sweep, or if its outcomes were not kept.
+        SparsifyError if the point is not in the sweep, if its outcomes were not kept, or if they are scores.
         """
         places = self._places(layers, ratio)  # the first draw comes first
         if not places:
@@ -216,7 +155,25 @@ class Sweep:
             raise self._missing(layers, ratio)
         return self._kept(measure).right[places]
 
+    def scores(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
+        """Return the score of each image at one point, (draws, images), float64; without a `score`, 1 if it is right.
+
+        Raises SparsifyError as `predictions` does, but not for a sweep with scores.
+        """
+        places = self._places(layers, ratio)
+        if not places:
+            raise self._missing(layers, ratio)
+        kept = self._any_kept(measure)
+        found = kept.scores if isinstance(kept, Scores) else kept.right.astype(np.float64)
+        return found[places]
+
     def _kept(self, measure: str) -> Outcomes:
+        kept = self._any_kept(measure)
+        if isinstance(kept, Scores):
+            raise SparsifyError(f"sweep-{self.id} has scores of single images, and no classes; take its `scores`")
+        return kept
+
+    def _any_kept(self, measure: str) -> Outcomes | Scores:
         if measure not in self.outcomes:
             of = "" if measure == "accuracy" else f" for {measure}"
             raise SparsifyError(f"sweep-{self.id} has no outcomes of single images{of}; sweep again to keep them")
@@ -256,9 +213,9 @@ class Sweep:
         ledger = path.with_name(f"{path.stem}-ledger.csv")
         rows = _from_csv(SweepRow, path)
         files = {measure: _outcomes(path, measure) for measure in MEASURES}
-        outcomes = {measure: Outcomes.read(file) for measure, file in files.items() if file.exists()}
+        outcomes = {measure: read_outcomes(file) for measure, file in files.items() if file.exists()}
         for measure, kept in outcomes.items():
-            if kept.right.sum(1).tolist() != [_right_answers(row, measure) for row in rows]:
+            if not _of_rows(kept, measure, rows):
                 raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
         plan = _read_plan(path.with_suffix(".json")) if path.with_suffix(".json").exists() else plan_of_rows(rows)
         return cls(plan, rows, _from_csv(LedgerRow, ledger), outcomes)
@@ -300,9 +257,12 @@ def _outcomes(path: Path, measure: str) -> Path:
     return path.with_name(f"{path.stem}{MEASURES[measure].suffix}-outcomes.npz")
 
 
-def _right_answers(row: SweepRow, measure: str) -> int:
-    """Return the number of right predictions in a row."""
-    return row.correct if measure == "accuracy" else round(getattr(row, measure) * row.count)
+def _of_rows(kept: Outcomes | Scores, measure: str, rows: Sequence[SweepRow]) -> bool:
+    """Return whether outcomes have the right predictions, or the mean scores, of these rows."""
+    if isinstance(kept, Scores):
+        return kept.accuracies == [getattr(row, measure) for row in rows]
+    right = (row.correct if measure == "accuracy" else round(getattr(row, measure) * row.count) for row in rows)
+    return kept.correct == list(right)
 
 
 def _from_csv(kind: type[Row], path: Path) -> tuple[Row, ...]:

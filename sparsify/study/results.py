@@ -14,6 +14,7 @@ import numpy as np
 from sparsify.analysis.statistics import CONFIDENCE, estimate
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
+from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import MEASURES, Sweep, SweepRow
 from sparsify.runs import Run
@@ -208,7 +209,7 @@ def right_answers(sides: Sequence[tuple[ArmResult, float]], at: Point, seeds: Se
     """
     sweeps = [[_by_seed(arm, at.sweep)[seed] for seed in seeds] for arm, _ in sides]
     kept = [one.outcomes.get(at.measure) for side in sweeps for one in side]
-    outcomes = [one for one in kept if one is not None]
+    outcomes = [one for one in kept if isinstance(one, Outcomes)]
     if len(outcomes) < len(kept):
         return None
     if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):

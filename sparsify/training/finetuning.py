@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD
 
-from sparsify.data.dataset import Split
+from sparsify.data.dataset import Inputs, Split
 from sparsify.devices import exactly, permutation, safe_convolutions
-from sparsify.nets.evaluation import modes_kept
+from sparsify.nets.evaluation import Normaliser, call, modes_kept, normaliser
 from sparsify.nets.mask import Mask, apply_mask
+from sparsify.nets.outputs import Loss, cross_entropy, logits_of
 from sparsify.optim.schedules import cosine
 
 
@@ -29,17 +28,20 @@ class Recipe:
 def finetune(
     model: nn.Module,
     mask: Mask,
-    train: Split,
-    normalise: Callable[[Tensor], Tensor] = Tensor.float,
+    train: Split[Inputs],
+    normalise: Normaliser | None = None,
     *,
     recipe: Recipe,
+    loss: Loss | None = None,
     seed: int = 0,
     precision: str = "exact",
 ) -> None:
     """Train the network in place under a mask: what the mask removes is exactly 0 before, between and after the steps.
 
-    Data and model must be on one device. The order of the images is keyed by the seed.
+    Data and model must be on one device. Without a `loss`, it is the cross-entropy, and the labels are class numbers.
+    The order of the images is keyed by the seed.
     """
+    prepare = normaliser(model, normalise)
     optimizer = SGD(model.parameters(), recipe.lr, momentum=0.9)
     optimizer.register_step_post_hook(lambda *_: apply_mask(model, mask))
     apply_mask(model, mask)
@@ -51,11 +53,16 @@ def finetune(
             order = permutation(len(train), seed, "fine-tuning", epoch).to(train.labels.device)
             for index in order.split(recipe.batch_size):
                 optimizer.param_groups[0]["lr"] = recipe.lr * cosine(step / steps)
-                inputs = normalise(train.images[index])
-                autocast = torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "fast")
+                batch = train[index]
+                inputs = prepare(batch.images)
+                autocast = torch.autocast(batch.device.type, torch.bfloat16, enabled=precision == "fast")
                 with autocast, safe_convolutions(model):
-                    loss = F.cross_entropy(model(inputs), train.labels[index])
+                    output = call(model, inputs)
+                    if loss is None:
+                        value = cross_entropy(logits_of(output, len(batch)), batch.labels)
+                    else:
+                        value = loss(output, batch.labels)
                 optimizer.zero_grad()
-                loss.backward()
+                value.backward()
                 optimizer.step()
                 step += 1

@@ -15,6 +15,7 @@ from sparsify.analysis.comparison import class_accuracy
 from sparsify.analysis.weights import TrainedNetwork, smallest_filters
 from sparsify.files import sanitise
 from sparsify.nets.layers import Layer, layer_names
+from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import MEASURES
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
@@ -140,14 +141,12 @@ def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[A
 
 def _damage(arm: ArmResult, number: int, layers: str, ratio: float, measure: str) -> ClassDamage | None:
     """The accuracy of each class, or None if no sweep kept what was answered for each image."""
-    kept = [one for one in arm.sweeps[number] if measure in one.outcomes]
+    kept = [(one, found) for one in arm.sweeps[number] if isinstance(found := one.outcomes.get(measure), Outcomes)]
     if not kept:
         return None
     classes = len(arm.finished[0].summary["classes"])
     points = (
-        np.array(
-            [class_accuracy(s.outcomes[measure].labels, s.predictions(layers, at, measure), classes) for s in kept]
-        )
+        np.array([class_accuracy(found.labels, one.predictions(layers, at, measure), classes) for one, found in kept])
         for at in (0.0, ratio)
     )
     return ClassDamage(*points)

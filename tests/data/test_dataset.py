@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from sparsify.data.augmentation import crop_and_flip, draw
 from sparsify.data.dataset import Dataset, Normalise, Split, make_dataset
@@ -119,3 +121,92 @@ def test_draws_of_the_augmentation_are_keyed_and_cover_their_range() -> None:
     assert not torch.equal(draws, draw(2000, 3, 2))
     assert not torch.equal(draws, draw(2000, 4, 1))
     assert [sorted(set(column.tolist())) for column in draws.T] == [list(range(9)), list(range(9)), [0, 1]]
+
+
+# what a split takes --------------------------------------------------------------------------------------------------
+
+
+def test_several_inputs_are_indexed_and_counted_together():
+    split = Split({"ids": torch.arange(3), "mask": torch.eye(3)}, torch.tensor([0, 1, 2]))
+    part = split[torch.tensor([2, 0])]
+    assert part.images["ids"].tolist() == [2, 0]
+    assert part.images["mask"].tolist() == [[0, 0, 1], [1, 0, 0]]
+    both = Split((torch.arange(3), torch.arange(3)), torch.zeros(3))
+    assert [tensor.tolist() for tensor in both[1:].images] == [[1, 2], [1, 2]]
+
+
+def test_arrays_and_lists_become_tensors():
+    split = Split(np.array([[0.5], [1.5]], dtype=np.float32), [1, 0])
+    assert split.images.tolist() == [[0.5], [1.5]]
+    assert split.labels.tolist() == [1, 0]
+    assert Split([torch.zeros(2), torch.ones(2)], (0, 1)).images.tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (torch.zeros(3, 1), torch.zeros(2), "3 images have 2 labels; each image needs one"),
+        (torch.zeros(3, 1), torch.tensor(1), "3 images have 1 labels; each image needs one"),
+        ((torch.zeros(3, 1), torch.zeros(2)), torch.zeros(3), r"the inputs are \(3, 1\) float32, \(2,\) float32; the"),
+        (["a.png", "b.png"], [0, 1], "images: a list cannot become a tensor: "),
+        (torch.zeros(1, 1), ["cat"], "labels: a list cannot become a tensor: "),
+    ],
+)
+def test_images_and_labels_that_do_not_fit_are_refused(images, labels, words):
+    with pytest.raises(SparsifyError, match=words) as caught:
+        Split(images, labels)
+    assert "\n" not in str(caught.value)
+
+
+IMAGES, LABELS = torch.arange(10.0).view(5, 2), torch.tensor([0, 1, 2, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (IMAGES.numpy(), LABELS.tolist()),
+        Split(IMAGES, LABELS),
+        DataLoader(TensorDataset(IMAGES, LABELS), batch_size=2),
+        TensorDataset(IMAGES, LABELS),
+        [(IMAGES[:4], LABELS[:4]), (IMAGES[4:], LABELS[4:])],
+        ((images, labels) for images, labels in [(IMAGES, LABELS)]),
+    ],
+    ids=["a pair", "a split", "a DataLoader", "a data set", "a list of batches", "a generator"],
+)
+def test_data_is_read_into_one_split(data):
+    split = Split.of(data)
+    assert torch.equal(split.images, IMAGES)
+    assert torch.equal(split.labels, LABELS)
+
+
+def test_batches_of_several_inputs_are_read():
+    named = Split.of([{"ids": IMAGES[:2], "labels": LABELS[:2]}, {"ids": IMAGES[2:], "labels": LABELS[2:]}])
+    assert list(named.images) == ["ids"]
+    assert torch.equal(named.images["ids"], IMAGES)
+    both = Split.of(DataLoader(TensorDataset(IMAGES, -IMAGES, LABELS), batch_size=3))
+    assert torch.equal(both.images[0], IMAGES)
+    assert torch.equal(both.images[1], -IMAGES)
+    assert torch.equal(both.labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (IMAGES, "the data is a Tensor; it must be (images, labels), a DataLoader or a Split"),
+        (IMAGES.numpy(), "the data is a ndarray; it must be"),
+        ("mnist", "the data is a str; it must be"),
+        (None, "the data is a NoneType; it must be"),
+        ((IMAGES,), "the data is a tuple of 1; it must be (images, labels)"),
+        ([], "the data, a list, has no batches"),
+        ([IMAGES], "a batch of the data is a Tensor; it must be (images, labels)"),
+        ([(IMAGES, LABELS), (IMAGES[:, :1], LABELS)], "the batches of the data cannot be put together: "),
+        ([({"a": IMAGES}, LABELS), ({"b": IMAGES}, LABELS)], "the batches of the data cannot be put together: 'a'"),
+        (TensorDataset(IMAGES), "a batch of the data is a list; it must be (images, labels)"),
+    ],
+    ids=str,
+)
+def test_what_is_no_data_is_refused(data, words):
+    with pytest.raises(SparsifyError) as caught:
+        Split.of(data)
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
