@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sparsify.pruning.sweep import LedgerRow, Outcomes, Sweep, SweepRow, plan_of_rows
+from sparsify.pruning.outcomes import Outcomes
+from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow, plan_of_rows
 
 
 def sweep_of(

@@ -1,113 +1,28 @@
-"""Sweep: for each point, its accuracy and cost, what was removed, and the predicted class of each image."""
+"""Sweep: for each point, its accuracy and cost, and what was removed."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
+import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, read_rows, write_bytes, write_rows, write_text
+from sparsify.files import parse_json, read_rows, write_rows, write_text
+from sparsify.pruning.outcomes import MEASURES, Outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.text import factor, layers_in_words, percentage, plural, thousands
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, eq=False)
-class Outcomes:
-    """The labels (images,) and the predicted classes (points, images), in the smallest unsigned type that holds them.
-
-    The labels identify the images: outcomes are comparable only if their labels are the same.
-    """
-
-    labels: np.ndarray
-    predictions: np.ndarray
-
-    @classmethod
-    def of(cls, labels: np.ndarray, predictions: np.ndarray) -> Outcomes:
-        """Return the Outcomes of labels and predictions that are non-negative integers of any type."""
-        kind = np.min_scalar_type(max(labels.max(initial=0), predictions.max(initial=0)))
-        return cls(labels.astype(kind), predictions.astype(kind))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Outcomes):
-            return NotImplemented
-        same = np.array_equal(self.labels, other.labels)
-        return same and np.array_equal(self.predictions, other.predictions)
-
-    @property
-    def right(self) -> np.ndarray:
-        """Whether each prediction is right: (points, images), bool."""
-        right: np.ndarray = self.predictions == self.labels
-        return right
-
-    @property
-    def accuracies(self) -> list[float]:
-        """The fraction of right predictions at each point."""
-        accuracies: list[float] = (self.right.sum(1) / len(self.labels)).tolist()
-        return accuracies
-
-    def save(self, path: Path) -> None:
-        """Write an npz file, in one step, with the arrays `labels`, `right` (a bitset for each point) and `wrong`.
-
-        `wrong` holds the wrong predictions, in order. For 10,000 images of up to 256 classes a point takes at most
-        1.25 kB, and a byte for each wrong prediction; all predictions would take 10 kB.
-        """
-        right = self.right
-        arrays = {"labels": self.labels, "right": np.packbits(right, axis=1), "wrong": self.predictions[~right]}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_bytes(path, buffer.getvalue())
-
-    @classmethod
-    def read(cls, path: Path) -> Outcomes:
-        """Return the Outcomes that `save` wrote. Raises SparsifyError if the file is missing or damaged."""
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                labels, packed, wrong = (file[name] for name in ("labels", "right", "wrong"))
-            right = np.unpackbits(packed, axis=1, count=len(labels)).astype(bool)
-            predictions = np.where(right, labels, 0).astype(labels.dtype)
-            if len(wrong) != (~right).sum() or wrong.dtype != labels.dtype:
-                raise ValueError("the wrong answers do not fit the bitset")
-            predictions[~right] = wrong
-            return cls(labels, predictions)
-        except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
-            raise SparsifyError(f"{path} is damaged ({error}); delete the sweep's files and sweep again") from error
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A kind of accuracy that a sweep can hold.
-
-    `column` is its column in the rows of a sweep. `words` says how the network was treated after it was pruned;
-    `suffix` is put in the names of its files. Both are "" for the network as it was pruned.
-    """
-
-    column: str
-    words: str
-    suffix: str
-
-    @property
-    def clause(self) -> str:
-        """The words with a comma before them, to end a title with: ", fine-tuned"; "" without words."""
-        return f", {self.words}" if self.words else ""
-
-
-MEASURES = {
-    measure.column: measure
-    for measure in (
-        Measure("accuracy", "", ""),
-        Measure("recalibrated_accuracy", "BatchNorm recalibrated on training images", "-recalibrated"),
-        Measure("finetuned_accuracy", "fine-tuned", "-finetuned"),
-    )
-}
-"""Every kind of accuracy, by the name of its column."""
 
 
 @dataclass(frozen=True)
@@ -158,18 +73,67 @@ class LedgerRow:
     coupled: int | None = None
 
 
-@dataclass(frozen=True)
+_SHOWN = 20  # rows of a table in a notebook
+
+
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """The result of a plan: its points as rows, in the plan's order, their ledger, and their outcomes by measure.
 
     The measures are the keys of `MEASURES`. The plan's `layers` are the sets by their layers' names. Sweeps that were
-    saved before outcomes were kept have none, or those of "accuracy" only.
+    saved before outcomes were kept have none, or those of "accuracy" only. `len` is the number of points, and iterating
+    gives their rows.
     """
 
     plan: SweepPlan
     rows: tuple[SweepRow, ...]
-    ledger: tuple[LedgerRow, ...] = field(repr=False)
-    outcomes: Mapping[str, Outcomes] = field(default_factory=dict, repr=False)
+    ledger: tuple[LedgerRow, ...]
+    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[SweepRow]:
+        return iter(self.rows)
+
+    def __repr__(self) -> str:
+        sets = " | ".join(layers if layers.count(",") < 4 else layers_in_words(layers) for layers in self.plan.layers)
+        ratios = " to ".join(dict.fromkeys(percentage(ratio) for ratio in (self.plan.ratios[0], self.plan.ratios[-1])))
+        return f"<Sweep {self.id}: {self.plan.name}, {ratios} of {sets}, {plural(len(self), 'point')}>"
+
+    def _repr_html_(self) -> str:
+        """The points as notebooks show them: means over the draws."""
+        numbers = ["params", "macs", "compression", "speedup"]
+        means = self.table().groupby(["criterion", "layers", "ratio"], sort=False)[[*self.measures, *numbers]].mean()
+        accuracy = dict.fromkeys(self.measures, "{:.2%}".format)
+        counts = dict.fromkeys(("params", "macs"), lambda count: thousands(round(count)))
+        factors = dict.fromkeys(("compression", "speedup"), factor)
+        formats = {"ratio": percentage, **accuracy, **counts, **factors}
+        table = means.reset_index().to_html(index=False, formatters=formats, max_rows=_SHOWN, border=0)
+        return f"<p>{html.escape(repr(self))}</p>\n{table}"
+
+    def table(self) -> pd.DataFrame:
+        """Return every point as a row of a pandas DataFrame; its columns are the fields of `SweepRow`.
+
+        Measures that were not asked for are missing values (NaN).
+        """
+        import pandas as pd  # slow to import: only when it is needed
+
+        fields = [field.name for field in dataclasses.fields(SweepRow)]
+        rows = [[getattr(row, name) for name in fields] for row in self.rows]
+        return pd.DataFrame(rows, columns=fields).astype(dict.fromkeys(MEASURES, float))
+
+    def plot(self, against: str = "ratio", *, measure: str = "accuracy", title: str = "") -> Figure:
+        """Draw accuracy against the ratio, one panel a set of layers; return the matplotlib Figure.
+
+        `against` can also be "compression" or "speedup", and `measure` any of `measures`. Controls are dashed and
+        dotted. `sparsify.viz.sweep` draws several sweeps together. Raises SparsifyError for other axes and measures.
+        """
+        from sparsify.drawing.sweeps import sweep_figure  # matplotlib is slow to import
+
+        return sweep_figure(
+            {self.plan.name: [self.table()]}, title=title, held_out="", against=against, measure=measure
+        )
 
     @property
     def id(self) -> str:

@@ -17,7 +17,8 @@ from sweeps import sweep_of
 
 from sparsify.analysis.comparison import churn, class_accuracy, compare, difference_interval, mcnemar
 from sparsify.errors import SparsifyError
-from sparsify.pruning.sweep import LedgerRow, Outcomes, Sweep, SweepRow
+from sparsify.pruning.outcomes import Outcomes
+from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 ONE, OTHER = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 2, 2, 1, 1, 0])

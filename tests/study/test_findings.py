@@ -16,8 +16,9 @@ from sparsify.analysis.comparison import difference_interval, mcnemar
 from sparsify.analysis.statistics import Estimate
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
+from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.sweep import Outcomes, Sweep, SweepRow
+from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.report.studytables import accuracy_table, interval, study_markdown, study_tables
 from sparsify.report.table import to_markdown
 from sparsify.study.contrasts import Affordable, Contrast, affordable, contrasts, control_of
