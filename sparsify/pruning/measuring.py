@@ -26,6 +26,7 @@ from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_gr
 from sparsify.pruning.subject import Subject, subject_of
 from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
 from sparsify.runs import Run
+from sparsify.training.display import counting, shown
 from sparsify.training.finetuning import Recipe, finetune
 
 PointListener = Callable[[int, int], None]
@@ -59,6 +60,7 @@ def prune(
     device: str = "auto",
     data_dir: Path | str | None = None,
     listener: PointListener | None = None,
+    progress: bool = False,
     visit: Visitor | None = None,
     **asked: Unpack[SweepOptions],
 ) -> Sweep:
@@ -68,7 +70,8 @@ def prune(
     `SweepPlan` or by its keywords, as in layers="conv3,fc1", ratios="0:0.6:0.1". `device` and `data_dir` say where a
     Run is measured and where its data is; they are not used for a Subject, which has its own.
 
-    `visit` is called at each point with the SweepPoint and its mask. At that time the network is masked, and
+    `progress` shows a bar and the time left, in terminals and in notebooks (with ipywidgets). `visit` is called at each
+    point with the SweepPoint and its mask. At that time the network is masked, and
     fine-tuned or else recalibrated if the plan asks for it; it is restored afterwards, so `visit` must copy what it
     keeps.
 
@@ -92,7 +95,8 @@ def prune(
             for ranking in rankings(scores, layers, plan)
             for ratio in plan.ratios
         ]
-        return measure(target, plan, points, listener=listener, visit=visit)
+        with shown(listener, counting("pruning") if progress else None) as heard:
+            return measure(target, plan, points, listener=heard, visit=visit)
 
 
 def _require(subject: Subject, plan: SweepPlan) -> None:
