@@ -405,6 +405,12 @@ def test_the_same_figure_is_the_same_file(tmp_path):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
+def test_a_notebook_shows_what_the_file_holds(tmp_path):
+    drawing = sweep_figure({"sgd": [sweep((0.9, 0.5)).table()]}, title="t")
+    png, _ = save(drawing, tmp_path, "s")
+    assert drawing._repr_png_() == png.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
