@@ -20,7 +20,8 @@ from sparsify.nets.mask import Mask, apply_mask, masked
 from sparsify.nets.prediction import predict_masked
 from sparsify.nets.structure import Cost, Cut, removed_grains
 from sparsify.pruning.cuts import cuts_in_rounds, restored
-from sparsify.pruning.outcomes import MEASURES, Outcomes
+from sparsify.pruning.measures import MEASURES
+from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of

@@ -14,7 +14,8 @@ import numpy as np
 
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_json, read_rows, write_rows, write_text
-from sparsify.pruning.outcomes import MEASURES, Outcomes
+from sparsify.pruning.measures import MEASURES
+from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.text import factor, layers_in_words, percentage, plural, thousands
 

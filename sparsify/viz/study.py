@@ -17,7 +17,7 @@ from sparsify.drawing.paths import path_figure
 from sparsify.drawing.style import save
 from sparsify.files import sanitise
 from sparsify.nets.layers import Layer, layer_names
-from sparsify.pruning.outcomes import MEASURES
+from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.plan import SweepPlan
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
 from sparsify.text import layers_in_words, listed, percentage
