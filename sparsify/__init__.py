@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
+    import sparsify.viz  # noqa: F401  # as an attribute
     from sparsify.analysis.agreement import compare_criteria
     from sparsify.analysis.comparison import compare
     from sparsify.analysis.statistics import estimate, paired
@@ -118,10 +119,12 @@ def __getattr__(name: str) -> Any:
     """Import on first use, so that `import sparsify` and `sparsify --help` do not wait for torch."""
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("sparsify-study")
+    if name == "viz":
+        return importlib.import_module("sparsify.viz")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'sparsify' has no attribute '{name}'")
     return getattr(importlib.import_module(_EXPORTS[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS, "__version__"])
+    return sorted([*globals(), *_EXPORTS, "__version__", "viz"])

@@ -19,6 +19,7 @@ from sparsify.files import sanitise, short_sum
 from sparsify.nets.registry import NAMES, is_network
 from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
+from sparsify.text import called
 
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
@@ -52,7 +53,7 @@ def _choices(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Config:
     """Every setting that can change the result of a training.
 
@@ -157,6 +158,9 @@ class Config:
         if not 0 <= _number("val", self.val) < 1:
             raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
         object.__setattr__(self, "val", _number("val", self.val))
+
+    def __repr__(self) -> str:
+        return called(self, Config(opt=self.opt), always=("model", "data", "opt"))
 
     def _resolve_data(self) -> None:
         if isinstance(self.data, str) and self.data.startswith(FOLDER):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -100,6 +100,15 @@ def p_in_words(p: float) -> str:
     """ "p = 0.02", or "p < 0.001" for what is smaller."""
     text = p_value(p, ".2g")
     return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def called(value: object, default: object, *, always: Sequence[str] = ()) -> str:
+    """A dataclass as the call that makes it: "Config(opt='sgd', epochs=2)", without what is as in `default`.
+
+    The fields `always` are named in any case.
+    """
+    fields = {name: one for name, one in vars(value).items() if name in always or one != getattr(default, name)}
+    return f"{type(value).__name__}({', '.join(f'{name}={one!r}' for name, one in fields.items())})"
 
 
 def plural(count: int, noun: str) -> str:

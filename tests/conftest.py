@@ -20,7 +20,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from sparsify.cli.console import TrainingDisplay
+from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Progress
 
 # the same examples every time; no deadline, because the first example of a test pays for the imports

@@ -416,3 +416,10 @@ def test_long_names_that_differ_at_the_end_stay_two() -> None:
 def test_sanitise_keeps_what_is_safe(text: str) -> None:
     assume(text.strip("-.") == text and "--" not in text)
     assert sanitise(text) == text
+
+
+def test_a_config_is_shown_as_the_call_that_makes_it_without_the_defaults() -> None:
+    assert repr(Config(data="digits")) == "Config(model='lenet', data='digits', opt='slbi')"
+    config = Config(data="digits", opt="linbreg", lr=0.25, init="a run")
+    assert repr(config) == "Config(model='lenet', data='digits', opt='linbreg', lr=0.25, density=1.0, init='a run')"
+    assert eval(repr(config)) == config

@@ -1,4 +1,4 @@
-"""The package's shape: ten packages and six modules on floors, imports that point downward only, and short files."""
+"""The package's shape: packages and modules on floors, imports that point downward only, and short files."""
 
 import ast
 import re
@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import sparsify
+from sparsify import viz
 
 PACKAGE = Path(sparsify.__file__).parent
 
@@ -20,7 +21,7 @@ FLOORS = (
     ("errors", "files", "text"),
     ("devices",),
     ("data", "optim"),
-    ("nets",),
+    ("drawing", "nets"),
     ("config",),
     ("runs",),
     ("training",),
@@ -122,12 +123,25 @@ def test_help_imports_neither_torch_nor_matplotlib():
     assert "--weight-decay" in answer.stdout
 
 
-def test_type_checkers_see_what_is_exported():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("package", [sparsify, viz], ids=["sparsify", "viz"])
+def test_type_checkers_see_what_is_exported(package):
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert seen == sparsify._EXPORTS
-    assert sorted(sparsify.__all__) == sorted(seen)
+    assert seen == package._EXPORTS
+    assert sorted(package.__all__) == sorted(seen)
+
+
+def test_the_figures_are_there_without_an_import_of_their_own_and_wait_for_matplotlib():
+    code = (
+        "import sys, sparsify; figures = sparsify.viz; print('sweep' in dir(figures), 'viz' in dir(sparsify))\n"
+        "slow = ('torch', 'matplotlib', 'numpy', 'pandas')\n"
+        "print([m for m in slow if m in sys.modules], figures.sweep.__module__)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines() == ["True True", "[] sparsify.viz.figures"]
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = viz.nothing
 
 
 def test_the_version_is_that_of_the_distribution_and_needs_no_torch():
@@ -141,6 +155,7 @@ def test_the_package_says_that_it_has_types():
 
 
 def test_every_export_exists():
+    assert all(getattr(viz, name).__name__ == name for name in viz.__all__)
     for name in sparsify.__all__:
         assert name == "Mask" or getattr(sparsify, name).__name__ == name
     assert sparsify.Mask == dict[str, torch.Tensor]

@@ -40,7 +40,7 @@ def on_both() -> Found:
             "accuracy": [run.summary["accuracy"] for run in runs],
             "train_loss": [run.summary["train_loss"] for run in runs],
             "apart_of_the_way": _apart(weights(here), weights(there)) / _apart(weights(there), start),
-            "seconds": [[row["seconds"] for row in run.metrics] for run in runs],
+            "seconds": [run.metrics["seconds"].tolist() for run in runs],
             "support": [run.summary["support"] for run in runs],
         }
     return found

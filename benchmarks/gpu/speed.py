@@ -67,7 +67,7 @@ def timed(config: Config, name: str) -> Found:
         began = time.perf_counter()
         run = trained(config, f"timed-{name}")
         wall = time.perf_counter() - began
-    rows = [row["seconds"] for row in run.metrics]
+    rows = run.metrics["seconds"].tolist()
     found = {"wall": wall, "epochs": len(rows), "seconds_of_epochs": rows, "median_epoch": float(np.median(rows))}
     return found | {"beside": _described(beside), **peak_memory(), "accuracy": run.summary["accuracy"]}
 
@@ -80,7 +80,7 @@ def side_by_side(configs: list[Config]) -> Found:
         began = time.perf_counter()
         runs = train_all(configs, device=DEVICE, runs_dir=TMP / "seeds", data_dir=DATA)
         wall = time.perf_counter() - began
-    rows = [[row["seconds"] for row in run.metrics] for run in runs]
+    rows = [run.metrics["seconds"].tolist() for run in runs]
     return {
         "wall": wall,
         "epochs": configs[0].epochs,

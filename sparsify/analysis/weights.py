@@ -20,18 +20,6 @@ from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import filter_norms
 from sparsify.runs import Run
 
-NEAR_ZERO = 0.01
-
-
-def near_zero(weight: Tensor, relative: float = NEAR_ZERO) -> tuple[int, int]:
-    """How many filters have a norm below `relative` times the layer's largest, and how many there are.
-
-    A layer whose filters are all exactly 0 counts as near zero as a whole.
-    """
-    norms = filter_norms(weight.detach())
-    small = norms < relative * norms.max() if norms.max() > 0 else torch.ones_like(norms, dtype=torch.bool)
-    return int(small.sum()), len(norms)
-
 
 def smallest_filters(weight: Tensor, ratio: float) -> Tensor:
     """Which filters go when round(ratio·n) of the smallest L2 norm are pruned: (filters,), True goes."""

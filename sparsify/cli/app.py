@@ -22,6 +22,7 @@ from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan
+from sparsify.training.display import TrainingDisplay
 
 if TYPE_CHECKING:
     from sparsify.runs import Run
@@ -57,7 +58,7 @@ def train(
     """Train a network, or go on where an interrupted training stopped. Without options: LeNet on MNIST with slbi."""
     if seeds is not None:
         return _train_seeds(config, seeds, where, tensorboard=tensorboard)
-    with console.TrainingDisplay() as display:
+    with TrainingDisplay(console=console.out) as display:
         (run,) = _trained([config], where, display, tensorboard=tensorboard)
     if run.status == "diverged":
         console.fail(
@@ -76,9 +77,7 @@ def train(
     return 0
 
 
-def _trained(
-    configs: Sequence[Config], where: Places, display: console.TrainingDisplay, *, tensorboard: bool
-) -> list[Run]:
+def _trained(configs: Sequence[Config], where: Places, display: TrainingDisplay, *, tensorboard: bool) -> list[Run]:
     from sparsify.training.launch import train_all
 
     if not tensorboard:
@@ -98,7 +97,7 @@ def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool
     if config.seed != _DEFAULTS.seed:
         raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
     configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
-    with console.TrainingDisplay(len(configs)) as display:
+    with TrainingDisplay(len(configs), console.out) as display:
         runs = _trained(configs, where, display, tensorboard=tensorboard)
     diverged = [run for run in runs if run.status == "diverged"]
     for run in diverged:

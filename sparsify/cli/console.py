@@ -1,16 +1,15 @@
-"""Output for people: tables, messages and progress, as bars on a terminal and as plain lines elsewhere."""
+"""Output for people: tables and messages."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
 from sparsify.errors import SparsifyWarning
@@ -18,8 +17,6 @@ from sparsify.text import plain_console, width_of
 
 if TYPE_CHECKING:
     from sparsify.report.table import Table
-    from sparsify.runs import Epoch
-    from sparsify.training.trainer import Progress as TrainingProgress
 
 
 out = Console(highlight=False, soft_wrap=False)
@@ -103,89 +100,3 @@ def warnings_as_lines() -> Iterator[None]:
 
         warnings.showwarning = show_line
         yield
-
-
-def _held_out(row: Epoch) -> tuple[str, float]:
-    if row["val_accuracy"] is not None:
-        return "val", row["val_accuracy"]
-    assert row["test_accuracy"] is not None  # a row has one of the two
-    return "test", row["test_accuracy"]
-
-
-class TrainingDisplay:
-    """A listener for `train` that shows the progress of trainings; `runs` is the number of trainings in all."""
-
-    def __init__(self, runs: int = 1) -> None:
-        self._runs = runs
-        self._seen: list[str] = []
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=9),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=out,
-        )
-        self._tasks: dict[str, TaskID] = {}  # the bar of each training that is in progress
-        self._accuracy: dict[str, str] = {}  # after the last finished epoch of each run
-
-    @property
-    def trained(self) -> list[str]:
-        """The names of the runs that were trained while this display was shown."""
-        return self._seen
-
-    def __enter__(self) -> TrainingDisplay:
-        if out.is_terminal:
-            self._bars.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if out.is_terminal:
-            self._bars.stop()
-
-    def __call__(self, progress: TrainingProgress) -> None:
-        run = progress.run
-        if run not in self._seen:
-            self._seen.append(run)
-        if run not in self._tasks:
-            self._tasks[run] = self._bars.add_task(run, total=progress.steps)
-            if progress.row is None:  # resumed: earlier steps must not enter the estimate of the time left
-                self._bars.reset(self._tasks[run], total=progress.steps, completed=progress.step)
-        number = f"{self._seen.index(run) + 1}/{self._runs} " if self._runs > 1 else ""
-        where = f"{number}{run} epoch {progress.epoch}/{progress.epochs}"
-        if progress.row is not None:
-            self._accuracy[run] = f" {_held_out(progress.row)[1]:.1%}"
-        text = where + self._accuracy.get(run, "")
-        self._bars.update(self._tasks[run], completed=progress.step, description=text)
-        if progress.ended:
-            self._bars.remove_task(self._tasks.pop(run))
-        if progress.row is not None and not out.is_terminal:
-            name, accuracy = _held_out(progress.row)
-            say(
-                f"{where} · loss {progress.row['train_loss']:.4f} · {name} {accuracy:.2%} · "
-                f"{progress.row['seconds']:.1f} s"
-            )
-
-
-@contextmanager
-def counting(text: str, begin: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
-    """Give a listener for `prune` that shows a bar on a terminal; `begin` is called before the first point."""
-    columns = (TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    bars = Progress(*columns, TextColumn("left"), console=out, transient=True)
-    task = bars.add_task(text, total=None)
-
-    begun = False
-
-    def listener(done: int, total: int) -> None:
-        nonlocal begun
-        if not begun:
-            begun = True
-            begin()
-            if out.is_terminal:
-                bars.start()
-        bars.update(task, completed=done, total=total)
-
-    try:
-        yield listener
-    finally:
-        if out.is_terminal:
-            bars.stop()

@@ -123,21 +123,6 @@ def _kind(run: Run) -> tuple[str, str, int, str | None]:
     return run.config.model, run.config.data, run.config.seed, run.config.mask
 
 
-def label(run: Run, chosen: Sequence[Run]) -> str:
-    """Return the optimizer's name; or the run's name if runs share the optimizer; or its folder if they share that."""
-    for names in ([one.config.opt for one in chosen], [one.name for one in chosen]):
-        name = names[list(chosen).index(run)]
-        if names.count(name) == 1:
-            return name
-    return str(run.path)
-
-
-def title(chosen: Sequence[Run]) -> str:
-    """Return the networks and data sets of the runs, as in "lenet on mnist"."""
-    kinds = dict.fromkeys(f"{run.config.model} on {run.config.data_name}" for run in chosen)
-    return ", ".join(kinds)
-
-
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of a text: "32" means 0 to 31, "3,5" means these two.
 

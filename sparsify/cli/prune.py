@@ -15,6 +15,7 @@ from sparsify.config import HERE, Places, Whole
 from sparsify.errors import SparsifyError
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
+from sparsify.training.display import TrainingDisplay, counting
 
 if TYPE_CHECKING:
     from sparsify.pruning.subject import Subject
@@ -62,7 +63,7 @@ def prune(
     if point is not None:
         begin()
         shrinker = PointShrinker(chosen, subject, point, console.say)
-    with console.counting("pruning", begin if shrinker is None else lambda: None) as listener:
+    with counting("pruning", begin if shrinker is None else lambda: None, console.out) as listener:
         sweep = measure_points(subject, plan, listener=listener, visit=shrinker)
     path = sweep.save(chosen.output(where.runs_dir))
     plan = sweep.plan
@@ -139,7 +140,7 @@ def ticket(
     chosen = finished_run(run, where.runs_dir)
     point = PointPlan(layers=layers, ratio=ratio, criterion=criterion, grain=grain)
     announce(chosen, subject_of(chosen, where), point.sweep(), newest=run is None)
-    with console.TrainingDisplay(2) as display:
+    with TrainingDisplay(2, console.out) as display:
         found = tickets(chosen, point, where, rewind=rewind, listener=display)
     console.show(tickets_table(chosen, found, ratio))
     return 0

@@ -10,6 +10,7 @@ from sparsify.cli import console
 from sparsify.cli.options import Where
 from sparsify.config import HERE
 from sparsify.errors import SparsifyError
+from sparsify.training.display import TrainingDisplay
 
 
 def study(
@@ -61,7 +62,7 @@ def study(
         console.say(plan_line(plan, estimates))
     if dry_run:
         return 0
-    with console.TrainingDisplay(plan.trainings) as display:
+    with TrainingDisplay(plan.trainings, console.out) as display:
         result = run_planned(planner, plan, listener=display, note=console.say)
     findings = find(result)
     for table in (*study_tables(result, findings), *choice_tables(result)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from sparsify.cli import console
-from sparsify.cli.options import RunsDir, compared_runs, finished_run, label, title
+from sparsify.cli.options import RunsDir, compared_runs, finished_run
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
 from sparsify.optim.registry import OPTIMIZERS
@@ -17,6 +17,7 @@ from sparsify.optim.registry import OPTIMIZERS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sparsify.pruning.sweep import Sweep
     from sparsify.runs import Run
 
 
@@ -35,61 +36,49 @@ def filters(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Filter heatmaps, side by side: of the runs that are named, or of the newest one of each optimizer."""
-    from sparsify.analysis.weights import TrainedNetwork
-    from sparsify.nets.layers import find_layer
-    from sparsify.pruning.plan import parse_ratios
-    from sparsify.viz.filters import filters_figure
-    from sparsify.viz.study import filter_panel, folded_panels
+    from sparsify.viz import figures
 
     chosen = compared_runs(names, runs_dir)
-    if ratio is not None:
-        (ratio,) = parse_ratios(ratio)
-    networks = [TrainedNetwork(run) for run in chosen]
-    found = [(network, find_layer(network.model, layer, network.run.name).name) for network in networks]
-    panels = [filter_panel(one, name, label=label(one.run, chosen), ratio=ratio) for one, name in found]
+    figure = figures.filters(chosen, layer=layer, show=show, ratio=ratio, fold_bn=fold_bn)
     stem = f"filters-{layer}"
     stem += f"-{show}" if show != "auto" else ""
     stem += f"-{ratio:g}" if ratio is not None else ""
-    if fold_bn:
-        folded = folded_panels(panels, found)
-        if folded is None:
-            raise SparsifyError(f"--fold-bn: no BatchNorm is behind {layer} of {', '.join(run.name for run in chosen)}")
-        panels, stem = folded, f"{stem}-folded"
-    return _save(filters_figure(panels, layer=layer, show=show, folded=fold_bn), chosen, runs_dir, stem)
+    stem += "-folded" if fold_bn else ""
+    return _save(figure, chosen, runs_dir, stem)
 
 
 @app.command
 def curves(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
     """Loss and accuracy over the epochs: of the runs that are named, or of the newest one of each optimizer."""
-    from sparsify.viz.curves import curves_figure
+    from sparsify.viz import figures
 
     chosen = compared_runs(names, runs_dir)
-    figure = curves_figure({label(run, chosen): [run.metrics] for run in chosen}, title=title(chosen))
-    return _save(figure, chosen, runs_dir, "curves")
+    return _save(figures.curves(chosen), chosen, runs_dir, "curves")
 
 
 @app.command
 def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
     """Accuracy against sparsity: the newest sweep of the first run, beside the same sweep of the others."""
     from sparsify.pruning.sweep import list_sweeps
-    from sparsify.viz.sweeps import sweep_figure
+    from sparsify.viz import figures
 
     chosen = compared_runs(names, runs_dir)
     sweeps = {run: list_sweeps(run.path, run.output(runs_dir)) for run in chosen}
     first = next((found[0] for found in sweeps.values() if found), None)
     if first is None:
         raise SparsifyError(f"no sweep of {', '.join(run.name for run in chosen)}; make one with: sparsify prune")
-    groups = {}
+    groups: dict[str, Sweep] = {}
+    splits: list[str] = []
     for run, found in sweeps.items():
         same = [one for one in found if one.id == first.id]
         if same:
-            groups[label(run, chosen)] = same[:1]
+            groups[figures.label(run, chosen)] = same[0]
+            splits.append(run.summary["held_out"])
         else:
             console.say(f"left out: {run.name} has no sweep {first.id}")
     rounds = f" in {first.plan.rounds} rounds" if first.plan.rounds > 1 else ""
-    heading = f"{title(chosen)}: pruned by {first.plan.order}{rounds}"
-    splits = dict.fromkeys(run.summary["held_out"] for run in chosen if label(run, chosen) in groups)
-    figure = sweep_figure(groups, title=heading, held_out=" or ".join(splits))
+    heading = f"{figures.networks(chosen)}: pruned by {first.plan.order}{rounds}"
+    figure = figures.sweep(groups, title=heading, held_out=" or ".join(dict.fromkeys(splits)))
     return _save(figure, chosen, runs_dir, f"sweep-{first.id}")
 
 
@@ -102,11 +91,8 @@ def inclusion_path(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """‖Γ‖ and ‖W‖ of a layer's grains over the path of a run (the newest that has one)."""
-    from sparsify.analysis.weights import TrainedNetwork
-    from sparsify.nets.layers import find_layer
     from sparsify.runs import finished_runs
-    from sparsify.viz.paths import path_figure
-    from sparsify.viz.study import selected_through
+    from sparsify.viz import figures
 
     if run is None:
         chosen = next((one for one in finished_runs(runs_dir) if OPTIMIZERS[one.config.opt].selects), None)
@@ -115,27 +101,12 @@ def inclusion_path(
         console.say(f"run: {chosen.name} (the newest)")
     else:
         chosen = finished_run(run, runs_dir)
-    if not OPTIMIZERS[chosen.config.opt].selects:
-        selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
-        reason = f"{chosen.config.opt} selects nothing; take a run of one of: {selecting}"
-        raise SparsifyError(f"{chosen.name} has no path: {reason}")
-    network = TrainedNetwork(chosen)
-    found = find_layer(network.model, layer, chosen.name)
-    path = network.path(found.name)
-    if path is None:
-        whole = chosen.inclusion_path
-        there = "" if whole is None else ", ".join(whole.entry)
-        reason = "it selects neither by its weight nor by the scales of a BatchNorm behind it"
-        raise SparsifyError(f"{chosen.name} has no path of {layer}: {reason}; it selects by: {there}")
-    (parameter,) = path.entry
-    heading = f"{title([chosen])}, {chosen.config.opt}, {layer}{selected_through(found, parameter)}"
-    figure = path_figure(path, parameter=parameter, title=heading)
-    return _save(figure, [chosen], runs_dir, f"path-{layer}")
+    return _save(figures.path(chosen, layer=layer), [chosen], runs_dir, f"path-{layer}")
 
 
 def _save(figure: Figure, chosen: Sequence[Run], runs_dir: Path, name: str) -> int:
     """Save a figure in the run's folder or, if it shows several runs, in runs/studies/; print the files' paths."""
-    from sparsify.viz.style import save
+    from sparsify.drawing.style import save
 
     if len(chosen) == 1:
         folder = chosen[0].output(runs_dir) / "figures"

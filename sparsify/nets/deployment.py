@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from sparsify.data.dataset import Inputs, each, mapped
 from sparsify.devices import wait_for
 from sparsify.errors import SparsifyError
 from sparsify.files import write_rows
-from sparsify.nets.evaluation import evaluating
+from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.shrinking import relative_difference, shrink_by
 from sparsify.nets.structure import Cut, Structure
 
@@ -37,23 +38,24 @@ class Latency:
 
 
 @torch.inference_mode()
-def latencies(models: Sequence[nn.Module], example: Tensor, *, batch: int, repetitions: int = 30) -> list[Latency]:
+def latencies(models: Sequence[nn.Module], example: Inputs, *, batch: int, repetitions: int = 30) -> list[Latency]:
     """Time forward passes of each network on `batch` copies of the one input `example`, (1, …), in evaluation mode.
 
     The networks take turns, so that whatever slows the machine for a while slows all of them. The first three turns
     are not counted. On a GPU the time includes waiting for the end of the pass.
     """
-    inputs = example.expand(batch, *example.shape[1:]).contiguous()
+    inputs = mapped(lambda tensor: tensor.expand(batch, *tensor.shape[1:]).contiguous(), example)
+    device = each(inputs)[0].device
     seconds = np.zeros((repetitions + WARM_UP, len(models)))
     with contextlib.ExitStack() as modes:
         for model in models:
             modes.enter_context(evaluating(model))
         for turn in range(len(seconds)):
             for index, model in enumerate(models):
-                wait_for(inputs.device)
+                wait_for(device)
                 began = time.perf_counter()
-                model(inputs)
-                wait_for(inputs.device)
+                call(model, inputs)
+                wait_for(device)
                 seconds[turn, index] = time.perf_counter() - began
     quartiles = np.quantile(seconds[WARM_UP:], [0.5, 0.25, 0.75], axis=0).T
     return [Latency(batch, float(median), float(low), float(high), repetitions) for median, low, high in quartiles]

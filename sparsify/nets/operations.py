@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sparsify.data.dataset import Inputs
+from sparsify.data.dataset import Inputs, each
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.probing import plainly, running
 
@@ -37,7 +36,7 @@ def count_operations(model: nn.Module, example: Inputs) -> Operations:
     counter = _Counter(model)
     with evaluating(model), plainly(), running("run on the example"), counter:
         call(model, example)
-    count = len(pytree.tree_leaves(example)[0])
+    count = len(each(example)[0])
     of = {name: macs // count for name, macs in counter.macs.items() if name}
     return Operations(of, counter.macs[""] // count)
 

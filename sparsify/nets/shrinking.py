@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from sparsify.data.dataset import Inputs
+from sparsify.data.dataset import Inputs, part_of
 from sparsify.devices import exactly
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.evaluation import call, evaluating
@@ -52,7 +51,7 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     not fit, a network that cannot be traced or followed, a layer of which nothing would be left, and if the masked and
     the shrunk network would not compute the same function.
     """
-    return shrink_by(Structure(model, first_of(example)), mask, example)
+    return shrink_by(Structure(model, part_of(example, slice(1))), mask, example)
 
 
 def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Inputs) -> nn.Module:
@@ -188,12 +187,6 @@ def copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, computed)
     except Exception as error:  # whatever a module's attributes raise
         raise SparsifyError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
-
-
-def first_of(example: Inputs) -> Inputs:
-    """Return the first of some inputs."""
-    first: Inputs = pytree.tree_map_only(Tensor, lambda tensor: tensor[:1], example)
-    return first
 
 
 @contextmanager

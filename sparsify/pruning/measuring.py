@@ -30,12 +30,14 @@ from sparsify.nets.prediction import predict_masked, score_masked
 from sparsify.nets.structure import Cost, Cut, removed_grains
 from sparsify.nets.units import Unit
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
+from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of
-from sparsify.pruning.sweep import MEASURES, LedgerRow, Sweep, SweepRow
+from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
 from sparsify.runs import Run
+from sparsify.training.display import counting, shown
 from sparsify.training.finetuning import Recipe, finetune
 
 PointListener = Callable[[int, int], None]
@@ -72,6 +74,7 @@ def prune(
     device: str = "auto",
     data_dir: Path | str | None = None,
     listener: PointListener | None = None,
+    progress: bool = False,
     visit: Visitor | None = None,
     **asked: Unpack[SweepOptions],
 ) -> Sweep:
@@ -86,7 +89,8 @@ def prune(
     `batch_size` is how many images are predicted at a time: by default 1000, or fewer where the memory has no room for
     them (`batch_size_for`, `halving`). It does not change the result but for the rounding of sums.
 
-    `visit` is called at each point with the SweepPoint and its mask. At that time the network is masked, and
+    `progress` shows a bar and the time left, in terminals and in notebooks (with ipywidgets). `visit` is called at each
+    point with the SweepPoint and its mask. At that time the network is masked, and
     fine-tuned or else recalibrated if the plan asks for it; it is restored afterwards, so `visit` must copy what it
     keeps.
 
@@ -114,7 +118,8 @@ def prune(
             for ranking in rankings(scores, units, plan)
             for ratio in plan.ratios
         ]
-        return measure(target, plan, points, batch_size=batch_size, listener=listener, visit=visit)
+        with shown(listener, counting("pruning") if progress else None) as heard:
+            return measure(target, plan, points, batch_size=batch_size, listener=heard, visit=visit)
 
 
 def _subject(target: Run | Subject | nn.Module, data: Data | None, training: Data | None, places: Places) -> Subject:

@@ -8,7 +8,6 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, TypedDict, Unpack
 
 from cyclopts import Parameter, Token
@@ -17,68 +16,15 @@ from sparsify.config import Whole
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.ratios import RATIOS, parse_ratios
+from sparsify.text import called
 
-RATIOS = "0:0.6:0.1"
 SCOPES = ("layer", "global")
 FLAGS = {"finetune_epochs": "finetune"}
 """The flags of the command line that do not bear the name of the plan's field."""
 
 CONTROL_DRAWS = 5
 """The number of draws of "random" as a control."""
-
-_FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as in 0,0.3,0.6, with values from 0 to 1"
-_MOST = 10_000
-
-
-def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
-    """Return the ratios that are given, in ascending order and without repetition.
-
-    "start:stop:step" is parsed in decimal arithmetic, so that 0:0.6:0.1 has exactly the seven values 0, 0.1, …, 0.6.
-    Raises SparsifyError for a text that is malformed or reversed, and for a ratio outside 0 to 1.
-    """
-    if isinstance(ratios, (int, float)):
-        ratios = [ratios]
-    text = ratios if isinstance(ratios, str) else ",".join(_number_text(ratio) for ratio in ratios)
-    if ":" in text:
-        parts = [_decimal(part, text) for part in text.split(":")]
-        if len(parts) != 3:
-            raise SparsifyError(f"ratios '{text}' are malformed; {_FORM}")
-        start, stop, step = parts
-        if step <= 0:
-            raise SparsifyError(f"ratios '{text}' have the step {step}, which must be above 0; {_FORM}")
-        if stop < start:
-            raise SparsifyError(f"ratios '{text}' are reversed: {start} is above {stop}; {_FORM}")
-        _check_range(start, stop)
-        if stop - start > _MOST * step:
-            raise SparsifyError(f"ratios '{text}' are more than {_MOST:,} values; use a larger step")
-        values = [start + index * step for index in range(int((stop - start) / step) + 1)]
-    else:
-        values = [_decimal(part, text) for part in text.split(",")]
-    _check_range(*values)
-    return tuple(sorted({abs(float(value)) for value in values}))  # abs: -0.0 is 0
-
-
-def _number_text(ratio: float) -> str:
-    try:
-        return str(float(ratio))
-    except (TypeError, ValueError) as error:
-        raise SparsifyError(f"ratio {ratio!r} is no number; {_FORM}") from error
-
-
-def _check_range(*values: Decimal) -> None:
-    for value in values:
-        if not 0 <= value <= 1:
-            raise SparsifyError(f"ratio {value} is outside 0 to 1; {_FORM}")
-
-
-def _decimal(part: str, text: str) -> Decimal:
-    try:
-        value = Decimal(part.strip())
-    except InvalidOperation as error:
-        raise SparsifyError(f"ratios '{text}' are malformed: '{part}' is no number; {_FORM}") from error
-    if not value.is_finite():
-        raise SparsifyError(f"ratios '{text}' are malformed: '{part}' is not finite; {_FORM}")
-    return value
 
 
 def _as_text(_type: type, tokens: Sequence[Token]) -> str:
@@ -120,7 +66,7 @@ class SweepOptions(TypedDict, total=False):
     rounds: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PointPlan:
     """One point of a sweep: one set of layers and one ratio. The other fields are those of `SweepPlan`."""
 
@@ -139,6 +85,9 @@ class PointPlan:
         if len(ratios) > 1:
             raise SparsifyError(f"ratio is {self.ratio!r}; it must be one number")
         object.__setattr__(self, "ratio", ratios[0])
+
+    def __repr__(self) -> str:
+        return called(self, PointPlan(layers="", ratio=0), always=("layers", "ratio"))
 
     @classmethod
     def of(cls, plan: PointPlan | None, **named: Unpack[PointOptions]) -> PointPlan:
@@ -169,7 +118,7 @@ class PointPlan:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SweepPlan:
     """One sweep: which layers are pruned, by which ratios, and how.
 
@@ -245,6 +194,9 @@ class SweepPlan:
             raise SparsifyError(
                 f"--controls with --rounds {self.rounds} and --scope global: {reason}; take --scope layer"
             )
+
+    def __repr__(self) -> str:
+        return called(self, SweepPlan(), always=("layers", "ratios"))
 
     def _check_draws(self) -> None:
         if self.controls and self.criterion == "random":

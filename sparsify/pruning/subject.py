@@ -86,8 +86,8 @@ class Subject:
 
     @functools.cached_property
     def structure(self) -> Structure:
-        """The network's dependency graph, traced once. Raises SparsifyError if the network cannot be traced."""
-        return Structure(self.model, self.example)  # type: ignore[arg-type]
+        """The network's structure, found once. Raises SparsifyError if the network cannot be run on the example."""
+        return Structure(self.model, self.example)
 
     @functools.cached_property
     def sample(self) -> Split[Inputs] | None:

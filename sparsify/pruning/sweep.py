@@ -1,51 +1,29 @@
-"""Sweep: for each point, its accuracy and cost, what was removed, and the predicted class of each image."""
+"""Sweep: for each point, its accuracy and cost, and what was removed."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_json, read_rows, write_rows, write_text
+from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores, read_outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.text import factor, layers_in_words, percentage, plural, thousands
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A kind of accuracy that a sweep can hold.
-
-    `column` is its column in the rows of a sweep. `words` says how the network was treated after it was pruned;
-    `suffix` is put in the names of its files. Both are "" for the network as it was pruned.
-    """
-
-    column: str
-    words: str
-    suffix: str
-
-    @property
-    def clause(self) -> str:
-        """The words with a comma before them, to end a title with: ", fine-tuned"; "" without words."""
-        return f", {self.words}" if self.words else ""
-
-
-MEASURES = {
-    measure.column: measure
-    for measure in (
-        Measure("accuracy", "", ""),
-        Measure("recalibrated_accuracy", "BatchNorm recalibrated on training images", "-recalibrated"),
-        Measure("finetuned_accuracy", "fine-tuned", "-finetuned"),
-    )
-}
-"""Every kind of accuracy, by the name of its column."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +75,67 @@ class LedgerRow:
     coupled: int | None = None
 
 
-@dataclass(frozen=True)
+_SHOWN = 20  # rows of a table in a notebook
+
+
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """The result of a plan: its points as rows, in the plan's order, their ledger, and their outcomes by measure.
 
     The measures are the keys of `MEASURES`. The plan's `layers` are the sets by their layers' names. Sweeps that were
-    saved before outcomes were kept have none, or those of "accuracy" only.
+    saved before outcomes were kept have none, or those of "accuracy" only. `len` is the number of points, and iterating
+    gives their rows.
     """
 
     plan: SweepPlan
     rows: tuple[SweepRow, ...]
-    ledger: tuple[LedgerRow, ...] = field(repr=False)
-    outcomes: Mapping[str, Outcomes | Scores] = field(default_factory=dict, repr=False)
+    ledger: tuple[LedgerRow, ...]
+    outcomes: Mapping[str, Outcomes | Scores] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[SweepRow]:
+        return iter(self.rows)
+
+    def __repr__(self) -> str:
+        sets = " | ".join(layers if layers.count(",") < 4 else layers_in_words(layers) for layers in self.plan.layers)
+        ratios = " to ".join(dict.fromkeys(percentage(ratio) for ratio in (self.plan.ratios[0], self.plan.ratios[-1])))
+        return f"<Sweep {self.id}: {self.plan.name}, {ratios} of {sets}, {plural(len(self), 'point')}>"
+
+    def _repr_html_(self) -> str:
+        """The points as notebooks show them: means over the draws."""
+        numbers = ["params", "macs", "compression", "speedup"]
+        means = self.table().groupby(["criterion", "layers", "ratio"], sort=False)[[*self.measures, *numbers]].mean()
+        accuracy = dict.fromkeys(self.measures, "{:.2%}".format)
+        counts = dict.fromkeys(("params", "macs"), lambda count: thousands(round(count)))
+        factors = dict.fromkeys(("compression", "speedup"), factor)
+        formats = {"ratio": percentage, **accuracy, **counts, **factors}
+        table = means.reset_index().to_html(index=False, formatters=formats, max_rows=_SHOWN, border=0)
+        return f"<p>{html.escape(repr(self))}</p>\n{table}"
+
+    def table(self) -> pd.DataFrame:
+        """Return every point as a row of a pandas DataFrame; its columns are the fields of `SweepRow`.
+
+        Measures that were not asked for are missing values (NaN).
+        """
+        import pandas as pd  # slow to import: only when it is needed
+
+        fields = [field.name for field in dataclasses.fields(SweepRow)]
+        rows = [[getattr(row, name) for name in fields] for row in self.rows]
+        return pd.DataFrame(rows, columns=fields).astype(dict.fromkeys(MEASURES, float))
+
+    def plot(self, against: str = "ratio", *, measure: str = "accuracy", title: str = "") -> Figure:
+        """Draw accuracy against the ratio, one panel a set of layers; return the matplotlib Figure.
+
+        `against` can also be "compression" or "speedup", and `measure` any of `measures`. Controls are dashed and
+        dotted. `sparsify.viz.sweep` draws several sweeps together. Raises SparsifyError for other axes and measures.
+        """
+        from sparsify.drawing.sweeps import sweep_figure  # matplotlib is slow to import
+
+        return sweep_figure(
+            {self.plan.name: [self.table()]}, title=title, held_out="", against=against, measure=measure
+        )
 
     @property
     def id(self) -> str:
@@ -142,7 +169,7 @@ class Sweep:
         places = self._places(layers, ratio)  # the first draw comes first
         if not places:
             raise self._missing(layers, ratio)
-        classes: np.ndarray = self._kept(measure).predictions[places[0]]
+        classes: np.ndarray = self.classified(measure).predictions[places[0]]
         return classes
 
     def right(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
@@ -153,7 +180,7 @@ class Sweep:
         places = self._places(layers, ratio)
         if not places:
             raise self._missing(layers, ratio)
-        return self._kept(measure).right[places]
+        return self.classified(measure).right[places]
 
     def scores(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
         """Return the score of each image at one point, (draws, images), float64; without a `score`, 1 if it is right.
@@ -167,7 +194,8 @@ class Sweep:
         found = kept.scores if isinstance(kept, Scores) else kept.right.astype(np.float64)
         return found[places]
 
-    def _kept(self, measure: str) -> Outcomes:
+    def classified(self, measure: str = "accuracy") -> Outcomes:
+        """Return the labels and predicted classes of the images. Raises SparsifyError as `predictions` does."""
         kept = self._any_kept(measure)
         if isinstance(kept, Scores):
             raise SparsifyError(f"sweep-{self.id} has scores of single images, and no classes; take its `scores`")

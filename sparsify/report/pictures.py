@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from sparsify.drawing.style import DPI
 from sparsify.viz.study import Drawn
-from sparsify.viz.style import DPI
 
 HEAVY = 200_000  # bytes: a PNG is shown in the place of a larger SVG
 MOST = 4_500_000  # bytes of all pictures together

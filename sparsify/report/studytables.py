@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sparsify.analysis.statistics import Estimate
 from sparsify.analysis.weights import support_shares
-from sparsify.pruning.sweep import MEASURES
+from sparsify.pruning.measures import MEASURES
 from sparsify.report.table import (
     MEAN,
     POINTS,

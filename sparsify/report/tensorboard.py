@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
+from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.errors import SparsifyError
 from sparsify.runs import Epoch, Run
 from sparsify.training.trainer import Listener, Progress
-from sparsify.viz.filters import FilterPanel, filters_figure
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -64,8 +64,10 @@ class Events:
         for file in (self._runs_dir / run.name / FOLDER).glob("events.*"):
             file.unlink()
         writer = self._writer(run.name)
-        for row in run.metrics:
-            self._scalars(writer, row)
+        measured = run.metrics.dropna(axis="columns", how="all")  # the other split has no value
+        for column in (column for column in SCALARS if column in measured):
+            for epoch, value in zip(measured["epoch"], measured[column], strict=True):
+                writer.add_scalar(SCALARS[column], value, epoch)
         if run.status == "finished":
             _selection(writer, run)
             _filters(writer, run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.pruning.sweep import MEASURES
+from sparsify.pruning.measures import MEASURES
 from sparsify.study.contrasts import CONTROL, Affordable, Contrast, affordable, contrasts, control_of
 from sparsify.study.results import ArmResult, Cell, Point, StudyResult, cells
 from sparsify.text import capitalised, layers_in_words, listed, p_in_words, percentage, points

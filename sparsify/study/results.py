@@ -14,9 +14,10 @@ import numpy as np
 from sparsify.analysis.statistics import CONFIDENCE, estimate
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
+from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.sweep import MEASURES, Sweep, SweepRow
+from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
 from sparsify.study.design import Study
 from sparsify.study.planning import Chosen
@@ -124,7 +125,7 @@ def seed_accuracies(points: pd.DataFrame) -> pd.Series:
 class Point:
     """A point of a study: a ratio of some layers, removed in its sweep number `sweep` (from 0), which goes `by` this.
 
-    `measure` is the name of one of `sparsify.pruning.sweep.MEASURES`.
+    `measure` is the name of one of `sparsify.pruning.measures.MEASURES`.
     """
 
     sweep: int

@@ -19,7 +19,8 @@ from sparsify.errors import IgnoredOption, SparsifyError, unknown
 from sparsify.files import sanitise, short_sum, shortened
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan, parse_ratios
+from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
+from sparsify.pruning.ratios import parse_ratios
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study
 from sparsify.study.schema import (
     EXPECTED,

@@ -27,6 +27,7 @@ from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.evaluation import require_batches
 from sparsify.nets.mask import check_fit
 from sparsify.runs import Run
+from sparsify.training.display import TrainingDisplay, shown
 from sparsify.training.iteration import WARM_UP
 from sparsify.training.starting import (
     all_named,
@@ -48,16 +49,20 @@ def train(
     places: Places | None = None,
     *,
     listener: Listener | None = None,
+    progress: bool = False,
     **where: Unpack[PlaceOptions],
 ) -> Run:
     """Train one Config, resume an interrupted training of it, or return its run if it is finished.
 
     `places`, or its keywords, say on which device, and where runs and data are: device="cpu", runs_dir="runs".
-    A run whose loss becomes infinite or NaN stops and has the status "diverged". Warns (SparsifyWarning) when grains
-    cannot enter the support in the run's path time, and when a run goes on in another environment. Raises
-    SparsifyError for absent devices, data and runs, and while another process trains the same run.
+    `progress` shows a bar and the time left, in terminals and in notebooks (with ipywidgets), and a line an epoch
+    elsewhere; `listener` is called with each `Progress`. A run whose loss becomes infinite or NaN stops and has the
+    status "diverged". Warns (SparsifyWarning) when grains cannot enter the support in the run's path time, and when a
+    run goes on in another environment. Raises SparsifyError for absent devices, data and runs, and while another
+    process trains the same run.
     """
-    return train_side_by_side([config], Places.of(places, **where), listener=listener)[0]
+    with shown(listener, TrainingDisplay() if progress else None) as heard:
+        return train_side_by_side([config], Places.of(places, **where), listener=heard)[0]
 
 
 _Placed = dict[tuple[str, float, int | None], Dataset]
@@ -228,6 +233,7 @@ def train_all(
     places: Places | None = None,
     *,
     listener: Listener | None = None,
+    progress: bool = False,
     among: int = 1,
     **where: Unpack[PlaceOptions],
 ) -> list[Run]:
@@ -235,18 +241,25 @@ def train_all(
 
     On the CPU each is trained in a process of its own, with one thread where there are as many as cores. On a GPU small
     networks are trained side by side in one process, large ones one after another. Each run is resumed, returned or
-    refused as by `train`; its warnings come through when it is done. The first error ends every training: the epochs
-    that they have finished are kept. `among` is how many runs they belong to, those that are not asked for included:
-    the number of threads, and so the last bits, do not depend on how many of them are missing. A script that calls this
-    does so under `if __name__ == "__main__"`, as with any that starts processes.
+    refused as by `train`, and shows its `progress`; its warnings come through when it is done. The first error ends
+    every training: the epochs that they have finished are kept. `among` is how many runs they belong to, those that are
+    not asked for included: the number of threads, and so the last bits, do not depend on how many of them are missing.
+    A script that calls this does so under `if __name__ == "__main__"`, as with any that starts processes.
     """
     places = Places.of(places, **where)
     configs = all_named(configs, places.data_dir)  # once: MNIST may come within reach while some of them are trained
     device = resolve_device(places.device)
     processes, threads = processes_for(max(len(configs), among), device)
-    if processes == 1:
-        return _in_one_process(configs, device, places, listener)
-    processes = min(processes, len(configs))
+    with shown(listener, TrainingDisplay(len(configs)) if progress else None) as heard:
+        if processes == 1:
+            return _in_one_process(configs, device, places, heard)
+        return _in_processes(configs, min(processes, len(configs)), threads, places, heard)
+
+
+def _in_processes(
+    configs: Sequence[Config], processes: int, threads: int, places: Places, listener: Listener | None
+) -> list[Run]:
+    """Train in so many processes, each with so many threads."""
     for config in {config.data: config for config in configs}.values():
         load_dataset(config.data, places.data_dir)  # what is to be downloaded is, and once
     before = set(multiprocessing.active_children())
@@ -261,7 +274,7 @@ def train_all(
                 while listener is not None and not messages.empty():
                     listener(messages.get())
                 for text in dict.fromkeys(text for job in done for text in job.result()[1]):
-                    warnings.warn(text, SparsifyWarning, stacklevel=2)
+                    warnings.warn(text, SparsifyWarning, stacklevel=3)
         except BrokenProcessPool as error:
             reason = "it was killed, or a script calls this outside of if __name__ == '__main__'"
             raise SparsifyError(f"a training process ended ({reason}); the same command goes on from here") from error

@@ -1,1 +1,34 @@
-"""Figures: pure functions that return a matplotlib Figure; only `save` writes."""
+"""Figures of results: functions of runs and sweeps that return a matplotlib Figure, and what a study draws."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
+    from sparsify.drawing.style import save
+    from sparsify.viz.figures import classes, curves, filters, path, sweep
+    from sparsify.viz.study import study_drawings
+
+_EXPORTS = {
+    "classes": "sparsify.viz.figures",
+    "curves": "sparsify.viz.figures",
+    "filters": "sparsify.viz.figures",
+    "path": "sparsify.viz.figures",
+    "save": "sparsify.drawing.style",
+    "study_drawings": "sparsify.viz.study",
+    "sweep": "sparsify.viz.figures",
+}
+
+__all__ = ["classes", "curves", "filters", "path", "save", "study_drawings", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import sparsify.viz` does not wait for matplotlib and torch."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'sparsify.viz' has no attribute '{name}'")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

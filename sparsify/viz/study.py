@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +10,19 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsify.analysis.comparison import class_accuracy
-from sparsify.analysis.weights import TrainedNetwork, smallest_filters
+from sparsify.analysis.weights import TrainedNetwork
+from sparsify.drawing.classes import ClassDamage, classes_figure
+from sparsify.drawing.filters import filters_figure
+from sparsify.drawing.paths import path_figure
+from sparsify.drawing.style import save
 from sparsify.files import sanitise
 from sparsify.nets.layers import Layer, layer_names
+from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.sweep import MEASURES
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
 from sparsify.text import layers_in_words, listed, percentage
-from sparsify.viz.classes import ClassDamage, classes_figure
-from sparsify.viz.curves import curves_figure
-from sparsify.viz.filters import FilterPanel, filters_figure
-from sparsify.viz.paths import path_figure
-from sparsify.viz.style import save
-from sparsify.viz.sweeps import sweep_figure
+from sparsify.viz.figures import class_damage, curves, filter_panel, folded_panels, selected_through, sweep
 
 
 @dataclass(frozen=True)
@@ -90,9 +87,9 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
 
 
 def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
-    groups = {arm.label: [run.metrics for run in arm.finished] for arm in arms}
+    groups = {arm.label: arm.finished for arm in arms}
     what = f"Loss and accuracy of {listed(groups)} against the epoch: {held_out(result)} images solid, training dashed."
-    return Drawing("training", "Line chart", "curves", what, curves_figure(groups, title=result.study.title))
+    return Drawing("training", "Line chart", "curves", what, curves(groups, title=result.study.title))
 
 
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
@@ -111,7 +108,7 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
         ):
             if against != "ratio" and measure != "accuracy":
                 continue
-            drawing = sweep_figure(groups, title=title, held_out=split, against=against, measure=measure)
+            drawing = sweep(groups, title=title, held_out=split, against=against, measure=measure)
             name = stem + MEASURES[measure].suffix + (f"-{number + 1}" if number > 0 else "")
             yield Drawing("sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{how}.{n}", drawing)
 
@@ -141,15 +138,11 @@ def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[A
 
 def _damage(arm: ArmResult, number: int, layers: str, ratio: float, measure: str) -> ClassDamage | None:
     """The accuracy of each class, or None if no sweep kept what was answered for each image."""
-    kept = [(one, found) for one in arm.sweeps[number] if isinstance(found := one.outcomes.get(measure), Outcomes)]
+    kept = [one for one in arm.sweeps[number] if isinstance(one.outcomes.get(measure), Outcomes)]
     if not kept:
         return None
     classes = len(arm.finished[0].summary["classes"])
-    points = (
-        np.array([class_accuracy(found.labels, one.predictions(layers, at, measure), classes) for one, found in kept])
-        for at in (0.0, ratio)
-    )
-    return ClassDamage(*points)
+    return class_damage(kept, layers=layers, ratio=ratio, classes=classes, measure=measure)
 
 
 def _filters(name: str, arms: Mapping[str, tuple[TrainedNetwork, str]]) -> Iterator[Drawing]:
@@ -183,39 +176,3 @@ def _path(name: str, label: str, network: TrainedNetwork, layer: Layer) -> Itera
     )
     drawing = path_figure(path, parameter=parameter, title=title)
     yield Drawing("paths", "Line chart", f"path-{sanitise(label)}-{sanitise(name)}", caption, drawing)
-
-
-def selected_through(layer: Layer, parameter: str) -> str:
-    """ " by its scales bn3.weight" where a layer is selected by another parameter than its own; otherwise ""."""
-    return "" if parameter == layer.parameter else f" by its scales {parameter}"
-
-
-def filter_panel(
-    network: TrainedNetwork, layer: str, *, label: str | None = None, ratio: float | None = None
-) -> FilterPanel:
-    """The filters of one run in the layer of that module name.
-
-    The filters that magnitude removes at `ratio` are marked; without a ratio, those that the run has not selected.
-    """
-    run, weight = network.run, network.model.get_parameter(f"{layer}.weight")
-    title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
-    if ratio is not None and weight.ndim > 2:
-        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {percentage(ratio)}")
-    inside = network.support(layer) if weight.ndim > 2 else None
-    if inside is None:
-        return FilterPanel(title, weight)
-    return FilterPanel(title, weight, ~inside, "not selected")
-
-
-def folded_panels(
-    panels: Sequence[FilterPanel], layers: Sequence[tuple[TrainedNetwork, str]]
-) -> list[FilterPanel] | None:
-    """The panels with the BatchNorm behind each layer folded into its filters; `layers` are by their module names.
-
-    A panel whose layer has no BatchNorm behind it stays as it is. None if no layer has one.
-    """
-    weights = [network.folded_filters(layer) for network, layer in layers]
-    if all(weight is None for weight in weights):
-        return None
-    pairs = zip(panels, weights, strict=True)
-    return [panel if weight is None else dataclasses.replace(panel, weight=weight) for panel, weight in pairs]

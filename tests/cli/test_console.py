@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from rich.console import Console
 
 from sparsify.cli import console
 from sparsify.report.table import TEXT, Column, Table
-from sparsify.training.trainer import Progress
-
-
-def test_the_bar_of_a_training_goes_when_it_ends_also_by_diverging():
-    display = console.TrainingDisplay(2)
-    row = {
-        "train_loss": 1.0,
-        "val_loss": None,
-        "val_accuracy": None,
-        "test_loss": 1.0,
-        "test_accuracy": 0.5,
-        "seconds": 1,
-    }
-    for loss, steps, left in ((1.0, 20, ["a"]), (math.nan, 20, []), (1.0, 10, [])):
-        display(Progress("a", 1, 2, 5, steps))
-        display(Progress("a", 1, 2, 10, steps, row | {"train_loss": loss}))
-        assert [task.description.split()[1] for task in display._bars.tasks] == left
 
 
 def wide() -> Table:

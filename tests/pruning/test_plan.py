@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsify.errors import SparsifyError
-from sparsify.pruning.plan import PointPlan, SweepPlan, parse_ratios
+from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.ratios import parse_ratios
 
 
 def test_a_range_includes_its_end():
@@ -143,3 +144,11 @@ def test_a_plan_and_keywords_exclude_each_other():
         SweepPlan.of(plan, grain="weight")
     with pytest.raises(SparsifyError, match="ratio and a plan exclude each other"):
         PointPlan.of(point, ratio=0.6)
+
+
+def test_a_plan_is_shown_as_the_call_that_makes_it_without_the_defaults():
+    plan = SweepPlan(layers="conv3,fc1", ratios=(0, 0.5), controls=True)
+    assert repr(plan) == "SweepPlan(layers=('conv3,fc1',), ratios=(0.0, 0.5), controls=True)"
+    point = PointPlan(layers="conv3", ratio=0, grain="weight")
+    assert repr(point) == "PointPlan(layers='conv3', ratio=0.0, grain='weight')"
+    assert (eval(repr(plan)), eval(repr(point))) == (plan, point)

@@ -54,7 +54,8 @@ def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run, monkey
     start, early = tickets(*asked)[0], tickets(*asked, rewind=3)[0]
     assert early.mask == start.mask
     assert (early.run.config.mask_from, early.run.name != start.run.name) == (3, True)
-    for row, mine, from_start in zip(run.metrics, early.run.metrics, start.run.metrics, strict=True):
+    rows = (one.metrics.to_dict("records") for one in (run, early.run, start.run))
+    for row, mine, from_start in zip(*rows, strict=True):
         assert row["lr"] == mine["lr"] == from_start["lr"]
         assert (row["train_loss"] == mine["train_loss"]) == (row["epoch"] <= 3)
         assert row["train_loss"] != from_start["train_loss"]

@@ -31,7 +31,7 @@ def test_events_are_the_rows_and_the_path_of_the_run(before, tmp_path, monkeypat
     for column, tag in (("train_loss", "loss/train"), ("test_accuracy", "accuracy/test"), ("lr", "learning rate")):
         scalars = [(e.step, e.value) for e in found.Scalars(tag)]
         assert [step for step, _ in scalars] == [1, 2, 3]
-        np.testing.assert_allclose([value for _, value in scalars], [row[column] for row in run.metrics], rtol=1e-6)
+        np.testing.assert_allclose([value for _, value in scalars], run.metrics[column], rtol=1e-6)
     path = run.inclusion_path
     entered = [e.value for e in found.Scalars("entered/conv3")]
     np.testing.assert_allclose(entered, [(path.entry["conv3.weight"] <= step).mean() for step in path.steps], rtol=1e-6)

@@ -20,7 +20,8 @@ from sparsify.study.folder import read_study, save_study
 from sparsify.study.running import run_study
 from sparsify.study.toml import built_in_studies, load_study
 from sparsify.training.launch import train
-from sparsify.viz.study import draw_study, filter_panel
+from sparsify.viz.figures import filter_panel
+from sparsify.viz.study import draw_study
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = """

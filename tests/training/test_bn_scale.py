@@ -24,7 +24,8 @@ from sparsify.report.sections import likeness_tables
 from sparsify.study.design import Arm, Study
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.training.launch import train
-from sparsify.viz.study import filter_panel, study_drawings
+from sparsify.viz.figures import filter_panel
+from sparsify.viz.study import study_drawings
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 

@@ -66,8 +66,7 @@ def test_a_run_stopped_in_every_epoch_ends_in_the_same_bits(opt, tmp_path):
     parts = train(config, runs_dir=tmp_path / "parts")
     assert files(parts) == files(whole)
     assert "model.safetensors" in files(parts)
-    without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in parts.metrics]
-    assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.metrics]
+    assert parts.metrics.drop(columns="seconds").equals(whole.metrics.drop(columns="seconds"))
 
 
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
@@ -132,8 +131,8 @@ def test_the_folder_holds_what_the_design_says(tmp_path):
     header = (run.path / "metrics.csv").read_text().splitlines()[0]
     assert header == ("epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,test_loss,test_accuracy,seconds")
     assert json.loads((run.path / "config.json").read_text()) == run.config.to_dict()
-    assert run.summary["accuracy"] == run.metrics[-1]["test_accuracy"]
-    assert run.metrics[-1]["val_accuracy"] is None
+    assert run.summary["accuracy"] == run.metrics.test_accuracy.iloc[-1]
+    assert run.metrics.val_accuracy.isna().all()
     assert run.summary["steps"] == 3 * 23
 
 
@@ -167,8 +166,8 @@ def test_validation_images_are_held_out_and_test_images_are_not_looked_at(tmp_pa
     run = train(Config(opt="sgd", val=0.1, **SHORT), runs_dir=tmp_path)
     assert run.summary["held_out"] == "val"
     assert run.summary["count"] == 144
-    assert all(row["test_accuracy"] is None and row["test_loss"] is None for row in run.metrics)
-    assert run.metrics[-1]["val_accuracy"] == run.summary["accuracy"]
+    assert run.metrics[["test_accuracy", "test_loss"]].isna().all(axis=None)
+    assert run.metrics.val_accuracy.iloc[-1] == run.summary["accuracy"]
     assert run.summary["steps"] == 3 * -(-(1437 - 144) // 64)
 
 
@@ -429,10 +428,10 @@ def test_a_mask_that_applies_later_resumes_to_the_bit_before_and_after_it(opt, t
     config = Config(mask=str(path), mask_from=2, **values)
     whole = train(config, runs_dir=tmp_path / "whole")
     free = train(Config(**values), runs_dir=tmp_path / "free")
-    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics] for run in (whole, free)]
-    assert rows[0][:2] == rows[1][:2]
-    assert rows[0][2] != rows[1][2]
-    assert [row["lr"] for row in rows[0]] == [row["lr"] for row in rows[1]]
+    masked, plain = (run.metrics.drop(columns="seconds") for run in (whole, free))
+    assert masked[:2].equals(plain[:2])
+    assert not masked[2:3].equals(plain[2:3])
+    assert masked.lr.equals(plain.lr)
     for steps in (10, 40, 60, 80):  # stopped in each of the epochs
         with pytest.raises(Stop):
             train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))

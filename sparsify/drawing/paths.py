@@ -12,9 +12,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
+from sparsify.drawing.style import COLOURS, GREY, RC, figure, heading
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
-from sparsify.viz.style import COLOURS, GREY, RC, figure, heading
 
 _TITLES = {"Γ": "Γ: exactly 0 until the filter enters", "W": "W: what never entered is grey"}
 

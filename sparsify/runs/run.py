@@ -1,4 +1,4 @@
-"""Run: the folder of one trained Config; and how runs are listed and found."""
+"""Run: the folder of one trained Config."""
 
 from __future__ import annotations
 
@@ -7,84 +7,67 @@ import csv
 import dataclasses
 import functools
 import hashlib
+import html
 import io
 import json
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
-from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from sparsify.config import ADDED, Config
-from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.errors import SparsifyError
 from sparsify.files import parse_json, parse_rows, write_bytes, write_text
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.runs.records import METRICS, Epoch, Summary
+from sparsify.text import plural
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 T = TypeVar("T")
 
 
-class Epoch(TypedDict):
-    """A row of metrics.csv. The test columns are empty if training images are held out, else the validation columns."""
-
-    epoch: float
-    step: float
-    lr: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    test_loss: float | None
-    test_accuracy: float | None
-    seconds: float
-
-
-METRICS = tuple(Epoch.__annotations__)
-"""The columns of metrics.csv."""
-
-Count = TypedDict("Count", {"in": int, "of": int})
-"""The number of grains in the support (`in`) and the number of all grains (`of`)."""
-
-
-class Summary(TypedDict):
-    """The content of summary.json: how a training ended. A file that lacks a required key is damaged."""
-
-    status: Literal["finished", "diverged"]
-    held_out: Literal["test", "val"]
-    accuracy: float
-    count: int
-    epochs: int
-    steps: int
-    seconds_per_epoch: float
-    support: dict[str, Count]
-    shape: tuple[int, int, int]
-    classes: Annotated[list[str], Meta(min_length=1)]
-    sha256: dict[str, str]
-    loss: NotRequired[float | None]
-    train_accuracy: NotRequired[float]
-    train_loss: NotRequired[float | None]
-    path_time: NotRequired[float | None]
-    parameters: NotRequired[int]
-    images_sha256: NotRequired[str | None]
-    finished: NotRequired[str]
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Run:
     """The folder of one run. The training has ended when `summary.json` exists, which is written last."""
 
     path: Path
-    _summaries: dict[tuple[int, ...], Summary] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _summaries: dict[tuple[int, ...], Summary] = dataclasses.field(default_factory=dict, init=False, compare=False)
+
+    def __repr__(self) -> str:
+        status, *rest = self._state().items()
+        return f"<Run {self.path}: {', '.join([status[1], *map(' '.join, rest)])}>"
+
+    def _repr_html_(self) -> str:
+        """The run as notebooks show it: how it ended, and its settings."""
+        try:
+            settings = {"settings": repr(self.config)}
+        except SparsifyError:
+            settings = {}  # the state says that it is damaged
+        rows = {"run": self.name, **self._state(), **settings}
+        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items())
+        return f"<table>{cells}</table>"
+
+    def _state(self) -> dict[str, str]:
+        """How far the training is, or how it ended, in words."""
+        try:
+            if self.status == "unfinished":
+                return {"status": f"unfinished after {plural(self.epochs_done, 'epoch')}"}
+            if self.status == "diverged":
+                return {"status": f"diverged in epoch {self.summary['epochs']}"}
+            return {"status": "finished", f"{self.summary['held_out']} accuracy": f"{self.summary['accuracy']:.2%}"}
+        except SparsifyError:
+            return {"status": "damaged"}
 
     @property
     def name(self) -> str:
@@ -134,9 +117,28 @@ class Run:
         return self._json("environment.json")
 
     @property
-    def metrics(self) -> list[Epoch]:
-        """One row an epoch; empty cells are None. Raises SparsifyError if metrics.csv is missing or
-        damaged."""
+    def metrics(self) -> pd.DataFrame:
+        """A pandas DataFrame with one row an epoch; its columns are those of metrics.csv (`Epoch`).
+
+        The columns of a split that was not measured are missing values (NaN). Raises SparsifyError if metrics.csv is
+        missing or damaged.
+        """
+        import pandas as pd  # slow to import: only when it is needed
+
+        kinds = {name: int if name in ("epoch", "step") else float for name in METRICS}
+        return pd.DataFrame(self._epochs(), columns=list(METRICS)).astype(kinds)
+
+    def plot(self, *, title: str | None = None) -> Figure:
+        """Draw loss and accuracy against the epoch; return the matplotlib Figure.
+
+        `sparsify.viz.curves` draws several runs together. Raises SparsifyError as `metrics` does.
+        """
+        from sparsify.drawing.curves import curves_figure  # matplotlib is slow to import
+
+        return curves_figure({self.config.opt: [self.metrics]}, title=self.name if title is None else title)
+
+    def _epochs(self) -> list[Epoch]:
+        """The rows of metrics.csv; empty cells are None."""
         content = self._read("metrics.csv")
         try:
             return parse_rows(content, Epoch)
@@ -146,7 +148,7 @@ class Run:
     @property
     def epochs_done(self) -> int:
         """The number of epochs that are trained; an interrupted training continues after them."""
-        return len(self.metrics) if (self.path / "metrics.csv").exists() else 0
+        return len(self._epochs()) if (self.path / "metrics.csv").exists() else 0
 
     @property
     def inclusion_path(self) -> InclusionPath | None:
@@ -281,54 +283,3 @@ class Run:
             return parse_json(content, kind)
         except SparsifyError as error:
             raise self._damaged(file, error) from error
-
-
-def _believed(run: Run) -> bool:
-    """Return whether a run is finished and readable; warn (SparsifyWarning) if it is damaged."""
-    try:
-        return run.status == "finished" and bool(run.config) and bool(run.environment)
-    except SparsifyError as error:
-        warnings.warn(f"left out: {error}", SparsifyWarning, stacklevel=3)
-        return False
-
-
-def list_runs(runs_dir: Path) -> list[Run]:
-    """Return the runs of a folder, the last one that was trained or asked for first, unfinished ones at the end."""
-    folders = [path for path in Path(runs_dir).glob("*/") if (path / "config.json").exists()]
-
-    def age(path: Path) -> tuple[float, str]:
-        summary = path / "summary.json"
-        return (-summary.stat().st_mtime if summary.exists() else 0.0, path.name)
-
-    return [Run(path) for path in sorted(folders, key=age)]
-
-
-def finished_runs(runs_dir: Path) -> list[Run]:
-    """Return the finished runs, the newest first. A damaged run is left out with a SparsifyWarning."""
-    return [run for run in list_runs(runs_dir) if _believed(run)]
-
-
-def newest_run(runs_dir: Path) -> Run:
-    """Return the finished run that was trained or asked for last. Raises SparsifyError if there is none."""
-    for run in finished_runs(runs_dir):
-        return run
-    raise SparsifyError(f"no finished run in {runs_dir}; train one with: sparsify train")
-
-
-def find_run(name: str, runs_dir: Path) -> Run:
-    """Return the run whose folder is `name`, or whose name in `runs_dir` begins with `name`.
-
-    Raises SparsifyError if there is no such run, or more than one.
-    """
-    for path in (Path(name), Path(runs_dir) / name):
-        if name and (path / "config.json").exists():
-            return Run(path)
-    runs = list_runs(runs_dir)
-    found = [run for run in runs if name and run.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {', '.join(r.name for r in found)}")
-    if name and Path(name).is_dir():
-        raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
-    raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -13,17 +14,17 @@ from torch import nn
 
 from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import Config
+from sparsify.drawing.classes import ClassDamage, classes_figure
+from sparsify.drawing.curves import curves_figure
+from sparsify.drawing.filters import FilterPanel, filters_figure
+from sparsify.drawing.paths import path_figure
+from sparsify.drawing.style import COLOURS, MARKERS, heading, looks, save
+from sparsify.drawing.sweeps import sweep_figure
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.pruning.sweep import LedgerRow, SweepRow
-from sparsify.viz.classes import ClassDamage, classes_figure
-from sparsify.viz.curves import curves_figure
-from sparsify.viz.filters import FilterPanel, filters_figure
-from sparsify.viz.paths import path_figure
-from sparsify.viz.study import filter_panel
-from sparsify.viz.style import COLOURS, MARKERS, heading, looks, save
-from sparsify.viz.sweeps import sweep_figure
+from sparsify.pruning.sweep import SweepRow
+from sparsify.viz.figures import filter_panel
 
 
 def panel(weight, marked=None, mark=""):
@@ -114,11 +115,11 @@ def sweep(accuracies):
         SweepRow("magnitude", "auto", "layer", "conv3", r, 0, int(a * 100), 100, a, 10, 10, 1.0, 1.0)
         for r, a in zip(ratios, accuracies, strict=True)
     ]
-    return sweep_of(tuple(rows), (LedgerRow("magnitude", "conv3", 0.5, 0, "conv3", "filter", 1, 2),))
+    return sweep_of(rows)
 
 
 def test_the_sweep_figure_draws_the_mean_in_percent():
-    figure = sweep_figure({"sgd": [sweep((0.9, 0.5)), sweep((0.8, 0.3))]}, title="t")
+    figure = sweep_figure({"sgd": [sweep((0.9, 0.5)).table(), sweep((0.8, 0.3)).table()]}, title="t")
     (line,) = figure.axes[0].lines
     assert line.get_xdata().tolist() == [0, 50]
     assert line.get_ydata() == pytest.approx([85, 40])
@@ -134,7 +135,7 @@ def test_all_panels_show_the_accuracies_of_all(worse):
         for layers in ("conv3", "fc1")
         for r, a in ((0.0, 0.9), (0.5, 0.2 if layers == worse else 0.8))
     ]
-    for axis in sweep_figure({"sgd": [sweep_of(tuple(rows), ())]}, title="t").axes:
+    for axis in sweep_figure({"sgd": [sweep_of(tuple(rows), ()).table()]}, title="t").axes:
         low, high = axis.get_ylim()
         assert low < 20 < 90 < high
 
@@ -143,7 +144,7 @@ def test_all_panels_show_the_accuracies_of_all(worse):
     ("accuracies", "ticks"), [((0.8, 0.7), 4), ((0.992, 0.5), 4), ((0.9, 0.9), 2), ((1.0, 0.1), 4)]
 )
 def test_an_accuracy_can_be_read_off(accuracies, ticks):
-    (axis,) = sweep_figure({"sgd": [sweep(accuracies)]}, title="t").axes
+    (axis,) = sweep_figure({"sgd": [sweep(accuracies).table()]}, title="t").axes
     low, high = axis.get_ylim()
     shown = [float(label.get_text()) for label in axis.get_yticklabels()]
     assert shown == pytest.approx(axis.get_yticks())
@@ -153,7 +154,7 @@ def test_an_accuracy_can_be_read_off(accuracies, ticks):
 
 def test_where_nothing_is_left_an_empty_panel_is_drawn():
     rows = (SweepRow("l1", "auto", "layer", "c", 1.0, 0, 0, 100, 0.1, 10, 10, float("inf"), 1.0),)
-    (axis,) = sweep_figure({"sgd": [sweep_of(rows, ())]}, title="t", against="compression").axes
+    (axis,) = sweep_figure({"sgd": [sweep_of(rows, ()).table()]}, title="t", against="compression").axes
     assert axis.lines[0].get_xdata().tolist() == []
 
 
@@ -168,7 +169,7 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
         )
         for r, a in zip((0.0, 0.5), accuracies, strict=True)
     ]
-    figure = sweep_figure({"sgd": [sweep_of(tuple(rows), ())]}, title="t")
+    figure = sweep_figure({"sgd": [sweep_of(tuple(rows), ()).table()]}, title="t")
     (axis,) = figure.axes
     assert [line.get_label() for line in axis.lines] == [
         "sgd (n = 1)",
@@ -183,7 +184,7 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     assert not axis.collections  # of many arms, bands of controls as well would hide what they surround
     assert axis.get_xlabel() == "removed from conv3 and fc1 together (%)"
     three = [dataclasses.replace(row, layers="conv1,conv3,fc1") for row in sweep((0.9, 0.5)).rows]
-    (axis,) = sweep_figure({"sgd": [sweep_of(tuple(three), ())]}, title="t").axes
+    (axis,) = sweep_figure({"sgd": [sweep_of(tuple(three), ()).table()]}, title="t").axes
     assert axis.get_xlabel() == "removed from conv1, conv3 and fc1 each (%)"
 
 
@@ -191,7 +192,7 @@ def test_the_sweep_figure_draws_accuracy_against_what_is_saved():
     def one(compression, accuracy):
         points = zip((0.0, 0.5, 1.0), (1.0, compression, float("inf")), (0.9, accuracy, 0.1), strict=True)
         rows = [SweepRow("l1", "auto", "layer", "c", r, 0, 0, 100, a, 10, 10, x, x / 2) for r, x, a in points]
-        return sweep_of(tuple(rows), ())
+        return sweep_of(tuple(rows), ()).table()
 
     sweeps = {"sgd": [one(2.0, 0.8), one(4.0, 0.6)]}
     (axis,) = sweep_figure(sweeps, title="t", against="compression").axes
@@ -211,7 +212,7 @@ def test_the_sweep_figure_draws_another_measure_without_controls():
         for name in ("l1", "random")
         for r in (0.0, 0.5)
     ]
-    figure = sweep_figure({"sgd": [sweep_of(tuple(rows), ())]}, title="t", measure="recalibrated_accuracy")
+    figure = sweep_figure({"sgd": [sweep_of(tuple(rows), ()).table()]}, title="t", measure="recalibrated_accuracy")
     (line,) = figure.axes[0].lines
     assert line.get_ydata() == pytest.approx([70, 70])
 
@@ -265,7 +266,7 @@ def test_an_optimizer_has_one_colour_and_no_two_labels_look_alike():
 
 
 def test_dollars_in_a_title_are_no_formula(tmp_path):
-    save(sweep_figure({"$\\frac$": [sweep((0.9, 0.5))]}, title="from $1 to $2^$"), tmp_path, "dollars")
+    save(sweep_figure({"$\\frac$": [sweep((0.9, 0.5)).table()]}, title="from $1 to $2^$"), tmp_path, "dollars")
 
 
 def test_filters_are_coloured_by_their_order_of_entry(tmp_path):
@@ -287,14 +288,14 @@ def test_training_curves_name_the_split():
         | {"val_loss": None, "val_accuracy": None}
         for e in (1.0, 2.0)
     ]
-    figure = curves_figure({"sgd": [rows]}, title="t")
+    figure = curves_figure({"sgd": [pd.DataFrame(rows)]}, title="t")
     assert "solid: test" in figure.get_suptitle()
     assert figure.axes[1].lines[0].get_ydata().tolist() == [80, 80]
 
 
 def test_training_curves_of_runs_with_and_without_val_have_their_own_split():
     def rows(**measured):
-        return [{"epoch": 1.0, "train_loss": 1.0, "train_accuracy": 0.9, **measured}]
+        return pd.DataFrame([{"epoch": 1.0, "train_loss": 1.0, "train_accuracy": 0.9, **measured}])
 
     test = rows(test_loss=0.5, test_accuracy=0.8, val_loss=None, val_accuracy=None)
     val = rows(test_loss=None, test_accuracy=None, val_loss=0.6, val_accuracy=0.5)
@@ -372,7 +373,7 @@ def test_weights_that_are_sparse_themselves_are_drawn_once():
 
 def test_optimizers_keep_their_looks_and_no_two_labels_look_alike():
     def looks(*labels):
-        figure = sweep_figure({label: [sweep((0.9, 0.5))] for label in labels}, title="t")
+        figure = sweep_figure({label: [sweep((0.9, 0.5)).table()] for label in labels}, title="t")
         return {
             label: (line.get_color(), line.get_marker())
             for label, line in zip(labels, figure.axes[0].lines, strict=True)
@@ -393,15 +394,21 @@ def test_a_path_in_which_nothing_entered_is_drawn(tmp_path):
 
 def test_figures_leave_no_global_state(tmp_path):
     before = dict(mpl.rcParams)
-    save(sweep_figure({"sgd": [sweep((0.9, 0.5))]}, title="t"), tmp_path, "s")
+    save(sweep_figure({"sgd": [sweep((0.9, 0.5)).table()]}, title="t"), tmp_path, "s")
     assert dict(mpl.rcParams) == before
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):
     for name in ("a", "b"):
-        save(sweep_figure({"sgd": [sweep((0.9, 0.5))]}, title="t"), tmp_path, name)
+        save(sweep_figure({"sgd": [sweep((0.9, 0.5)).table()]}, title="t"), tmp_path, name)
     for suffix in ("png", "svg"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_a_notebook_shows_what_the_file_holds(tmp_path):
+    drawing = sweep_figure({"sgd": [sweep((0.9, 0.5)).table()]}, title="t")
+    png, _ = save(drawing, tmp_path, "s")
+    assert drawing._repr_png_() == png.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -10,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from sparsify.drawing.style import RC, Look, figure, heading, legend_below, looks
 from sparsify.errors import SparsifyError
-from sparsify.viz.style import RC, Look, figure, heading, legend_below, looks
 
-Rows = Sequence[Mapping[str, object]]
-"""The rows of a run's metrics.csv."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, markevery: int | None = None) -> None:
@@ -26,8 +27,9 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, 
         axis.fill_between(x, mean - deviation, mean + deviation, color=look["color"], alpha=0.18, linewidth=0)
 
 
-def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure:
-    """Loss and accuracy against the epoch. `groups` maps a label to the metrics of its runs (one each seed).
+def curves_figure(groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str) -> Figure:
+    """Loss and accuracy against the epoch. `groups` maps a label to the metrics of its runs, as `Run.metrics`
+    gives them.
 
     Training is dashed, the held-out split solid and named behind each label, since it is not that of all groups where
     only some have `val`; a band is one sample standard deviation. Raises SparsifyError without groups.
@@ -39,12 +41,12 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
         left, right = drawing.subplots(1, 2)
         splits = {label: _held_out(runs[0]) for label, runs in groups.items()}
         for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
-            length = min(len(rows) for rows in runs)
-            epochs = np.array([row["epoch"] for row in runs[0][:length]])
+            length = min(map(len, runs))
+            epochs = runs[0]["epoch"].to_numpy()[:length]
             held_out = splits[label]
             for axis, what, factor in ((left, "loss", 1), (right, "accuracy", 100)):
-                test = factor * np.array([[row[f"{held_out}_{what}"] for row in rows[:length]] for rows in runs])
-                training = factor * np.array([[row[f"train_{what}"] for row in rows[:length]] for rows in runs])
+                test = factor * _stacked(runs, f"{held_out}_{what}", length)
+                training = factor * _stacked(runs, f"train_{what}", length)
                 band(axis, epochs, test, f"{label}, {held_out}", look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
@@ -52,8 +54,7 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
         left.yaxis.set_major_formatter("{x:g}")
         left.yaxis.set_minor_formatter(NullFormatter())
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
-        last = [rows[-1][f"{splits[label]}_accuracy"] for label, runs in groups.items() for rows in runs]
-        low = float(min(100 * np.array(last)))
+        low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
         right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
         for axis in (left, right):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -62,5 +63,10 @@ def curves_figure(groups: Mapping[str, Sequence[Rows]], *, title: str) -> Figure
         return drawing
 
 
-def _held_out(rows: Rows) -> str:
-    return "val" if rows[0]["val_accuracy"] is not None else "test"
+def _stacked(runs: Sequence[pd.DataFrame], column: str, length: int) -> np.ndarray:
+    """The first values of a column of each run: (runs, length)."""
+    return np.stack([run[column].to_numpy(float)[:length] for run in runs])
+
+
+def _held_out(run: pd.DataFrame) -> str:
+    return "val" if run["val_accuracy"].notna().any() else "test"

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sparsify.drawing.style import GREY, RC, figure, heading, looks, per_row
 from sparsify.errors import SparsifyError
-from sparsify.viz.style import GREY, RC, figure, heading, looks, per_row
 
 MOST_CLASSES = 30  # more are too many to read
 MOST_PANELS = 5  # side by side, on a page

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from summaries import SUMMARY
 
-from sparsify import runs
+from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.runs import METRICS, Run
+from sparsify.runs import run as runs
 
 
 @pytest.fixture
@@ -59,7 +60,38 @@ def test_a_summary_that_appears_changes_and_goes_is_seen(run, reads):
 
 def test_what_was_read_is_no_part_of_what_a_run_is(run):
     assert run.status == "finished"
-    assert (run, hash(run), repr(run)) == (Run(run.path), hash(Run(run.path)), f"Run(path={run.path!r})")
+    assert (run, hash(run), repr(run)) == (Run(run.path), hash(Run(run.path)), repr(Run(run.path)))
+
+
+def test_a_run_is_shown_in_one_line_with_how_it_ended(run, monkeypatch):
+    monkeypatch.chdir(run.path.parent)
+    run = Run(Path("run"))
+    assert repr(run) == "<Run run: finished, test accuracy 90.00%>"
+    run.write_json("summary.json", SUMMARY | {"status": "diverged", "epochs": 3})
+    assert repr(run) == "<Run run: diverged in epoch 3>"
+    (run.path / "summary.json").write_text("{")
+    assert repr(run) == "<Run run: damaged>"
+    (run.path / "summary.json").unlink()
+    assert repr(run) == "<Run run: unfinished after 0 epochs>"
+
+
+def test_a_notebook_shows_a_run_as_a_table_with_its_names_escaped(run):
+    folder = run.path.rename(run.path.with_name("a<b>"))
+    assert Run(folder)._repr_html_() == (
+        "<table><tr><th>run</th><td>a&lt;b&gt;</td></tr><tr><th>status</th><td>finished</td></tr>"
+        "<tr><th>test accuracy</th><td>90.00%</td></tr></table>"
+    )
+    Run(folder).write_json("config.json", Config(data="digits", opt="sgd", epochs=2).to_dict())
+    shown = "Config(model=&#x27;lenet&#x27;, data=&#x27;digits&#x27;, opt=&#x27;sgd&#x27;, epochs=2)"
+    assert f"<tr><th>settings</th><td>{shown}</td></tr></table>" in Run(folder)._repr_html_()
+
+
+def test_the_curves_of_a_run_are_drawn(run):
+    run.write_json("config.json", Config(data="digits", opt="sgd").to_dict())
+    run.write_metrics([dict.fromkeys(METRICS, 0.5) | {"epoch": e, "step": e, "val_accuracy": None} for e in (1, 2)])
+    accuracy = run.plot(title="mine").axes[1]
+    assert accuracy.lines[0].get_xydata().tolist() == [[1, 50], [2, 50]]
+    assert run.plot(title="mine").get_suptitle().startswith("mine")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +125,11 @@ def test_a_key_that_is_missing_is_named(run):
 def test_metrics_are_numbers_by_the_names_of_their_columns(run):
     row = dict.fromkeys(METRICS, 1) | {"val_loss": None, "val_accuracy": None, "train_loss": float("nan")}
     run.write_metrics([row, row | {"epoch": 2}])
-    first, second = run.metrics
-    assert (first["val_loss"], first["train_loss"] != first["train_loss"], second["epoch"]) == (None, True, 2.0)
-    assert list(first) == list(METRICS)
+    metrics = run.metrics
+    assert list(metrics) == list(METRICS)
+    assert metrics.val_loss.isna().all()  # a column, of numbers that are missing
+    assert set(map(str, metrics.drop(columns=["epoch", "step"]).dtypes)) == {"float64"}
+    assert (metrics.epoch.tolist(), metrics.train_loss.isna().tolist()) == ([1, 2], [True, True])
     assert run.epochs_done == 2
     text = (run.path / "metrics.csv").read_text()
     (run.path / "metrics.csv").write_text(text.replace("2,1,", "two,1,"))

@@ -14,14 +14,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sparsify.analysis.weights import near_zero
+from sparsify.drawing.style import RC, REMOVED, figure, heading
 from sparsify.errors import SparsifyError, unknown
 from sparsify.optim.penalties import filter_norms
-from sparsify.viz.style import RC, REMOVED, figure, heading
 
 SHOW = ("auto", "slices", "norms")
 FOLDED = "\ntimes γ/√(variance + ε) of the BatchNorm behind it"
 MOST_SLICES = 4096  # more than that many are too small to be seen
+NEAR_ZERO = 0.01
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,16 @@ def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "au
         draw = _mosaics if show == "slices" else _matrices
         what = f"{layer} with BatchNorm folded in" if folded else layer
         return draw(panels, arrays, what, FOLDED if folded else "")
+
+
+def near_zero(weight: Tensor, relative: float = NEAR_ZERO) -> tuple[int, int]:
+    """How many filters have a norm below `relative` times the layer's largest, and how many there are.
+
+    A layer whose filters are all exactly 0 counts as near zero as a whole.
+    """
+    norms = filter_norms(weight.detach())
+    small = norms < relative * norms.max() if norms.max() > 0 else torch.ones_like(norms, dtype=torch.bool)
+    return int(small.sum()), len(norms)
 
 
 def _sorted(panel: FilterPanel) -> tuple[np.ndarray, np.ndarray]:

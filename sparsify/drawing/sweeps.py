@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -12,18 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sparsify.drawing.curves import band
+from sparsify.drawing.style import GREY, RC, figure, heading, legend_below, looks
 from sparsify.errors import SparsifyError, unknown
-from sparsify.pruning.sweep import Sweep
 from sparsify.text import listed
-from sparsify.viz.curves import band
-from sparsify.viz.style import GREY, RC, figure, heading, legend_below, looks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AGAINST = {
     "ratio": "removed from {layers} (%)",
     "compression": "compression: parameters before ÷ after (×)",
     "speedup": "theoretical speed-up: multiply-accumulates before ÷ after (×)",
 }
-"""The fields of `SweepRow` that accuracy can be drawn against, with the label of the axis."""
+"""The columns of a sweep that accuracy can be drawn against, with the label of the axis."""
 
 _CONTROL_STYLES: tuple[Literal["--", ":"], ...] = ("--", ":")  # of "random" and of the opposite order
 _TICKS = (0, 20, 40, 60, 80, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100)  # of accuracies, in %
@@ -31,7 +33,7 @@ _WIDE = 8  # from this factor on between the ends of an axis it is logarithmic
 
 
 def sweep_figure(
-    groups: Mapping[str, Sequence[Sweep]],
+    groups: Mapping[str, Sequence[pd.DataFrame]],
     *,
     title: str,
     held_out: str = "test",
@@ -40,23 +42,32 @@ def sweep_figure(
 ) -> Figure:
     """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps).
 
-    `against` is one of AGAINST; points where nothing is left, and the saving is infinite, are left out. `measure` is
-    one of the accuracies of `SweepRow`. Controls are thin and dashed or dotted, in the colour of what they control: the
-    means over sweeps and draws. Raises SparsifyError without sweeps.
+    `groups` maps a label to its sweeps, as `Sweep.table` gives them: the criterion that comes first is the one that was
+    asked for, the others are its controls. `held_out` is the split of the images, "" if it is not known. `against` is
+    one of AGAINST; points where nothing is left, and the saving is infinite, are left out. `measure` is one of the
+    columns of accuracies. Controls are thin and dashed or dotted, in the colour of what they control: the means over
+    sweeps and draws. Raises SparsifyError without sweeps, and if one lacks the measure.
     """
     if not groups:
         raise SparsifyError("no sweep to draw")
     if against not in AGAINST:
         raise unknown("axis", against, AGAINST)
+    for label, sweeps in groups.items():
+        for one in sweeps:
+            measured = [name for name in map(str, one) if name.endswith("accuracy") and one[name].notna().all()]
+            if measure not in measured:
+                raise unknown("measure", measure, measured, where=label)
     first = next(iter(groups.values()))[0]
-    controls = first.plan.control_orders if measure == "accuracy" else ()
+    order, *others = first.criterion.unique()
+    controls = others if measure == "accuracy" else []
+    sets = first.layers.unique()
     styles = looks(groups)
     with mpl.rc_context(RC):
-        drawing = figure(4.4 * len(first.plan.layers) + 0.4, 3.9)
-        axes = drawing.subplots(1, len(first.plan.layers), squeeze=False, sharey=True)[0]
-        for axis, layers in zip(axes, first.plan.layers, strict=True):
+        drawing = figure(4.4 * len(sets) + 0.4, 3.9)
+        axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]
+        for axis, layers in zip(axes, sets, strict=True):
             for label, sweeps in groups.items():
-                x, values = _line(sweeps, layers, first.plan.order, against, measure)
+                x, values = _line(sweeps, layers, order, against, measure)
                 band(axis, x, values.mean(1), label, styles[label])
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
                     look = styles[label]
@@ -72,12 +83,12 @@ def sweep_figure(
                         marker="",
                     )
             names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
-            how = "" if len(names) == 1 else " together" if first.rows[0].scope == "global" else " each"
+            how = "" if len(names) == 1 else " together" if first.scope.iloc[0] == "global" else " each"
             axis.set(xlabel=AGAINST[against].format(layers=listed(names) + how), title=" + ".join(names))
             if against != "ratio":
                 _factor_scale(axis)
         _error_scale(axes)
-        axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error")
+        axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error".lstrip())
         styled = zip(_CONTROL_STYLES, controls, strict=False)
         greys = [Line2D([], [], color=GREY, linestyle=style, label=control) for style, control in styled]
         legend_below(drawing, [*axes[0].get_legend_handles_labels()[0], *greys])
@@ -86,18 +97,22 @@ def sweep_figure(
 
 
 def _line(
-    sweeps: Sequence[Sweep], layers: str, criterion: str, against: str, measure: str
+    sweeps: Sequence[pd.DataFrame], layers: str, criterion: str, against: str, measure: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The positions of the points (points,), means over all sweeps and draws, and their accuracies in %.
 
     The accuracies are (sweeps, draws, points).
     """
-    rows = [[s.points(layers, ratio, criterion) for ratio in s.plan.ratios] for s in sweeps]
-    factor = 100 if against == "ratio" else 1
-    x = factor * np.array([[[getattr(row, against) for row in p] for p in one] for one in rows], float).mean((0, 2))
-    values = 100 * np.array([[[getattr(row, measure) for row in p] for p in one] for one in rows], float)
+    rows = [sweep[(sweep.layers == layers) & (sweep.criterion == criterion)] for sweep in sweeps]
+
+    def values(column: str) -> np.ndarray:
+        return np.stack(
+            [one.assign(value=one[column]).pivot(index="ratio", columns="draw", values="value") for one in rows]
+        )
+
+    x = (100 if against == "ratio" else 1) * values(against).mean((0, 2))
     finite = np.isfinite(x)
-    return x[finite], values.swapaxes(1, 2)[..., finite]
+    return x[finite], 100 * values(measure).swapaxes(1, 2)[..., finite]
 
 
 def _factor_scale(axis: Axes) -> None:

@@ -6,7 +6,7 @@ import io
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -82,9 +82,16 @@ def _look(place: int) -> Look:
     return {"color": COLOURS[place % len(COLOURS)], "marker": marker, "markersize": 3.5}
 
 
+class ShownFigure(Figure):
+    """A figure that notebooks show. Of matplotlib's own they show those only that belong to pyplot's global state."""
+
+    def _repr_png_(self) -> bytes:
+        return _content(self, "png", {"Software": None})
+
+
 def figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that belongs to no window and no global state."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def per_row(count: int, most: int) -> int:
@@ -114,9 +121,14 @@ def save(drawing: Figure, folder: Path, name: str) -> list[Path]:
     """Write `<name>.png` (`DPI`) and `<name>.svg`; returns their paths."""
     paths = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        buffer = io.BytesIO()
-        with mpl.rc_context(RC):
-            drawing.savefig(buffer, format=suffix, dpi=DPI, metadata=metadata)
         paths.append(folder / f"{name}.{suffix}")
-        write_bytes(paths[-1], buffer.getvalue())
+        write_bytes(paths[-1], _content(drawing, suffix, metadata))
     return paths
+
+
+def _content(drawing: Figure, kind: str, metadata: Mapping[str, None]) -> bytes:
+    """The content of the figure's file of a kind."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC):
+        drawing.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()

@@ -1,0 +1,64 @@
+"""Ratios: the fractions that a sweep removes, read from text or numbers, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+
+from sparsify.errors import SparsifyError
+
+RATIOS = "0:0.6:0.1"
+
+_FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as in 0,0.3,0.6, with values from 0 to 1"
+_MOST = 10_000
+
+
+def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
+    """Return the ratios that are given, in ascending order and without repetition.
+
+    "start:stop:step" is parsed in decimal arithmetic, so that 0:0.6:0.1 has exactly the seven values 0, 0.1, …, 0.6.
+    Raises SparsifyError for a text that is malformed or reversed, and for a ratio outside 0 to 1.
+    """
+    if isinstance(ratios, (int, float)):
+        ratios = [ratios]
+    text = ratios if isinstance(ratios, str) else ",".join(_number_text(ratio) for ratio in ratios)
+    if ":" in text:
+        parts = [_decimal(part, text) for part in text.split(":")]
+        if len(parts) != 3:
+            raise SparsifyError(f"ratios '{text}' are malformed; {_FORM}")
+        start, stop, step = parts
+        if step <= 0:
+            raise SparsifyError(f"ratios '{text}' have the step {step}, which must be above 0; {_FORM}")
+        if stop < start:
+            raise SparsifyError(f"ratios '{text}' are reversed: {start} is above {stop}; {_FORM}")
+        _check_range(start, stop)
+        if stop - start > _MOST * step:
+            raise SparsifyError(f"ratios '{text}' are more than {_MOST:,} values; use a larger step")
+        values = [start + index * step for index in range(int((stop - start) / step) + 1)]
+    else:
+        values = [_decimal(part, text) for part in text.split(",")]
+    _check_range(*values)
+    return tuple(sorted({abs(float(value)) for value in values}))  # abs: -0.0 is 0
+
+
+def _number_text(ratio: float) -> str:
+    try:
+        return str(float(ratio))
+    except (TypeError, ValueError) as error:
+        raise SparsifyError(f"ratio {ratio!r} is no number; {_FORM}") from error
+
+
+def _check_range(*values: Decimal) -> None:
+    for value in values:
+        if not 0 <= value <= 1:
+            raise SparsifyError(f"ratio {value} is outside 0 to 1; {_FORM}")
+
+
+def _decimal(part: str, text: str) -> Decimal:
+    try:
+        value = Decimal(part.strip())
+    except InvalidOperation as error:
+        raise SparsifyError(f"ratios '{text}' are malformed: '{part}' is no number; {_FORM}") from error
+    if not value.is_finite():
+        raise SparsifyError(f"ratios '{text}' are malformed: '{part}' is not finite; {_FORM}")
+    return value

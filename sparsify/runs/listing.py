@@ -1,0 +1,60 @@
+"""How the runs of a folder are listed and found."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.runs.run import Run
+
+
+def _believed(run: Run) -> bool:
+    """Return whether a run is finished and readable; warn (SparsifyWarning) if it is damaged."""
+    try:
+        return run.status == "finished" and bool(run.config) and bool(run.environment)
+    except SparsifyError as error:
+        warnings.warn(f"left out: {error}", SparsifyWarning, stacklevel=3)
+        return False
+
+
+def list_runs(runs_dir: Path) -> list[Run]:
+    """Return the runs of a folder, the last one that was trained or asked for first, unfinished ones at the end."""
+    folders = [path for path in Path(runs_dir).glob("*/") if (path / "config.json").exists()]
+
+    def age(path: Path) -> tuple[float, str]:
+        summary = path / "summary.json"
+        return (-summary.stat().st_mtime if summary.exists() else 0.0, path.name)
+
+    return [Run(path) for path in sorted(folders, key=age)]
+
+
+def finished_runs(runs_dir: Path) -> list[Run]:
+    """Return the finished runs, the newest first. A damaged run is left out with a SparsifyWarning."""
+    return [run for run in list_runs(runs_dir) if _believed(run)]
+
+
+def newest_run(runs_dir: Path) -> Run:
+    """Return the finished run that was trained or asked for last. Raises SparsifyError if there is none."""
+    for run in finished_runs(runs_dir):
+        return run
+    raise SparsifyError(f"no finished run in {runs_dir}; train one with: sparsify train")
+
+
+def find_run(name: str, runs_dir: Path) -> Run:
+    """Return the run whose folder is `name`, or whose name in `runs_dir` begins with `name`.
+
+    Raises SparsifyError if there is no such run, or more than one.
+    """
+    for path in (Path(name), Path(runs_dir) / name):
+        if name and (path / "config.json").exists():
+            return Run(path)
+    runs = list_runs(runs_dir)
+    found = [run for run in runs if name and run.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {', '.join(r.name for r in found)}")
+    if name and Path(name).is_dir():
+        raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
+    raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))

@@ -1,0 +1,136 @@
+"""Progress for people: bars with the time left in terminals and notebooks, and a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, ParamSpec
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from sparsify.runs.records import Epoch
+    from sparsify.training.trainer import Progress as TrainingProgress
+
+News = ParamSpec("News")
+
+
+def has_bars(console: Console) -> bool:
+    """Whether bars are drawn: on a terminal, and in a notebook that has ipywidgets, without which rich cannot."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+
+
+@contextmanager
+def shown(
+    listener: Callable[News, None] | None, display: AbstractContextManager[Callable[News, None]] | None
+) -> Iterator[Callable[News, None] | None]:
+    """Give a listener that passes its news on to the display, which is shown meanwhile, and to `listener`, if any."""
+    if display is None:
+        yield listener
+        return
+    with display as show:
+
+        def both(*args: News.args, **kwargs: News.kwargs) -> None:
+            show(*args, **kwargs)
+            if listener is not None:
+                listener(*args, **kwargs)
+
+        yield both
+
+
+def _bars(*columns: ProgressColumn, console: Console, transient: bool = False) -> Progress:
+    return Progress(
+        *columns, TimeRemainingColumn(compact=True), TextColumn("left"), console=console, transient=transient
+    )
+
+
+class TrainingDisplay:
+    """A listener for `train` that shows the progress of trainings; `runs` is the number of trainings in all."""
+
+    def __init__(self, runs: int = 1, console: Console | None = None) -> None:
+        self._runs = runs
+        self._console = console or Console(highlight=False)
+        self._seen: list[str] = []
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=9))
+        self._bars = _bars(*columns, console=self._console)
+        self._tasks: dict[str, TaskID] = {}  # the bar of each training that is in progress
+        self._accuracy: dict[str, str] = {}  # after the last finished epoch of each run
+
+    @property
+    def trained(self) -> list[str]:
+        """The names of the runs that were trained while this display was shown."""
+        return self._seen
+
+    def __enter__(self) -> TrainingDisplay:
+        if has_bars(self._console):
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if has_bars(self._console):
+            self._bars.stop()
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        run = progress.run
+        if run not in self._seen:
+            self._seen.append(run)
+        if run not in self._tasks:
+            self._tasks[run] = self._bars.add_task(run, total=progress.steps)
+            if progress.row is None:  # resumed: earlier steps must not enter the estimate of the time left
+                self._bars.reset(self._tasks[run], total=progress.steps, completed=progress.step)
+        number = f"{self._seen.index(run) + 1}/{self._runs} " if self._runs > 1 else ""
+        where = f"{number}{run} epoch {progress.epoch}/{progress.epochs}"
+        if progress.row is not None:
+            self._accuracy[run] = f" {_held_out(progress.row)[1]:.1%}"
+        text = where + self._accuracy.get(run, "")
+        self._bars.update(self._tasks[run], completed=progress.step, description=text)
+        if progress.ended:
+            self._bars.remove_task(self._tasks.pop(run))
+        if progress.row is not None and not has_bars(self._console):
+            name, accuracy = _held_out(progress.row)
+            line = f"{where} · loss {progress.row['train_loss']:.4f} · {name} {accuracy:.2%}"
+            line += f" · {progress.row['seconds']:.1f} s"
+            self._console.print(line, markup=False, emoji=False, soft_wrap=True)
+
+
+def _held_out(row: Epoch) -> tuple[str, float]:
+    if row["val_accuracy"] is not None:
+        return "val", row["val_accuracy"]
+    assert row["test_accuracy"] is not None  # a row has one of the two
+    return "test", row["test_accuracy"]
+
+
+@contextmanager
+def counting(
+    text: str, begin: Callable[[], None] = lambda: None, console: Console | None = None
+) -> Iterator[Callable[[int, int], None]]:
+    """Give a listener for `prune` that shows a bar, where there are bars; `begin` is called before the first point."""
+    console = console or Console(highlight=False)
+    bars = _bars(TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), console=console, transient=True)
+    task = bars.add_task(text, total=None)
+    begun = False
+
+    def listener(done: int, total: int) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            begin()
+            if has_bars(console):
+                bars.start()
+        bars.update(task, completed=done, total=total)
+
+    try:
+        yield listener
+    finally:
+        if has_bars(console):
+            bars.stop()
