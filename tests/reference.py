@@ -102,13 +102,14 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
         kappa: float = 1.0,
         mu: float = 20.0,
         path_scale: float = 20.0,
         threshold: float = 1.0,
         penalty: str | None = "auto",
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps}
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"kappa": kappa, "mu": mu, "path_scale": path_scale, "threshold": threshold, "penalty": penalty}
         super().__init__(params, defaults)
 
@@ -134,6 +135,8 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
                 m_hat = state["m"] / (1 - beta1 ** state["t"])
                 v_hat = state["v"] / (1 - beta2 ** state["t"])
                 direction = m_hat / (v_hat.sqrt() + group["eps"])
+                if w.dim() >= 2:
+                    direction = direction + group["weight_decay"] * w
 
                 if penalty is None:
                     w.sub_(alpha * kappa * direction)
@@ -176,13 +179,14 @@ class ReferenceBregman(torch.optim.Optimizer):
         momentum: float = 0.9,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
         strength: float = 0.01,
         delta: float = 1.0,
         penalty: str | None = "auto",
         adam: bool = False,
     ) -> None:
         self.adam = adam
-        defaults = {"lr": lr, "strength": strength, "delta": delta, "penalty": penalty}
+        defaults = {"lr": lr, "strength": strength, "delta": delta, "penalty": penalty, "weight_decay": weight_decay}
         super().__init__(params, defaults | ({"betas": betas, "eps": eps} if adam else {"momentum": momentum}))
 
     @torch.no_grad()
@@ -201,16 +205,17 @@ class ReferenceBregman(torch.optim.Optimizer):
                     state["s"] = torch.zeros_like(w)
                     state["t"] = 0
                 state["t"] += 1
+                decay = group["weight_decay"] * w if w.dim() >= 2 else 0.0
                 if self.adam:
                     beta1, beta2 = group["betas"]
                     state["m"] = beta1 * state["m"] + (1 - beta1) * w.grad
                     state["s"] = beta2 * state["s"] + (1 - beta2) * w.grad**2
                     m_hat = state["m"] / (1 - beta1 ** state["t"])
                     s_hat = state["s"] / (1 - beta2 ** state["t"])
-                    state["dual"] = state["dual"] - tau * m_hat / (s_hat.sqrt() + group["eps"])
+                    state["dual"] = state["dual"] - tau * (m_hat / (s_hat.sqrt() + group["eps"]) + decay)
                 else:
                     beta = group["momentum"]
-                    state["m"] = beta * state["m"] + (1 - beta) * tau * w.grad
+                    state["m"] = beta * state["m"] + (1 - beta) * tau * (w.grad + decay)
                     state["dual"] = state["dual"] - state["m"]
                 w.copy_(delta * (prox(state["dual"], lam, penalty) if penalty else state["dual"]))
 
@@ -224,10 +229,12 @@ class ReferenceProxSGD(torch.optim.Optimizer):
         lr: float = 0.02,
         *,
         momentum: float = 0.9,
+        weight_decay: float = 0.0,
         strength: float = 1e-4,
         penalty: str | None = "auto",
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "strength": strength, "penalty": penalty})
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, defaults | {"strength": strength, "penalty": penalty})
 
     @torch.no_grad()
     def step(self) -> None:
@@ -238,6 +245,8 @@ class ReferenceProxSGD(torch.optim.Optimizer):
                     continue
                 state = self.state[w]
                 state["v"] = group["momentum"] * state["v"] + w.grad if "v" in state else w.grad.clone()
+                if w.dim() >= 2:
+                    state["v"] = state["v"] + group["weight_decay"] * w
                 w.sub_(group["lr"] * state["v"])
                 penalty = resolve(w, group["penalty"])
                 if penalty is not None:

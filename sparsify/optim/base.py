@@ -191,7 +191,7 @@ class SelectingOptimizer(Optimizer):
                 loss = closure()
         present = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
         for p in itertools.chain.from_iterable(present):
-            if p.grad.layout != torch.strided:
+            if p.grad.is_sparse:
                 raise SparsifyError(
                     f"the gradient of a parameter of shape {tuple(p.shape)} is sparse, and {type(self).__name__} takes "
                     "dense gradients only; make its layer with sparse=False"

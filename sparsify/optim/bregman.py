@@ -166,6 +166,7 @@ class AdaBreg(BregmanOptimizer):
     """
 
     STATE: ClassVar[frozenset[str]] = BregmanOptimizer.STATE | {"step", "exp_avg", "exp_avg_sq"}
+    FUSED: ClassVar[bool] = True
 
     def __init__(
         self,

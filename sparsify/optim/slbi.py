@@ -195,6 +195,7 @@ class SLBIAdam(SplitOptimizer):
     """
 
     STATE: ClassVar[frozenset[str]] = SplitOptimizer.STATE | {"step", "exp_avg", "exp_avg_sq"}
+    FUSED: ClassVar[bool] = True
 
     def __init__(
         self,

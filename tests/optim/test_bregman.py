@@ -12,7 +12,7 @@ import torch
 from problems import Problem, through_a_file
 from reference import ReferenceBregman, ReferenceProxSGD
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from sparsify.errors import SparsifyError
@@ -241,6 +241,29 @@ def test_adabreg_equals_the_reference(delta: float, channels_last: bool) -> None
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_prox_sgd_equals_the_reference(momentum: float, channels_last: bool) -> None:
     compare(ProxSGD, channels_last=channels_last, lr=0.05 * (1 - momentum), momentum=momentum, strength=0.2)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [(LinBreg, {"momentum": 0.0}), (LinBreg, {}), (AdaBreg, {}), (ProxSGD, {"momentum": 0.0}), (ProxSGD, {})],
+)
+def test_weight_decay_equals_the_reference(optimizer: type[PenalizedOptimizer], options: dict[str, float]) -> None:
+    compare(optimizer, weight_decay=0.3, **OPTIONS[optimizer] | options)
+
+
+@ALL
+def test_weight_decay_without_a_penalty_is_that_of_torch(optimizer: type[PenalizedOptimizer]) -> None:
+    """δ = 1 and λ = 0: LinBreg is SGD at (1 − β)·lr, AdaBreg AdamW and ProxSGD SGD; biases do not decay."""
+    one, other = Sparse(), Sparse()
+    weights, rest = ([p for p in other.parameters if (p.ndim >= 2) == wide] for wide in (True, False))
+    groups = [{"params": weights, "weight_decay": 0.3}, {"params": rest, "weight_decay": 0.0}]
+    theirs: Optimizer
+    if optimizer is AdaBreg:
+        theirs = AdamW(groups, 0.02)
+    else:
+        theirs = SGD(groups, 0.02 * (0.1 if optimizer is LinBreg else 1), momentum=0.9)
+    ours = optimizer(one.parameters, 0.02, strength=0.0, weight_decay=0.3)
+    agree(one, ours, other, theirs, atol=1e-12)
 
 
 @ALL

@@ -14,7 +14,7 @@ from problems import PATH_RATE, Problem, through_a_file
 from reference import ReferenceSLBI, ReferenceSLBIAdam
 from reference import prox as reference_prox
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
 from sparsify.errors import SparsifyError
@@ -92,6 +92,21 @@ def test_slbi_adam_equals_the_reference(path_scale: float, kappa: float, channel
 def test_slbi_adam_with_other_betas_and_eps_equals_the_reference() -> None:
     options = {"lr": 0.01, "betas": (0.5, 0.9), "eps": 0.1, "path_scale": 10.0, "mu": 0.1 / PATH_RATE}
     compare(SLBIAdam, ReferenceSLBIAdam, **options)
+
+
+@pytest.mark.parametrize("kappa", [1.0, 5.0])
+def test_slbi_adam_with_weight_decay_equals_the_reference(kappa: float) -> None:
+    options = {"lr": 0.01, "path_scale": 10.0, "mu": 0.1 / PATH_RATE, "kappa": kappa, "weight_decay": 0.1}
+    compare(SLBIAdam, ReferenceSLBIAdam, **options)
+
+
+def test_slbi_adam_without_a_coupling_is_adamw() -> None:
+    one, other = Problem(), Problem()
+    weights, rest = ([p for p in other.parameters if (p.ndim >= 2) == wide] for wide in (True, False))
+    one.run(SLBIAdam(one.parameters, 0.01, kappa=2.0, weight_decay=0.5, penalty=None), 60)
+    other.run(AdamW([{"params": weights}, {"params": rest, "weight_decay": 0.0}], 0.02, weight_decay=0.5), 60)
+    for p, q in zip(one.parameters, other.parameters, strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-12)
 
 
 def test_mixed_groups_equal_the_reference() -> None:
