@@ -1,0 +1,419 @@
+"""What works on which network: one row for every classification network of torchvision, and for 20 of timm.
+
+    python benchmarks/networks.py                                  # hours; it goes on where it was stopped
+    python benchmarks/networks.py --only resnet18 timm/levit_128s
+
+Weights are random, images the smallest of SIZES that the network accepts. Each network is pruned with `all`, its
+filters and neurons by 30%, and shrunk, in a process of its own with one thread and a time limit. Its cost is compared
+with the parameters that the shrunk network has, and with the multiply-accumulates that torch.utils.flop_counter sees in
+convolutions and linear layers, of the whole network and of the shrunk one; the products of attention, of which no
+weight is a factor, are not among them. A few networks are exported to ONNX, and compared with onnxruntime.
+
+Writes benchmarks/results/networks-<date>.json after each network and, of what stands in it, networks.md beside it. A
+network that stands in the file is skipped: to measure it again, take its row out. It needs fork.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import datetime
+import importlib.util
+import multiprocessing
+import re
+import signal
+import sys
+import textwrap
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import machine, save
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
+
+from sparsify.data.dataset import Split
+from sparsify.errors import SparsifyError, unknown
+from sparsify.files import parse_json, write_text
+from sparsify.nets.deployment import to_onnx
+from sparsify.nets.layers import prunable_layers
+from sparsify.nets.mask import Mask
+from sparsify.nets.shrinking import shrink
+from sparsify.nets.structure import Cost, Structure
+from sparsify.pruning.cuts import cuts_of
+from sparsify.pruning.plan import PointPlan
+from sparsify.pruning.subject import Subject
+from sparsify.report.table import COUNT, NUMBER, TEXT, Column, Table, to_markdown
+
+HERE = Path(__file__).parent
+RATIO = 0.3
+SIZES = (64, 128, 224, 256, 299)
+TIMM = (
+    "cait_xxs24_224",
+    "convnextv2_atto",
+    "cspresnet50",
+    "dla34",
+    "dpn48b",
+    "ecaresnet26t",
+    "edgenext_xx_small",
+    "ese_vovnet19b_dw",
+    "ghostnet_100",
+    "hrnet_w18_small",
+    "levit_128s",
+    "mixer_s32_224",
+    "mixnet_s",
+    "mobilevit_xxs",
+    "nf_resnet26",
+    "poolformer_s12",
+    "repvgg_a0",
+    "res2net50_26w_4s",
+    "skresnet18",
+    "xcit_nano_12_p16_224",
+)
+"""Small networks of 20 families that torchvision lacks."""
+
+EXPORTED = ("densenet121", "efficientnet_b0", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x1_0", "squeezenet1_1")
+OPERATIONS = ("convolution", "addmm", "mm")
+"""By what torch computes convolutions and linear layers. Products of activations are bmm, or attention as a whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What works on one network; what was not reached is None, or ""."""
+
+    network: str
+    images: str = ""  # the shape of the input
+    params: int | None = None
+    taken: int | None = None  # the number of layers that `all` takes
+    left_out: dict[str, str] = field(default_factory=dict)  # why not, by layer
+    params_left: int | None = None  # without what is masked, and without what that fed
+    macs: int | None = None
+    macs_left: int | None = None
+    shrunk: str = ""  # "yes", or why the network is refused
+    params_shrunk: int | None = None
+    macs_counted: int | None = None  # by torch
+    macs_shrunk_counted: int | None = None
+    onnx: str = ""  # "equal", or why not
+    failed: str = ""  # an error that is no refusal, in which step
+    seconds: float = 0
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The file: what `machine` says, the version of timm, and the rows."""
+
+    date: str
+    cores: int | None
+    device: str
+    threads: int
+    torch: str
+    torchvision: str
+    python: str
+    git_commit: str | None
+    timm: str | None = None
+    networks: list[Row] = field(default_factory=list)
+
+
+# what the package says -----------------------------------------------------------------------------------------------
+
+
+def prunable(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
+    """Each layer, and why `all` leaves it out; "" if it takes it."""
+    structure = Structure(model, example)
+    *inner, output = prunable_layers(model)
+    found = []
+    for layer in inner:
+        reason = ""
+        try:
+            structure.group(layer, torch.arange(len(layer.weight)) == 0)
+        except SparsifyError as error:
+            reason = str(error).partition(" cannot be pruned: ")[2] or str(error)
+        found.append((layer.name, reason))
+    return [*found, (output.name, "the output of the network")]
+
+
+def prune(model: nn.Module, example: Tensor) -> tuple[Mask, Cost, Cost]:
+    """The mask of 30% of all filters and neurons, the cost of the whole network, and what is left of it."""
+    point = PointPlan(layers="all", ratio=RATIO, grain="neuron")
+    subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)), lambda images: images)
+    mask, left = subject.structure.remove(cuts_of(subject, point))
+    return mask, subject.structure.remove([])[1], left
+
+
+# one network, in a process of its own --------------------------------------------------------------------------------
+
+
+def build(network: str) -> nn.Module:
+    """The network with random weights, in evaluation mode."""
+    torch.manual_seed(0)
+    library, _, name = network.rpartition("/")
+    if library:
+        import timm
+
+        return timm.create_model(name).eval()
+    # these two would take minutes for a truncated normal distribution
+    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    return models.get_model(name, weights=None, **more).eval()
+
+
+def smallest_images(model: nn.Module) -> Tensor:
+    """Two random images of the smallest of SIZES that the network accepts. Raises what it raises at the last."""
+    for size in SIZES:
+        images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        try:
+            with torch.no_grad():
+                model(images)
+        except Exception:  # whatever the network raises for a size
+            if size == SIZES[-1]:
+                raise
+        else:
+            break
+    return images
+
+
+def counted(model: nn.Module, image: Tensor) -> int:
+    """The multiply-accumulates of OPERATIONS for one image, as torch counts them: two operations each."""
+    counter = FlopCounterMode(display=False)
+    # attention as a whole would hide its linear layers
+    with torch.no_grad(), without_fast_attention(), counter:
+        model(image)
+    counts = counter.get_flop_counts().get("Global", {})
+    return sum(count for operation, count in counts.items() if operation.__name__ in OPERATIONS) // 2
+
+
+@contextlib.contextmanager
+def without_fast_attention() -> Iterator[None]:
+    """Have nn.MultiheadAttention compute step by step."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def steps(network: str, export: bool) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """The steps by their names; each gives what it has found, as fields of the row."""
+    model: nn.Module
+    images: Tensor
+    mask: Mask
+    small: nn.Module
+
+    def built() -> dict[str, Any]:
+        nonlocal model, images
+        model = build(network)
+        images = smallest_images(model)
+        params = sum(p.numel() for p in model.parameters())
+        shape = " × ".join(map(str, images.shape[1:]))
+        return {"images": shape, "params": params, "macs_counted": counted(model, images[:1])}
+
+    def looked_at() -> dict[str, Any]:
+        layers = dict(prunable(model, images[:1]))
+        left_out = {name: reason for name, reason in layers.items() if reason}
+        return {"taken": len(layers) - len(left_out), "left_out": left_out}
+
+    def pruned() -> dict[str, Any]:
+        nonlocal mask
+        mask, whole, left = prune(model, images[:1])
+        return {"macs": whole.macs, "params_left": left.params, "macs_left": left.macs}
+
+    def made_small() -> dict[str, Any]:
+        nonlocal small
+        small = shrink(model, mask, images)
+        return {"shrunk": "yes", "params_shrunk": sum(p.numel() for p in small.parameters())}
+
+    def counted_small() -> dict[str, Any]:
+        return {"macs_shrunk_counted": counted(small, images[:1])}
+
+    def exported() -> dict[str, Any]:
+        to_onnx(small, images)
+        return {"onnx": "equal"}
+
+    yield "building", built
+    yield "layers", looked_at
+    yield "pruning", pruned
+    yield "shrinking", made_small
+    yield "counting", counted_small
+    if export:
+        yield "exporting", exported
+
+
+def measure(network: str, export: bool, found: Callable[[Mapping[str, Any]], None]) -> None:
+    """Go through the steps, and tell each finding as fields of a Row; a refusal, or an error, is the last."""
+    for step, do in steps(network, export):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a mask is not a removal; `shrink` refuses it
+                found(do())
+        except SparsifyError as error:
+            found({"onnx" if step == "exporting" else "shrunk": str(error)})
+            return
+        except Exception as error:  # the network itself, or a fault of the package
+            first = (str(error).strip().splitlines() or [""])[0]
+            found({"failed": f"{step}: {type(error).__name__}: {first}"})
+            return
+
+
+def _work(pipe: Connection, network: str, export: bool) -> None:
+    torch.set_num_threads(1)
+    measure(network, export, pipe.send)
+
+
+def row_of(network: str, *, export: bool, limit: float, work: Callable[..., None] = _work) -> Row:
+    """Measure one network in a process of its own, which is stopped after `limit` seconds."""
+    fork = multiprocessing.get_context("fork")
+    mine, theirs = fork.Pipe(duplex=False)
+    child = fork.Process(target=work, args=(theirs, network, export))
+    began = time.perf_counter()
+    child.start()
+    theirs.close()
+    row, failed = Row(network=network), ""
+    try:
+        while True:
+            if not mine.poll(max(0, began + limit - time.perf_counter())):
+                failed = f"not done in {limit:g} s"
+                break
+            try:
+                row = dataclasses.replace(row, **mine.recv())
+            except EOFError:
+                child.join()
+                if child.exitcode:
+                    code = child.exitcode
+                    failed = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+                break
+    finally:
+        child.kill()
+        child.join()
+        mine.close()
+    return dataclasses.replace(row, failed=failed or row.failed, seconds=round(time.perf_counter() - began, 1))
+
+
+# the table -----------------------------------------------------------------------------------------------------------
+
+
+def left_out(row: Row) -> str:
+    """ "2: the output of the network; 1: … shares its weight with another module", each cut after 60 characters."""
+    reasons = collections.Counter(re.sub(r"'[^']*'", "…", reason) for reason in row.left_out.values())
+    return "; ".join(f"{n}: {textwrap.shorten(reason, 60, placeholder=' …')}" for reason, n in reasons.most_common())
+
+
+def agreement(row: Row) -> str:
+    """Whether the cost is what torch counts, of the whole network and of the shrunk one."""
+    pairs = {
+        "MACs": (row.macs, row.macs_counted),
+        "MACs left": (row.macs_left, row.macs_shrunk_counted),
+        "params left": (row.params_left, row.params_shrunk),
+    }
+    compared = {name: pair for name, pair in pairs.items() if None not in pair}
+    apart = [f"{name}: {ours:,}, counted {torchs:,}" for name, (ours, torchs) in compared.items() if ours != torchs]
+    return "; ".join(apart) or ("equal" + (" (whole)" if len(compared) == 1 else "") if compared else "")
+
+
+def share(part: int | None, whole: int | None) -> str:
+    """ "61.2%", or "" of what is not known."""
+    return f"{part / whole:.1%}" if part is not None and whole else ""
+
+
+def overview(results: Results) -> str:
+    """The rows as a page of Markdown."""
+    columns = (
+        Column("network", TEXT),
+        Column("images", TEXT),
+        Column("parameters", COUNT),
+        Column("layers taken"),
+        Column("left out", TEXT),
+        Column("params left"),
+        Column("MACs left"),
+        Column("shrinks", TEXT),
+        Column("as counted", TEXT),
+        Column("ONNX", TEXT),
+        Column("seconds", NUMBER),
+    )
+    rows = [
+        (
+            row.network,
+            row.images,
+            row.params,
+            row.taken,
+            left_out(row),
+            share(row.params_left, row.params),
+            share(row.macs_left, row.macs),
+            f"FAILED: {row.failed}" if row.failed else row.shrunk,
+            agreement(row),
+            row.onnx,
+            f"{row.seconds:.1f}",
+        )
+        for row in results.networks
+    ]
+    shrunk = sum(row.shrunk == "yes" for row in results.networks)
+    failed = sum(bool(row.failed) for row in results.networks)
+    versions = f"torch {results.torch}, torchvision {results.torchvision}, timm {results.timm or '(none)'}"
+    return (
+        f"# Networks\n\n`python benchmarks/networks.py`: `all` pruned by {RATIO:.0%}, filters and neurons, random "
+        f"weights. {results.device}, {results.threads} thread, {versions}, {results.date[:10]}.\n\n"
+        f"Of {len(rows)} networks {shrunk} shrink, {len(rows) - shrunk - failed} are refused, {failed} fail.\n\n"
+        + to_markdown(Table.of("", columns, rows))
+    )
+
+
+def known(timm: bool) -> list[str]:
+    """The networks in their order."""
+    return [*models.list_models(module=models), *(f"timm/{name}" for name in TIMM if timm)]
+
+
+def chosen(only: Sequence[str], names: Sequence[str]) -> list[str]:
+    """All, or those that are asked for. Raises SparsifyError for an unknown one."""
+    for name in only:
+        if name not in names:
+            raise unknown("network", name, names)
+    return [name for name in names if not only or name in only]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these networks; timm's as timm/NAME")
+    parser.add_argument("--onnx", nargs="*", default=EXPORTED, metavar="NAME", help="the networks that are exported")
+    parser.add_argument("--limit", type=float, default=900, help="seconds that a network may take")
+    parser.add_argument("--output", type=Path, help="by default benchmarks/results/networks-<date>.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    now = datetime.datetime.now(datetime.UTC)
+    about = machine(torch.device("cpu"), now)
+    path = arguments.output or HERE / "results" / f"networks-{now:%Y%m%d}.json"
+    has_timm = importlib.util.find_spec("timm") is not None
+    if not has_timm:
+        print(f"timm is not installed: {len(TIMM)} networks are left out")
+    try:
+        names = chosen(arguments.only, known(has_timm))
+    except SparsifyError as error:
+        sys.exit(str(error))
+    results = Results(**about, timm=metadata.version("timm") if has_timm else None)
+    if path.exists():
+        try:
+            results = parse_json(path.read_bytes(), Results)
+        except SparsifyError as error:
+            sys.exit(f"{path}: {error}")
+    done = {row.network for row in results.networks}
+    for name in names:
+        if name in done:
+            continue
+        row = row_of(name, export=name in arguments.onnx, limit=arguments.limit)
+        results.networks.append(dataclasses.replace(row, commit=about["git_commit"]))
+        save(path, dataclasses.asdict(results))
+        write_text(path.parent / "networks.md", overview(results))
+        print(f"{name}: {row.failed or row.shrunk}, {row.seconds:.1f} s", flush=True)
+    print(f"saved {path.name}")
+
+
+if __name__ == "__main__":
+    main()
