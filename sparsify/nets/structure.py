@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.parameter import UninitializedParameter
 
 from sparsify.data.dataset import Inputs
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.coupling import Coupling, Removed, find_coupling
-from sparsify.nets.evaluation import call, evaluating
+from sparsify.nets.evaluation import call, evaluating, require_shapes
 from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
@@ -60,9 +59,7 @@ class Structure:
     """
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
-        lazy = next((name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)), None)
-        if lazy is not None:
-            raise SparsifyError(f"'{lazy}' has no size yet; run the network once on an input, so that it gets one")
+        require_shapes(model)
         self.model, self.example = model, example
         self.layers = {layer.name: layer for layer in prunable_layers(model)}
         self._parameters = dict(model.named_parameters())

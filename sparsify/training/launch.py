@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
+import sys
 import time
+import types
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -244,7 +247,9 @@ def train_all(
     refused as by `train`, and shows its `progress`; its warnings come through when it is done. The first error ends
     every training: the epochs that they have finished are kept. `among` is how many runs they belong to, those that are
     not asked for included: the number of threads, and so the last bits, do not depend on how many of them are missing.
-    A script that calls this does so under `if __name__ == "__main__"`, as with any that starts processes.
+    It can be called from notebooks, from modules that run by `python -m`, and from scripts without
+    `if __name__ == "__main__"`. Only scripts with it are imported by the processes, so that networks that they add to
+    NETS are known there.
     """
     places = Places.of(places, **where)
     configs = all_named(configs, places.data_dir)  # once: MNIST may come within reach while some of them are trained
@@ -264,9 +269,12 @@ def _in_processes(
         load_dataset(config.data, places.data_dir)  # what is to be downloaded is, and once
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
-    with context.Manager() as manager, ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:
-        messages = manager.Queue()
-        jobs = [pool.submit(_train_in_process, config, places, messages) for config in configs]
+    with contextlib.ExitStack() as stack:
+        with _without_running_the_script_again():
+            manager = stack.enter_context(context.Manager())
+            pool = stack.enter_context(ProcessPoolExecutor(processes, context, _begin, (threads,)))
+            messages = manager.Queue()
+            jobs = [pool.submit(_train_in_process, config, places, messages) for config in configs]
         try:
             waiting = set(jobs)
             while waiting:
@@ -276,14 +284,34 @@ def _in_processes(
                 for text in dict.fromkeys(text for job in done for text in job.result()[1]):
                     warnings.warn(text, SparsifyWarning, stacklevel=3)
         except BrokenProcessPool as error:
-            reason = "it was killed, or a script calls this outside of if __name__ == '__main__'"
-            raise SparsifyError(f"a training process ended ({reason}); the same command goes on from here") from error
+            raise SparsifyError("a training process was killed; the same command goes on from here") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - before:
                 process.terminate()
             raise
         return [job.result()[0] for job in jobs]
+
+
+@contextlib.contextmanager
+def _without_running_the_script_again() -> Iterator[None]:
+    """Within it new processes do not import the script or module that runs, unless it has `if __name__ == …`.
+
+    A spawned process imports it for what is pickled from it, and nothing is here; without that line, all that it does
+    would begin again in each process.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    try:
+        text = "" if file is None else Path(file).read_text(encoding="utf-8")  # a notebook has none
+    except (OSError, UnicodeDecodeError):
+        text = ""  # as of "<stdin>"
+    if file is not None and not re.search(r"^if .*__name__", text, re.MULTILINE):
+        sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _in_one_process(

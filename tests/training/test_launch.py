@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import subprocess
+import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -18,7 +21,14 @@ from sparsify.cli.options import parse_seeds
 from sparsify.config import Config, Places
 from sparsify.data.places import DataNotFoundError
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.training.launch import overlap, processes_for, train, train_all, train_side_by_side
+from sparsify.training.launch import (
+    _without_running_the_script_again,
+    overlap,
+    processes_for,
+    train,
+    train_all,
+    train_side_by_side,
+)
 from sparsify.training.trainer import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -182,3 +192,50 @@ def test_the_callers_own_processes_live_on(tmp_path: Path, monkeypatch: pytest.M
     finally:
         own.terminate()
         own.join()
+
+
+SCRIPT = """
+import sys
+from sparsify import Config, train_all
+
+print("begins")
+configs = [Config(data="digits", epochs=1, batch_size=512, seed=seed) for seed in (0, 1)]
+print([run.status for run in train_all(configs, device="cpu", runs_dir=sys.argv[1])])
+"""
+
+
+def test_a_module_needs_no_guard_and_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "study_of_mine.py").write_text(SCRIPT, encoding="utf-8")
+    # two cores, so that there are processes
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.sched_getaffinity = lambda _pid: {0, 1}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    command = [sys.executable, "-W", "ignore", "-m", "study_of_mine", "runs"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.splitlines() == ["begins", "['finished', 'finished']"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("if __name__ == '__main__':\n    pass\n", True), ("print()\n", False), (None, False)],
+    ids=["with a guard", "without", "not to be read, as <stdin>"],
+)
+def test_only_a_script_with_a_guard_is_imported_by_the_processes(
+    text: str | None, kept: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that a network that it adds to NETS is known to them."""
+    file = tmp_path / "script.py"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    main = ModuleType("__main__")
+    main.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with _without_running_the_script_again():
+        assert (sys.modules["__main__"] is main) is kept
+    assert sys.modules["__main__"] is main
+
+
+def test_a_notebook_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")  # it has no file
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with _without_running_the_script_again():
+        assert sys.modules["__main__"] is main
