@@ -288,6 +288,16 @@ def two_heads() -> nn.Module:
     return Net(run, conv=conv(3, 6), boxes=nn.Linear(6, 4), scores=nn.Linear(6, 3))
 
 
+def ends_in_a_sum() -> nn.Module:
+    """What the stem gives reaches the output past the other two."""
+
+    def run(net: Net, x: Tensor) -> Tensor:
+        f = net.stem(x).relu()
+        return pooled(f + net.conv2(net.conv1(f).relu()))
+
+    return Net(run, stem=conv(3, 4), conv1=conv(4, 6), conv2=conv(6, 4))
+
+
 EXCITED = rows([3], "conv", "bn", "excite")
 ATTENDED = {**rows([1], "conv"), "expand.weight": [1]}
 STREAM = {**rows([2], "stem", "bn", "bn2"), "conv2.weight": [2]}
@@ -331,13 +341,16 @@ PROBLEMS = {
     "residual-branch": Problem(residual, IMAGE, "conv2", STREAM, 1 / 6, shrinks=True),
     "residual-inner": Problem(residual, IMAGE, "conv1", rows([0], "conv1", "bn1"), 1 / 5, shrinks=True),
     # 0.15 is one of the stem's 4 channels, and one of the 8 of what it is added to
-    "padded-shortcut-stem": Problem(padded_shortcut, IMAGE, "stem", SHORTCUT, 0.15),
-    "padded-shortcut-branch": Problem(padded_shortcut, IMAGE, "conv2", SHORTCUT, 1 / 8),
+    "padded-shortcut-stem": Problem(padded_shortcut, IMAGE, "stem", SHORTCUT, 0.15, shrinks=True),
+    "padded-shortcut-branch": Problem(padded_shortcut, IMAGE, "conv2", SHORTCUT, 1 / 8, shrinks=True),
     "padded-shortcut-alone": Problem(padded_shortcut, IMAGE, "conv2", rows([7], "conv2", "bn2"), 1 / 8),
     "image-before-the-norm": Problem(
         image_before_the_norm, IMAGE, "conv", {**rows([2], "conv"), **rows([5], "bn")}, 1 / 5, shrinks=True
     ),
     "two-heads": Problem(two_heads, IMAGE, "boxes", rows([1], "boxes"), 1 / 4),
+    "head": Problem(one_channel_gate, IMAGE, "head", rows([1], "head"), 1 / 4),
+    "ends-in-a-sum": Problem(ends_in_a_sum, IMAGE, "stem", rows([1], "stem", "conv2"), 1 / 4),
+    "ends-in-a-sum-inner": Problem(ends_in_a_sum, IMAGE, "conv1", rows([1], "conv1"), 1 / 6, shrinks=True),
     "two-heads-trunk": Problem(two_heads, IMAGE, "conv", rows([5], "conv"), 1 / 6, shrinks=True),
 }
 
@@ -577,14 +590,16 @@ MORE = {
     "fused-attention-query": Problem(
         fused_attention, TOKENS, "qkv", rows([1], "qkv"), 1 / 24, optional=rows([9], "qkv"), mixed=True
     ),
-    "fused-attention-out": Problem(fused_attention, TOKENS, "proj", PROJECTED, 1 / 8),
+    "fused-attention-out": Problem(fused_attention, TOKENS, "proj", PROJECTED, 1 / 8, shrinks=True),
     "separate-attention-value": Problem(separate_attention, TOKENS, "value", rows([5], "value"), 1 / 8),
     "separate-attention-key": Problem(
         separate_attention, TOKENS, "key", rows([1], "key"), 1 / 8, optional=rows([1], "query"), mixed=True
     ),
-    "separate-attention-before": Problem(separate_attention, TOKENS, "embed", PROJECTED, 1 / 8),
-    "two-inputs": Problem(two_inputs, a_pair, "one", rows([1], "one", "other"), 1 / 6),
-    "two-named-inputs": Problem(two_named_inputs, by_name, "fc", {**rows([2], "fc"), **rows([6], "bn")}, 1 / 3),
+    "separate-attention-before": Problem(separate_attention, TOKENS, "embed", PROJECTED, 1 / 8, shrinks=True),
+    "two-inputs": Problem(two_inputs, a_pair, "one", rows([1], "one", "other"), 1 / 6, shrinks=True),
+    "two-named-inputs": Problem(
+        two_named_inputs, by_name, "fc", {**rows([2], "fc"), **rows([6], "bn")}, 1 / 3, shrinks=True
+    ),
     "two-outputs": Problem(two_outputs, IMAGE, "conv", rows([5], "conv"), 1 / 6),
     "lstm": Problem(recurrent, TOKENS, "embed", rows([2], "embed"), 1 / 6, refusable=True, probed=False),
     "before-weight-norm": Problem(

@@ -14,6 +14,7 @@ from probing import (
     mask_of,
     removed,
     require_masked_exactly,
+    require_one_line,
     shrunk,
     without,
 )
@@ -23,6 +24,7 @@ from problem_networks import (
     PROBLEMS,
     SOUND,
     drawn,
+    ends_in_a_sum,
     head_first,
     lazy,
     padded_shortcut,
@@ -33,6 +35,8 @@ from problem_networks import (
 )
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
+
+from sparsify import SparsifyError
 
 ALL = {**PROBLEMS, **MORE, **ODD}
 
@@ -82,7 +86,7 @@ def test_all_leaves_the_output_of_the_network_alone(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("build", "inner"),
-    [(two_heads, {"conv"}), (two_outputs, {"conv"}), (head_first, {"conv", "fc"})],
+    [(two_heads, {"conv"}), (two_outputs, {"conv"}), (head_first, {"conv", "fc"}), (ends_in_a_sum, {"conv1"})],
 )
 def test_all_takes_every_layer_but_those_of_the_output(build: Callable[[], nn.Module], inner: set[str]) -> None:
     mask = asked(seeded(build), drawn((2, 3, 8, 8)), "all", 0.5)
@@ -145,6 +149,22 @@ def test_a_network_stays_as_it_was() -> None:
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "reason"),
+    [
+        ("tied", "encoder", "encoder.*shares|decoder.*shares"),
+        ("weight-norm", "fc1", "weight of '0' is computed"),
+        ("spectral-norm", "fc1", "weight of '0' is computed"),
+        ("scripted", "all", "script"),
+    ],
+)
+def test_a_refusal_names_the_module_and_the_reason(name: str, layer: str, reason: str) -> None:
+    build, example = SOUND[name]
+    with pytest.raises(SparsifyError, match=reason) as caught:
+        asked(seeded(build), drawn(example), layer, 0.5)
+    require_one_line(caught.value)
 
 
 def test_a_lazy_network_can_be_trained_afterwards() -> None:

@@ -26,8 +26,9 @@ def outputs(built: Built) -> list[Source]:
 
 
 def gone(built: Built, mask: dict[str, list]) -> set[Source]:
-    """The outputs of layers whose weights a mask removes."""
-    return {(layer, index) for layer in built.layers for index in mask.get(f"{layer}.weight", [])}
+    """The outputs of layers whose weights a mask removes, as a whole."""
+    removals = {layer: mask.get(f"{layer}.weight", []) for layer in built.layers}
+    return {(layer, index) for layer, removal in removals.items() for index in removal if isinstance(index, int)}
 
 
 @given(graphs(), st.data())
