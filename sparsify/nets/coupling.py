@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,36 +64,52 @@ class Coupling:
                 sets[key] = len(members)
                 members.append(places)
             which[number] = sets[key]
-        wider, overlapping = _relations(members)
+        of_channel = channel[new]
+        wider, together = _relations(members, self._sources_of_sets(which, of_channel, len(members)))
         broad = np.isin(which, [large for large, _ in wider])
-        narrow = [(int(one), int(of)) for one, of in zip(channel[new][~broad], which[~broad], strict=True)]
-        total = self.channels + len(members)
         first = self.channels  # the nodes of the sets come after those of the channels
-        pairs = [(one, first + of) for one, of in narrow] + [(first + one, first + other) for one, other in overlapping]
-        labels = _components(total, pairs)
-        self.class_of = labels[: self.channels]
-        """The class of each channel of the network, a number."""
+        pairs = [(int(one), first + int(of)) for one, of in zip(of_channel[~broad], which[~broad], strict=True)]
+        pairs += [(first + one, first + other) for one, other in together]
+        covered = {(large, place) for large, small in wider for place in members[small].tolist()}
+        of_edge = np.repeat(which, np.diff(new, append=len(channel)))
         # what is broadcast over a place need not go for the place to be without an effect
-        within = ~np.repeat(broad, np.diff(new, append=len(channel)))
+        within = np.array(
+            [edge not in covered for edge in zip(of_edge.tolist(), place.tolist(), strict=True)], dtype=bool
+        )
         self._edges = channel[within], place[within]
         self._all_edges = channel, place
+        pairs += self._passed_on(lambda part: part.outputs == part.inputs)
+        labels = _components(self.channels + len(members), pairs)
+        self.class_of = labels[: self.channels]
+        """The class of each channel of the network, a number."""
         self._covers: dict[int, set[int]] = {}
         for large, small in wider:
-            for one in channel[new][which == large].tolist():
+            for one in of_channel[which == large].tolist():
                 self._covers.setdefault(int(self.class_of[one]), set()).add(int(labels[first + small]))
         self._feeds: dict[int, set[int]] = {}
-        for name, of in self.parts.items():
-            if of.kind == "depthwise" and of.outputs > of.inputs:
-                self._feed(name, of)
+        for entering, output in self._passed_on(lambda part: part.outputs > part.inputs):
+            self._feeds.setdefault(int(self.class_of[entering]), set()).add(int(self.class_of[output]))
 
-    def _feed(self, name: str, part: Part) -> None:
-        """Note which outputs of a depthwise convolution with several for each input go with what enters it."""
-        channel, place = self._all_edges
-        start, each = self._first_place[name], part.outputs // part.inputs
-        outputs = self.class_of[self.channels_of(name)].reshape(part.inputs, each)
-        here = (place >= start) & (place < start + part.inputs)
-        for one, entered in zip(channel[here], place[here] - start, strict=True):
-            self._feeds.setdefault(int(self.class_of[one]), set()).update(outputs[entered].tolist())
+    def _sources_of_sets(self, which: np.ndarray, channels: np.ndarray, count: int) -> list[set[int]]:
+        """Return for each set of places the sources, as numbers, of the channels that reach it."""
+        starts = np.array([where.start for where in self._sources.values()])
+        sources: list[set[int]] = [set() for _ in range(count)]
+        for one, of in zip(which.tolist(), (np.searchsorted(starts, channels, side="right") - 1).tolist(), strict=True):
+            sources[one].add(of)
+        return sources
+
+    def _passed_on(self, wanted: Callable[[Part], bool]) -> list[tuple[int, int]]:
+        """Return the channels that enter each wanted depthwise convolution, each with each of its outputs."""
+        channel, place = self._edges
+        pairs = []
+        for name, part in self.parts.items():
+            if part.kind == "depthwise" and wanted(part):
+                start, each = self._first_place[name], part.outputs // part.inputs
+                outputs = self.channels_of(name).start + np.arange(part.outputs).reshape(part.inputs, each)
+                here = (place >= start) & (place < start + part.inputs)
+                for one, entered in zip(channel[here].tolist(), (place[here] - start).tolist(), strict=True):
+                    pairs += [(one, output) for output in outputs[entered].tolist()]
+        return pairs
 
     def channels_of(self, part: str) -> slice:
         """Return where the channels of a part are among those of the network."""
@@ -205,20 +222,31 @@ def find_coupling(model: object, example: Inputs) -> Coupling:
         return Coupling(probe.parts, probe.first_place, find_reach(probe))
 
 
-def _relations(sets: Sequence[np.ndarray]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Return the pairs (larger, smaller) of sets of which one holds the other, and those that overlap otherwise."""
+def _relations(
+    sets: Sequence[np.ndarray], sources: Sequence[set[int]]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return which sets of places are broadcast over others, pairs (larger, smaller), and which go together.
+
+    A set is broadcast over the smaller ones that it holds if it holds several of one source. A set that holds one of a
+    source goes with it, as sets that overlap do: their channels are combined at some places, and reach others, too.
+    """
     at: dict[int, list[int]] = {}
     for number, places in enumerate(sets):
         for place in places.tolist():
             at.setdefault(place, []).append(number)
-    wider, overlapping = [], []
+    together = []
+    smaller: dict[int, list[int]] = {}
     for pair in {pair for numbers in at.values() for pair in itertools.combinations(numbers, 2)}:
         small, large = sorted(pair, key=lambda number: len(sets[number]))
         if np.isin(sets[small], sets[large]).all():
-            wider.append((large, small))
+            smaller.setdefault(large, []).append(small)
         else:
-            overlapping.append(pair)
-    return wider, overlapping
+            together.append(pair)
+    wider: list[tuple[int, int]] = []
+    for large, held in smaller.items():
+        most = Counter(source for small in held for source in sources[small]).most_common(1)[0][1]
+        (wider if most > 1 else together).extend((large, small) for small in held)
+    return wider, together
 
 
 def _components(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -13,6 +13,9 @@ from sparsify.nets.layers import CONVOLUTIONS, TRANSPOSED
 ACROSS = "across"
 """The kind of a normalisation that mixes channels: each is divided by a statistic of several."""
 
+OUTPUT = "output"
+"""The kind of what stands for a tensor that the network itself gives."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -23,7 +26,8 @@ class Part:
     - "depthwise": a convolution, each of whose outputs is computed from one input;
     - "channelwise": each channel is passed on alone, scaled, shifted or the like;
     - "across": as "channelwise", but with a statistic of several channels (LayerNorm, GroupNorm);
-    - "recurrent": an LSTM or the like, whose outputs are not followed.
+    - "recurrent": an LSTM or the like, whose outputs are not followed;
+    - "output": no module, but a tensor that the network itself gives.
     """
 
     name: str

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from sparsify.data.dataset import Inputs
 from sparsify.errors import SparsifyError
 from sparsify.nets.evaluation import call, evaluating
-from sparsify.nets.parts import Part, channelwise_part, part_of, vectors
+from sparsify.nets.parts import OUTPUT, Part, channelwise_part, part_of, vectors
 
 LARGE = 128
 """The least height and width of an image of which a quarter of each is tried first."""
@@ -46,8 +46,6 @@ class Probe:
     """
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
-        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-            raise SparsifyError("the network is compiled by torch.jit; give the module from which it was made")
         self.model, self._example = model, example
 
     def __enter__(self) -> Probe:
@@ -59,7 +57,7 @@ class Probe:
             counts = np.cumsum([0, *(part.inputs for part in self.parts.values())])
             self.first_place = dict(zip(self.parts, counts.tolist(), strict=False))
             self.places = int(counts[-1])
-            for part in self.parts.values():
+            for part in (part for part in self.parts.values() if part.kind != OUTPUT):
                 stack.enter_context(_forward_replaced(part.module, functools.partial(self._forward, part)))
             for module in self.model.modules():
                 if isinstance(module, (nn.LocalResponseNorm, nn.CrossMapLRN2d)):
@@ -82,9 +80,11 @@ class Probe:
         self._hits = np.zeros(self.places, dtype=bool)
         parameters = {source: channels for source, channels in marks.items() if source.parameter}
         with _marked_parameters(self.model, parameters), running("followed"):
-            outputs = call(self.model, self._example)
+            outputs = tensors(call(self.model, self._example))
+        for part, output in zip(self.parts_at_the_end, outputs, strict=True):
+            self._hit(part, output)
         places, reached = self._without_marks
-        return self._hits & ~places, not reached and any(bool(x.isnan().any()) for x in tensors(outputs))
+        return self._hits & ~places, not reached and any(bool(output.isnan().any()) for output in outputs)
 
     def _record_quickly(self) -> dict[str, Part]:
         """Record on a corner of a large image if the network takes it: the channels run the same way, in less time."""
@@ -117,11 +117,13 @@ class Probe:
             handles.append(module.register_forward_hook(note, with_kwargs=True))
         try:
             with running("run on the example"):
-                call(self.model, self._example)
+                outputs = tensors(call(self.model, self._example))
         finally:
             for handle in handles:
                 handle.remove()
-        return {name: part for name, part in found.items() if part is not None}
+        parts = {name: part for name, part in found.items() if part is not None}
+        self.parts_at_the_end = [_end(f"output {k}", self.model, output) for k, output in enumerate(outputs)]
+        return parts | {part.name: part for part in self.parts_at_the_end}
 
     def _find_sources(self) -> Iterator[Source]:
         for name, part in self.parts.items():
@@ -138,11 +140,7 @@ class Probe:
 
     def _forward(self, part: Part, *args: Any, **kwargs: Any) -> Any:
         inputs = _first(args, kwargs)
-        hit = _marked(inputs, part.entering)
-        if len(hit) != part.inputs:
-            raise SparsifyError(f"{len(hit)} channels enter '{part.name}', which has {part.inputs}")
-        start = self.first_place[part.name]
-        self._hits[start : start + part.inputs] |= hit
+        hit = self._hit(part, inputs)
         if part.passes:
             return inputs.clone()  # what is changed in place later must not change what entered
         calls = self._outputs[part.name]
@@ -157,6 +155,22 @@ class Probe:
         if len(channels):
             output.index_fill_(part.leaving, torch.as_tensor(channels, device=output.device), torch.nan)
         return output
+
+    def _hit(self, part: Part, inputs: Tensor) -> np.ndarray:
+        """Note and return which channels that enter a part are marked: (inputs,)."""
+        hit = _marked(inputs, part.entering)
+        if len(hit) != part.inputs:
+            raise SparsifyError(f"{len(hit)} channels enter '{part.name}', which has {part.inputs}")
+        start = self.first_place[part.name]
+        self._hits[start : start + part.inputs] |= hit
+        return hit
+
+
+def _end(name: str, model: nn.Module, output: Tensor) -> Part:
+    """Return the part that stands for a network's output; its channels run along dimension 1, or last of three."""
+    along = -1 if output.ndim in (1, 3) else 1
+    count = output.shape[along] if output.ndim else 1
+    return Part(name, model, OUTPUT, count, 0, along, along)
 
 
 @contextlib.contextmanager
@@ -223,7 +237,8 @@ def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 def _marked(inputs: Tensor, dimension: int) -> np.ndarray:
     """Return which channels hold a NaN: (channels,)."""
-    flat = inputs.detach().isnan().movedim(dimension, -1).flatten(0, -2)
+    marked = inputs.detach().isnan()
+    flat = marked.movedim(dimension, -1).flatten(0, -2) if marked.ndim > 1 else marked.reshape(1, -1)
     hit: np.ndarray = flat.any(0).cpu().numpy()
     return hit
 

@@ -22,7 +22,7 @@ from sparsify.nets.evaluation import call, evaluating, require_shapes
 from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
-from sparsify.nets.parts import ACROSS
+from sparsify.nets.parts import ACROSS, OUTPUT
 from sparsify.nets.probing import Source, plainly
 
 
@@ -59,6 +59,8 @@ class Structure:
     """
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+            raise SparsifyError("the network is compiled by torch.jit.script; give the module from which it was made")
         require_shapes(model)
         self.model, self.example = model, example
         self.layers = {layer.name: layer for layer in prunable_layers(model)}
@@ -195,7 +197,7 @@ class Structure:
 
     def _weight_obstacle(self, name: str) -> str:
         """Return why elements of a part's parameters cannot be set to 0 and counted, or "" if they can."""
-        module = self.model.get_submodule(name)
+        module = self.coupling.parts[name].module if name in self.coupling.parts else self.model.get_submodule(name)
         weight = getattr(module, "weight", None)
         if isinstance(module, _BatchNorm) and not module.affine:
             return f"the normalisation '{name}' behind it has no scale and shift, so that a zero does not stay a zero"
@@ -278,7 +280,7 @@ class Structure:
         handles = []
         for name, dead in removed.inputs.items():
             part = self.coupling.parts[name]
-            if name in self._checked or part.passes:
+            if name in self._checked or part.passes or part.kind == OUTPUT:
                 continue
             self._checked.add(name)
 

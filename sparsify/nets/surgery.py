@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from sparsify.errors import SparsifyError
 from sparsify.nets.coupling import Removed
 from sparsify.nets.layers import CONVOLUTIONS, TRANSPOSED
-from sparsify.nets.parts import Part, vectors
+from sparsify.nets.parts import OUTPUT, Part, vectors
 
 Cutter = Callable[[nn.Module, Sequence[int]], nn.Module]
 
@@ -28,7 +28,10 @@ def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
     Raises SparsifyError if a module cannot be without it.
     """
     for name in parts:
-        part, module = parts[name], model.get_submodule(name)
+        part = parts[name]
+        if part.kind == OUTPUT:
+            continue  # no channel of these is ever removed
+        module = model.get_submodule(name)
         outputs = removed.outputs.get(name, np.zeros(part.outputs, dtype=bool))
         inputs = removed.inputs.get(name, np.zeros(part.inputs, dtype=bool))
         if not (outputs.any() or inputs.any()):
