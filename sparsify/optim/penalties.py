@@ -50,7 +50,7 @@ def prox_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
     # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
     tiny = torch.finfo(z.dtype).tiny
     least = threshold.clamp(min=tiny) if isinstance(threshold, Tensor) else max(threshold, tiny)
-    return prox(norms, threshold).div_(norms.clamp_(min=least))
+    return prox(norms, threshold) / norms.clamp(min=least)
 
 
 def prox(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> Tensor:

@@ -65,7 +65,7 @@ class SplitOptimizer(SelectingOptimizer):
         found, group, penalty = self._structure(parameter)
         z = self._z(found)
         norms = filter_norms(z) if penalty == "filter" else z.abs()
-        sizes: Tensor = group["kappa"] * (norms - group["threshold"]).clamp_(min=0)
+        sizes: Tensor = group["kappa"] * (norms - group["threshold"]).clamp(min=0)
         return sizes
 
     @torch.no_grad()

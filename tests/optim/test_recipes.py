@@ -1,0 +1,44 @@
+"""Recipes that run: with Lightning, with Hugging Face's Trainer, and on two processes under DDP and FSDP2.
+
+Each script in recipes/ trains at once, trains half and resumes, and asserts the same bits and a support that is not
+empty. Each runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}; see the extra recipes")
+
+
+GLOO = pytest.mark.skipif(
+    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch has no gloo"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("lightning_module", marks=needs("lightning")),
+        pytest.param("hugging_face", marks=needs("transformers", "accelerate")),
+        pytest.param("ddp", marks=GLOO),
+        pytest.param("fsdp", marks=GLOO),
+    ],
+)
+def test_a_recipe_runs_and_resumes_bit_exactly(name: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(RECIPES / f"{name}.py"), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
