@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.nets.evaluation import Evaluation, evaluate
     from sparsify.nets.mask import Mask
     from sparsify.nets.shrinking import shrink
+    from sparsify.nets.structure import prunable
     from sparsify.optim.bregman import AdaBreg, LinBreg
     from sparsify.optim.inclusion import InclusionPath
     from sparsify.optim.penalties import parameter_groups
@@ -67,6 +68,7 @@ _EXPORTS = {
     "make_mask": "sparsify.pruning.cuts",
     "paired": "sparsify.analysis.statistics",
     "parameter_groups": "sparsify.optim.penalties",
+    "prunable": "sparsify.nets.structure",
     "prune": "sparsify.pruning.measuring",
     "read_study": "sparsify.study.folder",
     "run_study": "sparsify.study.running",
@@ -105,6 +107,7 @@ __all__ = [
     "make_mask",
     "paired",
     "parameter_groups",
+    "prunable",
     "prune",
     "read_study",
     "run_study",

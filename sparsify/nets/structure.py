@@ -150,7 +150,7 @@ class Structure:
         if not source.parameter:
             layer = self.layers[source.part]
             found = [layer.rows(mask[layer.parameter])] if layer.parameter in mask else []
-            if layer.module.bias is not None and found:
+            if layer.bias is not None and found:
                 found = [*found, mask[layer.bias]] if layer.bias in mask else []
         else:
             keep = mask.get(source.parameter)
@@ -197,10 +197,14 @@ class Structure:
 
     def _weight_obstacle(self, name: str) -> str:
         """Return why elements of a part's parameters cannot be set to 0 and counted, or "" if they can."""
-        module = self.coupling.parts[name].module if name in self.coupling.parts else self.model.get_submodule(name)
-        weight = getattr(module, "weight", None)
-        if isinstance(module, _BatchNorm) and not module.affine:
-            return f"the normalisation '{name}' behind it has no scale and shift, so that a zero does not stay a zero"
+        if name in self.layers:
+            weight: object = self.layers[name].weight
+        else:
+            module = self.coupling.parts[name].module
+            weight = getattr(module, "weight", None)
+            if isinstance(module, _BatchNorm) and not module.affine:
+                behind = f"the normalisation '{name}' behind it has no scale and shift"
+                return f"{behind}, so that a zero does not stay a zero"
         if isinstance(weight, Tensor) and not isinstance(weight, nn.Parameter):
             return f"the weight of '{name}' is computed from other parameters"
         return f"'{name}' shares its weight with another module" if weight in self._shared else ""
@@ -211,7 +215,7 @@ class Structure:
             layer = self.layers[name]
             drop = torch.from_numpy(goes).to(layer.weight.device)
             self._zero(mask, layer.parameter, layer.output_elements(drop))
-            if layer.module.bias is not None:
+            if layer.bias is not None:
                 self._zero(mask, layer.bias, drop)
         for name, goes in removed.inputs.items():
             part = self.coupling.parts[name]
@@ -323,3 +327,13 @@ def _all_false(tensors: Sequence[Tensor], count: int, of: int = 1) -> np.ndarray
         return np.zeros(count, dtype=bool)
     false: np.ndarray = torch.stack([~tensor.reshape(count, -1).any(1) for tensor in tensors]).all(0).cpu().numpy()
     return false
+
+
+def prunable(model: nn.Module, example: Inputs) -> dict[str, str]:
+    """Return for each layer "" if "all" takes it, else why not: it makes the network's output, or cannot be pruned.
+
+    `example` is one normalised input with a batch dimension. Raises SparsifyError if the network cannot be run on it.
+    """
+    structure = Structure(model, example)
+    left_out = structure.left_out()
+    return {name: left_out.get(name, "") for name in structure.layers}

@@ -31,11 +31,16 @@ def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
         part = parts[name]
         if part.kind == OUTPUT:
             continue  # no channel of these is ever removed
-        module = model.get_submodule(name)
         outputs = removed.outputs.get(name, np.zeros(part.outputs, dtype=bool))
         inputs = removed.inputs.get(name, np.zeros(part.inputs, dtype=bool))
         if not (outputs.any() or inputs.any()):
             continue
+        if part.kind == "attention":
+            raise SparsifyError(
+                f"the network cannot be shrunk: '{name}' belongs to torch's MultiheadAttention, whose width and heads "
+                "are fixed"
+            )
+        module = model.get_submodule(name)
         if part.passes:
             _cut_channels(name, module, inputs)
         elif isinstance(module, nn.RNNBase):
