@@ -83,16 +83,26 @@ class Probe:
 
         `marks` are indices of channels.
         """
+        outputs = self._run(marks, torch.nan)
+        places, reached = self._without_marks
+        return self._hits & ~places, not reached and any(bool(output.isnan().any()) for output in outputs)
+
+    def zeros(self, source: Source) -> np.ndarray:
+        """Return which places are 0 if all channels of a source are: (places,). They are products with one of these."""
+        self._run({source: np.arange(source.count)}, 0.0)
+        return self._hits
+
+    def _run(self, marks: Mapping[Source, np.ndarray], mark: float) -> list[Tensor]:
+        self._mark = mark
         self._marks = {source.part: channels for source, channels in marks.items() if not source.parameter}
         self._calls: dict[str, int] = {}
         self._hits = np.zeros(self.places, dtype=bool)
         parameters = {source: channels for source, channels in marks.items() if source.parameter}
-        with _marked_parameters(self.model, parameters), running("followed"):
+        with _marked_parameters(self.model, parameters, mark), running("followed"):
             outputs = tensors(call(self.model, self._example))
         for part, output in zip(self.parts_at_the_end, outputs, strict=True):
             self._hit(part, output)
-        places, reached = self._without_marks
-        return self._hits & ~places, not reached and any(bool(output.isnan().any()) for output in outputs)
+        return outputs
 
     def _record_quickly(self) -> dict[str, Part]:
         """Record on a corner of a large image if the network takes it: the channels run the same way, in less time."""
@@ -179,7 +189,7 @@ class Probe:
             channels = np.union1d(channels, np.flatnonzero(np.repeat(hit, part.outputs // part.inputs)))
         output = self._given(part.name)
         if len(channels):
-            output.index_fill_(part.leaving, torch.as_tensor(channels, device=output.device), torch.nan)
+            output.index_fill_(part.leaving, torch.as_tensor(channels, device=output.device), self._mark)
         return output
 
     def _attend(self, name: str, attention: nn.MultiheadAttention, *args: Any, **kwargs: Any) -> Any:
@@ -190,11 +200,11 @@ class Probe:
         marked = np.zeros(into.outputs, dtype=bool)
         marked[self._marks.get(into.name, [])] = True
         queries, keys, values = (ends.reshape(attention.num_heads, -1) for ends in np.split(marked, 3))
-        mixed = np.logical_or(queries, keys).any(axis=1, keepdims=True)
+        mixed = np.logical_or(queries, keys).any(axis=1, keepdims=True) & np.isnan(self._mark)
         self._note(out, np.logical_or(values, mixed).reshape(-1))
         result, weights = self._given(name)
         channels = self._marks.get(out.name, np.empty(0, dtype=int))
-        result.index_fill_(-1, torch.as_tensor(channels, device=result.device), torch.nan)
+        result.index_fill_(-1, torch.as_tensor(channels, device=result.device), self._mark)
         return result, weights.fill_(torch.nan) if weights is not None and mixed.any() else weights
 
     def _given(self, name: str) -> Any:
@@ -207,7 +217,7 @@ class Probe:
 
     def _hit(self, part: Part, inputs: Tensor) -> np.ndarray:
         """Note and return which channels that enter a part are marked: (inputs,)."""
-        hit = _marked(inputs, part.entering)
+        hit = _marked(inputs, part.entering, self._mark)
         if len(hit) != part.inputs:
             raise SparsifyError(f"{len(hit)} channels enter '{part.name}', which has {part.inputs}")
         self._note(part, hit)
@@ -290,14 +300,14 @@ def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterato
 
 
 @contextlib.contextmanager
-def _marked_parameters(model: nn.Module, marks: Mapping[Source, np.ndarray]) -> Iterator[None]:
+def _marked_parameters(model: nn.Module, marks: Mapping[Source, np.ndarray], mark: float) -> Iterator[None]:
     parameters = {source.parameter: model.get_parameter(source.parameter) for source in marks}
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     try:
         for source, channels in marks.items():
             parameter = parameters[source.parameter]
             where = torch.as_tensor(channels, device=parameter.device)
-            parameter.index_fill_(source.dimension, where, torch.nan)
+            parameter.index_fill_(source.dimension, where, mark)
         yield
     finally:
         for name, value in before.items():
@@ -311,12 +321,11 @@ def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return inputs
 
 
-def _marked(inputs: Tensor, dimension: int) -> np.ndarray:
-    """Return which channels hold a NaN: (channels,)."""
-    marked = inputs.detach().isnan()
-    flat = marked.movedim(dimension, -1).flatten(0, -2) if marked.ndim > 1 else marked.reshape(1, -1)
-    hit: np.ndarray = flat.any(0).cpu().numpy()
-    return hit
+def _marked(inputs: Tensor, dimension: int, mark: float) -> np.ndarray:
+    """Return which channels hold a NaN, or if that is the mark nothing but zeros: (channels,)."""
+    found = inputs.detach() != 0 if mark == 0 else inputs.detach().isnan()
+    hit: np.ndarray = found.movedim(dimension, -1).reshape(-1, found.shape[dimension]).any(0).cpu().numpy()
+    return ~hit if mark == 0 else hit
 
 
 def _cloned(output: Any) -> Any:
