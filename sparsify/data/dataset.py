@@ -14,7 +14,12 @@ from sparsify.errors import SparsifyError
 
 @dataclass(frozen=True)
 class Split:
-    """Images (n, channels, height, width), uint8, and their labels (n,), int64, on one device."""
+    """Images (n, channels, height, width), uint8, and their labels (n,), int64, on one device.
+
+    >>> split = sparsify.Split(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
+    >>> len(split), len(split[:3])
+    (4, 3)
+    """
 
     images: Tensor
     labels: Tensor
@@ -26,7 +31,11 @@ class Split:
         return Split(self.images[index], self.labels[index])
 
     def to(self, device: torch.device | str) -> Split:
-        """Return the split on another device."""
+        """Return the split on another device.
+
+        >>> sparsify.load_dataset("digits").test.to("cpu").labels.device
+        device(type='cpu')
+        """
         return Split(self.images.to(device), self.labels.to(device))
 
 

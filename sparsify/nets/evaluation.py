@@ -20,7 +20,11 @@ RECALIBRATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean cross-entropy and the number of correct answers for `count` images."""
+    """The mean cross-entropy and the number of correct answers for `count` images.
+
+    >>> sparsify.Evaluation(loss=0.5, correct=9, count=10).accuracy
+    0.9
+    """
 
     loss: float
     correct: int
@@ -28,7 +32,11 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of correct answers."""
+        """The fraction of correct answers.
+
+        >>> sparsify.Evaluation(loss=0.5, correct=9, count=10).accuracy
+        0.9
+        """
         return self.correct / self.count
 
 
@@ -119,6 +127,10 @@ def evaluate(
 
     `normalise` is applied to each batch of `split.images`. Data and model must be on one device. The mode of each
     module is restored afterwards.
+
+    >>> data = sparsify.load_dataset("digits")
+    >>> sparsify.evaluate(run.model(), data.test, data.normalise).accuracy == run.summary["accuracy"]
+    True
     """
     device = split.images.device
     loss = torch.zeros((), dtype=widest(device), device=device)

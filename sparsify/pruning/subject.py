@@ -32,6 +32,12 @@ class Subject:
     from a run that has one. `training` holds the images that it is fine-tuned on. A sample of them (`sample`), drawn
     with `seed` and augmented as in the training (`augment`), is used to re-estimate BatchNorm's statistics and for the
     gradients of the criterion "taylor".
+
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    >>> split = sparsify.Split(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1] * 3))
+    >>> subject = sparsify.Subject(model, split)
+    >>> sparsify.prune(subject, layers="0", ratios=(0, 0.5)).table().params.tolist()
+    [330, 166]
     """
 
     model: nn.Module
@@ -46,17 +52,32 @@ class Subject:
 
     @functools.cached_property
     def example(self) -> Tensor:
-        """The first image, normalised: (1, channels, height, width)."""
+        """The first image, normalised: (1, channels, height, width).
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).example.shape
+        torch.Size([1, 1, 28, 28])
+        """
         return self.normalise(self.split.images[:1])
 
     @functools.cached_property
     def structure(self) -> Structure:
-        """The network's dependency graph, traced once. Raises SparsifyError if the network cannot be traced."""
+        """The network's dependency graph, traced once. Raises SparsifyError if the network cannot be traced.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).structure.remove([])[0]
+        {}
+        """
         return Structure(self.model, self.example)
 
     @functools.cached_property
     def sample(self) -> Split | None:
-        """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`."""
+        """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> len(sparsify.Subject(run.model(), data.test, data.normalise, training=data.train).sample)
+        1437
+        """
         if self.training is None:
             return None
         chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]

@@ -60,6 +60,11 @@ def train(
     status "diverged". Warns (SparsifyWarning) when grains cannot enter the support in the run's path time, and when a
     run goes on in another environment. Raises SparsifyError for absent devices, data and runs, and while another
     process trains the same run.
+
+    >>> config = sparsify.Config(data="digits", opt="adabreg", epochs=3)
+    >>> run = sparsify.train(config, device="cpu")
+    >>> run.status
+    'finished'
     """
     with shown(listener, TrainingDisplay() if progress else None) as heard:
         return train_side_by_side([config], Places.of(places, **where), listener=heard)[0]
@@ -245,6 +250,10 @@ def train_all(
     every training: the epochs that they have finished are kept. `among` is how many runs they belong to, those that are
     not asked for included: the number of threads, and so the last bits, do not depend on how many of them are missing.
     A script that calls this does so under `if __name__ == "__main__"`, as with any that starts processes.
+
+    >>> configs = [sparsify.Config(data="digits", opt="adabreg", epochs=3, seed=seed) for seed in range(1)]
+    >>> [run.status for run in sparsify.train_all(configs, device="cpu")]
+    ['finished']
     """
     places = Places.of(places, **where)
     configs = all_named(configs, places.data_dir)  # once: MNIST may come within reach while some of them are trained
