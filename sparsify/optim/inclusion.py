@@ -49,7 +49,7 @@ def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> d
     return fractions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InclusionPath:
     """The path of one trained run.
 
@@ -69,6 +69,12 @@ class InclusionPath:
     entry: dict[str, np.ndarray]
     gamma_norm: dict[str, np.ndarray]
     weight_norm: dict[str, np.ndarray]
+
+    def __repr__(self) -> str:
+        entered = sum(int(np.isfinite(entry).sum()) for entry in self.entry.values())
+        grains = sum(entry.size for entry in self.entry.values())
+        what = f"{entered:,} of {grains:,} grains of {', '.join(self.entry)} entered"
+        return f"<InclusionPath: {what} by T = {self.time[-1]:.3g}>"
 
     def save(self, path: Path) -> None:
         """Write the path as an npz file, in one step.
