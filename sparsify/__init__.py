@@ -1,4 +1,13 @@
-"""Which parts of a network can go, and what does it cost?"""
+"""Which parts of a network can go, and what does it cost?
+
+>>> import sparsify
+>>> config = sparsify.Config(model="lenet", data="digits", opt="adabreg", epochs=3)
+>>> run = sparsify.train(config, device="cpu")
+>>> sweep = sparsify.prune(run, layers="conv3,fc1", ratios="0:0.8:0.4", device="cpu")
+
+These are the `run` and the `sweep` in the examples of the docstrings; `study` and `result` are those of `load_study`
+and `run_study`; `np`, `torch` and `Path` are NumPy, PyTorch and `pathlib.Path`.
+"""
 
 from __future__ import annotations
 

@@ -64,6 +64,10 @@ def compare_criteria(
     The plan, given as a `SweepPlan` or by its keywords, names the sets of layers, the ratios, the grain and the scope;
     its other fields are not used. No accuracy is measured: only the scores and the grains that they remove are
     compared. Raises SparsifyError as `prune` does, and for fewer than two criteria.
+
+    >>> (found,) = sparsify.compare_criteria(run, layers="conv3", criteria="magnitude,l1", device="cpu")
+    >>> found.first, found.second, found.grains
+    ('magnitude', 'l1', 120)
     """
     names = criteria.split(",") if isinstance(criteria, str) else criteria
     names = list(dict.fromkeys(name.strip() for name in names))

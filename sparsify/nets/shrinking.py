@@ -50,6 +50,11 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     network is traced on the first, and the copy is checked on all of them. Raises SparsifyError for a mask that does
     not fit, a network that cannot be traced or followed, a layer of which nothing would be left, and if the masked and
     the shrunk network would not compute the same function.
+
+    >>> model, example = run.model(), torch.zeros(1, 1, 28, 28)
+    >>> mask = sparsify.make_mask(model, example, layers="conv3", ratio=0.5)
+    >>> sparsify.shrink(model, mask, example).conv3.weight.shape
+    torch.Size([60, 16, 5, 5])
     """
     return shrink_by(Structure(model, part_of(example, slice(1))), mask, example)
 

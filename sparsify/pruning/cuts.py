@@ -106,6 +106,10 @@ def make_mask(model: nn.Module, example: Tensor, point: PointPlan | None = None,
     grains with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes
     nothing.
     Raises SparsifyError as `cuts_of` does.
+
+    >>> mask = sparsify.make_mask(run.model(), torch.zeros(1, 1, 28, 28), layers="fc1", ratio=0.5)
+    >>> mask["fc1.weight"].float().mean()
+    tensor(0.5000)
     """
     point = PointPlan.of(point, **asked)
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)), lambda images: images)

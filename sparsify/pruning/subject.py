@@ -46,6 +46,12 @@ class Subject:
       default, without a `score`, the cross-entropy.
 
     Raises SparsifyError for a network with lazy modules, and for what is no network and no Split.
+
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    >>> split = sparsify.Split(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1] * 3))
+    >>> subject = sparsify.Subject(model, split)
+    >>> sparsify.prune(subject, layers="0", ratios=(0, 0.5)).table().params.tolist()
+    [330, 166]
     """
 
     model: nn.Module
@@ -81,17 +87,32 @@ class Subject:
 
     @functools.cached_property
     def example(self) -> Inputs:
-        """The first image as the network is called with it: normalised, (1, …)."""
+        """The first image as the network is called with it: normalised, (1, …).
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).example.shape
+        torch.Size([1, 1, 28, 28])
+        """
         return self.prepared(self.split[:1].images)
 
     @functools.cached_property
     def structure(self) -> Structure:
-        """The network's structure, found once. Raises SparsifyError if the network cannot be run on the example."""
+        """The network's structure, found once. Raises SparsifyError if the network cannot be run on the example.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).structure.remove([])[0]
+        {}
+        """
         return Structure(self.model, self.example)
 
     @functools.cached_property
     def sample(self) -> Split[Inputs] | None:
-        """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`."""
+        """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> len(sparsify.Subject(run.model(), data.test, data.normalise, training=data.train).sample)
+        1437
+        """
         if self.training is None:
             return None
         chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]

@@ -63,6 +63,11 @@ def train(
     status "diverged". Warns (SparsifyWarning) when grains cannot enter the support in the run's path time, and when a
     run goes on in another environment. Raises SparsifyError for absent devices, data and runs, and while another
     process trains the same run.
+
+    >>> config = sparsify.Config(data="digits", opt="adabreg", epochs=3)
+    >>> run = sparsify.train(config, device="cpu")
+    >>> run.status
+    'finished'
     """
     with shown(listener, TrainingDisplay() if progress else None) as heard:
         return train_side_by_side([config], Places.of(places, **where), listener=heard)[0]
@@ -250,6 +255,10 @@ def train_all(
     It can be called from notebooks, from modules that run by `python -m`, and from scripts without
     `if __name__ == "__main__"`. Only scripts with it are imported by the processes, so that networks that they add to
     NETS are known there.
+
+    >>> configs = [sparsify.Config(data="digits", opt="adabreg", epochs=3, seed=seed) for seed in range(1)]
+    >>> [run.status for run in sparsify.train_all(configs, device="cpu")]
+    ['finished']
     """
     places = Places.of(places, **where)
     configs = all_named(configs, places.data_dir)  # once: MNIST may come within reach while some of them are trained
