@@ -147,15 +147,13 @@ class Coupling:
 
     def _passed_on(self, wanted: Callable[[Part], bool]) -> list[tuple[int, int]]:
         """Return the channels that enter each wanted depthwise convolution, each with each of its outputs."""
-        channel, place = self._edges
         pairs = []
         for name, part in self.parts.items():
             if part.kind == "depthwise" and wanted(part):
-                start, each = self._first_place[name], part.outputs // part.inputs
+                each = part.outputs // part.inputs
                 outputs = self.channels_of(name).start + np.arange(part.outputs).reshape(part.inputs, each)
-                here = (place >= start) & (place < start + part.inputs)
-                for one, entered in zip(channel[here].tolist(), (place[here] - start).tolist(), strict=True):
-                    pairs += [(one, output) for output in outputs[entered].tolist()]
+                for one, entered in zip(*self.entering_edges(name), strict=True):
+                    pairs += [(int(one), output) for output in outputs[entered].tolist()]
         return pairs
 
     def channels_of(self, part: str) -> slice:
@@ -244,6 +242,13 @@ class Coupling:
         entering = np.zeros(self.channels, dtype=bool)
         entering[channel[wanted[place]]] = True
         return entering
+
+    def entering_edges(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the channels of the network that enter a part, and where: the numbers of each pair."""
+        channel, place = self._edges
+        start = self._first_place[part]
+        here = (place >= start) & (place < start + self.parts[part].inputs)
+        return channel[here], place[here] - start
 
     def entered_by(self, part: str) -> dict[str, np.ndarray]:
         """Return the parts that each output of a part enters at one place, and its channel there: (outputs,)."""

@@ -23,7 +23,7 @@ from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
 from sparsify.nets.parts import ACROSS, OUTPUT
-from sparsify.nets.probing import Source, plainly
+from sparsify.nets.probing import plainly
 
 
 @dataclass(frozen=True)
@@ -122,48 +122,6 @@ class Structure:
         for name, drop in drops.items():
             goes[coupling.channels_of(name)] |= drop.cpu().numpy()
         return coupling.removed(coupling.goes_with(goes))
-
-    def wholly_masked(self, mask: Mask) -> dict[str, Tensor]:
-        """Return the outputs of layers that a mask removes with all that goes with them: (outputs,), True goes.
-
-        Left out are outputs of the network itself, outputs that feed no layer, and layers that lose none.
-        """
-        coupling = self.coupling
-        goes = coupling.inner & np.concatenate(
-            [np.empty(0, dtype=bool), *(self._masked(s, mask) for s in coupling.sources)]
-        )
-        while True:
-            goes = coupling.whole(goes)
-            removed = coupling.removed(goes)
-            kept = {
-                name: gone & ~self._masked_channels(name, mask)
-                for name, gone in removed.inputs.items()
-                if coupling.parts[name].passes
-            }
-            if not any(channels.any() for channels in kept.values()):
-                break
-            goes &= ~coupling.entering(kept)
-        return {name: torch.from_numpy(gone) for name, gone in coupling.removed(goes).outputs.items()}
-
-    def _masked(self, source: Source, mask: Mask) -> np.ndarray:
-        """Return which channels of a source are masked as a whole: bool, (channels,)."""
-        if not source.parameter:
-            layer = self.layers[source.part]
-            found = [layer.rows(mask[layer.parameter])] if layer.parameter in mask else []
-            if layer.bias is not None and found:
-                found = [*found, mask[layer.bias]] if layer.bias in mask else []
-        else:
-            keep = mask.get(source.parameter)
-            found = [] if keep is None else [keep.movedim(source.dimension, 0)]
-        return _all_false(found, source.count)
-
-    def _masked_channels(self, name: str, mask: Mask) -> np.ndarray:
-        """Return which channels of a part that passes them on are masked as a whole: bool, (channels,)."""
-        part = self.coupling.parts[name]
-        own = [parameter for parameter, _ in part.module.named_parameters(name, recurse=False)]
-        if not own:
-            return np.ones(part.inputs, dtype=bool)
-        return _all_false([mask[parameter] for parameter in own if parameter in mask], part.inputs, of=len(own))
 
     def obstacle(self, layer: Layer, grain: str = "filter") -> str:
         """Return why grains of a layer cannot be masked and counted, or "" if they can."""
@@ -321,18 +279,13 @@ class Structure:
         return Cost(sum(left.values()), macs + whole.others)
 
 
-def _all_false(tensors: Sequence[Tensor], count: int, of: int = 1) -> np.ndarray:
-    """Return where all elements of at least `of` tensors, (count, …) each, are False: (count,)."""
-    if len(tensors) < of:
-        return np.zeros(count, dtype=bool)
-    false: np.ndarray = torch.stack([~tensor.reshape(count, -1).any(1) for tensor in tensors]).all(0).cpu().numpy()
-    return false
-
-
 def prunable(model: nn.Module, example: Inputs) -> dict[str, str]:
     """Return for each layer "" if "all" takes it, else why not: it makes the network's output, or cannot be pruned.
 
     `example` is one normalised input with a batch dimension. Raises SparsifyError if the network cannot be run on it.
+
+    >>> sparsify.prunable(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), torch.zeros(1, 4))
+    {'0': '', '1': "it makes the network's output"}
     """
     structure = Structure(model, example)
     left_out = structure.left_out()

@@ -77,11 +77,20 @@ class Subject:
 
     @classmethod
     def of(cls, model: nn.Module, data: Data, training: Data | None = None) -> Subject:
-        """Return the Subject of a network with data as `Split.of` takes it, on the network's device."""
+        """Return the Subject of a network with data as `Split.of` takes it, on the network's device.
+
+        >>> len(sparsify.Subject.of(torch.nn.Linear(2, 2), ([[0.0, 1.0], [1.0, 0.0]], [1, 0])).split)
+        2
+        """
         return cls(model, data_for(model, data), training=None if training is None else data_for(model, training))
 
     def prepared(self, images: Inputs) -> Inputs:
-        """Return what the network is called with for these images of a split."""
+        """Return what the network is called with for these images of a split.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).prepared(data.test.images[:3]).dtype
+        torch.float32
+        """
         inputs: Inputs = normaliser(self.model, self.normalise)(images)
         return inputs
 
@@ -129,6 +138,10 @@ class Subject:
 
         Raises SparsifyError if the network does not run on one image and on two, and for outputs and labels that
         cannot be scored.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).checked().split.labels.dtype
+        torch.int64
         """
         if not len(self.split):
             raise SparsifyError(f"there are no images to measure {self.name} on")

@@ -221,6 +221,9 @@ class Sweep:
         """Return the score of each image at one point, (draws, images), float64; without a `score`, 1 if it is right.
 
         Raises SparsifyError as `predictions` does, but not for a sweep with scores.
+
+        >>> sweep.scores("conv3,fc1", 0.4).shape
+        (1, 360)
         """
         places = self._places(layers, ratio)
         if not places:
@@ -230,7 +233,11 @@ class Sweep:
         return found[places]
 
     def classified(self, measure: str = "accuracy") -> Outcomes:
-        """Return the labels and predicted classes of the images. Raises SparsifyError as `predictions` does."""
+        """Return the labels and predicted classes of the images. Raises SparsifyError as `predictions` does.
+
+        >>> len(sweep.classified().labels)
+        360
+        """
         kept = self._any_kept(measure)
         if isinstance(kept, Scores):
             raise SparsifyError(f"sweep-{self.id} has scores of single images, and no classes; take its `scores`")
