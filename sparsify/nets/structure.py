@@ -95,6 +95,8 @@ class Structure:
         mask: Mask = {}
         drops: dict[str, Tensor] = {}
         for cut in cuts:
+            # a mask names every layer that was asked for, also one that keeps all of its grains
+            mask.setdefault(cut.layer.parameter, torch.ones_like(cut.layer.weight, dtype=torch.bool))
             if cut.grain == "weight":
                 self._zero(mask, cut.layer.parameter, cut.drop)
             elif cut.drop.any():
