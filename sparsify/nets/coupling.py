@@ -180,9 +180,10 @@ class Coupling:
         asked = np.concatenate([self.class_of[self.channels_of(part)] for part in parts])
         pairs = [(one, other) for one, others in self._covers.items() for other in others] if heads else []
         near = set(asked.tolist())
-        merged = _components(
-            int(self.class_of.max()) + 1, [pair for pair in pairs if pair[0] in near or pair[1] in near]
-        )
+        for _ in range(2):  # from queries to values, and from these to keys
+            beside = [pair for pair in pairs if not near.isdisjoint(pair)]
+            near.update(itertools.chain.from_iterable(beside))
+        merged = _components(int(self.class_of.max()) + 1, beside)
         _, first = np.unique(merged[asked], return_index=True)
         order = merged[asked][np.sort(first)]
         numbers = np.full(int(merged.max()) + 1, -1)

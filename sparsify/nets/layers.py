@@ -106,7 +106,8 @@ class Layer:
         """Return what is removed as one in this layer: "filter", "neuron" or "weight".
 
         "auto" is "filter" for a convolution and "weight" for a fully connected layer. "filter" and "neuron" both mean
-        whole outputs; the result is the word for the layer's kind. Raises SparsifyError for an unknown grain.
+        whole outputs, and so does "head", of which several go as one (`find_units`); the result is the word for the
+        layer's kind. Raises SparsifyError for an unknown grain.
         """
         if grain not in GRAINS:
             raise unknown("grain", grain, GRAINS)

@@ -19,6 +19,7 @@ from sparsify.data.dataset import Inputs
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.coupling import Coupling, Removed, find_coupling
 from sparsify.nets.evaluation import call, evaluating, require_shapes
+from sparsify.nets.heads import heads_left
 from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
@@ -102,8 +103,10 @@ class Structure:
             elif cut.drop.any():
                 drops[cut.layer.name] = cut.drop | drops.get(cut.layer.name, torch.zeros_like(cut.drop))
         unfed: Mask = {}
+        left: dict[str, tuple[int, int]] = {}
         if drops:
             removed = self.goes_with(drops)
+            left = heads_left(self.model, removed)
             self._mask(removed, mask)
             for name in removed.inputs.keys() & self.layers.keys():
                 layer = self.layers[name]
@@ -111,7 +114,7 @@ class Structure:
                 unfed[layer.parameter] = layer.input_elements(gone)
             self._warn_of_norms(removed)
             self._warn_of_leaks(mask, removed)
-        return mask, self._cost(mask, unfed)
+        return mask, self._cost(mask, unfed, left)
 
     def goes_with(self, drops: Mapping[str, Tensor]) -> Removed:
         """Return all that goes with these outputs of layers, (outputs,) each.
@@ -269,16 +272,19 @@ class Structure:
         text = f"{reason}; accuracy is that of the mask, and a physical removal would compute another function"
         warnings.warn(text, SparsifyWarning, stacklevel=4)
 
-    def _cost(self, mask: Mask, unfed: Mask) -> Cost:
+    def _cost(self, mask: Mask, unfed: Mask, heads: Mapping[str, tuple[int, int]]) -> Cost:
+        """Return the cost without what is masked or unfed; `heads` are those left of each attention, of how many."""
         gone = {name: ~keep for name, keep in mask.items()}
         for name, dead in unfed.items():
             gone[name] = gone[name] | dead if name in gone else dead
         left = {
             name: p.numel() - (int(gone[name].sum()) if name in gone else 0) for name, p in self._parameters.items()
         }
-        whole = self.operations
-        macs = sum(macs * left[name] // self._parameters[name].numel() for name, macs in whole.of.items())
-        return Cost(sum(left.values()), macs + whole.others)
+        macs = sum(macs * left[name] // self._parameters[name].numel() for name, macs in self.operations.of.items())
+        for name, others in self.operations.others.items():
+            part, whole = heads.get(name, (1, 1))
+            macs += others * part // whole
+        return Cost(sum(left.values()), macs)
 
 
 def prunable(model: nn.Module, example: Inputs) -> dict[str, str]:

@@ -132,7 +132,7 @@ class SweepPlan:
     - `layers`: the sets of layers; "conv3,fc1" is one set, ("conv3", "conv3,fc1") are two.
     - `ratios`: the fractions that are removed, as `parse_ratios` takes them.
     - `criterion`, `scope`, `reverse`: which grains are removed first (see `Ranking`).
-    - `grain`: what is removed as a unit: filters, neurons or single weights.
+    - `grain`: what is removed as a unit: filters, neurons, single weights, or heads of attention.
     - `controls`: also measure "random" and the opposite order, each with as many grains of each layer.
     - `draws`: how often "random" is drawn; if None, once, or five times as a control.
     - `recalibrate_bn`: also measure each point with BatchNorm's statistics re-estimated on 5,000 training images that
@@ -165,7 +165,7 @@ class SweepPlan:
         ),
     ] = parse_ratios(RATIOS)
     criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude"
-    grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto"
+    grain: Annotated[str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")] = "auto"
     scope: Annotated[str, Parameter(help="layer (the ratio of each), global (of a set's layers together)")] = "layer"
     reverse: Annotated[bool, Parameter(help="what the criterion ranks highest goes first", negative=())] = False
     controls: Annotated[

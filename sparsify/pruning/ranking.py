@@ -130,7 +130,7 @@ def score(
         Scored(
             name,
             unit.rows({layer.name: layer.weight.detach() for layer in layers}),
-            unit.grain,
+            layers[0].grain("neuron") if unit.grain == "head" else unit.grain,
             generator(subject.seed, "random", draw, name),
             path_of(subject, unit),
             scale=lambda: scale_of(subject, unit),
