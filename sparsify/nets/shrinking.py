@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
+from sparsify.nets.parametrized import copied, with_own_weights
 from sparsify.nets.parts import Part
 from sparsify.nets.probing import Source, tensors
 from sparsify.nets.structure import Cut, Structure
@@ -58,7 +58,7 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     >>> sparsify.shrink(model, mask, example).conv3.weight.shape
     torch.Size([60, 16, 5, 5])
     """
-    return shrink_by(Structure(model, part_of(example, slice(1))), mask, example)
+    return shrink_by(Structure(with_own_weights(model), part_of(example, slice(1))), mask, example)
 
 
 def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Inputs) -> nn.Module:
@@ -228,19 +228,6 @@ def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:
     if drop.all():
         raise SparsifyError(f"nothing would be left of {layer.name}: all of its {count} outputs are to be removed")
     return drop
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Return a copy of the network. Raises SparsifyError if it cannot be copied.
-
-    Tensors that were computed, and are kept in a module, are copied by their values: torch refuses to copy them.
-    """
-    computed = {id(tensor): tensor.detach().clone() for module in model.modules() for tensor in vars(module).values()
-                if isinstance(tensor, Tensor) and not tensor.is_leaf}  # fmt: skip
-    try:
-        return copy.deepcopy(model, computed)
-    except Exception as error:  # whatever a module's attributes raise
-        raise SparsifyError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
