@@ -5,9 +5,8 @@
 
 Weights are random, images the smallest of SIZES that the network accepts. Each network is pruned with `all`, its
 filters and neurons by 30%, and shrunk, in a process of its own with one thread and a time limit. Its cost is compared
-with the parameters that the shrunk network has, and with the multiply-accumulates that torch.utils.flop_counter sees in
-convolutions and linear layers, of the whole network and of the shrunk one; the products of attention, of which no
-weight is a factor, are not among them. A few networks are exported to ONNX, and compared with onnxruntime.
+with the parameters that the shrunk network has, and with the multiply-accumulates that torch.utils.flop_counter sees,
+of the whole network and of the shrunk one. A few networks are exported to ONNX, and compared with onnxruntime.
 
 Writes benchmarks/results/networks-<date>.json after each network and, of what stands in it, networks.md beside it. A
 network that stands in the file is skipped: to measure it again, take its row out. It needs fork.
@@ -45,10 +44,9 @@ from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import parse_json, write_text
 from sparsify.nets.deployment import to_onnx
-from sparsify.nets.layers import prunable_layers
 from sparsify.nets.mask import Mask
-from sparsify.nets.shrinking import shrink
-from sparsify.nets.structure import Cost, Structure
+from sparsify.nets.shrinking import shrink_by
+from sparsify.nets.structure import Cost
 from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.subject import Subject
@@ -82,8 +80,6 @@ TIMM = (
 """Small networks of 20 families that torchvision lacks."""
 
 EXPORTED = ("densenet121", "efficientnet_b0", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x1_0", "squeezenet1_1")
-OPERATIONS = ("convolution", "addmm", "mm")
-"""By what torch computes convolutions and linear layers. Products of activations are bmm, or attention as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,26 +123,15 @@ class Results:
 # what the package says -----------------------------------------------------------------------------------------------
 
 
-def prunable(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
-    """Each layer, and why `all` leaves it out; "" if it takes it."""
-    structure = Structure(model, example)
-    *inner, output = prunable_layers(model)
-    found = []
-    for layer in inner:
-        reason = ""
-        try:
-            structure.group(layer, torch.arange(len(layer.weight)) == 0)
-        except SparsifyError as error:
-            reason = str(error).partition(" cannot be pruned: ")[2] or str(error)
-        found.append((layer.name, reason))
-    return [*found, (output.name, "the output of the network")]
+def subject_of(model: nn.Module, image: Tensor) -> Subject:
+    """The network with one image; its structure is found once for all steps."""
+    return Subject(model, Split(image, torch.zeros(1, dtype=torch.long)))
 
 
-def prune(model: nn.Module, example: Tensor) -> tuple[Mask, Cost, Cost]:
+def pruned_by(subject: Subject) -> tuple[Mask, Cost, Cost]:
     """The mask of 30% of all filters and neurons, the cost of the whole network, and what is left of it."""
-    point = PointPlan(layers="all", ratio=RATIO, grain="neuron")
-    subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)), lambda images: images)
-    mask, left = subject.structure.remove(cuts_of(subject, point))
+    cuts = cuts_of(subject, PointPlan(layers="all", ratio=RATIO, grain="neuron"))
+    mask, left = subject.structure.remove(cuts)
     return mask, subject.structure.remove([])[1], left
 
 
@@ -182,13 +167,12 @@ def smallest_images(model: nn.Module) -> Tensor:
 
 
 def counted(model: nn.Module, image: Tensor) -> int:
-    """The multiply-accumulates of OPERATIONS for one image, as torch counts them: two operations each."""
+    """The multiply-accumulates for one image, as torch counts them: two operations each."""
     counter = FlopCounterMode(display=False)
     # attention as a whole would hide its linear layers
     with torch.no_grad(), without_fast_attention(), counter:
         model(image)
-    counts = counter.get_flop_counts().get("Global", {})
-    return sum(count for operation, count in counts.items() if operation.__name__ in OPERATIONS) // 2
+    return counter.get_total_flops() // 2
 
 
 @contextlib.contextmanager
@@ -206,30 +190,32 @@ def steps(network: str, export: bool) -> Iterator[tuple[str, Callable[[], dict[s
     """The steps by their names; each gives what it has found, as fields of the row."""
     model: nn.Module
     images: Tensor
+    subject: Subject
     mask: Mask
     small: nn.Module
 
     def built() -> dict[str, Any]:
-        nonlocal model, images
+        nonlocal model, images, subject
         model = build(network)
         images = smallest_images(model)
+        subject = subject_of(model, images[:1])
         params = sum(p.numel() for p in model.parameters())
         shape = " × ".join(map(str, images.shape[1:]))
         return {"images": shape, "params": params, "macs_counted": counted(model, images[:1])}
 
     def looked_at() -> dict[str, Any]:
-        layers = dict(prunable(model, images[:1]))
-        left_out = {name: reason for name, reason in layers.items() if reason}
-        return {"taken": len(layers) - len(left_out), "left_out": left_out}
+        structure = subject.structure
+        left_out = structure.left_out()
+        return {"taken": len(structure.layers) - len(left_out), "left_out": left_out}
 
     def pruned() -> dict[str, Any]:
         nonlocal mask
-        mask, whole, left = prune(model, images[:1])
+        mask, whole, left = pruned_by(subject)
         return {"macs": whole.macs, "params_left": left.params, "macs_left": left.macs}
 
     def made_small() -> dict[str, Any]:
         nonlocal small
-        small = shrink(model, mask, images)
+        small = shrink_by(subject.structure, mask, images)
         return {"shrunk": "yes", "params_shrunk": sum(p.numel() for p in small.parameters())}
 
     def counted_small() -> dict[str, Any]:

@@ -1,4 +1,13 @@
-"""Which parts of a network can go, and what does it cost?"""
+"""Which parts of a network can go, and what does it cost?
+
+>>> import sparsify
+>>> config = sparsify.Config(model="lenet", data="digits", opt="adabreg", epochs=3)
+>>> run = sparsify.train(config, device="cpu")
+>>> sweep = sparsify.prune(run, layers="conv3,fc1", ratios="0:0.8:0.4", device="cpu")
+
+These are the `run` and the `sweep` in the examples of the docstrings; `study` and `result` are those of `load_study`
+and `run_study`; `np`, `torch` and `Path` are NumPy, PyTorch and `pathlib.Path`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +26,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.nets.evaluation import Evaluation, evaluate
     from sparsify.nets.mask import Mask
     from sparsify.nets.shrinking import shrink
+    from sparsify.nets.structure import prunable
     from sparsify.optim.bregman import AdaBreg, LinBreg
     from sparsify.optim.inclusion import InclusionPath
     from sparsify.optim.penalties import parameter_groups
@@ -67,6 +77,7 @@ _EXPORTS = {
     "make_mask": "sparsify.pruning.cuts",
     "paired": "sparsify.analysis.statistics",
     "parameter_groups": "sparsify.optim.penalties",
+    "prunable": "sparsify.nets.structure",
     "prune": "sparsify.pruning.measuring",
     "read_study": "sparsify.study.folder",
     "run_study": "sparsify.study.running",
@@ -105,6 +116,7 @@ __all__ = [
     "make_mask",
     "paired",
     "parameter_groups",
+    "prunable",
     "prune",
     "read_study",
     "run_study",

@@ -59,6 +59,9 @@ class Config:
 
     An option that is None takes the optimizer's default. Raises SparsifyError for a value that is out of range, for an
     unknown name, and (as IgnoredOption) for an option that the optimizer ignores.
+
+    >>> sparsify.Config(data="digits", opt="sgd", epochs=5)
+    Config(model='lenet', data='digits', opt='sgd', epochs=5)
     """
 
     model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NAMES)}"})
@@ -224,7 +227,11 @@ class Config:
         return IgnoredOption(f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {takers}")
 
     def digest(self) -> str:
-        """Return 8 hex digits that identify the optimizer, the fields that differ from its defaults, and NUMERICS."""
+        """Return 8 hex digits that identify the optimizer, the fields that differ from its defaults, and NUMERICS.
+
+        >>> len(sparsify.Config().digest())
+        8
+        """
         defaults = Config(opt=self.opt).to_dict()
         changed = {name: value for name, value in self.to_dict().items() if value != defaults[name]}
         text = json.dumps({"opt": self.opt, "numerics": NUMERICS, **changed}, sort_keys=True)
@@ -232,23 +239,39 @@ class Config:
 
     @property
     def data_name(self) -> str:
-        """The data set's name as it appears in a run's name: `folder:/a/My Photos` is `folder-my-photos`."""
+        """The data set's name as it appears in a run's name: `folder:/a/My Photos` is `folder-my-photos`.
+
+        >>> sparsify.Config(data="folder:/a/My Photos").data_name
+        'folder-my-photos'
+        """
         if not self.data.startswith(FOLDER):
             return self.data
         return "folder-" + sanitise(Path(self.data.removeprefix(FOLDER)).name)
 
     @property
     def name(self) -> str:
-        """The name of the run's folder: `<net>-<data>-<opt>-s<seed>-<digest>`."""
+        """The name of the run's folder: `<net>-<data>-<opt>-s<seed>-<digest>`.
+
+        >>> sparsify.Config(data="digits", opt="sgd", seed=3).name
+        'lenet-digits-sgd-s3-...'
+        """
         return f"{sanitise(self.model)}-{self.data_name}-{sanitise(self.opt)}-s{self.seed}-{self.digest()}"
 
     def to_dict(self) -> dict[str, object]:
-        """Return the value of every field by its name, defaults included."""
+        """Return the value of every field by its name, defaults included.
+
+        >>> sparsify.Config().to_dict()["batch_size"]
+        128
+        """
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """The inverse of `to_dict`; an unknown key or a value out of range raises SparsifyError."""
+        """The inverse of `to_dict`; an unknown key or a value out of range raises SparsifyError.
+
+        >>> sparsify.Config.from_dict({"data": "digits", "epochs": 5})
+        Config(model='lenet', data='digits', opt='slbi', epochs=5)
+        """
         names = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in names:
@@ -280,7 +303,12 @@ class PlaceOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """The device that computes, the folder of runs, and a folder that is searched for data sets first."""
+    """The device that computes, the folder of runs, and a folder that is searched for data sets first.
+
+    >>> places = sparsify.Places(device="cpu", runs_dir="runs")
+    >>> sparsify.train(run.config, places) == run
+    True
+    """
 
     device: Annotated[str, Parameter(help="auto (CUDA, then MPS, then the CPU), cpu, cuda[:N] or mps")] = "auto"
     runs_dir: Annotated[Path, Parameter(help="the folder of runs")] = Path("runs")
@@ -293,7 +321,11 @@ class Places:
 
     @classmethod
     def of(cls, places: Places | None, **named: Unpack[PlaceOptions]) -> Places:
-        """Return `places`, or else the Places with these keywords. Raises SparsifyError if both are given."""
+        """Return `places`, or else the Places with these keywords. Raises SparsifyError if both are given.
+
+        >>> sparsify.Places.of(None, device="cpu").device
+        'cpu'
+        """
         if places is not None and named:
             raise SparsifyError(f"{', '.join(named)} and places exclude each other; name one or the other")
         return cls(**named) if places is None else places  # type: ignore[arg-type]  # it makes paths of texts

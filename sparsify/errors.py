@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class SparsifyError(ValueError):
-    """An error that the user can correct. The command line prints it as one line and exits with status 2."""
+    """An error that the user can correct. The command line prints it as one line and exits with status 2.
+
+    >>> sparsify.Config(opt="sgdd")
+    Traceback (most recent call last):
+        ...
+    sparsify.errors.SparsifyError: unknown optimizer 'sgdd'; did you mean 'sgd'? choose from: ...
+    """
 
 
 class IgnoredOption(SparsifyError):

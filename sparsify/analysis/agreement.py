@@ -18,7 +18,7 @@ from sparsify.nets.layers import find_sets
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.cuts import units_by_name
 from sparsify.pruning.plan import SweepOptions, SweepPlan
-from sparsify.pruning.ranking import Ranking, Scorer, warn_of_mixed_grains
+from sparsify.pruning.ranking import Ranking, Scorer, strata_of, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of
 from sparsify.runs import Run
 
@@ -64,6 +64,10 @@ def compare_criteria(
     The plan, given as a `SweepPlan` or by its keywords, names the sets of layers, the ratios, the grain and the scope;
     its other fields are not used. No accuracy is measured: only the scores and the grains that they remove are
     compared. Raises SparsifyError as `prune` does, and for fewer than two criteria.
+
+    >>> (found,) = sparsify.compare_criteria(run, layers="conv3", criteria="magnitude,l1", device="cpu")
+    >>> found.first, found.second, found.grains
+    ('magnitude', 'l1', 120)
     """
     names = criteria.split(",") if isinstance(criteria, str) else criteria
     names = list(dict.fromkeys(name.strip() for name in names))
@@ -83,7 +87,7 @@ def compare_criteria(
         units = {name: {name: unit} for found in found_units.values() for name, unit in found.items()}
     agreements = []
     for unit, found in units.items():
-        chosen = {name: Ranking(name, score(found, name), plan.scope) for name in names}
+        chosen = {name: Ranking(name, score(found, name), plan.scope, strata=strata_of(found)) for name in names}
         scores = {name: _together(ranking.scores) for name, ranking in chosen.items()}
         removed = {name: [_together(one.drops(ratio)) for ratio in plan.ratios] for name, one in chosen.items()}
         for a, b in itertools.combinations(names, 2):

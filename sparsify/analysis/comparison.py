@@ -57,6 +57,11 @@ def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray, *, confidence: flo
     """Compare the predicted classes `a` and `b`; both are (images,), like the labels.
 
     Raises SparsifyError unless all three have the same number of images, at least two.
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> found = sparsify.compare(labels, np.array([0, 1, 1, 0]), np.array([0, 0, 1, 0]))
+    >>> found.difference, found.only_b, found.churn
+    (0.25, 1, 0.25)
     """
     if not len(labels) == len(a) == len(b) or len(labels) < 2:
         counts = f"{len(labels)} labels, {len(a)} and {len(b)} predictions"

@@ -87,7 +87,7 @@ class TrainedNetwork:
         assert norm.running_mean is not None  # `batch_norms` have statistics
         assert norm.running_var is not None
         filters, _ = fuse_conv_bn_weights(
-            convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            self._layer(layer).weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
         return filters.detach()
 

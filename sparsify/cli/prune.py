@@ -128,7 +128,9 @@ def ticket(
     layers: Annotated[str, Parameter(help="the layers that are masked, as in conv3,fc1 or all")] = "all",
     ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
     criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
-    grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto",
+    grain: Annotated[
+        str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")
+    ] = "auto",
     rewind: Annotated[Whole, Parameter(help="train so many epochs as the run did, and only then apply the mask")] = 0,
     where: Where = HERE,
 ) -> int:

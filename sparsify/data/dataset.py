@@ -59,6 +59,10 @@ class Split(Generic[Images]):
 
     `images` may be a tuple or a dict of tensors, for a network that takes several (see `call`). Arrays and lists become
     tensors. Raises SparsifyError for what cannot become one, and if there are not as many labels as images.
+
+    >>> split = sparsify.Split(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), [0, 1, 0, 1])
+    >>> len(split), len(split[:3])
+    (4, 3)
     """
 
     images: Images
@@ -83,11 +87,19 @@ class Split(Generic[Images]):
 
     @property
     def device(self) -> torch.device:
-        """The device that it is on."""
+        """The device that it is on.
+
+        >>> sparsify.load_dataset("digits").test.device
+        device(type='cpu')
+        """
         return self.labels.device
 
     def to(self, device: torch.device | str) -> Split[Images]:
-        """Return the split on another device."""
+        """Return the split on another device.
+
+        >>> sparsify.load_dataset("digits").test.to("cpu").labels.device
+        device(type='cpu')
+        """
         return Split(mapped(lambda tensor: tensor.to(device), self.images), self.labels.to(device))
 
     @staticmethod
@@ -96,6 +108,9 @@ class Split(Generic[Images]):
 
         A batch is (images, labels), (first input, second input, …, labels), or a dict with "labels". Raises
         SparsifyError for anything else.
+
+        >>> len(sparsify.Split.of(([[0.0, 1.0], [1.0, 0.0]], [1, 0])))
+        2
         """
         if isinstance(data, Split):
             return data

@@ -90,6 +90,10 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
 
     Raises SparsifyError for an unknown name and for a missing, unreadable, truncated or corrupt file, which it names;
     DataNotFoundError if there are no files and the download failed.
+
+    >>> data = sparsify.load_dataset("digits")
+    >>> len(data.train), len(data.test), data.shape
+    (1437, 360, (1, 28, 28))
     """
     if not name.startswith(FOLDER) and name not in DATASETS:
         raise unknown("data set", name, [*DATASETS, "folder:PATH"])

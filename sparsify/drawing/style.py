@@ -118,7 +118,11 @@ def legend_below(drawing: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def save(drawing: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `<name>.png` (`DPI`) and `<name>.svg`; returns their paths."""
+    """Write `<name>.png` (`DPI`) and `<name>.svg`; returns their paths.
+
+    >>> sparsify.viz.save(sweep.plot(), Path("figures"), "sweep")
+    [PosixPath('figures/sweep.png'), PosixPath('figures/sweep.svg')]
+    """
     paths = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         paths.append(folder / f"{name}.{suffix}")

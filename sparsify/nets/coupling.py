@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from sparsify.data.dataset import Inputs
 from sparsify.nets.parts import Part
 from sparsify.nets.probing import Probe, Source
-from sparsify.nets.reach import Reach, find_reach
+from sparsify.nets.reach import find_reach
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,15 @@ class Coupling:
     """The channels of a network in classes that go together.
 
     Two channels are in one class if they reach the same places of a part: they are added, multiplied or compared
-    there, or are stacked to one channel (PixelShuffle, a view). A channel that reaches several places of a part, of
-    which another reaches only some, is broadcast over them (a gate, the queries and keys of an attention): it is in no
-    class with these, stays when they go, and can be taken out of the network only with all of them.
+    there, or are stacked to one channel (PixelShuffle, a view). A channel that is multiplied with several of another
+    source, or added to all of them, is broadcast over these (a gate, the queries and keys of an attention): it is in no
+    class with them, stays when they go, and can be taken out of the network only with all of them.
     """
 
-    def __init__(self, parts: Mapping[str, Part], first_place: Mapping[str, int], reach: Reach) -> None:
-        self.parts, self._first_place, self._reach = parts, first_place, reach
-        self._sources = {source: slice(first, first + source.count) for source, first in reach.first.items()}
+    def __init__(self, probe: Probe) -> None:
+        self.parts, self._first_place, self._reach = probe.parts, probe.first_place, find_reach(probe)
+        self._zeros = functools.cache(probe.zeros)
+        self._sources = {source: slice(at, at + source.count) for source, at in self._reach.first.items()}
         self.by_part = {source.part: source for source in self._sources if source.part}
         self.channels = sum(source.count for source in self._sources)
         self._couple()
@@ -65,7 +65,7 @@ class Coupling:
                 members.append(places)
             which[number] = sets[key]
         of_channel = channel[new]
-        wider, together = _relations(members, self._sources_of_sets(which, of_channel, len(members)))
+        wider, together = self._relations(members, self._sources_of_sets(which, of_channel, len(members)))
         broad = np.isin(which, [large for large, _ in wider])
         first = self.channels  # the nodes of the sets come after those of the channels
         pairs = [(int(one), first + int(of)) for one, of in zip(of_channel[~broad], which[~broad], strict=True)]
@@ -90,25 +90,70 @@ class Coupling:
         for entering, output in self._passed_on(lambda part: part.outputs > part.inputs):
             self._feeds.setdefault(int(self.class_of[entering]), set()).add(int(self.class_of[output]))
 
-    def _sources_of_sets(self, which: np.ndarray, channels: np.ndarray, count: int) -> list[set[int]]:
-        """Return for each set of places the sources, as numbers, of the channels that reach it."""
-        starts = np.array([where.start for where in self._sources.values()])
-        sources: list[set[int]] = [set() for _ in range(count)]
+    def _relations(
+        self, sets: Sequence[np.ndarray], sources: Sequence[set[Source]]
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Return which sets of places are broadcast over others, pairs (larger, smaller), and which go together.
+
+        Sets that overlap go together: their channels are combined at some places, and reach others, too. So does a set
+        with the smaller ones that it holds, unless it is broadcast over those of a source.
+        """
+        at: dict[int, list[int]] = {}
+        for number, places in enumerate(sets):
+            for place in places.tolist():
+                at.setdefault(place, []).append(number)
+        together: list[tuple[int, int]] = []
+        smaller: dict[int, list[int]] = {}
+        for pair in {pair for numbers in at.values() for pair in itertools.combinations(numbers, 2)}:
+            small, large = sorted(pair, key=lambda number: len(sets[number]))
+            if np.isin(sets[small], sets[large]).all():
+                smaller.setdefault(large, []).append(small)
+            else:
+                together.append(pair)
+        wider: list[tuple[int, int]] = []
+        for large, held in smaller.items():
+            of_source: dict[Source, list[int]] = {}
+            for small in held:
+                for source in sources[small]:
+                    of_source.setdefault(source, []).append(small)
+            broad = any(
+                self._is_broadcast(source, np.concatenate([sets[small] for small in mine]), sets[large])
+                for source, mine in of_source.items()
+                if len(mine) > 1
+            )
+            (wider if broad else together).extend((large, small) for small in held)
+        return wider, together
+
+    def _is_broadcast(self, source: Source, places: np.ndarray, large: np.ndarray) -> bool:
+        """Whether what reaches all of `large` is broadcast over a source, which reaches `places` among them.
+
+        It is if it is multiplied with it, or if it reaches all that the source does in this part.
+        """
+        where = self._sources[source]
+        channel, place = self._reach.channel, self._reach.place
+        part = next(p for p, start in reversed(self._first_place.items()) if start <= large[0])
+        start = self._first_place[part]
+        mine = (channel >= where.start) & (channel < where.stop)
+        here = np.unique(place[mine & (place >= start) & (place < start + self.parts[part].inputs)])
+        return bool(np.isin(here, large).all() or self._zeros(source)[places].all())
+
+    def _sources_of_sets(self, which: np.ndarray, channels: np.ndarray, count: int) -> list[set[Source]]:
+        """Return for each set of places the sources of the channels that reach it."""
+        starts, names = np.array([where.start for where in self._sources.values()]), self.sources
+        sources: list[set[Source]] = [set() for _ in range(count)]
         for one, of in zip(which.tolist(), (np.searchsorted(starts, channels, side="right") - 1).tolist(), strict=True):
-            sources[one].add(of)
+            sources[one].add(names[of])
         return sources
 
     def _passed_on(self, wanted: Callable[[Part], bool]) -> list[tuple[int, int]]:
         """Return the channels that enter each wanted depthwise convolution, each with each of its outputs."""
-        channel, place = self._edges
         pairs = []
         for name, part in self.parts.items():
             if part.kind == "depthwise" and wanted(part):
-                start, each = self._first_place[name], part.outputs // part.inputs
+                each = part.outputs // part.inputs
                 outputs = self.channels_of(name).start + np.arange(part.outputs).reshape(part.inputs, each)
-                here = (place >= start) & (place < start + part.inputs)
-                for one, entered in zip(channel[here].tolist(), (place[here] - start).tolist(), strict=True):
-                    pairs += [(one, output) for output in outputs[entered].tolist()]
+                for one, entered in zip(*self.entering_edges(name), strict=True):
+                    pairs += [(int(one), output) for output in outputs[entered].tolist()]
         return pairs
 
     def channels_of(self, part: str) -> slice:
@@ -135,9 +180,10 @@ class Coupling:
         asked = np.concatenate([self.class_of[self.channels_of(part)] for part in parts])
         pairs = [(one, other) for one, others in self._covers.items() for other in others] if heads else []
         near = set(asked.tolist())
-        merged = _components(
-            int(self.class_of.max()) + 1, [pair for pair in pairs if pair[0] in near or pair[1] in near]
-        )
+        for _ in range(2):  # from queries to values, and from these to keys
+            beside = [pair for pair in pairs if not near.isdisjoint(pair)]
+            near.update(itertools.chain.from_iterable(beside))
+        merged = _components(int(self.class_of.max()) + 1, beside)
         _, first = np.unique(merged[asked], return_index=True)
         order = merged[asked][np.sort(first)]
         numbers = np.full(int(merged.max()) + 1, -1)
@@ -198,6 +244,13 @@ class Coupling:
         entering[channel[wanted[place]]] = True
         return entering
 
+    def entering_edges(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the channels of the network that enter a part, and where: the numbers of each pair."""
+        channel, place = self._edges
+        start = self._first_place[part]
+        here = (place >= start) & (place < start + self.parts[part].inputs)
+        return channel[here], place[here] - start
+
     def entered_by(self, part: str) -> dict[str, np.ndarray]:
         """Return the parts that each output of a part enters at one place, and its channel there: (outputs,)."""
         channel, place = self._all_edges
@@ -219,34 +272,7 @@ class Coupling:
 def find_coupling(model: object, example: Inputs) -> Coupling:
     """Probe a network and return its Coupling. Raises SparsifyError if the network cannot be run on the example."""
     with Probe(model, example) as probe:  # type: ignore[arg-type]
-        return Coupling(probe.parts, probe.first_place, find_reach(probe))
-
-
-def _relations(
-    sets: Sequence[np.ndarray], sources: Sequence[set[int]]
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Return which sets of places are broadcast over others, pairs (larger, smaller), and which go together.
-
-    A set is broadcast over the smaller ones that it holds if it holds several of one source. A set that holds one of a
-    source goes with it, as sets that overlap do: their channels are combined at some places, and reach others, too.
-    """
-    at: dict[int, list[int]] = {}
-    for number, places in enumerate(sets):
-        for place in places.tolist():
-            at.setdefault(place, []).append(number)
-    together = []
-    smaller: dict[int, list[int]] = {}
-    for pair in {pair for numbers in at.values() for pair in itertools.combinations(numbers, 2)}:
-        small, large = sorted(pair, key=lambda number: len(sets[number]))
-        if np.isin(sets[small], sets[large]).all():
-            smaller.setdefault(large, []).append(small)
-        else:
-            together.append(pair)
-    wider: list[tuple[int, int]] = []
-    for large, held in smaller.items():
-        most = Counter(source for small in held for source in sources[small]).most_common(1)[0][1]
-        (wider if most > 1 else together).extend((large, small) for small in held)
-    return wider, together
+        return Coupling(probe)
 
 
 def _components(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

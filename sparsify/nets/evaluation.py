@@ -34,7 +34,11 @@ KEPT = 2**32
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean cross-entropy and the number of correct answers for `count` images."""
+    """The mean cross-entropy and the number of correct answers for `count` images.
+
+    >>> sparsify.Evaluation(loss=0.5, correct=9, count=10).accuracy
+    0.9
+    """
 
     loss: float
     correct: int
@@ -42,7 +46,11 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of correct answers."""
+        """The fraction of correct answers.
+
+        >>> sparsify.Evaluation(loss=0.5, correct=9, count=10).accuracy
+        0.9
+        """
         return self.correct / self.count
 
 
@@ -213,6 +221,10 @@ def evaluate(
     labels); labels are as `class_numbers` takes them. `normalise` is applied to each batch of images; the default is
     that of `normaliser`. The logits are those of `output_tensor`; of two classes the second is right where the one
     logit is above 0. The mode of each module is restored afterwards. Raises SparsifyError for other outputs and labels.
+
+    >>> data = sparsify.load_dataset("digits")
+    >>> sparsify.evaluate(run.model(), data.test, data.normalise).accuracy == run.summary["accuracy"]
+    True
     """
     split, prepare = data_for(model, split), normaliser(model, normalise)
     if not len(split):

@@ -16,9 +16,16 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
+IN_PROJECTION = "in_proj"
+"""The layer of torch's MultiheadAttention that gives queries, keys and values; its weight is the attention's own."""
+
+
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or fully connected layer; `name` is the module's own name in its network."""
+    """One convolution or fully connected layer; `name` is the module's own name in its network.
+
+    The `IN_PROJECTION` of an attention is a fully connected layer, too; its module is the attention.
+    """
 
     name: str
     module: Prunable
@@ -26,7 +33,7 @@ class Layer:
     @property
     def is_convolution(self) -> bool:
         """Whether the layer is a convolution, with filters; else it is fully connected, with neurons."""
-        return not isinstance(self.module, nn.Linear)
+        return not isinstance(self.module, (nn.Linear, nn.MultiheadAttention))
 
     @property
     def weight(self) -> Tensor:
@@ -34,22 +41,29 @@ class Layer:
 
         A convolution with groups has in it only the inputs, or if transposed the outputs, of one group.
         """
+        if isinstance(self.module, nn.MultiheadAttention):
+            assert self.module.in_proj_weight is not None  # `prunable_layers` has looked
+            return self.module.in_proj_weight
         return self.module.weight
 
     @property
     def outputs(self) -> int:
         """The number of outputs: filters or neurons."""
-        return self.module.out_features if isinstance(self.module, nn.Linear) else self.module.out_channels
+        if isinstance(self.module, (nn.Linear, nn.MultiheadAttention)):
+            return len(self.weight)
+        return self.module.out_channels
 
     @property
     def inputs(self) -> int:
         """The number of channels or features that enter."""
-        return self.module.in_features if isinstance(self.module, nn.Linear) else self.module.in_channels
+        if isinstance(self.module, (nn.Linear, nn.MultiheadAttention)):
+            return self.weight.shape[1]
+        return self.module.in_channels
 
     @property
     def groups(self) -> int:
         """The number of groups of a convolution; otherwise 1."""
-        return 1 if isinstance(self.module, nn.Linear) else self.module.groups
+        return 1 if isinstance(self.module, (nn.Linear, nn.MultiheadAttention)) else self.module.groups
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the weight's shape, or one value for each output, with the outputs first."""
@@ -76,18 +90,24 @@ class Layer:
     @property
     def parameter(self) -> str:
         """The name of the weight in the network's `state_dict`."""
-        return f"{self.name}.weight" if self.name else "weight"
+        return self._named("weight")
 
     @property
-    def bias(self) -> str:
-        """The name of the bias in the network's `state_dict`, if the layer has one."""
-        return f"{self.name}.bias" if self.name else "bias"
+    def bias(self) -> str | None:
+        """The name of the bias in the network's `state_dict`; None if there is none."""
+        bias = self.module.in_proj_bias if isinstance(self.module, nn.MultiheadAttention) else self.module.bias
+        return None if bias is None else self._named("bias")
+
+    def _named(self, parameter: str) -> str:
+        between = "_" if isinstance(self.module, nn.MultiheadAttention) else "."
+        return f"{self.name}{between}{parameter}" if self.name else parameter
 
     def grain(self, grain: str = "auto") -> str:
         """Return what is removed as one in this layer: "filter", "neuron" or "weight".
 
         "auto" is "filter" for a convolution and "weight" for a fully connected layer. "filter" and "neuron" both mean
-        whole outputs; the result is the word for the layer's kind. Raises SparsifyError for an unknown grain.
+        whole outputs, and so does "head", of which several go as one (`find_units`); the result is the word for the
+        layer's kind. Raises SparsifyError for an unknown grain.
         """
         if grain not in GRAINS:
             raise unknown("grain", grain, GRAINS)
@@ -100,8 +120,13 @@ class Layer:
 
 def prunable_layers(model: nn.Module) -> list[Layer]:
     """Return every convolution and fully connected layer, in the order in which the network lists them."""
-    kinds = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
-    return [Layer(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    layers = []
+    for name, module in model.named_modules():
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+            layers.append(Layer(name, module))
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            layers.append(Layer(f"{name}.{IN_PROJECTION}", module))
+    return layers
 
 
 def layer_names(model: nn.Module) -> dict[str, Layer]:

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Prunable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear
-"""The modules whose weight has elements of its own for each output, which can go."""
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+Prunable = Convolution | nn.Linear | nn.MultiheadAttention
+"""The modules with a weight that has elements of its own for each output, which can go."""
 
 
 class StackedConv2d(nn.Conv2d):
@@ -115,7 +116,7 @@ def stages_of(module: nn.Module) -> list[nn.Module]:
     return [stage for child in module for stage in stages_of(child)]
 
 
-def computes_outputs_apart(module: nn.Module) -> TypeGuard[Prunable]:
+def computes_outputs_apart(module: nn.Module) -> TypeGuard[Convolution | nn.Linear]:
     """Whether each output depends only on its own row of the weight and its own element of the bias."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, StackedConv2d, FullConv2d, Conv3x3)
     return is_plain(module) and type(module) in kinds  # a subclass may mix them

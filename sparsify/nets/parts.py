@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from sparsify.nets.layers import CONVOLUTIONS, TRANSPOSED
+from sparsify.nets.layers import CONVOLUTIONS, IN_PROJECTION, TRANSPOSED
 
 ACROSS = "across"
 """The kind of a normalisation that mixes channels: each is divided by a statistic of several."""
@@ -27,6 +27,7 @@ class Part:
     - "channelwise": each channel is passed on alone, scaled, shifted or the like;
     - "across": as "channelwise", but with a statistic of several channels (LayerNorm, GroupNorm);
     - "recurrent": an LSTM or the like, whose outputs are not followed;
+    - "attention": one of the two projections of torch's MultiheadAttention;
     - "output": no module, but a tensor that the network itself gives.
     """
 
@@ -71,6 +72,15 @@ def part_of(name: str, module: nn.Module) -> Part | None:
     return None
 
 
+def projections(name: str, module: nn.MultiheadAttention) -> tuple[Part, Part]:
+    """Return the parts of an attention: the projection to queries, keys and values, and that of its outputs."""
+    width = module.embed_dim
+    return (
+        Part(f"{name}.{IN_PROJECTION}", module, "attention", width, 3 * width, -1, -1),
+        Part(f"{name}.out_proj", module.out_proj, "attention", width, width, -1, -1),
+    )
+
+
 def vectors(module: nn.Module) -> list[nn.Parameter]:
     """Return the module's parameters if it has no modules of its own and they are vectors of one length; else []."""
     found = list(module.parameters(recurse=False))
@@ -95,7 +105,7 @@ def channelwise_part(name: str, module: nn.Module, inputs: Tensor, output: objec
     try:
         for p in found:
             p[0] = torch.nan
-        reached = module(inputs).isnan()
+        reached = module.forward(inputs).isnan()  # not a call: the hook that asks would be called again
     finally:
         for p, value in zip(found, before, strict=True):
             p[0] = value
@@ -104,6 +114,6 @@ def channelwise_part(name: str, module: nn.Module, inputs: Tensor, output: objec
         first[0] = True
         if torch.equal(reached, first.view(-1, *[1] * (inputs.ndim - dimension - 1)).expand(reached.shape)):
             marked = inputs.index_fill(dimension, torch.zeros(1, dtype=torch.long, device=inputs.device), torch.nan)
-            mixed = module(marked).isnan().transpose(0, dimension)[1:].any()
+            mixed = module.forward(marked).isnan().transpose(0, dimension)[1:].any()
             return Part(name, module, ACROSS if mixed else "channelwise", count, count, dimension, dimension)
     return None

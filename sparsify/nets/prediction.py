@@ -14,7 +14,7 @@ from sparsify.data.dataset import Inputs, Split, each, part_of
 from sparsify.devices import exactly, widest
 from sparsify.nets.evaluation import PREDICTION_BATCH, Normaliser, call, evaluating, normaliser
 from sparsify.nets.mask import Mask, check_fit, masked
-from sparsify.nets.modules import Prunable, computes_outputs_apart, stages_of
+from sparsify.nets.modules import Convolution, computes_outputs_apart, stages_of
 from sparsify.nets.outputs import Score, logits_of, predicted, scores_of
 
 
@@ -205,7 +205,7 @@ def _zeroing(removed: list[Tensor], *, behind: int) -> _Stage:
     return _Stage(run, _alike(removed, torch.equal))
 
 
-def _whole_outputs(part: Mask, layer: Prunable) -> Tensor:
+def _whole_outputs(part: Mask, layer: Convolution | nn.Linear) -> Tensor:
     """Return which outputs of a layer go with all their weights and their bias: (outputs,), True goes."""
     removed = torch.ones(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
     for name, _ in layer.named_parameters():

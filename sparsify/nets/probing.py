@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from sparsify.data.dataset import Inputs
 from sparsify.errors import SparsifyError
 from sparsify.nets.evaluation import call, evaluating
-from sparsify.nets.parts import OUTPUT, Part, channelwise_part, part_of, vectors
+from sparsify.nets.parts import OUTPUT, Part, channelwise_part, part_of, projections, vectors
 
 LARGE = 128
 """The least height and width of an image of which a quarter of each is tried first."""
@@ -57,8 +59,14 @@ class Probe:
             counts = np.cumsum([0, *(part.inputs for part in self.parts.values())])
             self.first_place = dict(zip(self.parts, counts.tolist(), strict=False))
             self.places = int(counts[-1])
-            for part in (part for part in self.parts.values() if part.kind != OUTPUT):
-                stack.enter_context(_forward_replaced(part.module, functools.partial(self._forward, part)))
+            self.index = np.concatenate([np.empty(0, dtype=int), *(np.arange(p.inputs) for p in self.parts.values())])
+            for part in self.parts.values():
+                if part.kind not in (OUTPUT, "attention") and part not in self._functional.values():
+                    stack.enter_context(_forward_replaced(part.module, functools.partial(self._forward, part)))
+            for name, attention in self._attentions.items():
+                stack.enter_context(_forward_replaced(attention, functools.partial(self._attend, name, attention)))
+            if self._functional:
+                stack.enter_context(_Functions(self._functional, lambda part, inputs, _: self._forward(part, inputs)))
             for module in self.model.modules():
                 if isinstance(module, (nn.LocalResponseNorm, nn.CrossMapLRN2d)):
                     stack.enter_context(_forward_replaced(module, Tensor.clone))
@@ -75,16 +83,26 @@ class Probe:
 
         `marks` are indices of channels.
         """
+        outputs = self._run(marks, torch.nan)
+        places, reached = self._without_marks
+        return self._hits & ~places, not reached and any(bool(output.isnan().any()) for output in outputs)
+
+    def zeros(self, source: Source) -> np.ndarray:
+        """Return which places are 0 if all channels of a source are: (places,). They are products with one of these."""
+        self._run({source: np.arange(source.count)}, 0.0)
+        return self._hits
+
+    def _run(self, marks: Mapping[Source, np.ndarray], mark: float) -> list[Tensor]:
+        self._mark = mark
         self._marks = {source.part: channels for source, channels in marks.items() if not source.parameter}
-        self._calls = dict.fromkeys(self.parts, 0)
+        self._calls: dict[str, int] = {}
         self._hits = np.zeros(self.places, dtype=bool)
         parameters = {source: channels for source, channels in marks.items() if source.parameter}
-        with _marked_parameters(self.model, parameters), running("followed"):
+        with _marked_parameters(self.model, parameters, mark), running("followed"):
             outputs = tensors(call(self.model, self._example))
         for part, output in zip(self.parts_at_the_end, outputs, strict=True):
             self._hit(part, output)
-        places, reached = self._without_marks
-        return self._hits & ~places, not reached and any(bool(output.isnan().any()) for output in outputs)
+        return outputs
 
     def _record_quickly(self) -> dict[str, Part]:
         """Record on a corner of a large image if the network takes it: the channels run the same way, in less time."""
@@ -100,28 +118,51 @@ class Probe:
     def _record(self) -> dict[str, Part]:
         """Run the network on the example, and return the parts that it calls; keep what they give."""
         self._outputs: dict[str, list[Any]] = {}
+        self._attentions: dict[str, nn.MultiheadAttention] = {}
         found: dict[str, Part | None] = {}
-        handles = []
-        for name, module in self.model.named_modules():
-            part = part_of(name, module)
-            if part is None and not vectors(module):
-                continue
 
-            def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any,
-                     name: str = name, part: Part | None = part) -> None:  # fmt: skip
-                if name not in found:
-                    found[name] = part or channelwise_part(name, module, _first(args, kwargs), output)
-                if found[name] is not None and not found[name].passes:  # type: ignore[union-attr]
-                    self._outputs.setdefault(name, []).append(_cloned(output))
+        def note(name: str, part: Part | None, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if name not in found:
+                found[name] = part or channelwise_part(name, module, _first(args, kwargs), output)
+            known = found[name]
+            if known is not None and not known.passes:
+                self._outputs.setdefault(name, []).append(_cloned(output))
 
-            handles.append(module.register_forward_hook(note, with_kwargs=True))
-        try:
+        def note_attention(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            assert isinstance(module, nn.MultiheadAttention)
+            self._attentions[name] = module
+            self._outputs.setdefault(name, []).append(_cloned(output))
+
+        def note_use(part: Part, inputs: Tensor, output: Tensor) -> Tensor:
+            self._outputs.setdefault(part.name, []).append(_cloned(output))
+            found[part.name] = part
+            return output
+
+        with contextlib.ExitStack() as hooks:
+            for name, module in self.model.named_modules():
+                part = part_of(name, module)
+                if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+                    hook = functools.partial(note_attention, name)
+                elif part is not None or vectors(module):
+                    hook = functools.partial(note, name, part)
+                else:
+                    continue
+                hooks.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
             with running("run on the example"):
                 outputs = tensors(call(self.model, self._example))
-        finally:
-            for handle in handles:
-                handle.remove()
         parts = {name: part for name, part in found.items() if part is not None}
+        for name, attention in self._attentions.items():
+            parts |= {part.name: part for part in projections(name, attention)}
+        self._functional = {}
+        for name, module in self.model.named_modules():
+            part = part_of(name, module)
+            if part is not None and part.kind == "layer" and name not in parts:
+                self._functional[id(module.weight)] = part
+        if self._functional:
+            with _Functions(self._functional, note_use), running("run on the example"):
+                call(self.model, self._example)
+            self._functional = {key: part for key, part in self._functional.items() if part.name in found}
+            parts |= {part.name: part for part in self._functional.values()}
         self.parts_at_the_end = [_end(f"output {k}", self.model, output) for k, output in enumerate(outputs)]
         return parts | {part.name: part for part in self.parts_at_the_end}
 
@@ -131,7 +172,7 @@ class Probe:
                 yield Source(part.outputs, part=name)
         for name, parameter in self.model.named_parameters():
             owners = {".".join(name.split(".")[:depth]) for depth in range(name.count(".") + 1)}
-            if owners & self.parts.keys() or not parameter.is_floating_point():
+            if owners & (self.parts.keys() | self._attentions.keys()) or not parameter.is_floating_point():
                 continue
             table = isinstance(self.model.get_submodule(name.rpartition(".")[0]), nn.Embedding)
             for dimension, count in enumerate(parameter.shape):
@@ -143,27 +184,72 @@ class Probe:
         hit = self._hit(part, inputs)
         if part.passes:
             return inputs.clone()  # what is changed in place later must not change what entered
-        calls = self._outputs[part.name]
-        if self._calls[part.name] == len(calls):
-            raise SparsifyError(f"how often '{part.name}' is called depends on what enters the network")
-        output = _cloned(calls[self._calls[part.name]])
-        self._calls[part.name] += 1
         channels = self._marks.get(part.name, np.empty(0, dtype=int))
         if part.kind == "depthwise":
-            each = part.outputs // part.inputs
-            channels = np.union1d(channels, np.flatnonzero(np.repeat(hit, each)))
+            channels = np.union1d(channels, np.flatnonzero(np.repeat(hit, part.outputs // part.inputs)))
+        output = self._given(part.name)
         if len(channels):
-            output.index_fill_(part.leaving, torch.as_tensor(channels, device=output.device), torch.nan)
+            output.index_fill_(part.leaving, torch.as_tensor(channels, device=output.device), self._mark)
         return output
+
+    def _attend(self, name: str, attention: nn.MultiheadAttention, *args: Any, **kwargs: Any) -> Any:
+        into, out = (self.parts[part.name] for part in projections(name, attention))
+        for inputs in {id(one): one for one in (*args[:3], *kwargs.values()) if isinstance(one, Tensor)}.values():
+            if inputs.is_floating_point() and inputs.shape[-1] == into.inputs:
+                self._hit(into, inputs)
+        marked = np.zeros(into.outputs, dtype=bool)
+        marked[self._marks.get(into.name, [])] = True
+        queries, keys, values = (ends.reshape(attention.num_heads, -1) for ends in np.split(marked, 3))
+        mixed = np.logical_or(queries, keys).any(axis=1, keepdims=True) & np.isnan(self._mark)
+        self._note(out, np.logical_or(values, mixed).reshape(-1))
+        result, weights = self._given(name)
+        channels = self._marks.get(out.name, np.empty(0, dtype=int))
+        result.index_fill_(-1, torch.as_tensor(channels, device=result.device), self._mark)
+        return result, weights.fill_(torch.nan) if weights is not None and mixed.any() else weights
+
+    def _given(self, name: str) -> Any:
+        """Return what a module gave for the example in this call of it."""
+        calls, number = self._outputs[name], self._calls.get(name, 0)
+        if number == len(calls):
+            raise SparsifyError(f"how often '{name}' is called depends on what enters the network")
+        self._calls[name] = number + 1
+        return _cloned(calls[number])
 
     def _hit(self, part: Part, inputs: Tensor) -> np.ndarray:
         """Note and return which channels that enter a part are marked: (inputs,)."""
-        hit = _marked(inputs, part.entering)
+        hit = _marked(inputs, part.entering, self._mark)
         if len(hit) != part.inputs:
             raise SparsifyError(f"{len(hit)} channels enter '{part.name}', which has {part.inputs}")
+        self._note(part, hit)
+        return hit
+
+    def _note(self, part: Part, hit: np.ndarray) -> None:
         start = self.first_place[part.name]
         self._hits[start : start + part.inputs] |= hit
-        return hit
+
+
+class _Functions(TorchFunctionMode):
+    """Hands the uses of layers' weights in torch's functions to `handle`, with the inputs and the outputs.
+
+    `parts` are the layers, by the identity of their weights: layers whose forward is not called.
+    """
+
+    def __init__(self, parts: Mapping[int, Part], handle: Callable[[Part, Tensor, Any], Any]) -> None:
+        super().__init__()
+        self._parts, self._handle = parts, handle
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
+        part = self._parts.get(id(weight)) if func in _WEIGHTED else None
+        if part is None:
+            return func(*args, **kwargs)
+        return self._handle(part, _first(args, kwargs), func(*args, **kwargs))
+
+
+_WEIGHTED = frozenset(
+    (F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+)
 
 
 def _end(name: str, model: nn.Module, output: Tensor) -> Part:
@@ -214,14 +300,14 @@ def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterato
 
 
 @contextlib.contextmanager
-def _marked_parameters(model: nn.Module, marks: Mapping[Source, np.ndarray]) -> Iterator[None]:
+def _marked_parameters(model: nn.Module, marks: Mapping[Source, np.ndarray], mark: float) -> Iterator[None]:
     parameters = {source.parameter: model.get_parameter(source.parameter) for source in marks}
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     try:
         for source, channels in marks.items():
             parameter = parameters[source.parameter]
             where = torch.as_tensor(channels, device=parameter.device)
-            parameter.index_fill_(source.dimension, where, torch.nan)
+            parameter.index_fill_(source.dimension, where, mark)
         yield
     finally:
         for name, value in before.items():
@@ -235,12 +321,11 @@ def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return inputs
 
 
-def _marked(inputs: Tensor, dimension: int) -> np.ndarray:
-    """Return which channels hold a NaN: (channels,)."""
-    marked = inputs.detach().isnan()
-    flat = marked.movedim(dimension, -1).flatten(0, -2) if marked.ndim > 1 else marked.reshape(1, -1)
-    hit: np.ndarray = flat.any(0).cpu().numpy()
-    return hit
+def _marked(inputs: Tensor, dimension: int, mark: float) -> np.ndarray:
+    """Return which channels hold a NaN, or if that is the mark nothing but zeros: (channels,)."""
+    found = inputs.detach() != 0 if mark == 0 else inputs.detach().isnan()
+    hit: np.ndarray = found.movedim(dimension, -1).reshape(-1, found.shape[dimension]).any(0).cpu().numpy()
+    return ~hit if mark == 0 else hit
 
 
 def _cloned(output: Any) -> Any:

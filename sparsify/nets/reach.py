@@ -15,6 +15,9 @@ BLOCKS = 16
 SAMPLES = 8
 """The number of single channels by which it is tried."""
 
+SMALL = 64
+"""So many channels whose halves reach the same places are marked one by one: a further half would tell nothing."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -46,17 +49,19 @@ class _Block:
 def find_reach(probe: Probe) -> Reach:
     """Return what each channel reaches.
 
-    Each source's channels are marked all together, then by halves, by quarters and so on to single ones. Blocks whose
-    places have nothing in common are marked in the same run of the network. The number of runs is about 2·log₂ of the
-    number of channels, times the number of layers whose outputs meet.
+    First each source's channels are marked all together, then in all sources at once those whose index has a certain
+    digit in base 2, for each digit: this is enough for places that are reached only by channels of the place's own
+    index, as most are. What is left is found source by source: channels are marked by halves, by quarters and so on to
+    single ones, and blocks whose places have nothing in common in the same run of the network.
     """
-    output, blocks, done = set(), [], []
+    output, blocks = set(), []
     for source in probe.sources:
         places, out = probe.run({source: np.arange(source.count)})
         if out:
             output.add(source)
         blocks.append(_Block(source, np.arange(source.count), np.flatnonzero(places)))
     mixed: dict[Source, np.ndarray] = {}
+    done = _by_index(probe, blocks)
     while blocks:
         blocks = _without_mixed(probe, blocks, mixed)
         done += [block for block in blocks if len(block.channels) == 1 and len(block.places)]
@@ -65,31 +70,66 @@ def find_reach(probe: Probe) -> Reach:
     for source in probe.sources:
         first[source] = count
         count += source.count
-    for source, places in _reached_by_all(done).items():
-        mixed[source] = np.union1d(mixed.get(source, places[:0]), places)
-    edges = [(first[b.source] + b.channels[0], b.places, b.source) for b in done]
-    kept = [(channel, np.setdiff1d(places, mixed.get(source, places[:0]))) for channel, places, source in edges]
-    channels = np.repeat([channel for channel, _ in kept], [len(places) for _, places in kept]).astype(int)
-    places = np.concatenate([np.empty(0, dtype=int), *(places for _, places in kept)])
-    return Reach(first, channels, places, mixed, frozenset(output))
+    edges: dict[Source, list[np.ndarray]] = {source: [] for source in probe.sources}
+    for block in done:
+        channels = np.broadcast_to(block.channels, block.places.shape)
+        edges[block.source].append(np.stack([channels, block.places]))
+    kept = []
+    for source, parts in edges.items():
+        channels, places = np.concatenate([np.empty((2, 0), dtype=int), *parts], axis=1)
+        reached = np.bincount(places, minlength=probe.places)
+        by_all = np.flatnonzero((reached == source.count) & (source.count > 1))
+        mixed[source] = np.union1d(mixed.get(source, by_all), by_all)
+        tells = ~np.isin(places, mixed[source])
+        kept.append(np.stack([first[source] + channels[tells], places[tells]]))
+    channel, place = np.concatenate([np.empty((2, 0), dtype=int), *kept], axis=1)
+    return Reach(first, channel, place, mixed, frozenset(output))
+
+
+def _by_index(probe: Probe, blocks: Sequence[_Block]) -> list[_Block]:
+    """Return the edges to places that only channels of the place's own index reach, and take them out of the blocks.
+
+    The channels of one returned block reach one place each, in the same order.
+    """
+    odd = [_Block(b.source, b.channels[1::2], b.places) for b in blocks if len(b.channels) > 1]
+    _measure(probe, odd)
+    sources = [block.source for block in odd if (probe.index[block.places] % 2 == 1).all()]
+    alien = np.zeros(probe.places, dtype=bool)  # places that a channel of another index reaches
+    for digit in range(max((source.count - 1 for source in sources), default=0).bit_length()):
+        of_place = probe.index >> digit & 1
+        for value in (0, 1):
+            marks = {source: np.flatnonzero(np.arange(source.count) >> digit & 1 == value) for source in sources}
+            hit, _ = probe.run({source: channels for source, channels in marks.items() if len(channels)})
+            alien |= hit & (of_place != value)
+    found = []
+    for block in blocks:
+        if block.source in sources:
+            own = ~alien[block.places] & (probe.index[block.places] < block.source.count)
+            found.append(_Block(block.source, probe.index[block.places[own]], block.places[own]))
+            block.places = block.places[~own]
+    return found
 
 
 def _resolve(probe: Probe, blocks: Sequence[_Block]) -> list[_Block]:
     """Return parts of these blocks, halves or single channels, with the places that they reach."""
     parts = []
     for block in blocks:
-        count = len(block.channels) if block.alike else 2
+        count = _parts(block)
         parts += [_Block(block.source, part, block.places) for part in np.array_split(block.channels, count)]
     _measure(probe, parts)
     start = 0
     for block in blocks:
-        count = len(block.channels) if block.alike else 2
+        count = _parts(block)
         mine = parts[start : start + count]
         start += count
         alike = all(len(part.places) == len(block.places) for part in mine)
         for part in mine:
             part.alike = alike
     return parts
+
+
+def _parts(block: _Block) -> int:
+    return len(block.channels) if block.alike and len(block.channels) <= SMALL else 2
 
 
 def _measure(probe: Probe, blocks: Sequence[_Block]) -> None:
@@ -135,14 +175,6 @@ def _without_mixed(probe: Probe, blocks: list[_Block], mixed: dict[Source, np.nd
         for block in mine:
             block.places = np.setdiff1d(block.places, mixed[source])
     return blocks
-
-
-def _reached_by_all(singles: Sequence[_Block]) -> dict[Source, np.ndarray]:
-    """Return the places that all channels of a source with two channels or more reach."""
-    by_source: dict[Source, list[_Block]] = {}
-    for block in singles:
-        by_source.setdefault(block.source, []).append(block)
-    return {s: _common(mine) for s, mine in by_source.items() if len(mine) == s.count > 1}
 
 
 def _common(blocks: Sequence[_Block]) -> np.ndarray:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     """A function of the images' (channels, height, width) and the number of classes."""
 
 
-GRAINS = ("auto", "filter", "neuron", "weight")
+GRAINS = ("auto", "filter", "neuron", "weight", "head")
 """What can be removed from a layer as one; see `Layer.grain`."""
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,8 @@ from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
-from sparsify.nets.probing import tensors
+from sparsify.nets.parts import Part
+from sparsify.nets.probing import Source, tensors
 from sparsify.nets.structure import Cut, Structure
 from sparsify.nets.surgery import cut
 
@@ -50,6 +52,11 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     network is traced on the first, and the copy is checked on all of them. Raises SparsifyError for a mask that does
     not fit, a network that cannot be traced or followed, a layer of which nothing would be left, and if the masked and
     the shrunk network would not compute the same function.
+
+    >>> model, example = run.model(), torch.zeros(1, 1, 28, 28)
+    >>> mask = sparsify.make_mask(model, example, layers="conv3", ratio=0.5)
+    >>> sparsify.shrink(model, mask, example).conv3.weight.shape
+    torch.Size([60, 16, 5, 5])
     """
     return shrink_by(Structure(model, part_of(example, slice(1))), mask, example)
 
@@ -68,7 +75,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     with _warnings_as_refusals():
         mask = mask if isinstance(mask, Mapping) else structure.remove(mask)[0]
         check_fit(model, mask)
-        drops = structure.wholly_masked(mask)
+        drops = _wholly_masked(structure, mask)
         cuts = [
             Cut(structure.layers[name], structure.layers[name].grain("filter"), drop) for name, drop in drops.items()
         ]
@@ -162,6 +169,53 @@ def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[i
     left = remove_outputs(structure, removal.outputs, mask=removal.mask, model=ones).named_parameters()
     counts = {name: (int((parameter == 0).sum()), parameter.numel()) for name, parameter in left}
     return {name: count for name, count in counts.items() if count[0]}
+
+
+def _wholly_masked(structure: Structure, mask: Mask) -> dict[str, Tensor]:
+    """Return the outputs of layers that a mask removes with all that goes with them: (outputs,), True goes.
+
+    Left out are outputs of the network itself, outputs that feed no layer, and layers that lose none.
+    """
+    coupling = structure.coupling
+    masked = [_masked_channels(structure, source, mask) for source in coupling.sources]
+    goes = coupling.inner & np.concatenate([np.empty(0, dtype=bool), *masked])
+    while True:
+        goes = coupling.whole(goes)
+        removed = coupling.removed(goes)
+        kept = {
+            name: gone & ~_masked_inside(coupling.parts[name], mask)
+            for name, gone in removed.inputs.items()
+            if coupling.parts[name].passes
+        }
+        if not any(channels.any() for channels in kept.values()):
+            return {name: torch.from_numpy(gone) for name, gone in removed.outputs.items()}
+        goes &= ~coupling.entering(kept)
+
+
+def _masked_channels(structure: Structure, source: Source, mask: Mask) -> np.ndarray:
+    """Return which channels of a source are masked as a whole: bool, (channels,)."""
+    if source.parameter:
+        parameters = [source.parameter]
+        found = [mask[name].movedim(source.dimension, 0) for name in parameters if name in mask]
+    else:
+        layer = structure.layers[source.part]
+        parameters = [layer.parameter] if layer.bias is None else [layer.parameter, layer.bias]
+        found = [layer.rows(mask[name]) for name in parameters if name in mask]
+    return _all_false(found, source.count, of=len(parameters))
+
+
+def _masked_inside(part: Part, mask: Mask) -> np.ndarray:
+    """Return which channels of a part that passes them on are masked in all its parameters: bool, (channels,)."""
+    own = [name for name, _ in part.module.named_parameters(part.name, recurse=False)]
+    return _all_false([mask[name] for name in own if name in mask], part.inputs, of=len(own))
+
+
+def _all_false(tensors: Sequence[Tensor], count: int, *, of: int) -> np.ndarray:
+    """Return where all of `of` tensors, (count, …) each, are False throughout: (count,); nowhere if one is missing."""
+    false = np.full(count, len(tensors) == of)
+    for tensor in tensors:
+        false &= ~tensor.reshape(count, -1).any(1).cpu().numpy()
+    return false
 
 
 def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:

@@ -19,11 +19,12 @@ from sparsify.data.dataset import Inputs
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.coupling import Coupling, Removed, find_coupling
 from sparsify.nets.evaluation import call, evaluating, require_shapes
+from sparsify.nets.heads import heads_left
 from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
 from sparsify.nets.parts import ACROSS, OUTPUT
-from sparsify.nets.probing import Source, plainly
+from sparsify.nets.probing import plainly
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,17 @@ class Structure:
         mask: Mask = {}
         drops: dict[str, Tensor] = {}
         for cut in cuts:
+            # a mask names every layer that was asked for, also one that keeps all of its grains
+            mask.setdefault(cut.layer.parameter, torch.ones_like(cut.layer.weight, dtype=torch.bool))
             if cut.grain == "weight":
                 self._zero(mask, cut.layer.parameter, cut.drop)
             elif cut.drop.any():
                 drops[cut.layer.name] = cut.drop | drops.get(cut.layer.name, torch.zeros_like(cut.drop))
         unfed: Mask = {}
+        left: dict[str, tuple[int, int]] = {}
         if drops:
             removed = self.goes_with(drops)
+            left = heads_left(self.model, removed)
             self._mask(removed, mask)
             for name in removed.inputs.keys() & self.layers.keys():
                 layer = self.layers[name]
@@ -109,7 +114,7 @@ class Structure:
                 unfed[layer.parameter] = layer.input_elements(gone)
             self._warn_of_norms(removed)
             self._warn_of_leaks(mask, removed)
-        return mask, self._cost(mask, unfed)
+        return mask, self._cost(mask, unfed, left)
 
     def goes_with(self, drops: Mapping[str, Tensor]) -> Removed:
         """Return all that goes with these outputs of layers, (outputs,) each.
@@ -122,48 +127,6 @@ class Structure:
         for name, drop in drops.items():
             goes[coupling.channels_of(name)] |= drop.cpu().numpy()
         return coupling.removed(coupling.goes_with(goes))
-
-    def wholly_masked(self, mask: Mask) -> dict[str, Tensor]:
-        """Return the outputs of layers that a mask removes with all that goes with them: (outputs,), True goes.
-
-        Left out are outputs of the network itself, outputs that feed no layer, and layers that lose none.
-        """
-        coupling = self.coupling
-        goes = coupling.inner & np.concatenate(
-            [np.empty(0, dtype=bool), *(self._masked(s, mask) for s in coupling.sources)]
-        )
-        while True:
-            goes = coupling.whole(goes)
-            removed = coupling.removed(goes)
-            kept = {
-                name: gone & ~self._masked_channels(name, mask)
-                for name, gone in removed.inputs.items()
-                if coupling.parts[name].passes
-            }
-            if not any(channels.any() for channels in kept.values()):
-                break
-            goes &= ~coupling.entering(kept)
-        return {name: torch.from_numpy(gone) for name, gone in coupling.removed(goes).outputs.items()}
-
-    def _masked(self, source: Source, mask: Mask) -> np.ndarray:
-        """Return which channels of a source are masked as a whole: bool, (channels,)."""
-        if not source.parameter:
-            layer = self.layers[source.part]
-            found = [layer.rows(mask[layer.parameter])] if layer.parameter in mask else []
-            if layer.module.bias is not None and found:
-                found = [*found, mask[layer.bias]] if layer.bias in mask else []
-        else:
-            keep = mask.get(source.parameter)
-            found = [] if keep is None else [keep.movedim(source.dimension, 0)]
-        return _all_false(found, source.count)
-
-    def _masked_channels(self, name: str, mask: Mask) -> np.ndarray:
-        """Return which channels of a part that passes them on are masked as a whole: bool, (channels,)."""
-        part = self.coupling.parts[name]
-        own = [parameter for parameter, _ in part.module.named_parameters(name, recurse=False)]
-        if not own:
-            return np.ones(part.inputs, dtype=bool)
-        return _all_false([mask[parameter] for parameter in own if parameter in mask], part.inputs, of=len(own))
 
     def obstacle(self, layer: Layer, grain: str = "filter") -> str:
         """Return why grains of a layer cannot be masked and counted, or "" if they can."""
@@ -197,10 +160,14 @@ class Structure:
 
     def _weight_obstacle(self, name: str) -> str:
         """Return why elements of a part's parameters cannot be set to 0 and counted, or "" if they can."""
-        module = self.coupling.parts[name].module if name in self.coupling.parts else self.model.get_submodule(name)
-        weight = getattr(module, "weight", None)
-        if isinstance(module, _BatchNorm) and not module.affine:
-            return f"the normalisation '{name}' behind it has no scale and shift, so that a zero does not stay a zero"
+        if name in self.layers:
+            weight: object = self.layers[name].weight
+        else:
+            module = self.coupling.parts[name].module
+            weight = getattr(module, "weight", None)
+            if isinstance(module, _BatchNorm) and not module.affine:
+                behind = f"the normalisation '{name}' behind it has no scale and shift"
+                return f"{behind}, so that a zero does not stay a zero"
         if isinstance(weight, Tensor) and not isinstance(weight, nn.Parameter):
             return f"the weight of '{name}' is computed from other parameters"
         return f"'{name}' shares its weight with another module" if weight in self._shared else ""
@@ -211,7 +178,7 @@ class Structure:
             layer = self.layers[name]
             drop = torch.from_numpy(goes).to(layer.weight.device)
             self._zero(mask, layer.parameter, layer.output_elements(drop))
-            if layer.module.bias is not None:
+            if layer.bias is not None:
                 self._zero(mask, layer.bias, drop)
         for name, goes in removed.inputs.items():
             part = self.coupling.parts[name]
@@ -305,21 +272,29 @@ class Structure:
         text = f"{reason}; accuracy is that of the mask, and a physical removal would compute another function"
         warnings.warn(text, SparsifyWarning, stacklevel=4)
 
-    def _cost(self, mask: Mask, unfed: Mask) -> Cost:
+    def _cost(self, mask: Mask, unfed: Mask, heads: Mapping[str, tuple[int, int]]) -> Cost:
+        """Return the cost without what is masked or unfed; `heads` are those left of each attention, of how many."""
         gone = {name: ~keep for name, keep in mask.items()}
         for name, dead in unfed.items():
             gone[name] = gone[name] | dead if name in gone else dead
         left = {
             name: p.numel() - (int(gone[name].sum()) if name in gone else 0) for name, p in self._parameters.items()
         }
-        whole = self.operations
-        macs = sum(macs * left[name] // self._parameters[name].numel() for name, macs in whole.of.items())
-        return Cost(sum(left.values()), macs + whole.others)
+        macs = sum(macs * left[name] // self._parameters[name].numel() for name, macs in self.operations.of.items())
+        for name, others in self.operations.others.items():
+            part, whole = heads.get(name, (1, 1))
+            macs += others * part // whole
+        return Cost(sum(left.values()), macs)
 
 
-def _all_false(tensors: Sequence[Tensor], count: int, of: int = 1) -> np.ndarray:
-    """Return where all elements of at least `of` tensors, (count, …) each, are False: (count,)."""
-    if len(tensors) < of:
-        return np.zeros(count, dtype=bool)
-    false: np.ndarray = torch.stack([~tensor.reshape(count, -1).any(1) for tensor in tensors]).all(0).cpu().numpy()
-    return false
+def prunable(model: nn.Module, example: Inputs) -> dict[str, str]:
+    """Return for each layer "" if "all" takes it, else why not: it makes the network's output, or cannot be pruned.
+
+    `example` is one normalised input with a batch dimension. Raises SparsifyError if the network cannot be run on it.
+
+    >>> sparsify.prunable(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), torch.zeros(1, 4))
+    {'0': '', '1': "it makes the network's output"}
+    """
+    structure = Structure(model, example)
+    left_out = structure.left_out()
+    return {name: left_out.get(name, "") for name in structure.layers}

@@ -12,14 +12,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from sparsify.errors import SparsifyError
 from sparsify.nets.coupling import Removed
+from sparsify.nets.heads import HEADS, WIDTHS, heads_left
 from sparsify.nets.layers import CONVOLUTIONS, TRANSPOSED
 from sparsify.nets.parts import OUTPUT, Part, vectors
 
 Cutter = Callable[[nn.Module, Sequence[int]], nn.Module]
-
-_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
-_WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
-"""Attributes of attentions: the number of heads, and the number of channels in all of them."""
 
 
 def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
@@ -31,11 +28,16 @@ def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
         part = parts[name]
         if part.kind == OUTPUT:
             continue  # no channel of these is ever removed
-        module = model.get_submodule(name)
         outputs = removed.outputs.get(name, np.zeros(part.outputs, dtype=bool))
         inputs = removed.inputs.get(name, np.zeros(part.inputs, dtype=bool))
         if not (outputs.any() or inputs.any()):
             continue
+        if part.kind == "attention":
+            raise SparsifyError(
+                f"the network cannot be shrunk: '{name}' belongs to torch's MultiheadAttention, whose width and heads "
+                "are fixed"
+            )
+        module = model.get_submodule(name)
         if part.passes:
             _cut_channels(name, module, inputs)
         elif isinstance(module, nn.RNNBase):
@@ -111,32 +113,13 @@ def _cut_recurrent(module: nn.RNNBase, gone: np.ndarray) -> None:
 
 
 def _cut_heads(model: nn.Module, removed: Removed) -> None:
-    """Tell each attention how many heads it has left, where layers of its own lost the outputs of whole heads."""
-    for name, module in model.named_modules():
-        own = {f"{name}.{child}".lstrip(".") for child, _ in module.named_children()}
-        attribute = next((one for one in _HEADS if isinstance(getattr(module, one, None), int)), None)
-        if attribute is None or own.isdisjoint(removed.outputs):
-            continue
-        heads = int(getattr(module, attribute))
-        left = {_heads_left(gone, heads) for part, gone in removed.outputs.items() if part in own} - {None}
-        if len(left) != 1:
-            continue  # its heads are whole
-        count = left.pop()
-        assert count is not None
-        for one in (attribute, *_WIDTHS):
-            value = getattr(module, one, None)
+    """Tell each attention that lost whole heads how many it has left, and how wide they are together."""
+    for name, (left, heads) in heads_left(model, removed).items():
+        module = model.get_submodule(name)
+        for attribute in (*HEADS, *WIDTHS):
+            value = getattr(module, attribute, None)
             if isinstance(value, int):
-                setattr(module, one, value * count // heads)
-
-
-def _heads_left(gone: np.ndarray, heads: int) -> int | None:
-    """Return how many heads are left of blocks of outputs (queries, keys, values); None if parts of heads go."""
-    for blocks in (1, 2, 3):
-        if len(gone) % (blocks * heads) == 0:
-            lost = gone.reshape(blocks, heads, -1).mean(2)
-            if np.isin(lost, (0, 1)).all() and (lost == lost[0]).all():
-                return int(heads - lost[0].sum())
-    return None
+                setattr(module, attribute, value * left // heads)
 
 
 def _keep(module: nn.Module, own: str, dimension: int, kept: np.ndarray) -> None:

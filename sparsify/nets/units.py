@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -143,9 +144,28 @@ def _unit(structure: Structure, asked: Mapping[str, Layer], *, heads: bool) -> U
     first = next(iter(asked.values()))
     if heads and all(numbers.unique().numel() == layer.outputs for layer, numbers in members):
         raise SparsifyError(f"{first.name} has no heads: each of its {first.outputs} outputs can go by itself")
-    return Unit(asked, "head" if heads else first.grain("filter"), tuple(members), _strata(structure, members))
+    return Unit(asked, "head" if heads else first.grain("filter"), tuple(members), _strata(structure, grains))
 
 
-def _strata(structure: Structure, members: Sequence[tuple[Layer, Tensor]]) -> Tensor | None:
-    """Return the group of each grain in all grouped convolutions together, as a number; None if there is no group."""
-    return None
+def _strata(structure: Structure, grains: Tensor) -> Tensor | None:
+    """Return the groups of each grain in all grouped convolutions together, as one number; None if there are none.
+
+    Also None if the groups are not equally large, so that they cannot lose equally many.
+    """
+    coupling, numbers = structure.coupling, grains.numpy()
+    sides = []  # for each side of a grouped convolution, pairs (grain, group)
+    for name, layer in structure.layers.items():
+        if name in coupling.parts and coupling.parts[name].kind == "layer" and layer.groups > 1:
+            outputs = numbers[coupling.channels_of(name)]
+            groups = np.arange(layer.outputs) // (layer.outputs // layer.groups)
+            sides.append(np.stack([outputs, groups]))
+            channel, place = coupling.entering_edges(name)
+            sides.append(np.stack([numbers[channel], place // (layer.inputs // layer.groups)]))
+    labels: list[list[tuple[int, int]]] = [[] for _ in range(numbers.max() + 1)]
+    for side, pairs in enumerate(sides):
+        for grain, group in np.unique(pairs[:, pairs[0] >= 0], axis=1).T.tolist():
+            labels[grain].append((side, group))
+    known = list(dict.fromkeys(map(tuple, labels)))
+    strata = np.array([known.index(tuple(label)) for label in labels])
+    equal = len(set(np.bincount(strata).tolist())) == 1
+    return torch.from_numpy(strata) if len(known) > 1 and equal else None

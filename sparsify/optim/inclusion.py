@@ -49,7 +49,7 @@ def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> d
     return fractions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InclusionPath:
     """The path of one trained run.
 
@@ -58,6 +58,10 @@ class InclusionPath:
     `gamma_norm[p]` and `weight_norm[p]` are (records, filters), or (records, 1) for the whole layer if the grains are
     single weights. Γ is W itself if the optimizer keeps no other sparse copy (linbreg, adabreg, prox-sgd). `steps` and
     `time` (T = Σ α_p/μ in the SLBI family, else Σ α) are those of the records.
+
+    >>> path = run.inclusion_path
+    >>> path.entry["conv3.weight"].shape, len(path.time) == len(path.steps)
+    ((120,), True)
     """
 
     steps: np.ndarray
@@ -66,8 +70,17 @@ class InclusionPath:
     gamma_norm: dict[str, np.ndarray]
     weight_norm: dict[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        entered = sum(int(np.isfinite(entry).sum()) for entry in self.entry.values())
+        grains = sum(entry.size for entry in self.entry.values())
+        what = f"{entered:,} of {grains:,} grains of {', '.join(self.entry)} entered"
+        return f"<InclusionPath: {what} by T = {self.time[-1]:.3g}>"
+
     def save(self, path: Path) -> None:
-        """Write the path as an npz file, in one step."""
+        """Write the path as an npz file, in one step.
+
+        >>> run.inclusion_path.save(Path("path.npz"))
+        """
         arrays = {"steps": self.steps, "time": self.time}
         for kind in ("entry", "gamma_norm", "weight_norm"):
             arrays |= {f"{kind}/{name}": array for name, array in getattr(self, kind).items()}
@@ -77,7 +90,12 @@ class InclusionPath:
 
     @classmethod
     def load(cls, path: Path) -> InclusionPath:
-        """Read what `save` wrote. Raises SparsifyError if the file is damaged."""
+        """Read what `save` wrote. Raises SparsifyError if the file is damaged.
+
+        >>> run.inclusion_path.save(Path("path.npz"))
+        >>> list(sparsify.InclusionPath.load(Path("path.npz")).entry)
+        ['conv1.weight', 'conv2.weight', 'conv3.weight', 'fc1.weight', 'fc2.weight']
+        """
         try:
             with np.load(
                 io.BytesIO(path.read_bytes())

@@ -17,7 +17,7 @@ from sparsify.nets.mask import Mask, apply_mask
 from sparsify.nets.structure import Cut, removed_grains
 from sparsify.nets.units import Unit, find_units
 from sparsify.pruning.plan import PointOptions, PointPlan
-from sparsify.pruning.ranking import Ranking, Scorer, warn_of_mixed_grains
+from sparsify.pruning.ranking import Ranking, Scorer, strata_of, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject
 
 
@@ -89,7 +89,8 @@ def cuts_of(subject: Subject, point: PointPlan) -> list[Cut]:
     found = find_layers(subject.model, point.layers, subject.name, subject.structure.left_out)
     warn_of_mixed_grains(point, [found])
     units = units_by_name(subject, found, point.grain)
-    ranking = Ranking(point.criterion, Scorer(subject)(units, point.criterion), point.scope, point.reverse)
+    scores = Scorer(subject)(units, point.criterion)
+    ranking = Ranking(point.criterion, scores, point.scope, point.reverse, strata=strata_of(units))
     with restored(subject.model):
         return cuts_in_rounds(subject, units, ranking, point.ratio, rounds=point.rounds)
 
@@ -106,6 +107,10 @@ def make_mask(model: nn.Module, example: Tensor, point: PointPlan | None = None,
     grains with the lowest scores are removed; of equal scores, those with the lowest index. A ratio of 0 removes
     nothing.
     Raises SparsifyError as `cuts_of` does.
+
+    >>> mask = sparsify.make_mask(run.model(), torch.zeros(1, 1, 28, 28), layers="fc1", ratio=0.5)
+    >>> mask["fc1.weight"].float().mean()
+    tensor(0.5000)
     """
     point = PointPlan.of(point, **asked)
     subject = Subject(model, Split(example, torch.zeros(len(example), dtype=torch.long)), lambda images: images)

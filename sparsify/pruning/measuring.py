@@ -96,6 +96,9 @@ def prune(
 
     Raises SparsifyError if both a plan and keywords are given, for unknown layers, for a criterion that needs a path,
     gradients or a normalisation that the target lacks, for data that cannot be read, and as `Subject.checked`.
+
+    >>> sparsify.prune(run, layers="conv3,fc1", ratios="0:0.8:0.4", device="cpu")
+    <Sweep ...: magnitude, 0% to 80% of conv3,fc1, 3 points>
     """
     plan = SweepPlan.of(plan, **asked)
     if batch_size is not None and batch_size < 1:

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypedDict, Unpack
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 
 from sparsify.config import Whole
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.ratios import RATIOS, parse_ratios
+from sparsify.pruning.ratios import RATIOS, as_text, parse_ratios, usual_ratios
 from sparsify.text import called
 
 SCOPES = ("layer", "global")
@@ -25,15 +25,6 @@ FLAGS = {"finetune_epochs": "finetune"}
 
 CONTROL_DRAWS = 5
 """The number of draws of "random" as a control."""
-
-
-def _as_text(_type: type, tokens: Sequence[Token]) -> str:
-    """Return the text of the ratios, because the plan itself parses and checks it."""
-    return tokens[0].value
-
-
-def _usual_ratios(_ratios: tuple[float, ...]) -> str:
-    return RATIOS
 
 
 class PointOptions(TypedDict, total=False):
@@ -68,7 +59,11 @@ class SweepOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PointPlan:
-    """One point of a sweep: one set of layers and one ratio. The other fields are those of `SweepPlan`."""
+    """One point of a sweep: one set of layers and one ratio. The other fields are those of `SweepPlan`.
+
+    >>> sparsify.PointPlan(layers="conv3,fc1", ratio=0.6)
+    PointPlan(layers='conv3,fc1', ratio=0.6)
+    """
 
     layers: str
     ratio: float
@@ -91,18 +86,30 @@ class PointPlan:
 
     @classmethod
     def of(cls, plan: PointPlan | None, **named: Unpack[PointOptions]) -> PointPlan:
-        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given."""
+        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given.
+
+        >>> sparsify.PointPlan.of(None, layers="conv3", ratio=0.5)
+        PointPlan(layers='conv3', ratio=0.5)
+        """
         if plan is not None and named:
             raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
         return cls(**named) if plan is None else plan
 
     @property
     def trained_between(self) -> bool:
-        """Whether the network is trained between rounds, so that the removed grains depend on that training."""
+        """Whether the network is trained between rounds, so that the removed grains depend on that training.
+
+        >>> sparsify.PointPlan(layers="conv3", ratio=0.5, rounds=3, finetune_epochs=1).trained_between
+        True
+        """
         return self.rounds > 1 and self.finetune_epochs > 0
 
     def sweep(self, *, controls: bool = False) -> SweepPlan:
-        """Return the sweep of this point alone, with one draw."""
+        """Return the sweep of this point alone, with one draw.
+
+        >>> sparsify.PointPlan(layers="conv3", ratio=0.5).sweep()
+        SweepPlan(layers=('conv3',), ratios=(0.5,), draws=1)
+        """
         return SweepPlan(
             layers=(self.layers,),
             ratios=parse_ratios(self.ratio),
@@ -125,7 +132,7 @@ class SweepPlan:
     - `layers`: the sets of layers; "conv3,fc1" is one set, ("conv3", "conv3,fc1") are two.
     - `ratios`: the fractions that are removed, as `parse_ratios` takes them.
     - `criterion`, `scope`, `reverse`: which grains are removed first (see `Ranking`).
-    - `grain`: what is removed as a unit: filters, neurons or single weights.
+    - `grain`: what is removed as a unit: filters, neurons, single weights, or heads of attention.
     - `controls`: also measure "random" and the opposite order, each with as many grains of each layer.
     - `draws`: how often "random" is drawn; if None, once, or five times as a control.
     - `recalibrate_bn`: also measure each point with BatchNorm's statistics re-estimated on 5,000 training images that
@@ -135,6 +142,9 @@ class SweepPlan:
       after each. `accuracy` is measured after the last round, before the epochs that follow it.
 
     Raises SparsifyError for an unknown name, and for a value that is out of range.
+
+    >>> sparsify.SweepPlan(layers=("conv3", "conv3,fc1"), ratios="0:0.6:0.3", controls=True)
+    SweepPlan(layers=('conv3', 'conv3,fc1'), ratios=(0.0, 0.3, 0.6), controls=True)
     """
 
     layers: Annotated[
@@ -147,15 +157,15 @@ class SweepPlan:
         tuple[float, ...],
         Parameter(
             help="start:stop:step, stop included, or a list as in 0,0.3,0.6",
-            converter=_as_text,
+            converter=as_text,
             n_tokens=1,
             metavar="STR",
-            show_default=_usual_ratios,
+            show_default=usual_ratios,
             negative=(),
         ),
     ] = parse_ratios(RATIOS)
     criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude"
-    grain: Annotated[str, Parameter(help="auto (filters, and single weights of fc), filter, neuron, weight")] = "auto"
+    grain: Annotated[str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")] = "auto"
     scope: Annotated[str, Parameter(help="layer (the ratio of each), global (of a set's layers together)")] = "layer"
     reverse: Annotated[bool, Parameter(help="what the criterion ranks highest goes first", negative=())] = False
     controls: Annotated[
@@ -210,43 +220,71 @@ class SweepPlan:
 
     @classmethod
     def of(cls, plan: SweepPlan | None, **named: Unpack[SweepOptions]) -> SweepPlan:
-        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given."""
+        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given.
+
+        >>> sparsify.SweepPlan.of(None, layers="conv3", ratios=(0, 0.5))
+        SweepPlan(layers=('conv3',), ratios=(0.0, 0.5))
+        """
         if plan is not None and named:
             raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
         return cls(**named) if plan is None else plan  # type: ignore[arg-type]  # it makes tuples of texts and sequences
 
     @property
     def order(self) -> str:
-        """The name of the order: "magnitude", or "magnitude-reversed" if it is reversed."""
+        """The name of the order: "magnitude", or "magnitude-reversed" if it is reversed.
+
+        >>> sparsify.SweepPlan(layers="conv3", criterion="l1", reverse=True).order
+        'l1-reversed'
+        """
         return ordered(self.criterion, reverse=self.reverse)
 
     @property
     def control_orders(self) -> tuple[str, ...]:
-        """The orders that are measured as controls: "random" and the opposite of `order`; () without `controls`."""
+        """The orders that are measured as controls: "random" and the opposite of `order`; () without `controls`.
+
+        >>> sparsify.SweepPlan(layers="conv3", controls=True).control_orders
+        ('random', 'magnitude-reversed')
+        """
         return ("random", ordered(self.criterion, reverse=not self.reverse)) if self.controls else ()
 
     @property
     def name(self) -> str:
-        """The order, rounds and scope in words: "magnitude in 3 rounds, layers together"."""
+        """The order, rounds and scope in words: "magnitude in 3 rounds, layers together".
+
+        >>> sparsify.SweepPlan(layers="conv3,fc1", rounds=3, scope="global").name
+        'magnitude in 3 rounds, layers together'
+        """
         rounds = f" in {self.rounds} rounds" if self.rounds > 1 else ""
         together = ", layers together" if self.scope == "global" else ""
         return self.order + rounds + together
 
     @property
     def drawn(self) -> int:
-        """The number of draws of "random"."""
+        """The number of draws of "random".
+
+        >>> sparsify.SweepPlan(layers="conv3", controls=True).drawn
+        5
+        """
         if self.draws is not None:
             return self.draws
         return CONTROL_DRAWS if self.controls else 1
 
     @property
     def trained_between(self) -> bool:
-        """Whether the network is trained between rounds: the accuracy at ratio 0 then includes that training, too."""
+        """Whether the network is trained between rounds: the accuracy at ratio 0 then includes that training, too.
+
+        >>> sparsify.SweepPlan(layers="conv3", rounds=3, finetune_epochs=1).trained_between
+        True
+        """
         return self.rounds > 1 and self.finetune_epochs > 0
 
     @property
     def points(self) -> tuple[PointPlan, ...]:
-        """Every ratio of every set, as one `PointPlan` each, without draws and controls."""
+        """Every ratio of every set, as one `PointPlan` each, without draws and controls.
+
+        >>> sparsify.SweepPlan(layers="conv3", ratios=(0, 0.5)).points
+        (PointPlan(layers='conv3', ratio=0.0), PointPlan(layers='conv3', ratio=0.5))
+        """
         return tuple(
             PointPlan(
                 layers=layers,
@@ -264,13 +302,21 @@ class SweepPlan:
 
     @property
     def networks(self) -> int:
-        """The number of pruned networks that are measured, draws and controls included."""
+        """The number of pruned networks that are measured, draws and controls included.
+
+        >>> sparsify.SweepPlan(layers="conv3", ratios=(0, 0.5), controls=True).networks  # 2 × (1 + 5 draws + 1)
+        14
+        """
         each = self.drawn + 2 if self.controls else self.drawn
         return len(self.layers) * len(self.ratios) * each
 
     @property
     def id(self) -> str:
-        """8 hex digits that identify the plan; `layers` must be the sets by their layers' names, as `on` gives them."""
+        """8 hex digits that identify the plan; `layers` must be the sets by their layers' names, as `on` gives them.
+
+        >>> sparsify.SweepPlan(layers="conv3", ratios=(0, 0.5)).id
+        '51392732'
+        """
         asked = [self.order, self.grain, self.scope, list(self.layers), list(self.ratios), self.drawn]
         if self.recalibrate_bn:
             asked.append("recalibrate-bn")
@@ -283,7 +329,11 @@ class SweepPlan:
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
     def on(self, layers: Iterable[str], *, batch_norm: bool) -> SweepPlan:
-        """Return the plan for one kind of network: with the sets `layers`; recalibrated only if it has BatchNorm."""
+        """Return the plan for one kind of network: with the sets `layers`; recalibrated only if it has BatchNorm.
+
+        >>> sparsify.SweepPlan(layers="all", ratios=0.5, recalibrate_bn=True).on(["conv1,conv2"], batch_norm=False)
+        SweepPlan(layers=('conv1,conv2',), ratios=(0.5,))
+        """
         recalibrate = self.recalibrate_bn and batch_norm
         return dataclasses.replace(self, layers=tuple(layers), recalibrate_bn=recalibrate)
 

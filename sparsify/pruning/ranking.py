@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +35,8 @@ class Ranking:
     - `reverse`: remove the highest scores first, as a control.
     - `draw`: the number of the draw, for the criterion "random".
     - `like`: the ranking that this one is a control of; from each layer it removes as many grains as that one.
+    - `strata`: by unit, a number of each grain, if each stratum of the unit loses equally many; they are equally large.
+      A unit of s strata loses s times round(count / s) grains.
     - `first`: numbers, the highest of which are removed before any score counts; they mark the grains that were removed
       in earlier rounds.
     """
@@ -46,6 +48,7 @@ class Ranking:
     draw: int = 0
     like: Ranking | None = None
     first: Mapping[str, Tensor] | None = None
+    strata: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -53,9 +56,16 @@ class Ranking:
         return ordered(self.criterion, reverse=self.reverse)
 
     def counts(self, ratio: float) -> dict[str, int]:
-        """Return the number of grains that a ratio removes from each layer."""
+        """Return the number of grains that a ratio removes from each unit."""
         if self.like is not None:
             return self.like.counts(ratio)
+        counts = self._counts(ratio)
+        for name, strata in self.strata.items():
+            number = int(strata.max()) + 1
+            counts[name] = number * round(counts[name] / number)
+        return counts
+
+    def _counts(self, ratio: float) -> dict[str, int]:
         sizes = {name: scores.numel() for name, scores in self.scores.items()}
         if self.scope == "layer":
             return {name: removed_count(ratio, size) for name, size in sizes.items()}
@@ -66,12 +76,25 @@ class Ranking:
         return {name: int(part.sum()) for name, part in zip(sizes, parts, strict=True)}
 
     def drops(self, ratio: float) -> dict[str, Tensor]:
-        """Return the grains that a ratio removes, by layer: bool, in the shape of its scores, True if removed."""
-        counts, first = self.counts(ratio), self.first or {}
-        return {
-            name: lowest(scores, counts[name], reverse=self.reverse, first=first.get(name))
-            for name, scores in self.scores.items()
-        }
+        """Return the grains that a ratio removes, by unit: bool, in the shape of its scores, True if removed."""
+        return {name: self._drop(name, count) for name, count in self.counts(ratio).items()}
+
+    def _drop(self, name: str, count: int) -> Tensor:
+        scores, first = self.scores[name], None if self.first is None else self.first.get(name)
+        if name not in self.strata:
+            return lowest(scores, count, reverse=self.reverse, first=first)
+        strata = self.strata[name].to(scores.device)
+        drop = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+        each = count // (int(strata.max()) + 1)
+        for stratum in strata.unique():
+            here = strata == stratum
+            drop[here] = lowest(scores[here], each, reverse=self.reverse, first=None if first is None else first[here])
+        return drop
+
+
+def strata_of(units: Mapping[str, Unit]) -> dict[str, Tensor]:
+    """Return the strata of the units that have some, by their names."""
+    return {name: unit.strata for name, unit in units.items() if unit.strata is not None}
 
 
 @torch.no_grad()
@@ -107,7 +130,7 @@ def score(
         Scored(
             name,
             unit.rows({layer.name: layer.weight.detach() for layer in layers}),
-            unit.grain,
+            layers[0].grain("neuron") if unit.grain == "head" else unit.grain,
             generator(subject.seed, "random", draw, name),
             path_of(subject, unit),
             scale=lambda: scale_of(subject, unit),
@@ -205,13 +228,15 @@ def rankings(scores: Scorer, units: Mapping[str, Unit], plan: SweepPlan) -> list
     the criterion; from each layer they remove as many grains as the criterion does.
     """
     criterion, scope, reverse, draws = plan.criterion, plan.scope, plan.reverse, range(plan.drawn)
+    strata = strata_of(units)
     if criterion == "random":
-        return [Ranking(criterion, scores(units, criterion, draw=k), scope, reverse, k) for k in draws]
-    base = Ranking(criterion, scores(units, criterion), scope, reverse)
+        return [Ranking(criterion, scores(units, criterion, draw=k), scope, reverse, k, strata=strata) for k in draws]
+    base = Ranking(criterion, scores(units, criterion), scope, reverse, strata=strata)
     if not plan.controls:
         return [base]
-    randoms = [Ranking("random", scores(units, "random", draw=k), scope, draw=k, like=base) for k in draws]
-    return [base, *randoms, Ranking(criterion, base.scores, scope, not reverse, like=base)]
+    control = replace(base, criterion="random", reverse=False, like=base)
+    randoms = [replace(control, scores=scores(units, "random", draw=k), draw=k) for k in draws]
+    return [base, *randoms, replace(base, reverse=not reverse, like=base)]
 
 
 def warn_of_mixed_grains(plan: SweepPlan | PointPlan, sets: Iterable[Mapping[str, Layer]]) -> None:

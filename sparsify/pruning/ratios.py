@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
+
+from cyclopts import Token
 
 from sparsify.errors import SparsifyError
 
@@ -62,3 +64,13 @@ def _decimal(part: str, text: str) -> Decimal:
     if not value.is_finite():
         raise SparsifyError(f"ratios '{text}' are malformed: '{part}' is not finite; {_FORM}")
     return value
+
+
+def as_text(_type: type, tokens: Sequence[Token]) -> str:
+    """Return the text of the ratios, because the plan itself parses and checks it."""
+    return tokens[0].value
+
+
+def usual_ratios(_ratios: tuple[float, ...]) -> str:
+    """Return the default as the help shows it."""
+    return RATIOS

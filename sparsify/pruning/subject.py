@@ -46,6 +46,12 @@ class Subject:
       default, without a `score`, the cross-entropy.
 
     Raises SparsifyError for a network with lazy modules, and for what is no network and no Split.
+
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    >>> split = sparsify.Split(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1] * 3))
+    >>> subject = sparsify.Subject(model, split)
+    >>> sparsify.prune(subject, layers="0", ratios=(0, 0.5)).table().params.tolist()
+    [330, 166]
     """
 
     model: nn.Module
@@ -71,27 +77,51 @@ class Subject:
 
     @classmethod
     def of(cls, model: nn.Module, data: Data, training: Data | None = None) -> Subject:
-        """Return the Subject of a network with data as `Split.of` takes it, on the network's device."""
+        """Return the Subject of a network with data as `Split.of` takes it, on the network's device.
+
+        >>> len(sparsify.Subject.of(torch.nn.Linear(2, 2), ([[0.0, 1.0], [1.0, 0.0]], [1, 0])).split)
+        2
+        """
         return cls(model, data_for(model, data), training=None if training is None else data_for(model, training))
 
     def prepared(self, images: Inputs) -> Inputs:
-        """Return what the network is called with for these images of a split."""
+        """Return what the network is called with for these images of a split.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).prepared(data.test.images[:3]).dtype
+        torch.float32
+        """
         inputs: Inputs = normaliser(self.model, self.normalise)(images)
         return inputs
 
     @functools.cached_property
     def example(self) -> Inputs:
-        """The first image as the network is called with it: normalised, (1, …)."""
+        """The first image as the network is called with it: normalised, (1, …).
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).example.shape
+        torch.Size([1, 1, 28, 28])
+        """
         return self.prepared(self.split[:1].images)
 
     @functools.cached_property
     def structure(self) -> Structure:
-        """The network's structure, found once. Raises SparsifyError if the network cannot be run on the example."""
+        """The network's structure, found once. Raises SparsifyError if the network cannot be run on the example.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).structure.remove([])[0]
+        {}
+        """
         return Structure(self.model, self.example)
 
     @functools.cached_property
     def sample(self) -> Split[Inputs] | None:
-        """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`."""
+        """5,000 training images, or all if there are fewer, augmented as in the training; None without `training`.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> len(sparsify.Subject(run.model(), data.test, data.normalise, training=data.train).sample)
+        1437
+        """
         if self.training is None:
             return None
         chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]
@@ -108,6 +138,10 @@ class Subject:
 
         Raises SparsifyError if the network does not run on one image and on two, and for outputs and labels that
         cannot be scored.
+
+        >>> data = sparsify.load_dataset("digits")
+        >>> sparsify.Subject(run.model(), data.test, data.normalise).checked().split.labels.dtype
+        torch.int64
         """
         if not len(self.split):
             raise SparsifyError(f"there are no images to measure {self.name} on")

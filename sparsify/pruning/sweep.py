@@ -85,6 +85,11 @@ class Sweep:
     The measures are the keys of `MEASURES`. The plan's `layers` are the sets by their layers' names. Sweeps that were
     saved before outcomes were kept have none, or those of "accuracy" only. `len` is the number of points, and iterating
     gives their rows.
+
+    >>> sweep
+    <Sweep ...: magnitude, 0% to 80% of conv3,fc1, 3 points>
+    >>> len(sweep), [row.ratio for row in sweep]
+    (3, [0.0, 0.4, 0.8])
     """
 
     plan: SweepPlan
@@ -118,6 +123,12 @@ class Sweep:
         """Return every point as a row of a pandas DataFrame; its columns are the fields of `SweepRow`.
 
         Measures that were not asked for are missing values (NaN).
+
+        >>> sweep.table()[["layers", "ratio", "params", "count"]]
+              layers  ratio  params  count
+        0  conv3,fc1    0.0   61706    360
+        1  conv3,fc1    0.4   36033    360
+        2  conv3,fc1    0.8   13590    360
         """
         import pandas as pd  # slow to import: only when it is needed
 
@@ -130,6 +141,8 @@ class Sweep:
 
         `against` can also be "compression" or "speedup", and `measure` any of `measures`. Controls are dashed and
         dotted. `sparsify.viz.sweep` draws several sweeps together. Raises SparsifyError for other axes and measures.
+
+        >>> sweep.plot().savefig("sweep.png")
         """
         from sparsify.drawing.sweeps import sweep_figure  # matplotlib is slow to import
 
@@ -139,21 +152,37 @@ class Sweep:
 
     @property
     def id(self) -> str:
-        """The id of its plan, 8 hex digits; it is part of the names of the sweep's files."""
+        """The id of its plan, 8 hex digits; it is part of the names of the sweep's files.
+
+        >>> sweep.id == sweep.plan.id
+        True
+        """
         return self.plan.id
 
     @property
     def measures(self) -> list[str]:
-        """The keys of `MEASURES` that were measured in this sweep."""
+        """The keys of `MEASURES` that were measured in this sweep.
+
+        >>> sweep.measures
+        ['accuracy']
+        """
         return [name for name in MEASURES if getattr(self.rows[0], name) is not None]
 
     def points(self, layers: str, ratio: float, criterion: str | None = None) -> list[SweepRow]:
-        """Return the rows of one set at one ratio, one for each draw: those of the plan's order, or of a control."""
+        """Return the rows of one set at one ratio, one for each draw: those of the plan's order, or of a control.
+
+        >>> [row.params for row in sweep.points("conv3,fc1", 0.4)]
+        [36033]
+        """
         wanted = (layers, ratio, criterion or self.plan.order)
         return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
 
     def accuracy(self, layers: str, ratio: float, measure: str = "accuracy") -> float:
-        """Return one measure at one point, the mean over its draws. Raises SparsifyError if it was not measured."""
+        """Return one measure at one point, the mean over its draws. Raises SparsifyError if it was not measured.
+
+        >>> sweep.accuracy("conv3,fc1", 0) == run.summary["accuracy"]
+        True
+        """
         rows = self.points(layers, ratio)
         found: list[float] = [value for row in rows if (value := getattr(row, measure)) is not None]
         if not found or len(found) < len(rows):
@@ -165,6 +194,9 @@ class Sweep:
 
         `measure` says which network predicts: the one as it was pruned, recalibrated or fine-tuned. Raises
         SparsifyError if the point is not in the sweep, if its outcomes were not kept, or if they are scores.
+
+        >>> sweep.predictions("conv3,fc1", 0.4).shape
+        (360,)
         """
         places = self._places(layers, ratio)  # the first draw comes first
         if not places:
@@ -176,6 +208,9 @@ class Sweep:
         """Return whether each prediction at one point is right: (draws, images), bool.
 
         Raises SparsifyError as `predictions` does.
+
+        >>> sweep.right("conv3,fc1", 0.4).shape
+        (1, 360)
         """
         places = self._places(layers, ratio)
         if not places:
@@ -186,6 +221,9 @@ class Sweep:
         """Return the score of each image at one point, (draws, images), float64; without a `score`, 1 if it is right.
 
         Raises SparsifyError as `predictions` does, but not for a sweep with scores.
+
+        >>> sweep.scores("conv3,fc1", 0.4).shape
+        (1, 360)
         """
         places = self._places(layers, ratio)
         if not places:
@@ -195,7 +233,11 @@ class Sweep:
         return found[places]
 
     def classified(self, measure: str = "accuracy") -> Outcomes:
-        """Return the labels and predicted classes of the images. Raises SparsifyError as `predictions` does."""
+        """Return the labels and predicted classes of the images. Raises SparsifyError as `predictions` does.
+
+        >>> len(sweep.classified().labels)
+        360
+        """
         kept = self._any_kept(measure)
         if isinstance(kept, Scores):
             raise SparsifyError(f"sweep-{self.id} has scores of single images, and no classes; take its `scores`")
@@ -220,6 +262,9 @@ class Sweep:
         The plan is written to `sweep-<id>.json` and the ledger to `sweep-<id>-ledger.csv`. The outcomes go to
         `sweep-<id>-outcomes.npz`, and those of other measures than "accuracy" to
         `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
+
+        >>> sweep.save(run.path)
+        PosixPath('runs/.../sweep-....csv')
         """
         path = folder / f"sweep-{self.id}.csv"
         write_text(path.with_suffix(".json"), json.dumps(dataclasses.asdict(self.plan), indent=2) + "\n")
@@ -237,6 +282,9 @@ class Sweep:
         """Return the Sweep that `save` wrote. The files of the plan and of the outcomes may be missing.
 
         Raises SparsifyError if the rows or the ledger are missing, and if a file is damaged.
+
+        >>> sparsify.Sweep.read(sweep.save(run.path)) == sweep
+        True
         """
         ledger = path.with_name(f"{path.stem}-ledger.csv")
         rows = _from_csv(SweepRow, path)

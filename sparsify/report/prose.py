@@ -22,6 +22,7 @@ _GRAINS = {
     "filter": "filters and neurons",
     "neuron": "filters and neurons",
     "weight": "single weights",
+    "head": "heads of attention",
 }
 
 

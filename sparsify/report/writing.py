@@ -22,6 +22,9 @@ def write_study(result: StudyResult, findings: Findings | None = None, *, comman
     its settings, the figures of `result.study.draw`, and report.html. `findings` are those of `find(result)` unless
     they are given. `command` are the words that the report names as what made it; without them it is
     `sparsify study` with the study's name.
+
+    >>> sparsify.write_study(result)
+    PosixPath('runs/studies/tiny/report.html')
     """
     findings = find(result) if findings is None else findings
     write_text(result.folder / "table.md", _tables(result, findings))

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import hashlib
 import html
-import io
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from sparsify.config import ADDED, Config
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, parse_rows, write_bytes, write_text
+from sparsify.files import parse_rows
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.runs.folder import RunFolder
 from sparsify.runs.records import METRICS, Epoch, Summary
 from sparsify.text import plural
 
@@ -38,10 +33,15 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Run:
-    """The folder of one run. The training has ended when `summary.json` exists, which is written last."""
+class Run(RunFolder):
+    """The folder of one run. The training has ended when `summary.json` exists, which is written last.
 
-    path: Path
+    >>> run
+    <Run runs/lenet-digits-adabreg-s0-...: finished, test accuracy ...%>
+    >>> sparsify.Run(run.path) == run
+    True
+    """
+
     _summaries: dict[tuple[int, ...], Summary] = dataclasses.field(default_factory=dict, init=False, compare=False)
 
     def __repr__(self) -> str:
@@ -70,18 +70,21 @@ class Run:
             return {"status": "damaged"}
 
     @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.resolve().name
-
-    @property
     def status(self) -> str:
-        """ "finished", "diverged", or "unfinished". Raises SparsifyError if summary.json is damaged."""
+        """ "finished", "diverged", or "unfinished". Raises SparsifyError if summary.json is damaged.
+
+        >>> run.status
+        'finished'
+        """
         return self.summary["status"] if (self.path / "summary.json").exists() else "unfinished"
 
     @functools.cached_property
     def config(self) -> Config:
-        """The Config that was trained. Raises SparsifyError if config.json is damaged."""
+        """The Config that was trained. Raises SparsifyError if config.json is damaged.
+
+        >>> run.config
+        Config(model='lenet', data='digits', opt='adabreg', epochs=3)
+        """
         values = self._json("config.json")
         missing = {field.name for field in dataclasses.fields(Config)} - set(values) - set(ADDED)
         if missing:
@@ -96,6 +99,9 @@ class Run:
         """The content of summary.json, which is read again if the file has changed.
 
         Raises SparsifyError if it is missing or damaged.
+
+        >>> run.summary["held_out"], run.summary["count"]
+        ('test', 360)
         """
         file = "summary.json"
         try:
@@ -113,7 +119,11 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """The content of environment.json: the versions, device, threads and git commit of the training."""
+        """The content of environment.json: the versions, device, threads and git commit of the training.
+
+        >>> run.environment["precision"]
+        'exact'
+        """
         return self._json("environment.json")
 
     @property
@@ -122,6 +132,12 @@ class Run:
 
         The columns of a split that was not measured are missing values (NaN). Raises SparsifyError if metrics.csv is
         missing or damaged.
+
+        >>> run.metrics[["epoch", "step"]]
+           epoch  step
+        0      1    12
+        1      2    24
+        2      3    36
         """
         import pandas as pd  # slow to import: only when it is needed
 
@@ -132,6 +148,8 @@ class Run:
         """Draw loss and accuracy against the epoch; return the matplotlib Figure.
 
         `sparsify.viz.curves` draws several runs together. Raises SparsifyError as `metrics` does.
+
+        >>> run.plot().savefig("curves.png")
         """
         from sparsify.drawing.curves import curves_figure  # matplotlib is slow to import
 
@@ -147,12 +165,20 @@ class Run:
 
     @property
     def epochs_done(self) -> int:
-        """The number of epochs that are trained; an interrupted training continues after them."""
+        """The number of epochs that are trained; an interrupted training continues after them.
+
+        >>> run.epochs_done
+        3
+        """
         return len(self._epochs()) if (self.path / "metrics.csv").exists() else 0
 
     @property
     def inclusion_path(self) -> InclusionPath | None:
-        """The inclusion path, or None if the optimizer has none. Raises SparsifyError if it is damaged."""
+        """The inclusion path, or None if the optimizer has none. Raises SparsifyError if it is damaged.
+
+        >>> run.inclusion_path.entry["conv3.weight"].shape
+        (120,)
+        """
         if not OPTIMIZERS[self.config.opt].selects:
             return None
         self._checked("path.npz")
@@ -160,7 +186,11 @@ class Run:
 
     @property
     def z(self) -> dict[str, Tensor] | None:
-        """The final Z of each structured parameter, or None if the optimizer has none."""
+        """The final Z of each structured parameter, or None if the optimizer has none.
+
+        >>> run.z is None  # adabreg has no Z
+        True
+        """
         return self.tensors("z.safetensors") if "z.safetensors" in self.summary["sha256"] else None
 
     def support(self, parameter: str) -> Tensor | None:
@@ -168,6 +198,9 @@ class Run:
 
         The shape is (filters,), or the weight's if the grains are single weights. A grain is in the support if Γ ≠ 0,
         or, if the optimizer has no Γ, if W ≠ 0. Returns None if the optimizer does not select in this parameter.
+
+        >>> run.support("conv3.weight").shape
+        torch.Size([120])
         """
         path = self.inclusion_path
         if path is None or parameter not in path.entry:
@@ -179,19 +212,30 @@ class Run:
         return support(zs[parameter], THRESHOLD, penalty)
 
     def tensors(self, file: str) -> dict[str, Tensor]:
-        """Return the tensors of a file of the run, on the CPU. Raises SparsifyError if it is missing or damaged."""
+        """Return the tensors of a file of the run, on the CPU. Raises SparsifyError if it is missing or damaged.
+
+        >>> run.tensors("model.safetensors")["conv3.weight"].shape
+        torch.Size([120, 16, 5, 5])
+        """
         try:
             return load_tensors(self._checked(file))
         except SafetensorError as error:
             raise self._damaged(file, error) from error
 
     def verify(self) -> None:
-        """Check the files of a finished run against their SHA-256 sums. Raises SparsifyError if one is damaged."""
+        """Check the files of a finished run against their SHA-256 sums. Raises SparsifyError if one is damaged.
+
+        >>> run.verify()
+        """
         for file in self.summary["sha256"]:
             self._checked(file)
 
     def model(self) -> nn.Module:
-        """Return the trained network on the CPU, in evaluation mode. Raises SparsifyError unless it is finished."""
+        """Return the trained network on the CPU, in evaluation mode. Raises SparsifyError unless it is finished.
+
+        >>> run.model()(torch.zeros(1, 1, 28, 28)).shape
+        torch.Size([1, 10])
+        """
         self.require_finished()
         summary = self.summary
         model = network(self.config.model, summary["shape"], len(summary["classes"]))
@@ -206,13 +250,18 @@ class Run:
 
         `then` is the SHA-256 sum of the images that the run was trained on, None if it is not known; `now` is the sum
         of the images as they are.
+
+        >>> run.require_images(None, None)  # nothing is known of the images then
         """
         if then is not None and then != now:
             images = f"the images of {self.config.data}"
             raise SparsifyError(f"{images} are not those that {self.path} was trained on; delete it to train anew")
 
     def require_finished(self) -> None:
-        """Raise SparsifyError if the run is unfinished or diverged."""
+        """Raise SparsifyError if the run is unfinished or diverged.
+
+        >>> run.require_finished()
+        """
         if self.status == "unfinished":
             raise SparsifyError(
                 f"run {self.path} is unfinished; the command that trained it goes on from its checkpoint"
@@ -220,52 +269,13 @@ class Run:
         if self.status == "diverged":
             raise SparsifyError(f"run {self.path} diverged (non-finite loss); train it with a lower --lr")
 
-    def output(self, runs_dir: Path) -> Path:
-        """Return the folder for measurements of this run: its own if it is in `runs_dir`, else `runs_dir/<name>`."""
-        inside = self.path.resolve().parent == Path(runs_dir).resolve()
-        return self.path if inside else Path(runs_dir) / self.name
-
     def touch(self) -> None:
-        """Make this the newest run, because it was asked for again."""
+        """Make this the newest run, because it was asked for again.
+
+        >>> run.touch()
+        """
         with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is read all the same
             os.utime(self.path / "summary.json")
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Prevent other processes from writing this run. Raises SparsifyError if another process is writing it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise SparsifyError(f"run {self.path} is being written by another process; wait for it to end") from error
-
-    def write_json(self, file: str, values: Mapping[str, Any]) -> None:
-        """Write one of the run's JSON files, in one step."""
-        write_text(self.path / file, json.dumps(values, indent=2) + "\n")
-
-    def write_metrics(self, rows: Sequence[Epoch]) -> None:
-        """Write metrics.csv, in one step."""
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, METRICS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_bytes(self.path / "metrics.csv", buffer.getvalue().encode())
-
-    def sha256(self, file: str) -> str:
-        """Return the SHA-256 sum of one of the run's files, in hex digits."""
-        return hashlib.sha256((self.path / file).read_bytes()).hexdigest()
-
-    def _damaged(self, file: str, reason: object) -> SparsifyError:
-        return SparsifyError(f"{self.path / file} is damaged: {reason}; delete the folder and train it again")
-
-    def _read(self, file: str) -> bytes:
-        try:
-            return (self.path / file).read_bytes()
-        except FileNotFoundError as error:
-            raise SparsifyError(f"{self.path / file} is missing; delete the folder and train it again") from error
-        except OSError as error:
-            raise self._damaged(file, error.strerror) from error
 
     def _checked(self, file: str) -> bytes:
         """Return the content of a file. Raises SparsifyError unless its SHA-256 sum is the one in summary.json."""
@@ -273,13 +283,3 @@ class Run:
         if hashlib.sha256(content).hexdigest() != self.summary["sha256"].get(file):
             raise self._damaged(file, "its SHA-256 sum is not the one in summary.json")
         return content
-
-    def _json(self, file: str) -> dict[str, Any]:
-        return self._parsed(file, dict[str, Any])
-
-    def _parsed(self, file: str, kind: type[T]) -> T:
-        content = self._read(file)
-        try:
-            return parse_json(content, kind)
-        except SparsifyError as error:
-            raise self._damaged(file, error) from error

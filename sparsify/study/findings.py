@@ -41,7 +41,13 @@ def frame(rows: Sequence[Point], kind: type[Point]) -> pd.DataFrame:
 
 
 def find(result: StudyResult) -> Findings:
-    """The findings of a study, at 95% confidence: `cells`, `contrasts`, `affordable` and `verdicts` of it."""
+    """The findings of a study, at 95% confidence: `cells`, `contrasts`, `affordable` and `verdicts` of it.
+
+    >>> sparsify.find(result).frames()["cells"][["arm", "ratio", "n"]]
+       arm  ratio  n
+    0  sgd    0.0  1
+    1  sgd    0.5  1
+    """
     compared = contrasts(result)
     return Findings(cells(result), compared, affordable(result), verdicts(result, compared))
 

@@ -48,6 +48,10 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
     Nothing is trained. If study.json was written before the design was kept in it, the arms do not say what they start
     from, and there are no stages. Raises SparsifyError if there is no such study, and if one of its files or runs is
     missing or damaged.
+
+    >>> _ = sparsify.write_study(result)
+    >>> sparsify.read_study("tiny").table().equals(result.table())
+    True
     """
     studies = Path(runs_dir) / "studies"
     folder = next((path for path in (Path(name), studies / name) if (path / FILE).exists()), None)

@@ -40,6 +40,12 @@ def run_study(
     `places`, or its keywords, give the device and the folders of runs and data. `note` is called with a line of text
     before each sweep. Raises SparsifyError as `Planner` does, before anything is trained. Warns (SparsifyWarning) about
     runs that cannot be trained, because a run that they start from diverged.
+
+    >>> result = sparsify.run_study(study, device="cpu")
+    >>> result.table()[["arm", "seed", "layers", "ratio"]]
+       arm  seed layers  ratio
+    0  sgd     0  conv3    0.0
+    1  sgd     0  conv3    0.5
     """
     planner = Planner(study, Places.of(places, **where))
     return run_planned(planner, planner.plan(), listener=listener, note=note)

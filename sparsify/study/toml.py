@@ -96,6 +96,22 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     `settings` such as "epochs=5" change one field in the Config of every arm, "seeds=[0,1]" changes the study's seeds,
     and "sweep.controls=true" changes every sweep. A field that they set is no longer varied in a grid or selected.
     Raises SparsifyError for an unknown name, for a file that is missing or malformed, and for malformed settings.
+
+    >>> _ = Path("tiny.toml").write_text('''
+    ... seeds = [0]
+    ... draw = ["sweep"]
+    ... [base]
+    ... data = "digits"
+    ... epochs = 1
+    ... [[arms]]
+    ... opt = "sgd"
+    ... [sweep]
+    ... layers = ["conv3"]
+    ... ratios = [0, 0.5]
+    ... ''')
+    >>> study = sparsify.load_study("tiny.toml")
+    >>> study.name, [arm.label for arm in study.arms]
+    ('tiny', ['sgd'])
     """
     stem = sanitise(Path(name).name.removesuffix(".toml"))
     if name in built_in_studies():

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import re
 import signal
-import sys
 import time
-import types
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -32,6 +29,7 @@ from sparsify.nets.mask import check_fit
 from sparsify.runs import Run
 from sparsify.training.display import TrainingDisplay, shown
 from sparsify.training.iteration import WARM_UP
+from sparsify.training.spawning import without_running_the_script_again
 from sparsify.training.starting import (
     all_named,
     build,
@@ -63,6 +61,11 @@ def train(
     status "diverged". Warns (SparsifyWarning) when grains cannot enter the support in the run's path time, and when a
     run goes on in another environment. Raises SparsifyError for absent devices, data and runs, and while another
     process trains the same run.
+
+    >>> config = sparsify.Config(data="digits", opt="adabreg", epochs=3)
+    >>> run = sparsify.train(config, device="cpu")
+    >>> run.status
+    'finished'
     """
     with shown(listener, TrainingDisplay() if progress else None) as heard:
         return train_side_by_side([config], Places.of(places, **where), listener=heard)[0]
@@ -250,6 +253,10 @@ def train_all(
     It can be called from notebooks, from modules that run by `python -m`, and from scripts without
     `if __name__ == "__main__"`. Only scripts with it are imported by the processes, so that networks that they add to
     NETS are known there.
+
+    >>> configs = [sparsify.Config(data="digits", opt="adabreg", epochs=3, seed=seed) for seed in range(1)]
+    >>> [run.status for run in sparsify.train_all(configs, device="cpu")]
+    ['finished']
     """
     places = Places.of(places, **where)
     configs = all_named(configs, places.data_dir)  # once: MNIST may come within reach while some of them are trained
@@ -270,7 +277,7 @@ def _in_processes(
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
     with contextlib.ExitStack() as stack:
-        with _without_running_the_script_again():
+        with without_running_the_script_again():
             manager = stack.enter_context(context.Manager())
             pool = stack.enter_context(ProcessPoolExecutor(processes, context, _begin, (threads,)))
             messages = manager.Queue()
@@ -291,27 +298,6 @@ def _in_processes(
                 process.terminate()
             raise
         return [job.result()[0] for job in jobs]
-
-
-@contextlib.contextmanager
-def _without_running_the_script_again() -> Iterator[None]:
-    """Within it new processes do not import the script or module that runs, unless it has `if __name__ == …`.
-
-    A spawned process imports it for what is pickled from it, and nothing is here; without that line, all that it does
-    would begin again in each process.
-    """
-    main = sys.modules["__main__"]
-    file = getattr(main, "__file__", None)
-    try:
-        text = "" if file is None else Path(file).read_text(encoding="utf-8")  # a notebook has none
-    except (OSError, UnicodeDecodeError):
-        text = ""  # as of "<stdin>"
-    if file is not None and not re.search(r"^if .*__name__", text, re.MULTILINE):
-        sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _in_one_process(

@@ -35,6 +35,8 @@ def curves(runs: Runs, *, title: str | None = None) -> Figure:
 
     Several runs without labels are named by their optimizers. A band is one sample standard deviation over the runs of
     a label. Raises SparsifyError without runs, and if a file of one is missing or damaged.
+
+    >>> sparsify.viz.curves(run).savefig("curves.png")
     """
     groups = _runs_by_label(runs)
     if title is None:
@@ -55,6 +57,8 @@ def sweep(
     Sweeps that are drawn together have one plan. `measure` is one of those in `Sweep.measures`, `held_out` names the
     split of the images, as in "test". Controls are dashed and dotted. Raises SparsifyError without sweeps, for an
     unknown axis, and if a sweep lacks the measure.
+
+    >>> sparsify.viz.sweep({"adabreg": sweep}, title="LeNet on digits", held_out="test").savefig("sweep.png")
     """
     tables = {name: [one.table() for one in found] for name, found in _sweeps_by_label(sweeps).items()}
     return sweep_figure(tables, title=title, held_out=held_out, against=against, measure=measure)
@@ -74,6 +78,9 @@ def classes(
 
     `layers` and `ratio` are a point of the sweeps, which have ratio 0 as well; `names` are those of the classes, as in
     `run.summary["classes"]`. Raises SparsifyError if a sweep lacks the points, or kept no outcomes of them.
+
+    >>> names = run.summary["classes"]
+    >>> sparsify.viz.classes(sweep, layers="conv3,fc1", ratio=0.8, names=names).savefig("classes.png")
     """
     groups = {
         label: class_damage(found, layers=layers, ratio=ratio, classes=len(names), measure=measure)
@@ -91,6 +98,8 @@ def filters(runs: Runs, *, layer: str, show: str = "auto", ratio: float | None =
     removes at `ratio` are struck out; without a ratio, those that the run has not selected. `fold_bn` multiplies each
     filter by what the BatchNorm behind it does. Raises SparsifyError for an unknown layer, one without filters, and
     with `fold_bn` if no BatchNorm is behind it.
+
+    >>> sparsify.viz.filters(run, layer="conv3", ratio=0.5).savefig("filters.png")
     """
     if ratio is not None:
         (ratio,) = parse_ratios(ratio)
@@ -114,6 +123,8 @@ def path(run: Run, *, layer: str) -> Figure:
     """Draw ‖Γ‖ and ‖W‖ of the grains of a layer over the path of a run, in the manner of a lasso path.
 
     Raises SparsifyError for an unknown layer, and if the run has no path of it.
+
+    >>> sparsify.viz.path(run, layer="conv3").savefig("path.png")
     """
     if not OPTIMIZERS[run.config.opt].selects:
         selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)

@@ -65,6 +65,9 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
 
     "curves" are those of training; "sweep" is accuracy against sparsity, compression and speed-up, and each class;
     "filters" are those of every convolution that was swept, and "path" is the inclusion path of every swept layer.
+
+    >>> [drawing.name for drawing in sparsify.viz.study_drawings(result)]
+    ['sweep', 'compression', 'speedup', 'classes-1-1']
     """
     arms = [arm for arm in result.arms if arm.finished]
     if not arms:

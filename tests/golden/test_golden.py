@@ -26,9 +26,14 @@ from torch import Tensor, nn
 from sparsify import Config, Run, Sweep, find, load, read_study, train
 from sparsify.cli.app import main
 
-# what is not public: the names of sweeps and masks, and how an optimizer is built for a network
+# what is not public: the names and contents of sweeps and masks, and how an optimizer is built for a network
+from sparsify.config import Places
+from sparsify.nets.layers import find_layers
+from sparsify.nets.mask import load_mask
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.subject import subject_of
 from sparsify.pruning.tickets import mask_path
 
 HERE = Path(__file__).parent
@@ -407,16 +412,20 @@ def test_configs():
 
 def test_the_file_of_a_mask(runs):
     run = Run(runs / "lenet-digits-slbi-s0-bee3a7bb")
-    found = [
-        mask_path(run, run.model(), PointPlan(**asked), runs).name
-        for asked in (
-            {"layers": "all", "ratio": 0.7, "criterion": "magnitude", "grain": "auto"},
-            {"layers": "conv*,fc1", "ratio": 0.25, "criterion": "entry", "grain": "neuron"},
-            {"layers": "conv3", "ratio": 0.5, "criterion": "random", "grain": "weight"},
-        )
-    ]
+    subject = subject_of(run, Places(device="cpu", runs_dir=runs))
+    found = []
+    for layers, asked in (
+        ("all", {"ratio": 0.7, "criterion": "magnitude", "grain": "auto"}),
+        ("conv*,fc1", {"ratio": 0.25, "criterion": "entry", "grain": "neuron"}),
+        ("conv3", {"ratio": 0.5, "criterion": "random", "grain": "weight"}),
+    ):
+        names = ",".join(find_layers(subject.model, layers, left_out=subject.structure.left_out))
+        found.append(mask_path(run, PointPlan(layers=names, **asked), runs).name)
     assert found == ["mask-3982e00d.safetensors", "mask-cb017360.safetensors", "mask-4bf139de.safetensors"]
-    assert (run.path / found[0]).exists()
+    again, _ = subject.structure.remove(cuts_of(subject, PointPlan(layers="all", ratio=0.7)))
+    before = load_mask(run.path / found[0])
+    assert again.keys() == before.keys()
+    assert all(torch.equal(again[name], keep) for name, keep in before.items())
 
 
 # ---- optimizers

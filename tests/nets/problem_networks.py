@@ -41,7 +41,7 @@ class Problem:
 
     - `mask`: the indices that are masked by parameter: a list of the first dimension, or a tuple as in `keep[tuple]`.
     - `optional`: the same for elements that may be masked or not, since nothing is said about them.
-    - `ratio`: removes exactly this one grain; 1 / (grains of the layer).
+    - `ratio`: removes exactly this one grain, 1 / (grains of the layer), or one of each group of a convolution.
     - `mixed`: what goes is still felt by a reduction over channels, so that something stays behind.
     - `refusable`: a SparsifyError in the place of the mask is right, too.
     - `shrinks`: the masked grain can be removed physically with the network's forward as it is.
@@ -549,10 +549,11 @@ MORE = {
         refusable=True,
         probed=False,
     ),
-    "before-2-groups": Problem(grouped(2), IMAGE, "conv", rows([3], "conv"), 1 / 8),
-    "2-groups": Problem(grouped(2), IMAGE, "grouped", rows([5], "grouped", "bn"), 1 / 8),
-    "before-4-groups": Problem(grouped(4), IMAGE, "conv", rows([3], "conv"), 1 / 8),
-    "4-groups": Problem(grouped(4), IMAGE, "grouped", rows([5], "grouped", "bn"), 1 / 8),
+    # each group loses equally many: of 2 groups one of four each, of 4 groups one of two each
+    "before-2-groups": Problem(grouped(2), IMAGE, "conv", rows([3, 6], "conv"), 1 / 4, shrinks=True),
+    "2-groups": Problem(grouped(2), IMAGE, "grouped", rows([1, 5], "grouped", "bn"), 1 / 4, shrinks=True),
+    "before-4-groups": Problem(grouped(4), IMAGE, "conv", rows([1, 3, 4, 6], "conv"), 1 / 2, shrinks=True),
+    "4-groups": Problem(grouped(4), IMAGE, "grouped", rows([0, 3, 5, 6], "grouped", "bn"), 1 / 2, shrinks=True),
     # 0.16 is one of the 4 channels, and one of the 7 that the depthwise convolution sees
     "before-depthwise": Problem(depthwise, IMAGE, "other", LATER, 0.16, shrinks=True),
     "depthwise": Problem(depthwise, IMAGE, "depthwise", LATER, 1 / 7, shrinks=True, probed=False),

@@ -164,7 +164,7 @@ def operations(built: Built, sources: list[Source]) -> list[str]:
         "linear": True,
         "depthwise": own and count > 1,
         "norm": True,
-        "prelu": True,
+        "prelu": count > 1,  # one slope might as well be that of all channels
         "scale": True,
         "relu": True,
         "gate": count > 1,

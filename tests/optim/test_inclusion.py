@@ -344,3 +344,10 @@ def test_the_path_of_a_trained_run_agrees_with_its_z(tmp_path):
         assert ((finite >= 1) & (finite <= steps)).all()
     assert np.isfinite(path.entry["conv3.weight"]).any()
     assert np.isinf(path.entry["fc1.weight"]).any()
+
+
+def test_a_path_is_shown_in_one_line():
+    norms = {"c.weight": np.ones((2, 3)), "f.weight": np.ones((2, 1))}
+    entry = {"c.weight": np.array([0.0, 5, np.inf]), "f.weight": np.array([[np.inf], [3]])}
+    path = InclusionPath(np.array([0, 5]), np.array([0, 0.125]), entry, norms, norms)
+    assert repr(path) == "<InclusionPath: 3 of 5 grains of c.weight, f.weight entered by T = 0.125>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from sparsify.data.dataset import Split
 from sparsify.devices import generator
 from sparsify.errors import SparsifyError
-from sparsify.nets.layers import Layer
+from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import lowest, removed_count
+from sparsify.nets.units import Unit
 from sparsify.pruning.criteria import CRITERIA, PathState, Scored, lexicographic
+from sparsify.pruning.cuts import units_by_name
 from sparsify.pruning.ranking import score
 from sparsify.pruning.subject import Subject
 
@@ -300,14 +303,28 @@ def test_the_memory_format_of_a_weight_does_not_change_a_bit_of_its_scores(crite
     assert torch.equal(CRITERIA[criterion].score(scored(weight.to(memory_format=torch.channels_last), "filter")), plain)
 
 
+class Three(nn.Module):
+    """Two convolutions and a layer of neurons, each of 2 channels of 4×4 and with 12 outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(2, 12, 3), nn.Conv2d(2, 12, 3), nn.Linear(4, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.a(x).flatten(1), self.b(x).flatten(1), self.c(x[:, 0, 0])], 1)
+
+
 class TestRandom:
     """`random` through `score`, which keys it."""
 
-    model = nn.ModuleDict({"a": nn.Conv2d(2, 12, 3), "b": nn.Conv2d(2, 12, 3), "c": nn.Linear(4, 12)})
+    @staticmethod
+    @functools.cache
+    def unit(name: str, seed: int, grain: str) -> tuple[Subject, Unit]:
+        subject = Subject(Three(), Split(torch.zeros(1, 2, 4, 4), torch.zeros(1)), seed=seed)
+        return subject, units_by_name(subject, find_layers(subject.model, name), grain)[name]
 
     def draw(self, name: str = "a", seed: int = 0, draw: int = 0, grain: str = "auto") -> Tensor:
-        subject = Subject(self.model, Split(torch.zeros(1), torch.zeros(1)), seed=seed)
-        return score(subject, Layer(name, self.model[name]), criterion="random", grain=grain, draw=draw)
+        return score(*self.unit(name, seed, grain), criterion="random", draw=draw)
 
     def test_repeats_for_the_same_seed_draw_and_layer(self):
         assert torch.equal(self.draw(), self.draw())

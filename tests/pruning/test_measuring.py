@@ -231,21 +231,27 @@ def residual(*, first: list[float], second: list[float]) -> Subject:
 
 
 def test_the_ledger_counts_what_goes_with_coupled_layers():
-    """conv1's filter 0 and conv2's filter 3 are the smallest; each is added to one of the other layer."""
-    given = residual(first=[1, 2, 3, 4], second=[4, 3, 2, 1])
+    """Filters are added, so that those of both layers are one grain, with a square of 9a² + 36b²: 144 + 576, 9 + 324,
+    36 + 144 and 576 + 36. Filter 1 of conv1 and filter 3 of conv2 are the smallest, and filter 2 is that of both."""
+    given = residual(first=[4, 1, 2, 8], second=[4, 3, 2, 1])
     sweep = prune(given, layers=["conv1,conv2", "conv1"], ratios=[0, 0.25])
     both = [row for row in sweep.ledger if row.layers == "conv1,conv2"]
     alone = [row for row in sweep.ledger if row.layers == "conv1"]
     point = ("magnitude", "conv1,conv2", 0.25, 0)
     assert both[2:] == [
-        LedgerRow(*point, "conv1", "filter", 1, 4, 1),
-        LedgerRow(*point, "conv2", "filter", 1, 4, 1),
+        LedgerRow(*point, "conv1", "filter", 1, 4, 0),
+        LedgerRow(*point, "conv2", "filter", 1, 4, 0),
     ]
     assert alone == [
         LedgerRow("magnitude", "conv1", 0.0, 0, "conv1", "filter", 0, 4, 0),
         LedgerRow("magnitude", "conv1", 0.25, 0, "conv1", "filter", 1, 4, 0),
         LedgerRow("magnitude", "conv1", 0.25, 0, "conv2", "filter", 0, 4, 1),
     ]
+    for layers in ("conv1,conv2", "conv1", "conv2"):
+        mask = make_mask(given.model, given.example, layers=layers, ratio=0.25)
+        for name in ("conv1", "conv2"):
+            assert mask[f"{name}.bias"].tolist() == [True, True, False, True]
+            assert mask[f"{name}.weight"].flatten(1).any(1).tolist() == [True, True, False, True]
 
 
 def test_coupled_layers_that_lose_more_than_was_asked_are_named():

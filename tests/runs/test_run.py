@@ -11,8 +11,7 @@ from summaries import SUMMARY
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
-from sparsify.runs import METRICS, Run
-from sparsify.runs import run as runs
+from sparsify.runs import METRICS, Run, folder
 
 
 @pytest.fixture
@@ -26,13 +25,13 @@ def run(tmp_path: Path) -> Run:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What was parsed."""
     contents: list[bytes] = []
-    parse = runs.parse_json
+    parse = folder.parse_json
 
     def noted(content, kind):
         contents.append(content)
         return parse(content, kind)
 
-    monkeypatch.setattr(runs, "parse_json", noted)
+    monkeypatch.setattr(folder, "parse_json", noted)
     return contents
 
 
