@@ -78,7 +78,11 @@ class Config:
     momentum: float | None = dataclasses.field(default=None, metadata=_option("momentum", "momentum m"))
     weight_decay: float | None = dataclasses.field(
         default=None,
-        metadata=_option("weight_decay", "weight decay, through the momentum, on weights of two or more dimensions"),
+        metadata=_option(
+            "weight_decay",
+            "weight decay of weights of two or more dimensions: through the momentum, or decoupled as AdamW's "
+            "(slbi-adam, adabreg)",
+        ),
     )
     kappa: float | None = dataclasses.field(default=None, metadata=_option("kappa", "κ of DessiLBI: W moves at α·κ"))
     mu: float | None = dataclasses.field(

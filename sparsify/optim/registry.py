@@ -153,9 +153,8 @@ def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.slbi import SLBIAdam
 
-    groups = parameter_groups(model, structure=options.structure)
     return SLBIAdam(
-        groups,
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         kappa=taken(options.kappa),
         mu=taken(options.mu),
@@ -169,7 +168,7 @@ def linbreg(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return LinBreg(
-        parameter_groups(model),
+        parameter_groups(model, weight_decay=taken(options.weight_decay)),
         taken(options.lr),
         momentum=taken(options.momentum),
         strength=taken(options.strength),
@@ -183,7 +182,10 @@ def adabreg(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return AdaBreg(
-        parameter_groups(model), taken(options.lr), strength=taken(options.strength), delta=taken(options.delta)
+        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        taken(options.lr),
+        strength=taken(options.strength),
+        delta=taken(options.delta),
     )
 
 
@@ -193,7 +195,10 @@ def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.prox_sgd import ProxSGD
 
     return ProxSGD(
-        parameter_groups(model), taken(options.lr), momentum=taken(options.momentum), strength=taken(options.strength)
+        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        taken(options.lr),
+        momentum=taken(options.momentum),
+        strength=taken(options.strength),
     )
 
 
@@ -213,10 +218,10 @@ def _own_path(rates: np.ndarray, options: Options) -> np.ndarray:
 
 _SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
 _SLBI = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 1.0}
-_SLBI_ADAM = {"lr": 0.003, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}
-_LINBREG = {"lr": 0.5, "momentum": 0.9, "strength": 0.05, "delta": 1.0, "density": 0.1}
-_ADABREG = {"lr": 0.003, "strength": 0.05, "delta": 1.0, "density": 0.1}
-_PROX_SGD = {"lr": 0.02, "momentum": 0.9, "strength": 0.0003}
+_SLBI_ADAM = {"lr": 0.003, "weight_decay": 0.0, "kappa": 1.0, "mu": 20.0, "path_scale": 20.0}
+_LINBREG = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.05, "delta": 1.0, "density": 0.1}
+_ADABREG = {"lr": 0.003, "weight_decay": 0.0, "strength": 0.05, "delta": 1.0, "density": 0.1}
+_PROX_SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.0003}
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "sgd": OptimizerSpec(sgd, _SGD, colour=0),

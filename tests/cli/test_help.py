@@ -49,7 +49,7 @@ def test_every_field_of_config_is_a_flag_of_train_with_a_help_text(flag, sparsif
 
 REACHING = {
     "sgd-pull": {"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5},
-    "linbreg": {"momentum": 0.5, "strength": 0.02, "delta": 2.0, "density": 0.5},
+    "linbreg": {"momentum": 0.5, "weight_decay": 0.002, "strength": 0.02, "delta": 2.0, "density": 0.5},
 }
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+from torch import nn
+
+from sparsify.config import Config
 from sparsify.optim.registry import OPTIMIZERS
 
 
@@ -24,3 +29,35 @@ def test_a_control_takes_the_same_options_and_does_not_select() -> None:
         assert OPTIMIZERS[name].selects
         assert not OPTIMIZERS[control].selects
         assert OPTIMIZERS[name].defaults == OPTIMIZERS[control].defaults
+
+
+DECAYED = {
+    "sgd": 1.9,  # 2 − 0.5·0.1·2
+    "sgd-pull": 1.85,  # and 0.5/20·2 less: the pull towards Γ = 0
+    "slbi": 1.85,
+    "slbi-adam": 0.9,  # its path is 20 times as fast, and so is the pull
+    "linbreg": 1.99,  # a tenth of 0.5·0.1·2, as the momentum has it; v − λ = 2 − 0.01
+    "adabreg": 1.9,
+    "prox-sgd": 1.8985,  # and 0.5/(1 − 0.9)·0.0003 less: the lasso's threshold
+}
+"""A weight of 2 after the first step at α = 0.5 with a weight decay of 0.1, where the loss has no gradient."""
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_weight_decay_reaches_every_optimizer(opt: str) -> None:
+    model = nn.Linear(1, 1)
+    for p, value in ((model.weight, 2.0), (model.bias, 1.0)):
+        p.data.fill_(value)
+        p.grad = torch.zeros_like(p)
+    OPTIMIZERS[opt].build(model, Config(opt=opt, lr=0.5, weight_decay=0.1)).step()
+    assert model.weight.item() == pytest.approx(DECAYED[opt], abs=1e-6)
+    assert model.bias.item() == 1  # only weights of two or more dimensions decay
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_a_run_from_before_an_optimizer_took_weight_decay_keeps_its_name(opt: str) -> None:
+    """Its config.json has null there; it was trained without."""
+    config = Config(opt=opt, lr=0.5)
+    before = Config.from_dict({**config.to_dict(), "weight_decay": None})
+    assert before == config == Config(opt=opt, lr=0.5, weight_decay=0)
+    assert before.name == config.name != Config(opt=opt, lr=0.5, weight_decay=0.1).name
