@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,8 +133,20 @@ def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: In
     try:
         with evaluating(small), _comparable(), torch.inference_mode():
             return _difference(expected, call(small, inputs))
-    except RuntimeError as error:
-        raise SparsifyError(f"the network cannot be shrunk: without what was removed it fails: {error}") from error
+    except Exception as error:  # whatever a forward raises that is made for the network's own number of channels
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise SparsifyError(
+            f"the network cannot be shrunk: {_where(small, error)} does not take fewer channels ({reason}); its masks "
+            "are exact, and other layers may be shrunk"
+        ) from error
+
+
+def _where(model: nn.Module, error: Exception) -> str:
+    """Return the innermost module of the network whose forward raised an error: "the forward of 'stage2'"."""
+    names = {id(module): name for name, module in model.named_modules()}
+    running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [names[id(one)] for one in running if id(one) in names]
+    return f"the forward of '{own[-1]}'" if own and own[-1] else "its forward"
 
 
 def _difference(expected: Any, actual: Any) -> float:

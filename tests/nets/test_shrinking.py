@@ -333,7 +333,7 @@ REFUSED: Mapping[str, tuple[Callable[[], nn.Module], range, str]] = {
     "everything": (lambda: after(nn.ReLU()), range(6), "nothing would be left of 0: all of its 6 outputs"),
     "sigmoid": (lambda: after(nn.Sigmoid()), range(2), "cannot be shrunk: what is masked still reaches '3'"),
     "groupnorm": (lambda: after(nn.GroupNorm(1, 6)), range(2), "cannot be shrunk: '1' normalises across channels"),
-    "viewed": (Viewed, range(2), "cannot be shrunk: without what was removed it fails"),
+    "viewed": (Viewed, range(2), "cannot be shrunk: its forward does not take fewer channels .RuntimeError: shape"),
 }
 
 
