@@ -123,16 +123,29 @@ def find_units(structure: Structure, layers: Mapping[str, Layer], grain: str = "
     """
     for layer in layers.values():
         structure.require(layer, grain)
-    units, waiting = [], dict(layers)
+    heads = grain == "head"
+    near = {
+        name: {member.name for member in _unit(structure, {name: layer}, heads=True).layers}
+        if heads
+        else set(structure.coupled(layer))
+        for name, layer in layers.items()
+        if layer.grain(grain) != "weight"
+    }
+
+    def go_together(one: str, other: str) -> bool:
+        return layers[one].name in near[other] or layers[other].name in near[one]
+
+    units, waiting = [], list(layers)
     while waiting:
-        name, layer = next(iter(waiting.items()))
-        if layer.grain(grain) == "weight":
-            units.append(Unit({name: waiting.pop(name)}, "weight"))
+        found = [waiting.pop(0)]
+        if found[0] not in near:
+            units.append(Unit({found[0]: layers[found[0]]}, "weight"))
             continue
-        together = set(structure.coupled(layer))
-        asked = {other: one for other, one in waiting.items() if one.name in together and one.grain(grain) != "weight"}
-        units.append(_unit(structure, asked, heads=grain == "head"))
-        waiting = {other: one for other, one in waiting.items() if other not in asked}
+        # through others that were asked for, too: of a, b and the c that both are added to
+        while more := [name for name in waiting if name in near and any(go_together(name, one) for one in found)]:
+            found += more
+            waiting = [name for name in waiting if name not in more]
+        units.append(_unit(structure, {name: layers[name] for name in layers if name in found}, heads=heads))
     return units
 
 

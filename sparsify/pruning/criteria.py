@@ -34,7 +34,7 @@ SPLIT_PATH = Need("a path with a Γ", lambda spec: spec.selects and spec.couples
 
 @dataclass(frozen=True)
 class PathState:
-    """The path of one layer: entry steps, (filters,) or (outputs, inputs); Γ and Z in the weight's shape, if any."""
+    """The path of one layer: entry steps, (grains,) or (outputs, inputs); Γ and Z in the weight's shape, if any."""
 
     entry: Tensor
     gamma: Tensor | None = None
@@ -132,7 +132,7 @@ def entry(layer: Scored) -> Tensor:
     weight of a convolution enters with its filter.
     """
     steps = layer.require_entry()
-    if layer.grain == "neuron":
+    if layer.grain == "neuron" and steps.ndim > 1:  # those of single weights
         steps = steps.flatten(1).amin(1)
     return lexicographic(-_of_each_grain(layer, steps), layer.norms(layer.weight))
 
