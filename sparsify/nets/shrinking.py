@@ -22,9 +22,10 @@ from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
 from sparsify.nets.parametrized import copied, with_own_weights
 from sparsify.nets.parts import Part
-from sparsify.nets.probing import Source, tensors
+from sparsify.nets.probing import Source
 from sparsify.nets.structure import Cut, Structure
 from sparsify.nets.surgery import cut
+from sparsify.nets.tracing import tensors
 
 TOLERANCE = 1e-5
 """How far the logits of the masked network and of its shrunk form may differ, as a fraction of the largest logit."""

@@ -24,7 +24,7 @@ from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
 from sparsify.nets.parts import ACROSS, OUTPUT
-from sparsify.nets.probing import plainly
+from sparsify.nets.tracing import plainly
 
 
 @dataclass(frozen=True)
