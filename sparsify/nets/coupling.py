@@ -42,13 +42,12 @@ class Coupling:
 
     def __init__(self, probe: Probe) -> None:
         self.parts, self._first_place, self._reach = probe.parts, probe.first_place, find_reach(probe)
-        self._zeros = functools.cache(probe.zeros)
         self._sources = {source: slice(at, at + source.count) for source, at in self._reach.first.items()}
         self.by_part = {source.part: source for source in self._sources if source.part}
         self.channels = sum(source.count for source in self._sources)
-        self._couple()
+        self._couple(functools.cache(probe.zeros))
 
-    def _couple(self) -> None:
+    def _couple(self, zeros: Callable[[Source], np.ndarray]) -> None:
         channel, place = self._reach.channel, self._reach.place
         part = np.searchsorted(np.array(list(self._first_place.values())), place, side="right") - 1
         order = np.lexsort((place, part, channel))
@@ -65,7 +64,7 @@ class Coupling:
                 members.append(places)
             which[number] = sets[key]
         of_channel = channel[new]
-        wider, together = self._relations(members, self._sources_of_sets(which, of_channel, len(members)))
+        wider, together = self._relations(members, self._sources_of_sets(which, of_channel, len(members)), zeros)
         broad = np.isin(which, [large for large, _ in wider])
         first = self.channels  # the nodes of the sets come after those of the channels
         pairs = [(int(one), first + int(of)) for one, of in zip(of_channel[~broad], which[~broad], strict=True)]
@@ -91,12 +90,13 @@ class Coupling:
             self._feeds.setdefault(int(self.class_of[entering]), set()).add(int(self.class_of[output]))
 
     def _relations(
-        self, sets: Sequence[np.ndarray], sources: Sequence[set[Source]]
+        self, sets: Sequence[np.ndarray], sources: Sequence[set[Source]], zeros: Callable[[Source], np.ndarray]
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Return which sets of places are broadcast over others, pairs (larger, smaller), and which go together.
 
         Sets that overlap go together: their channels are combined at some places, and reach others, too. So does a set
-        with the smaller ones that it holds, unless it is broadcast over those of a source.
+        with the smaller ones that it holds, unless it is broadcast over several of a source: multiplied with them, so
+        that they are 0 where the source is (`zeros`), or combined with all that the source reaches in the part.
         """
         at: dict[int, list[int]] = {}
         for number, places in enumerate(sets):
@@ -117,25 +117,23 @@ class Coupling:
                 for source in sources[small]:
                     of_source.setdefault(source, []).append(small)
             broad = any(
-                self._is_broadcast(source, np.concatenate([sets[small] for small in mine]), sets[large])
+                self._holds_all(source, sets[large])
+                or zeros(source)[np.concatenate([sets[small] for small in mine])].all()
                 for source, mine in of_source.items()
                 if len(mine) > 1
             )
             (wider if broad else together).extend((large, small) for small in held)
         return wider, together
 
-    def _is_broadcast(self, source: Source, places: np.ndarray, large: np.ndarray) -> bool:
-        """Whether what reaches all of `large` is broadcast over a source, which reaches `places` among them.
-
-        It is if it is multiplied with it, or if it reaches all that the source does in this part.
-        """
+    def _holds_all(self, source: Source, large: np.ndarray) -> bool:
+        """Whether a set of places of one part holds all that a source reaches in this part."""
         where = self._sources[source]
         channel, place = self._reach.channel, self._reach.place
         part = next(p for p, start in reversed(self._first_place.items()) if start <= large[0])
         start = self._first_place[part]
         mine = (channel >= where.start) & (channel < where.stop)
-        here = np.unique(place[mine & (place >= start) & (place < start + self.parts[part].inputs)])
-        return bool(np.isin(here, large).all() or self._zeros(source)[places].all())
+        here = place[mine & (place >= start) & (place < start + self.parts[part].inputs)]
+        return bool(np.isin(here, large).all())
 
     def _sources_of_sets(self, which: np.ndarray, channels: np.ndarray, count: int) -> list[set[Source]]:
         """Return for each set of places the sources of the channels that reach it."""

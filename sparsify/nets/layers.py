@@ -14,6 +14,7 @@ from sparsify.nets.registry import GRAINS
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLVING = (*CONVOLUTIONS, *TRANSPOSED)
 
 
 IN_PROJECTION = "in_proj"
@@ -24,16 +25,18 @@ IN_PROJECTION = "in_proj"
 class Layer:
     """One convolution or fully connected layer; `name` is the module's own name in its network.
 
-    The `IN_PROJECTION` of an attention is a fully connected layer, too; its module is the attention.
+    A module with several weights has a layer for each; `own` is the weight's name in the module. These are the
+    projection of an attention to queries, keys and values, and the weights of an LSTM or the like.
     """
 
     name: str
     module: Prunable
+    own: str = "weight"
 
     @property
     def is_convolution(self) -> bool:
         """Whether the layer is a convolution, with filters; else it is fully connected, with neurons."""
-        return not isinstance(self.module, (nn.Linear, nn.MultiheadAttention))
+        return isinstance(self.module, CONVOLVING)
 
     @property
     def weight(self) -> Tensor:
@@ -41,29 +44,23 @@ class Layer:
 
         A convolution with groups has in it only the inputs, or if transposed the outputs, of one group.
         """
-        if isinstance(self.module, nn.MultiheadAttention):
-            assert self.module.in_proj_weight is not None  # `prunable_layers` has looked
-            return self.module.in_proj_weight
-        return self.module.weight
+        weight: Tensor = getattr(self.module, self.own)
+        return weight
 
     @property
     def outputs(self) -> int:
         """The number of outputs: filters or neurons."""
-        if isinstance(self.module, (nn.Linear, nn.MultiheadAttention)):
-            return len(self.weight)
-        return self.module.out_channels
+        return self.module.out_channels if isinstance(self.module, CONVOLVING) else len(self.weight)
 
     @property
     def inputs(self) -> int:
         """The number of channels or features that enter."""
-        if isinstance(self.module, (nn.Linear, nn.MultiheadAttention)):
-            return self.weight.shape[1]
-        return self.module.in_channels
+        return self.module.in_channels if isinstance(self.module, CONVOLVING) else self.weight.shape[1]
 
     @property
     def groups(self) -> int:
         """The number of groups of a convolution; otherwise 1."""
-        return 1 if isinstance(self.module, (nn.Linear, nn.MultiheadAttention)) else self.module.groups
+        return self.module.groups if isinstance(self.module, CONVOLVING) else 1
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the weight's shape, or one value for each output, with the outputs first."""
@@ -90,17 +87,17 @@ class Layer:
     @property
     def parameter(self) -> str:
         """The name of the weight in the network's `state_dict`."""
-        return self._named("weight")
+        return self._named(self.own)
 
     @property
     def bias(self) -> str | None:
         """The name of the bias in the network's `state_dict`; None if there is none."""
-        bias = self.module.in_proj_bias if isinstance(self.module, nn.MultiheadAttention) else self.module.bias
-        return None if bias is None else self._named("bias")
+        own = self.own.replace("weight", "bias")
+        return None if getattr(self.module, own, None) is None else self._named(own)
 
-    def _named(self, parameter: str) -> str:
-        between = "_" if isinstance(self.module, nn.MultiheadAttention) else "."
-        return f"{self.name}{between}{parameter}" if self.name else parameter
+    def _named(self, own: str) -> str:
+        path = self.name if self.own == "weight" else self.name.rpartition(".")[0]
+        return f"{path}.{own}" if path else own
 
     def grain(self, grain: str = "auto") -> str:
         """Return what is removed as one in this layer: "filter", "neuron" or "weight".
@@ -122,10 +119,13 @@ def prunable_layers(model: nn.Module) -> list[Layer]:
     """Return every convolution and fully connected layer, in the order in which the network lists them."""
     layers = []
     for name, module in model.named_modules():
-        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+        if isinstance(module, (*CONVOLVING, nn.Linear)):
             layers.append(Layer(name, module))
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            layers.append(Layer(f"{name}.{IN_PROJECTION}", module))
+            layers.append(Layer(f"{name}.{IN_PROJECTION}".lstrip("."), module, "in_proj_weight"))
+        elif isinstance(module, nn.RNNBase):
+            own = (one for one, _ in module.named_parameters(recurse=False) if one.startswith("weight_"))
+            layers += [Layer(f"{name}.{one}".lstrip("."), module, one) for one in own]
     return layers
 
 

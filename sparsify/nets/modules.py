@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-Prunable = Convolution | nn.Linear | nn.MultiheadAttention
+Prunable = Convolution | nn.Linear | nn.MultiheadAttention | nn.RNNBase
 """The modules with a weight that has elements of its own for each output, which can go."""
 
 

@@ -15,7 +15,7 @@ from torch.utils.module_tracker import ModuleTracker
 
 from sparsify.data.dataset import Inputs, each
 from sparsify.nets.evaluation import call, evaluating
-from sparsify.nets.probing import plainly, running
+from sparsify.nets.tracing import plainly, running
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from sparsify.data.dataset import Inputs
 from sparsify.errors import SparsifyError
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.parts import OUTPUT, Part, channelwise_part, part_of, projections, vectors
+from sparsify.nets.tracing import WeightUses, first_tensor, plainly, running, tensors
 
 LARGE = 128
 """The least height and width of an image of which a quarter of each is tried first."""
@@ -66,7 +65,7 @@ class Probe:
             for name, attention in self._attentions.items():
                 stack.enter_context(_forward_replaced(attention, functools.partial(self._attend, name, attention)))
             if self._functional:
-                stack.enter_context(_Functions(self._functional, lambda part, inputs, _: self._forward(part, inputs)))
+                stack.enter_context(WeightUses(self._functional, lambda part, inputs, _: self._forward(part, inputs)))
             for module in self.model.modules():
                 if isinstance(module, (nn.LocalResponseNorm, nn.CrossMapLRN2d)):
                     stack.enter_context(_forward_replaced(module, Tensor.clone))
@@ -88,9 +87,11 @@ class Probe:
         return self._hits & ~places, not reached and any(bool(output.isnan().any()) for output in outputs)
 
     def zeros(self, source: Source) -> np.ndarray:
-        """Return which places are 0 if all channels of a source are: (places,). They are products with one of these."""
+        """Return which places are 0 because all channels of a source are: (places,). They are products with these."""
+        self._run({}, 0.0)
+        always = self._hits
         self._run({source: np.arange(source.count)}, 0.0)
-        return self._hits
+        return self._hits & ~always
 
     def _run(self, marks: Mapping[Source, np.ndarray], mark: float) -> list[Tensor]:
         self._mark = mark
@@ -123,7 +124,7 @@ class Probe:
 
         def note(name: str, part: Part | None, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if name not in found:
-                found[name] = part or channelwise_part(name, module, _first(args, kwargs), output)
+                found[name] = part or channelwise_part(name, module, first_tensor(args, kwargs), output)
             known = found[name]
             if known is not None and not known.passes:
                 self._outputs.setdefault(name, []).append(_cloned(output))
@@ -159,7 +160,7 @@ class Probe:
             if part is not None and part.kind == "layer" and name not in parts:
                 self._functional[id(module.weight)] = part
         if self._functional:
-            with _Functions(self._functional, note_use), running("run on the example"):
+            with WeightUses(self._functional, note_use), running("run on the example"):
                 call(self.model, self._example)
             self._functional = {key: part for key, part in self._functional.items() if part.name in found}
             parts |= {part.name: part for part in self._functional.values()}
@@ -180,7 +181,7 @@ class Probe:
                     yield Source(count, parameter=name, dimension=dimension)
 
     def _forward(self, part: Part, *args: Any, **kwargs: Any) -> Any:
-        inputs = _first(args, kwargs)
+        inputs = first_tensor(args, kwargs)
         hit = self._hit(part, inputs)
         if part.passes:
             return inputs.clone()  # what is changed in place later must not change what entered
@@ -228,64 +229,6 @@ class Probe:
         self._hits[start : start + part.inputs] |= hit
 
 
-class _Functions(TorchFunctionMode):
-    """Hands the uses of layers' weights in torch's functions to `handle`, with the inputs and the outputs.
-
-    `parts` are the layers, by the identity of their weights: layers whose forward is not called.
-    """
-
-    def __init__(self, parts: Mapping[int, Part], handle: Callable[[Part, Tensor, Any], Any]) -> None:
-        super().__init__()
-        self._parts, self._handle = parts, handle
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
-        part = self._parts.get(id(weight)) if func in _WEIGHTED else None
-        if part is None:
-            return func(*args, **kwargs)
-        return self._handle(part, _first(args, kwargs), func(*args, **kwargs))
-
-
-_WEIGHTED = frozenset(
-    (F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
-)
-
-
-def _end(name: str, model: nn.Module, output: Tensor) -> Part:
-    """Return the part that stands for a network's output; its channels run along dimension 1, or last of three."""
-    along = -1 if output.ndim in (1, 3) else 1
-    count = output.shape[along] if output.ndim else 1
-    return Part(name, model, OUTPUT, count, 0, along, along)
-
-
-@contextlib.contextmanager
-def plainly() -> Iterator[None]:
-    """Run networks op by op: not compiled, without gradients, and attention without its fused forms."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with (
-            torch.no_grad(),
-            torch.compiler.set_stance("force_eager"),
-            torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
-        ):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextlib.contextmanager
-def running(what: str) -> Iterator[None]:
-    try:
-        yield
-    except SparsifyError as error:
-        raise SparsifyError(f"the network cannot be {what}: {error}") from error
-    except Exception as error:  # whatever the network's own forward raises
-        reason = str(error).strip().partition("\n")[0]
-        raise SparsifyError(f"the network cannot be {what}: {type(error).__name__}: {reason}") from error
-
-
 @contextlib.contextmanager
 def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     own = module.__dict__.get("forward")
@@ -314,13 +257,6 @@ def _marked_parameters(model: nn.Module, marks: Mapping[Source, np.ndarray], mar
             parameters[name].copy_(value)
 
 
-def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    inputs = args[0] if args else next(iter(kwargs.values()), None)
-    if not isinstance(inputs, Tensor):
-        raise SparsifyError(f"a layer is given a {type(inputs).__name__} in place of a tensor")
-    return inputs
-
-
 def _marked(inputs: Tensor, dimension: int, mark: float) -> np.ndarray:
     """Return which channels hold a NaN, or if that is the mark nothing but zeros: (channels,)."""
     found = inputs.detach() != 0 if mark == 0 else inputs.detach().isnan()
@@ -329,15 +265,10 @@ def _marked(inputs: Tensor, dimension: int, mark: float) -> np.ndarray:
 
 
 def _cloned(output: Any) -> Any:
-    return pytree.tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), output)
+    """Return a copy of what a module gave, without zeros: a 0 is only where one is marked."""
 
+    def clone(tensor: Tensor) -> Tensor:
+        copied = tensor.detach().clone()
+        return copied.masked_fill_(copied == 0, 1) if copied.is_floating_point() else copied
 
-def tensors(outputs: Any) -> list[Tensor]:
-    """Return the tensors of floating-point numbers that a network gives."""
-    if isinstance(outputs, Tensor):
-        return [outputs] if outputs.is_floating_point() else []
-    if isinstance(outputs, Mapping):
-        outputs = list(outputs.values())
-    elif not isinstance(outputs, (list, tuple)):
-        outputs = list(getattr(outputs, "__dict__", {}).values())
-    return [tensor for output in outputs for tensor in tensors(output)]
+    return pytree.tree_map_only(Tensor, clone, output)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +20,12 @@ from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
+from sparsify.nets.parametrized import copied, with_own_weights
 from sparsify.nets.parts import Part
-from sparsify.nets.probing import Source, tensors
+from sparsify.nets.probing import Source
 from sparsify.nets.structure import Cut, Structure
 from sparsify.nets.surgery import cut
+from sparsify.nets.tracing import tensors
 
 TOLERANCE = 1e-5
 """How far the logits of the masked network and of its shrunk form may differ, as a fraction of the largest logit."""
@@ -58,7 +60,7 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     >>> sparsify.shrink(model, mask, example).conv3.weight.shape
     torch.Size([60, 16, 5, 5])
     """
-    return shrink_by(Structure(model, part_of(example, slice(1))), mask, example)
+    return shrink_by(Structure(with_own_weights(model), part_of(example, slice(1))), mask, example)
 
 
 def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Inputs) -> nn.Module:
@@ -132,8 +134,20 @@ def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: In
     try:
         with evaluating(small), _comparable(), torch.inference_mode():
             return _difference(expected, call(small, inputs))
-    except RuntimeError as error:
-        raise SparsifyError(f"the network cannot be shrunk: without what was removed it fails: {error}") from error
+    except Exception as error:  # whatever a forward raises that is made for the network's own number of channels
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise SparsifyError(
+            f"the network cannot be shrunk: {_where(small, error)} does not take fewer channels ({reason}); its masks "
+            "are exact, and other layers may be shrunk"
+        ) from error
+
+
+def _where(model: nn.Module, error: Exception) -> str:
+    """Return the innermost module of the network whose forward raised an error: "the forward of 'stage2'"."""
+    names = {id(module): name for name, module in model.named_modules()}
+    running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [names[id(one)] for one in running if id(one) in names]
+    return f"the forward of '{own[-1]}'" if own and own[-1] else "its forward"
 
 
 def _difference(expected: Any, actual: Any) -> float:
@@ -228,19 +242,6 @@ def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:
     if drop.all():
         raise SparsifyError(f"nothing would be left of {layer.name}: all of its {count} outputs are to be removed")
     return drop
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Return a copy of the network. Raises SparsifyError if it cannot be copied.
-
-    Tensors that were computed, and are kept in a module, are copied by their values: torch refuses to copy them.
-    """
-    computed = {id(tensor): tensor.detach().clone() for module in model.modules() for tensor in vars(module).values()
-                if isinstance(tensor, Tensor) and not tensor.is_leaf}  # fmt: skip
-    try:
-        return copy.deepcopy(model, computed)
-    except Exception as error:  # whatever a module's attributes raise
-        raise SparsifyError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

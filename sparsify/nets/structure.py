@@ -24,7 +24,7 @@ from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
 from sparsify.nets.parts import ACROSS, OUTPUT
-from sparsify.nets.probing import plainly
+from sparsify.nets.tracing import plainly
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,9 @@ class Structure:
         reason = self._weight_obstacle(layer.name)
         if reason or layer.grain(grain) == "weight":
             return reason
+        if isinstance(layer.module, nn.RNNBase):
+            kind = type(layer.module).__name__
+            return f"the outputs of a layer of the {kind} go into its gates; its single weights can go (--grain weight)"
         if layer.name not in self.coupling.parts:
             return f"the network does not call it; if its weight is used, then not by '{layer.name}' itself"
         everything = np.zeros(self.coupling.channels, dtype=bool)

@@ -17,6 +17,7 @@ from sparsify.devices import permutation, resolve_device
 from sparsify.errors import SparsifyError
 from sparsify.nets.evaluation import Normaliser, call, data_for, evaluating, normaliser, require_shapes
 from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, scores_of
+from sparsify.nets.parametrized import with_own_weights
 from sparsify.nets.structure import Structure
 from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
 from sparsify.optim.registry import taken
@@ -45,7 +46,9 @@ class Subject:
     - `loss`: a function (output, labels) of a batch that returns the mean loss, for "taylor" and fine-tuning; by
       default, without a `score`, the cross-entropy.
 
-    Raises SparsifyError for a network with lazy modules, and for what is no network and no Split.
+    If weights of the network are computed from others, as with weight_norm or spectral_norm, `model` is a copy that has
+    them as its own (`with_own_weights`). Raises SparsifyError for a network with lazy modules, and for what is no
+    network and no Split.
 
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
     >>> split = sparsify.Split(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1] * 3))
@@ -74,6 +77,7 @@ class Subject:
                 kind = type(value).__name__
                 raise SparsifyError(f"{name} is a {kind}; write Split(images, labels), or Split.of(data) for a loader")
         require_shapes(self.model, self.name)
+        object.__setattr__(self, "model", with_own_weights(self.model))
 
     @classmethod
     def of(cls, model: nn.Module, data: Data, training: Data | None = None) -> Subject:

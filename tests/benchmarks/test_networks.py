@@ -86,7 +86,7 @@ def test_a_refusal_and_an_error_are_told_apart(networks: ModuleType, monkeypatch
         def fails(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(networks, "shrink", fails)
+        monkeypatch.setattr(networks, "shrink_by", fails)
         monkeypatch.setattr(networks, "build", lambda network: networks.nn.Sequential(*layers))
         found: list = []
         networks.measure("one", False, found.append)

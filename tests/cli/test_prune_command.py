@@ -60,7 +60,11 @@ PRUNE = {
     "half a draw": ("--layers conv3 --criterion random --draws 1.5", "--draws", "1.5"),
     "scope": ("--layers conv3 --scope layers", "'layers'", "global"),
     "a glob without a match": ("--layers 'vonv*'", "'vonv*'", "conv1"),
-    "a glob that only the output layer fits": ("--layers 'fc2*'", "'fc2*'", "output layer, fc2"),
+    "a glob that only the output layer fits": (
+        "--layers 'fc2*'",
+        "'fc2*'",
+        "but for fc2, which can only be taken by name",
+    ),
     "controls of random": ("--layers conv3 --criterion random --controls", "--controls", "random"),
     "no draws of a control": ("--layers conv3 --controls --draws 0", "--draws", "0"),
     "one criterion to compare": ("--layers conv3 --compare-criteria l1", "'l1'", "magnitude", "fpgm"),

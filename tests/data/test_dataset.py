@@ -203,7 +203,7 @@ def test_batches_of_several_inputs_are_read():
         ([({"a": IMAGES}, LABELS), ({"b": IMAGES}, LABELS)], "the batches of the data cannot be put together: 'a'"),
         (TensorDataset(IMAGES), "a batch of the data is a list; it must be (images, labels)"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_data_is_refused(data, words):
     with pytest.raises(SparsifyError) as caught:

@@ -496,12 +496,6 @@ def recurrent() -> nn.Module:
     return Net(run, embed=nn.Linear(5, 6), lstm=nn.LSTM(6, 7, batch_first=True), head=nn.Linear(7, 3))
 
 
-def next_computed(computed: Callable[[nn.Module], nn.Module]) -> Callable[[], nn.Module]:
-    """The weight of the layer behind is computed from other parameters."""
-    run = lambda net, x: net.head(net.behind(net.fc(x).relu()).relu())  # noqa: E731
-    return lambda: Net(run, fc=nn.Linear(6, 5), behind=computed(nn.Linear(5, 4)), head=nn.Linear(4, 3))
-
-
 def one_dimension() -> nn.Module:
     run = lambda net, x: net.head(net.bn(net.conv(x)).relu().flatten(1))  # noqa: E731
     return Net(run, conv=nn.Conv1d(3, 5, 3), bn=nn.BatchNorm1d(5), head=nn.Linear(30, 2))
@@ -603,12 +597,6 @@ MORE = {
     ),
     "two-outputs": Problem(two_outputs, IMAGE, "conv", rows([5], "conv"), 1 / 6),
     "lstm": Problem(recurrent, TOKENS, "embed", rows([2], "embed"), 1 / 6, refusable=True, probed=False),
-    "before-weight-norm": Problem(
-        next_computed(nn.utils.parametrizations.weight_norm), SIX, "fc", rows([2], "fc"), 1 / 5, refusable=True
-    ),
-    "before-spectral-norm": Problem(
-        next_computed(nn.utils.parametrizations.spectral_norm), SIX, "fc", rows([2], "fc"), 1 / 5, refusable=True
-    ),
     "one-dimension": Problem(one_dimension, (2, 3, 8), "conv", rows([3], "conv", "bn"), 1 / 5, shrinks=True),
     "called-twice": Problem(called_twice, SIX, "shared", rows([2], "shared"), 1 / 4, shrinks=True),
     "head-first": Problem(head_first, IMAGE, "fc", rows([2], "fc"), 1 / 5, shrinks=True),
@@ -661,10 +649,6 @@ def tied() -> nn.Module:
     return net
 
 
-def computed(kind: Callable[[nn.Module], nn.Module]) -> Callable[[], nn.Module]:
-    return lambda: nn.Sequential(kind(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 3))
-
-
 def in_a_circle() -> nn.Module:
     """A layer that is fed what it has made."""
     run = lambda net, x: net.head(net.fc(net.fc(x).relu()).relu())  # noqa: E731
@@ -684,8 +668,6 @@ SOUND = {
     "scripted": (scripted, IMAGE),
     "lazy": (lazy, IMAGE),
     "tied": (tied, SIX),
-    "weight-norm": (computed(nn.utils.parametrizations.weight_norm), SIX),
-    "spectral-norm": (computed(nn.utils.parametrizations.spectral_norm), SIX),
     "in-a-circle": (in_a_circle, SIX),
 }
 """Networks, and the shape of their input, for which a refusal is as right as a mask and a shrunk network that agree."""

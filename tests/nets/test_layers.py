@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 
 import pytest
+import torch
 from torch import nn
 
 from sparsify.errors import SparsifyError
@@ -63,9 +65,38 @@ def test_a_network_that_is_one_layer_is_called_by_its_ordinal():
     assert find_layers(model, "fc1")["fc1"].parameter == "weight"
 
 
-def test_convolutions_of_every_dimension_are_found_and_transposed_ones_are_not():
-    model = nn.Sequential(nn.Conv1d(1, 1, 1), nn.Conv3d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.Bilinear(1, 1, 1))
-    assert [(layer.name, layer.is_convolution) for layer in prunable_layers(model)] == [("0", True), ("1", True)]
+def test_convolutions_of_every_dimension_are_found_and_transposed_ones():
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    model = nn.Sequential(*(kind(1, 1, 1) for kind in kinds), nn.Bilinear(1, 1, 1), nn.Linear(1, 1))
+    found = [(layer.name, layer.is_convolution) for layer in prunable_layers(model)]
+    assert found == [*((str(place), True) for place in range(6)), ("7", False)]
+
+
+def test_the_weight_of_a_transposed_convolution_has_its_outputs_second_in_each_group():
+    """4 inputs and 6 outputs in 2 groups: the weight is (4, 3), and output 4 is the second one of the second group."""
+    layer = Layer("up", nn.ConvTranspose2d(4, 6, 1, groups=2))
+    assert (layer.inputs, layer.outputs, layer.groups) == (4, 6, 2)
+    weight = torch.arange(12.0).view(4, 3, 1, 1)
+    assert layer.rows(weight).flatten(1).tolist() == [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
+    assert layer.rows(torch.arange(6)).tolist() == [0, 1, 2, 3, 4, 5]
+    outputs, inputs = torch.arange(6) == 4, torch.arange(4) == 1
+    none = [False, False, False]
+    assert layer.output_elements(outputs)[:, :, 0, 0].tolist() == [
+        none,
+        none,
+        [False, True, False],
+        [False, True, False],
+    ]
+    assert layer.input_elements(inputs)[:, :, 0, 0].tolist() == [none, [True, True, True], none, none]
+
+
+def test_the_weight_of_a_convolution_has_its_outputs_first():
+    """4 inputs and 2 outputs in 2 groups: the weight is (2, 2), and input 3 is the second one of the second group."""
+    layer = Layer("conv", nn.Conv2d(4, 2, 1, groups=2))
+    weight = torch.arange(4.0).view(2, 2, 1, 1)
+    assert layer.rows(weight) is weight
+    assert layer.output_elements(torch.tensor([False, True]))[:, :, 0, 0].tolist() == [[False, False], [True, True]]
+    assert layer.input_elements(torch.arange(4) == 3)[:, :, 0, 0].tolist() == [[False, False], [False, True]]
 
 
 def test_a_module_that_is_used_under_two_names_is_one_layer():
@@ -135,39 +166,67 @@ def test_a_layer_knows_its_weight_and_its_name_in_the_state_dict():
         ("all,fc2", ["conv1", "conv2", "conv3", "fc1", "fc2"]),
     ],
 )
-def test_all_and_globs_leave_out_the_output_layer_unless_it_is_named(asked, expected):
-    assert list(find_layers(lenet((1, 28, 28), 10), asked)) == expected
+def test_all_and_globs_leave_out_what_they_are_told_to_unless_it_is_named(asked, expected):
+    assert list(find_layers(lenet((1, 28, 28), 10), asked, left_out=lambda: {"fc2"})) == expected
+
+
+@pytest.mark.parametrize("asked", ["all", "conv*", "fc[12]", "conv?,fc1"])
+def test_only_names_are_taken_where_nothing_says_what_is_left_out(asked):
+    with pytest.raises(
+        SparsifyError, match=f"unknown layer '{re.escape(asked.split(',')[0])}' in lenet; .*choose from"
+    ):
+        find_layers(lenet((1, 28, 28), 10), asked, "lenet")
+
+
+def test_what_is_left_out_is_only_asked_for_if_there_is_a_pattern():
+    def never():
+        raise AssertionError
+
+    assert list(find_layers(lenet((1, 28, 28), 10), "fc2,conv1", left_out=never)) == ["fc2", "conv1"]
+    with pytest.raises(SparsifyError, match="unknown layer 'conv9' in the network"):
+        find_layers(lenet((1, 28, 28), 10), "conv9", left_out=never)
+    with pytest.raises(AssertionError):
+        find_layers(lenet((1, 28, 28), 10), "fc2,conv*", left_out=never)
 
 
 def test_a_glob_takes_modules_own_names_before_ordinals_in_the_networks_order():
-    found = find_layers(misleading(), "conv*")
+    found = find_layers(misleading(), "conv*", left_out=lambda: {"fc1"})
     assert {name: layer.name for name, layer in found.items()} == {
         "conv2": "block.fc1",
         "conv3": "block.conv1",
         "conv1": "conv1",
     }
-    assert list(find_layers(misleading(), "block.*,all")) == ["block.fc1", "block.conv1", "stem", "conv1", "head"]
+    found = find_layers(misleading(), "block.*,all", left_out=lambda: {"fc1"})
+    assert list(found) == ["block.fc1", "block.conv1", "stem", "conv1", "head"]
 
 
 def test_a_module_that_is_called_all_is_meant():
     model = nn.ModuleDict({"all": nn.Linear(1, 1), "other": nn.Linear(1, 1), "last": nn.Linear(1, 1)})
     assert list(find_layers(model, "all")) == ["all"]
-    assert list(find_layers(model, "a*")) == ["all"]
+    assert list(find_layers(model, "all", left_out=lambda: {"last"})) == ["all"]
+    assert list(find_layers(model, "a*", left_out=lambda: {"last"})) == ["all"]
 
 
-@pytest.mark.parametrize("asked", ["vonv*", "fc2*", "conv3,fc[2]", "Conv*"])
-def test_a_glob_without_a_match_lists_the_names(asked):
+@pytest.mark.parametrize(
+    ("asked", "but"),
+    [
+        ("vonv*", ""),
+        ("Conv*", ""),
+        ("fc2*", ", but for fc2, which can only be taken by name"),
+        ("conv3,fc[2]", ", but for fc2, which can only be taken by name"),
+    ],
+)
+def test_a_glob_without_a_match_lists_the_names(asked, but):
     with pytest.raises(SparsifyError) as caught:
-        find_layers(lenet((1, 28, 28), 10), asked, "lenet")
+        find_layers(lenet((1, 28, 28), 10), asked, "lenet", lambda: {"fc2"})
     assert str(caught.value) == (
-        f"'{asked.split(',')[-1]}' matches no layer in lenet; the output layer, fc2, is taken only by its name; "
-        "choose from: conv1, conv2, conv3, fc1, fc2"
+        f"'{asked.split(',')[-1]}' matches no layer in lenet{but}; choose from: conv1, conv2, conv3, fc1, fc2"
     )
 
 
 def test_all_of_a_network_that_is_one_layer_is_nothing():
-    with pytest.raises(SparsifyError, match="'all' matches no layer in the network; the output layer, fc1, is taken"):
-        find_layers(nn.Linear(2, 2), "all")
+    with pytest.raises(SparsifyError, match="'all' matches no layer in the network, but for fc1, which can only be"):
+        find_layers(nn.Linear(2, 2), "all", left_out=lambda: {""})
 
 
 def test_one_layer_is_found_by_its_name_only():
@@ -179,7 +238,8 @@ def test_one_layer_is_found_by_its_name_only():
 
 def test_sets_are_known_by_what_they_stand_for():
     assert list(find_sets(lenet((1, 28, 28), 10), "conv3,fc1")) == ["conv3,fc1"]
-    assert list(find_sets(lenet((1, 28, 28), 10), ["conv*", "conv1, conv2,conv3", "all"])) == [
+    sets = ["conv*", "conv1, conv2,conv3", "all"]
+    assert list(find_sets(lenet((1, 28, 28), 10), sets, left_out=lambda: {"fc2"})) == [
         "conv1,conv2,conv3",
         "conv1,conv2,conv3,fc1",
     ]

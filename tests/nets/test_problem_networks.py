@@ -155,8 +155,6 @@ def test_a_network_stays_as_it_was() -> None:
     ("name", "layer", "reason"),
     [
         ("tied", "encoder", "encoder.*shares|decoder.*shares"),
-        ("weight-norm", "fc1", "weight of '0' is computed"),
-        ("spectral-norm", "fc1", "weight of '0' is computed"),
         ("scripted", "all", "script"),
     ],
 )

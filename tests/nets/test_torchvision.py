@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sparsify import Config, load, prune, train
+from sparsify import Config, load, prune, shrink, train
 from sparsify.cli.app import main
 from sparsify.data.dataset import Split
 from sparsify.data.registry import load_dataset
@@ -20,7 +20,9 @@ from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import masked
 from sparsify.nets.registry import network
 from sparsify.nets.shrinking import relative_difference
-from sparsify.pruning.cuts import make_mask
+from sparsify.nets.structure import Structure
+from sparsify.pruning.cuts import cuts_of, make_mask
+from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.subject import Subject
 from sparsify.runs import Run, newest_run
 
@@ -66,9 +68,11 @@ def test_it_is_pruned_by_names_ordinals_and_all_of_its_layers(trained: Run) -> N
     model = load(trained)
     assert find_layers(model, "conv2,fc1").keys() == {"conv2", "fc1"}
     assert find_layers(model, "features.0.0,classifier.3").keys() == {"features.0.0", "classifier.3"}
-    everything = find_layers(model, "all")
+    structure = Structure(model, torch.zeros(1, 3, 32, 32))
+    everything = find_layers(model, "all", left_out=structure.left_out)
+    assert structure.left_out() == {"classifier.3": "it makes the network's output"}
+    assert [layer.name for layer in everything.values()] == list(structure.layers)[:-1]
     assert len(everything) == 53
-    assert "classifier.3" not in everything
 
 
 def test_masked_and_shrunk_are_the_same_function_and_the_folder_is_loaded(
@@ -97,13 +101,26 @@ def test_it_is_drawn_and_swept_in_rounds(trained: Run, capsys: pytest.CaptureFix
     assert "in 2 rounds" in out
 
 
-def test_where_torch_pruning_is_lost_single_weights_can_go() -> None:
-    """By the shuffled channels of ShuffleNet."""
-    model, image = network("torchvision:shufflenet_v2_x0_5", (3, 32, 32), 10).eval(), torch.zeros(1, 3, 32, 32)
-    with pytest.raises(SparsifyError, match="cannot be followed by Torch-Pruning, so that only single weights can go"):
-        make_mask(model, image, layers="conv1", ratio=0.5)
-    mask = make_mask(model, image, layers="all", ratio=0.5, grain="weight")
-    assert int((~mask["conv1.0.weight"]).sum()) == 24 * 27 // 2
+def test_shuffled_channels_are_followed_but_not_shrunk_where_halves_would_differ() -> None:
+    """ShuffleNet deals the channels of two branches out to two halves, which must stay equally large.
+
+    It does so behind the last convolution of a branch, and not behind the first.
+    """
+    model = network("torchvision:shufflenet_v2_x0_5", (3, 32, 32), 10).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    subject = Subject(model, Split(images, torch.zeros(2, dtype=torch.long)), lambda images: images)
+    first, last = "stage2.0.branch2.0", "stage2.0.branch2.5"
+    for layer in (first, last):
+        mask, _ = subject.structure.remove(cuts_of(subject, PointPlan(layers=layer, ratio=0.5)))
+        assert int((~mask[f"{layer}.weight"].flatten(1).any(1)).sum()) == 12
+        assert mask.keys().isdisjoint({f"{other}.weight" for other in (first, last) if other != layer})
+    cuts = cuts_of(subject, PointPlan(layers=f"conv1,{first}", ratio=0.5))
+    small = shrink(model, cuts, images)
+    with masked(model, subject.structure.remove(cuts)[0]), torch.inference_mode():
+        assert relative_difference(model(images), small(images)) < 1e-5
+    assert (small.conv1[0].out_channels, small.get_submodule(first).out_channels) == (12, 12)
+    with pytest.raises(SparsifyError, match=r"the forward of .* does not take fewer channels"):
+        shrink(model, cuts_of(subject, PointPlan(layers=last, ratio=0.5)), images)
 
 
 @pytest.mark.parametrize(

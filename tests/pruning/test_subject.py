@@ -259,7 +259,7 @@ def test_the_batch_is_halved_where_the_memory_is_not_enough():
         ((IMAGES[:, 0, 0], LABELS), "the network does not run on (1, 1) float32: RuntimeError: "),
         ((IMAGES.long(), LABELS), "the network does not run on (1, 1, 1, 1) int64: RuntimeError: "),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_data_that_cannot_be_measured_on_is_refused(data, words):
     with pytest.raises(SparsifyError) as caught:

@@ -22,13 +22,13 @@ from sparsify.config import Config, Places
 from sparsify.data.places import DataNotFoundError
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.training.launch import (
-    _without_running_the_script_again,
     overlap,
     processes_for,
     train,
     train_all,
     train_side_by_side,
 )
+from sparsify.training.spawning import without_running_the_script_again
 from sparsify.training.trainer import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -229,7 +229,7 @@ def test_only_a_script_with_a_guard_is_imported_by_the_processes(
     main = ModuleType("__main__")
     main.__file__ = str(file)
     monkeypatch.setitem(sys.modules, "__main__", main)
-    with _without_running_the_script_again():
+    with without_running_the_script_again():
         assert (sys.modules["__main__"] is main) is kept
     assert sys.modules["__main__"] is main
 
@@ -237,5 +237,5 @@ def test_only_a_script_with_a_guard_is_imported_by_the_processes(
 def test_a_notebook_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     main = ModuleType("__main__")  # it has no file
     monkeypatch.setitem(sys.modules, "__main__", main)
-    with _without_running_the_script_again():
+    with without_running_the_script_again():
         assert sys.modules["__main__"] is main
