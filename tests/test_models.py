@@ -30,5 +30,7 @@ def test_a_run_is_what_its_sums_say_and_no_larger_than_a_megabyte(run):
     assert run.summary["status"] == "finished"
     assert run.model()(torch.zeros(1, *run.summary["shape"])).shape == (1, len(run.summary["classes"]))
     assert (run.inclusion_path is None) == (run.config.opt == "sgd")
-    assert list_sweeps(run.path)[0].plan.layers == ("conv3", "conv3,fc1")
+    (sweep,) = list_sweeps(run.path)
+    assert sweep.plan.layers == ("conv3", "conv3,fc1")
+    assert not sweep.before_units  # nothing in LeNet is coupled
     assert all(file.stat().st_size < 2**20 for file in run.path.iterdir())

@@ -45,7 +45,7 @@ def study(
     if schema:
         return _schema()
     from sparsify.report.plantables import plan_line, plan_table
-    from sparsify.report.studytables import NOTES, choice_tables, study_tables
+    from sparsify.report.studytables import choice_tables, notes, study_tables
     from sparsify.report.writing import write_study
     from sparsify.study.estimates import estimate_cost
     from sparsify.study.findings import find
@@ -67,7 +67,8 @@ def study(
     findings = find(result)
     for table in (*study_tables(result, findings), *choice_tables(result)):
         console.show(table)
-    for line in (f"{NOTES[0]}; table.md has the 95% interval of each mean", *NOTES[1:], *findings.verdicts):
+    first, *rest = notes(result)
+    for line in (f"{first}; table.md has the 95% interval of each mean", *rest, *findings.verdicts):
         console.tell(line)
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")

@@ -30,12 +30,13 @@ from sparsify.nets.prediction import predict_masked, score_masked
 from sparsify.nets.structure import Cost, Cut, removed_grains
 from sparsify.nets.units import Unit
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
+from sparsify.pruning.ledger import LedgerRow
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_of
-from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
+from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
 from sparsify.training.display import counting, shown
 from sparsify.training.finetuning import Recipe, finetune

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, read_rows, write_rows, write_text
+from sparsify.files import write_rows, write_text
+from sparsify.pruning.ledger import BEFORE_UNITS, LedgerRow, before_units, ledger_path, read_plan, read_table
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores, read_outcomes
 from sparsify.pruning.plan import SweepPlan
@@ -22,8 +23,6 @@ from sparsify.text import factor, layers_in_words, percentage, plural, thousands
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -55,26 +54,6 @@ class SweepRow:
     rounds: int = 1  # in how many the grains went, with so many epochs of fine-tuning between them
 
 
-@dataclass(frozen=True)
-class LedgerRow:
-    """The grains that one point removed from one layer: `removed` of `total` grains as asked, and `coupled` others.
-
-    The `coupled` ones were removed because layers whose outputs are combined, as in an addition, must lose the same
-    outputs. A layer that was not named has a row if it lost any. `coupled` is None in files that were written before it
-    was counted.
-    """
-
-    criterion: str
-    layers: str
-    ratio: float
-    draw: int
-    layer: str
-    grain: str
-    removed: int
-    total: int
-    coupled: int | None = None
-
-
 _SHOWN = 20  # rows of a table in a notebook
 
 
@@ -84,7 +63,8 @@ class Sweep:
 
     The measures are the keys of `MEASURES`. The plan's `layers` are the sets by their layers' names. Sweeps that were
     saved before outcomes were kept have none, or those of "accuracy" only. `len` is the number of points, and iterating
-    gives their rows.
+    gives their rows. `before_units` says that the sweep was saved by a version before 0.3 and would come out otherwise
+    now: layers were scored one by one, and coupled ones lost the union of what each would lose.
 
     >>> sweep
     <Sweep ...: magnitude, 0% to 80% of conv3,fc1, 3 points>
@@ -96,6 +76,7 @@ class Sweep:
     rows: tuple[SweepRow, ...]
     ledger: tuple[LedgerRow, ...]
     outcomes: Mapping[str, Outcomes | Scores] = field(default_factory=dict)
+    before_units: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,7 +87,8 @@ class Sweep:
     def __repr__(self) -> str:
         sets = " | ".join(layers if layers.count(",") < 4 else layers_in_words(layers) for layers in self.plan.layers)
         ratios = " to ".join(dict.fromkeys(percentage(ratio) for ratio in (self.plan.ratios[0], self.plan.ratios[-1])))
-        return f"<Sweep {self.id}: {self.plan.name}, {ratios} of {sets}, {plural(len(self), 'point')}>"
+        before = f"; it {BEFORE_UNITS}" if self.before_units else ""
+        return f"<Sweep {self.id}: {self.plan.name}, {ratios} of {sets}, {plural(len(self), 'point')}{before}>"
 
     def _repr_html_(self) -> str:
         """The points as notebooks show them: means over the draws."""
@@ -267,8 +249,10 @@ class Sweep:
         PosixPath('runs/.../sweep-....csv')
         """
         path = folder / f"sweep-{self.id}.csv"
-        write_text(path.with_suffix(".json"), json.dumps(dataclasses.asdict(self.plan), indent=2) + "\n")
-        write_rows(folder / f"sweep-{self.id}-ledger.csv", LedgerRow, self.ledger)
+        path.unlink(missing_ok=True)  # that of an older sweep of the same name, which the other files are no longer of
+        saved = {**dataclasses.asdict(self.plan), "units": not self.before_units}
+        write_text(path.with_suffix(".json"), json.dumps(saved, indent=2) + "\n")
+        write_rows(ledger_path(path), LedgerRow, self.ledger)
         for measure in MEASURES:
             if measure in self.outcomes:
                 self.outcomes[measure].save(_outcomes(path, measure))
@@ -286,15 +270,15 @@ class Sweep:
         >>> sparsify.Sweep.read(sweep.save(run.path)) == sweep
         True
         """
-        ledger = path.with_name(f"{path.stem}-ledger.csv")
-        rows = _from_csv(SweepRow, path)
+        rows = read_table(path, SweepRow)
         files = {measure: _outcomes(path, measure) for measure in MEASURES}
         outcomes = {measure: read_outcomes(file) for measure, file in files.items() if file.exists()}
         for measure, kept in outcomes.items():
             if not _of_rows(kept, measure, rows):
                 raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
-        plan = _read_plan(path.with_suffix(".json")) if path.with_suffix(".json").exists() else plan_of_rows(rows)
-        return cls(plan, rows, _from_csv(LedgerRow, ledger), outcomes)
+        saved = path.with_suffix(".json")
+        plan = read_plan(saved, SweepPlan) if saved.exists() else plan_of_rows(rows)
+        return cls(plan, rows, read_table(ledger_path(path), LedgerRow), outcomes, before_units(path))
 
 
 def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
@@ -316,13 +300,6 @@ def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
     )
 
 
-def _read_plan(path: Path) -> SweepPlan:
-    try:
-        return parse_json(path.read_bytes(), SweepPlan)
-    except (OSError, SparsifyError) as error:
-        raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error
-
-
 def list_sweeps(*folders: Path) -> list[Sweep]:
     """Return every sweep in these folders, the newest first."""
     paths = {path.resolve() for folder in folders for path in folder.glob("sweep-" + "[0-9a-f]" * 8 + ".csv")}
@@ -339,10 +316,3 @@ def _of_rows(kept: Outcomes | Scores, measure: str, rows: Sequence[SweepRow]) ->
         return kept.accuracies == [getattr(row, measure) for row in rows]
     right = (row.correct if measure == "accuracy" else round(getattr(row, measure) * row.count) for row in rows)
     return kept.correct == list(right)
-
-
-def _from_csv(kind: type[Row], path: Path) -> tuple[Row, ...]:
-    try:
-        return tuple(read_rows(path, kind))
-    except (OSError, SparsifyError) as error:
-        raise SparsifyError(f"{path} is damaged or missing ({error}); delete it and sweep again") from error

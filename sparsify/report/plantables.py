@@ -75,7 +75,12 @@ def plan_line(plan: Plan, estimates: PlanCost) -> str:
     at_a_time = f", {estimates.processes} at a time," if estimates.processes > 1 and runs > 1 else ""
     left = f"{plural(runs, 'training')}{at_a_time} and {plural(sweeps, 'sweep')}"
     cost = f"about {duration(estimates.seconds)} and {size(estimates.kept)}"
-    return f"missing: {left}; {cost}, {size(estimates.checkpoints)} more while it trains"
+    again = len({(task.known_run.path, task.sweeps[number]) for task in plan.tasks for number in task.again})
+    before = ""
+    if again:
+        verb = "is" if again == 1 else "are"
+        before = f"; {plural(again, 'sweep')} from before coupled layers were one unit {verb} made again"
+    return f"missing: {left}; {cost}, {size(estimates.checkpoints)} more while it trains{before}"
 
 
 def _missing(task: Task) -> str:

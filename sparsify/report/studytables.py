@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sparsify.analysis.statistics import Estimate
 from sparsify.analysis.weights import support_shares
+from sparsify.pruning.ledger import BEFORE_UNITS
 from sparsify.pruning.measures import MEASURES
 from sparsify.report.table import (
     MEAN,
@@ -36,6 +37,23 @@ NOTES = (
 """What the tables mean."""
 
 
+def notes(result: StudyResult) -> tuple[str, ...]:
+    """What the tables mean, and which sweeps are of a version of the package whose sweeps new ones differ from."""
+    return (*NOTES, *old_sweeps(result))
+
+
+def old_sweeps(result: StudyResult) -> list[str]:
+    """A sentence on the sweeps that are `before_units`, if there are any, as in a study that was read back."""
+    found = [
+        f"sweep-{sweep.id} of {run.name}"
+        for arm in result.arms
+        for sweeps in arm.sweeps
+        for run, sweep in zip(arm.finished, sweeps, strict=True)
+        if sweep.before_units
+    ]
+    return [f"each of these {BEFORE_UNITS}: {', '.join(dict.fromkeys(found))}"] if found else []
+
+
 def study_tables(result: StudyResult, findings: Findings) -> list[Table]:
     """As the terminal and table.md show them: training, accuracy against sparsity, differences, and what can go."""
     differences = contrast_tables(result, findings.contrasts)
@@ -60,7 +78,7 @@ def results_tables(result: StudyResult) -> list[Table]:
 def study_markdown(result: StudyResult, findings: Findings) -> str:
     """The tables, what they mean and the verdicts, then the tables of accuracy again with the interval of each cell."""
     tables = study_tables(result, findings)
-    sentences = "".join(f"- {sentence}\n" for sentence in (*NOTES, *findings.verdicts))
+    sentences = "".join(f"- {sentence}\n" for sentence in (*notes(result), *findings.verdicts))
     intervals = interval_tables(result, findings)
     return "\n".join([*map(to_markdown, tables), sentences, *map(to_markdown, intervals)])
 

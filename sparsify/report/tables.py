@@ -10,7 +10,8 @@ from sparsify.analysis.comparison import Comparison
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.nets.deployment import Deployed
-from sparsify.pruning.sweep import LedgerRow, Sweep
+from sparsify.pruning.ledger import LedgerRow
+from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import Ticket
 from sparsify.report.table import (
     COUNT,
@@ -113,8 +114,8 @@ def _first_draw(sweep: Sweep, layers: str, ratio: float) -> list[LedgerRow]:
 def beyond_what_was_asked(sweep: Sweep) -> list[str]:
     """A sentence on each set in which coupled layers lose more than was asked of them, at the sweep's largest ratio.
 
-    Each layer that was named is scored by itself, and coupled layers lose the same grains: together they lose the
-    union of what goes from each.
+    Coupled layers are ranked as one unit and lose what is asked. Of layers that are coupled in part of their outputs
+    only, as in a sum with a concatenation, several can be ranked: then they lose the union of what goes from each.
     """
     sentences = []
     for layers in sweep.plan.layers:

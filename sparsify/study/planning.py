@@ -16,6 +16,7 @@ from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import find_layers, find_sets
 from sparsify.nets.structure import Structure
+from sparsify.pruning.ledger import before_units
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_path
@@ -125,6 +126,7 @@ class Task:
     status: str = "unfinished"
     epochs_done: int = 0
     missing: tuple[int, ...] = ()  # the positions in `sweeps` of those that are not there
+    again: tuple[int, ...] = ()  # those of them whose files are there, from before coupled layers were one unit
 
     @property
     def done(self) -> bool:
@@ -290,8 +292,9 @@ class _Look:
         status = run.status
         network = self.networks[task.arm]
         paths = [sweep_path(run, plan, network) for plan in task.sweeps if status != "diverged"]
-        missing = tuple(number for number, path in enumerate(paths) if not path.exists())
-        return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing)
+        missing = tuple(number for number, path in enumerate(paths) if not is_there(path))
+        again = tuple(number for number in missing if paths[number].exists())
+        return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing, again=again)
 
     def _select(self, arm: Arm, choice: Choice) -> Chosen | None:
         """Return the choice of an arm, by accuracy on held-out images; None while a trial is missing."""
@@ -326,6 +329,11 @@ class _Look:
 def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:
     """Return the file of a sweep of a run; `network` is any network with the same layers as the run's."""
     return run.path / f"sweep-{plan_for(plan, network).id}.csv"
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a sweep is saved there that new ones can be compared with (not `before_units`)."""
+    return path.exists() and not before_units(path)
 
 
 def plan_for(plan: SweepPlan, network: nn.Module) -> SweepPlan:

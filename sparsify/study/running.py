@@ -11,6 +11,7 @@ from torch import nn
 
 from sparsify.config import PlaceOptions, Places
 from sparsify.errors import SparsifyWarning
+from sparsify.pruning.ledger import BEFORE_UNITS
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.subject import subject_of
@@ -18,7 +19,7 @@ from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import masks_of
 from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
-from sparsify.study.planning import Plan, Planner, plan_for, sweep_path
+from sparsify.study.planning import Plan, Planner, is_there, plan_for, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.training.launch import train, train_all
 from sparsify.training.trainer import Listener
@@ -91,10 +92,11 @@ def run_planned(
 def _measure_sweep(run: Run, asked: SweepPlan, network: nn.Module, places: Places, note: Note | None) -> None:
     """Measure one sweep of a run and save it in the run's folder, unless it is there."""
     path = sweep_path(run, asked, network)
-    if path.exists():
+    if is_there(path):
         return  # two arms share this run
     if note is not None:
-        note(f"{run.name}: sweeping {' and '.join(asked.layers)} by {asked.criterion}")
+        again = f" again: the sweep there {BEFORE_UNITS}" if path.exists() else ""
+        note(f"{run.name}: sweeping {' and '.join(asked.layers)} by {asked.criterion}{again}")
     prune(subject_of(run, places), plan_for(asked, network)).save(run.path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,9 +16,10 @@ from sparsify.drawing.curves import curves_figure
 from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.drawing.paths import path_figure
 from sparsify.drawing.sweeps import sweep_figure
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.layers import Layer, find_layer
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.ledger import BEFORE_UNITS
 from sparsify.pruning.ratios import parse_ratios
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run
@@ -55,8 +57,8 @@ def sweep(
     """Draw accuracy against the ratio, or against "compression" or "speedup", one panel a set of layers.
 
     Sweeps that are drawn together have one plan. `measure` is one of those in `Sweep.measures`, `held_out` names the
-    split of the images, as in "test". Controls are dashed and dotted. Raises SparsifyError without sweeps, for an
-    unknown axis, and if a sweep lacks the measure.
+    split of the images, as in "test". Controls are dashed and dotted. Warns (SparsifyWarning) of sweeps that are
+    `before_units`. Raises SparsifyError without sweeps, for an unknown axis, and if a sweep lacks the measure.
 
     >>> sparsify.viz.sweep({"adabreg": sweep}, title="LeNet on digits", held_out="test").savefig("sweep.png")
     """
@@ -167,8 +169,14 @@ def _runs_by_label(runs: Runs) -> dict[str, list[Run]]:
 
 def _sweeps_by_label(sweeps: Sweeps) -> dict[str, list[Sweep]]:
     if isinstance(sweeps, Sweep):
-        return {sweeps.plan.name: [sweeps]}
-    return {name: [found] if isinstance(found, Sweep) else list(found) for name, found in sweeps.items()}
+        groups = {sweeps.plan.name: [sweeps]}
+    else:
+        groups = {name: [found] if isinstance(found, Sweep) else list(found) for name, found in sweeps.items()}
+    for name, found in groups.items():
+        for one in found:
+            if one.before_units:
+                warnings.warn(f"sweep-{one.id} of {name} {BEFORE_UNITS}", SparsifyWarning, stacklevel=3)
+    return groups
 
 
 def class_damage(

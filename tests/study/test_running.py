@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from sparsify.analysis.weights import TrainedNetwork
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
-from sparsify.report.studytables import accuracy_table, training_table
+from sparsify.report.page import write_report
+from sparsify.report.plantables import plan_line
+from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table
 from sparsify.report.table import percent, to_markdown
+from sparsify.study.estimates import estimate_cost
 from sparsify.study.findings import find
 from sparsify.study.folder import read_study, save_study
+from sparsify.study.planning import Planner
 from sparsify.study.running import run_study
 from sparsify.study.toml import built_in_studies, load_study
 from sparsify.training.launch import train
@@ -314,3 +318,48 @@ def test_a_folder_of_images_has_its_name_in_the_title(tmp_path):
     study = load_study("vgg-cifar10", [f"data=folder:{tmp_path}/copy"])
     assert study.title == "VGG-A on CIFAR-10 (data folder-copy)"
     assert re.fullmatch(r"vgg-cifar10-data-folder-copy-[0-9a-f]{8}", study.name)
+
+
+@pytest.fixture
+def old(tiny, tmp_path):
+    """A copy of the runs in which the first sweep is as version 0.2 left it where coupled layers lost the union."""
+    runs = shutil.copytree(tiny.folder.parent.parent, tmp_path / "runs")
+    path = runs / tiny.arms[0].runs[0].name / f"sweep-{tiny.arms[0].sweeps[0][0].id}.csv"
+    plan = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({key: plan[key] for key in plan if key != "units"}))
+    ledger = path.with_name(f"{path.stem}-ledger.csv")
+    ledger.write_text(ledger.read_text().replace(",conv3,filter,60,120,0", ",conv3,filter,60,120,31"))
+    return path
+
+
+def test_a_sweep_from_before_coupled_layers_were_one_unit_is_made_again(tiny, old):
+    runs, name = old.parent.parent, old.parent.name
+    planner = Planner(tiny.study, Places(runs_dir=runs))
+    plan = planner.plan()
+    assert [(task.known_run.name, task.missing, task.again) for task in plan.tasks if not task.done] == [
+        (name, (0,), (0,))
+    ]
+    line = plan_line(plan, estimate_cost(planner, plan))
+    assert line.startswith("missing: 0 trainings and 1 sweep; ")
+    assert line.endswith("; 1 sweep from before coupled layers were one unit is made again")
+    said = []
+    again = run_study(tiny.study, runs_dir=runs, note=said.append)
+    assert said == [
+        f"{name}: sweeping conv3 and conv3,fc1 by magnitude again: the sweep there was measured before coupled layers "
+        "were one unit, and must be swept again to be compared"
+    ]
+    assert again.table().equals(tiny.table())
+    assert Planner(tiny.study, Places(runs_dir=runs)).plan().done
+
+
+def test_a_study_that_is_read_with_such_a_sweep_says_so(tiny, old):
+    save_study(tiny, find(tiny))
+    runs, (name, stem) = old.parent.parent, (old.parent.name, old.stem)
+    shutil.copytree(tiny.folder, runs / "studies" / "tiny", dirs_exist_ok=True)
+    said = "each of these was measured before coupled layers were one unit, and must be swept again to be compared"
+    read = read_study("tiny", runs)
+    assert notes(read)[len(NOTES) :] == (f"{said}: {stem} of {name}",)
+    assert f"- {said}: {stem} of {name}\n" in study_markdown(read, find(read))
+    page = write_report(read, find(read), [], command=["sparsify"]).read_text(encoding="utf-8")
+    assert f"E{said[1:]}: {stem} of {name}." in page
+    assert notes(tiny) == NOTES
