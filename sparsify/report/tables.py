@@ -114,8 +114,8 @@ def _first_draw(sweep: Sweep, layers: str, ratio: float) -> list[LedgerRow]:
 def beyond_what_was_asked(sweep: Sweep) -> list[str]:
     """A sentence on each set in which coupled layers lose more than was asked of them, at the sweep's largest ratio.
 
-    Coupled layers are ranked as one unit and lose what is asked. Of layers that are coupled in part of their outputs
-    only, as in a sum with a concatenation, several can be ranked: then they lose the union of what goes from each.
+    Coupled layers are ranked as one unit and lose what is asked. But of a fully connected layer whose single weights
+    are ranked, all weights of a neuron also go with a filter that the neuron is added to.
     """
     sentences = []
     for layers in sweep.plan.layers:
