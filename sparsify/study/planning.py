@@ -17,7 +17,7 @@ from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import find_layers, find_sets
 from sparsify.nets.structure import Structure
 from sparsify.pruning.ledger import before_units
-from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_path
 from sparsify.runs import Run, find_run, list_runs
@@ -61,7 +61,7 @@ def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
 
 
 def with_layers(study: Study, structures: Structures) -> Study:
-    """Return the study with the layers of its sweeps, choices and masks by their names in the networks.
+    """Return the study with the layers of its sweeps and choices by their names in the networks.
 
     Raises SparsifyError for an unknown layer, for a pattern that matches other layers in another arm, for a sweep by
     bn-scale of a network without BatchNorm, and for an arm that starts from one with other layers.
@@ -73,15 +73,20 @@ def with_layers(study: Study, structures: Structures) -> Study:
             _check_same(arm, arms[parent], structures)
         mask, choice = arm.mask, arm.choice
         if mask is not None:
-            of, model = structures[mask.of], arms[mask.of].configs[0].model
-            names = find_layers(of.model, mask.point.layers, model, of.left_out)
-            mask = replace(mask, point=replace(mask.point, layers=",".join(names)))
+            mask_point(mask, arms[mask.of], structures)  # for its errors
         if choice is not None and choice.on is not None:
             choice = replace(choice, on=_plan_with_layers(choice.on, [arm], structures))
-        named.append(replace(arm, choice=choice, mask=mask))
+        named.append(replace(arm, choice=choice))
     shown = [arm for arm in study.arms if not arm.stage]
     sweeps = tuple(_plan_with_layers(plan, shown, structures) for plan in study.sweeps)
     return replace(study, arms=tuple(named), sweeps=sweeps)
+
+
+def mask_point(mask: MaskOf, parent: Arm, structures: Structures) -> PointPlan:
+    """Return the point of a mask with its layers by their names in the network of the arm that it is of."""
+    of = structures[mask.of]
+    names = find_layers(of.model, mask.point.layers, parent.configs[0].model, of.left_out)
+    return replace(mask.point, layers=",".join(names))
 
 
 def _plan_with_layers(plan: SweepPlan, arms: list[Arm], structures: Structures) -> SweepPlan:
@@ -213,6 +218,8 @@ class Planner:
         structures = structures_of(study, places.data_dir)
         self.networks = {label: structure.model for label, structure in structures.items()}
         self.study = with_layers(study, structures)
+        arms = {arm.label: arm for arm in study.arms}
+        self._points = {a.label: mask_point(a.mask, arms[a.mask.of], structures) for a in study.arms if a.mask}
         for arm in study.arms:
             if arm.init is None and arm.configs[0].init is not None:
                 self._check_init(arm, arm.configs[0].init)
@@ -221,7 +228,7 @@ class Planner:
 
     def plan(self) -> Plan:
         """Read the disk and return the current plan."""
-        look = _Look(self.study, self.networks, self.places.runs_dir)
+        look = _Look(self.study, self.networks, self._points, self.places.runs_dir)
         arms = {arm.label: look.tasks(arm.label) for arm in self.study.arms}
         return Plan(arms, look.trials, look.selected, look.masks)
 
@@ -238,10 +245,12 @@ class Planner:
 
 
 class _Look:
-    """Reads the state of a study from the disk; each arm is read once."""
+    """Reads the state of a study from the disk, each arm once; `points` are those of the arms' masks, by label."""
 
-    def __init__(self, study: Study, networks: Mapping[str, nn.Module], runs_dir: Path) -> None:
-        self.study, self.networks, self.runs_dir = study, networks, runs_dir
+    def __init__(
+        self, study: Study, networks: Mapping[str, nn.Module], points: Mapping[str, PointPlan], runs_dir: Path
+    ) -> None:
+        self.study, self.networks, self.points, self.runs_dir = study, networks, points, runs_dir
         self.arms = {arm.label: arm for arm in study.arms}
         self.seen: dict[str, tuple[Task, ...]] = {}
         self.trials: dict[str, tuple[Task, ...]] = {}
@@ -277,7 +286,7 @@ class _Look:
             config = replace(config, init=str(self.tasks(arm.init)[index].known_run.path))
         if arm.mask is not None:
             run, mask = self.tasks(arm.mask.of)[index].known_run, arm.mask
-            path = mask_path(run, mask.point, self.runs_dir)
+            path = mask_path(run, self.points[arm.label], self.runs_dir)
             if not path.exists():
                 self.masks[path] = (run, mask)
                 return replace(task, waits=f"the mask of '{mask.of}'")
