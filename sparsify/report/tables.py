@@ -113,14 +113,16 @@ def _first_draw(sweep: Sweep, layers: str, ratio: float) -> list[LedgerRow]:
 def beyond_what_was_asked(sweep: Sweep) -> list[str]:
     """A sentence on each set in which coupled layers lose more than was asked of them, at the sweep's largest ratio.
 
-    Each layer that was named is scored by itself, and coupled layers lose the same grains: together they lose the
-    union of what goes from each.
+    A layer can lose what goes with a grain of another one without being scored with it: the outputs of a depthwise
+    convolution that are computed from a channel, if they are several.
     """
     sentences = []
     for layers in sweep.plan.layers:
         ratio = sweep.plan.ratios[-1]
         rows = _first_draw(sweep, layers, ratio)
-        more = {row.layer: (row.removed + row.coupled) / row.total for row in rows if row.coupled and row.removed}
+        asked = (row for row in rows if row.coupled and row.layer in layers.split(","))
+        lost = {row.layer: (row.removed + (row.coupled or 0)) / row.total for row in asked}
+        more = {name: share for name, share in lost.items() if share > ratio}
         if more:
             worst = max(more, key=more.__getitem__)
             sentence = f"coupled layers lose what is asked of any of them, more than {percentage(ratio)}: "
