@@ -259,7 +259,7 @@ def _marked_parameters(model: nn.Module, marks: Mapping[Source, np.ndarray], mar
 
 def _marked(inputs: Tensor, dimension: int, mark: float) -> np.ndarray:
     """Return which channels hold a NaN, or if that is the mark nothing but zeros: (channels,)."""
-    found = inputs.detach() != 0 if mark == 0 else inputs.detach().isnan()
+    found = torch.atleast_1d(inputs.detach() != 0 if mark == 0 else inputs.detach().isnan())  # a loss has no channels
     hit: np.ndarray = found.movedim(dimension, -1).reshape(-1, found.shape[dimension]).any(0).cpu().numpy()
     return ~hit if mark == 0 else hit
 
@@ -276,6 +276,6 @@ def _cloned(output: Any) -> Any:
 
 def _end(name: str, model: nn.Module, output: Tensor) -> Part:
     """Return the part that stands for a network's output; its channels run along dimension 1, or last of three."""
-    along = -1 if output.ndim in (1, 3) else 1
+    along = -1 if output.ndim in (0, 1, 3) else 1
     count = output.shape[along] if output.ndim else 1
     return Part(name, model, OUTPUT, count, 0, along, along)

@@ -115,13 +115,16 @@ def beyond_what_was_asked(sweep: Sweep) -> list[str]:
     """A sentence on each set in which coupled layers lose more than was asked of them, at the sweep's largest ratio.
 
     Coupled layers are ranked as one unit and lose what is asked. But of a fully connected layer whose single weights
-    are ranked, all weights of a neuron also go with a filter that the neuron is added to.
+    are ranked, all weights of a neuron also go with a filter that the neuron is added to; and of a depthwise
+    convolution with several outputs for a channel, those that are computed from a channel that goes.
     """
     sentences = []
     for layers in sweep.plan.layers:
         ratio = sweep.plan.ratios[-1]
         rows = _first_draw(sweep, layers, ratio)
-        more = {row.layer: (row.removed + row.coupled) / row.total for row in rows if row.coupled and row.removed}
+        asked = (row for row in rows if row.coupled and row.layer in layers.split(","))
+        lost = {row.layer: (row.removed + (row.coupled or 0)) / row.total for row in asked}
+        more = {name: share for name, share in lost.items() if share > ratio}
         if more:
             worst = max(more, key=more.__getitem__)
             sentence = f"coupled layers lose what is asked of any of them, more than {percentage(ratio)}: "

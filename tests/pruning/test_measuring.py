@@ -254,6 +254,36 @@ def test_the_ledger_counts_what_goes_with_coupled_layers():
             assert mask[f"{name}.weight"].flatten(1).any(1).tolist() == [True, True, False, True]
 
 
+class Fed(nn.Module):
+    """Each of 2 filters feeds 2 of a depthwise convolution, all of a single weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1, bias=False)
+        self.depthwise = nn.Conv2d(2, 4, 1, groups=2, bias=False)
+        self.fc1 = nn.Linear(4, 3)
+        with torch.no_grad():
+            self.conv.weight.view(-1)[:] = torch.tensor([1.0, 10])
+            self.depthwise.weight.view(-1)[:] = torch.tensor([5.0, 6, 7, 8])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc1(self.depthwise(self.conv(x)).relu().mean((2, 3)))
+
+
+def test_the_ledger_counts_what_a_layer_loses_beyond_what_was_asked_of_it():
+    """Of 1, 10, 5, 6, 7 and 8 the 1 and the 5 go, and with the 1 all that is computed from it: the 5 and the 6."""
+    given = residual(first=[1] * 4, second=[1] * 4)
+    sweep = prune(dataclasses.replace(given, model=Fed().eval()), layers="conv,depthwise", ratios=[0.3])
+    point = ("magnitude", "conv,depthwise", 0.3, 0)
+    assert sweep.ledger == (
+        LedgerRow(*point, "conv", "filter", 1, 2, 0),
+        LedgerRow(*point, "depthwise", "filter", 1, 4, 1),
+    )
+    assert beyond_what_was_asked(sweep) == [
+        "coupled layers lose what is asked of any of them, more than 30%: depthwise 50.0%"
+    ]
+
+
 def test_coupled_layers_that_lose_more_than_was_asked_are_named():
     rows = tuple(SweepRow("l1", "auto", "layer", "a,b", r, 0, 0, 100, 0.1, 10, 10, 1.0, 1.0) for r in (0.0, 0.5))
     ledger = [("a", 2, 4, 1), ("b", 2, 8, 3), ("c", 0, 4, 3), ("d", 2, 4, 0)]  # c was not named
