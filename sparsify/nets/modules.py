@@ -32,7 +32,7 @@ class FullConv2d(nn.Conv2d):
     """A convolution whose kernel covers its whole input: (n, channels, kernel, kernel) → (n, filters, 1, 1).
 
     In training mode it is computed as one matrix product, which gives the same sums in less time. In evaluation mode it
-    is an ordinary convolution, which Torch-Pruning can follow.
+    is an ordinary convolution.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:

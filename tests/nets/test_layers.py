@@ -141,8 +141,8 @@ def test_a_network_without_layers_is_refused():
 
 def test_what_is_removed_as_one():
     convolution, connected = Layer("a", nn.Conv2d(1, 1, 1)), Layer("b", nn.Linear(1, 1))
-    assert [convolution.grain(grain) for grain in GRAINS] == ["filter", "filter", "filter", "weight"]
-    assert [connected.grain(grain) for grain in GRAINS] == ["weight", "neuron", "neuron", "weight"]
+    assert [convolution.grain(grain) for grain in GRAINS] == ["filter", "filter", "filter", "weight", "filter"]
+    assert [connected.grain(grain) for grain in GRAINS] == ["weight", "neuron", "neuron", "weight", "neuron"]
     with pytest.raises(SparsifyError, match="unknown grain 'filters'; did you mean 'filter'"):
         convolution.grain("filters")
 
