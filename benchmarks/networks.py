@@ -145,7 +145,7 @@ def build(network: str) -> nn.Module:
     if library:
         import timm
 
-        return timm.create_model(name).eval()
+        return timm.create_model(name).eval().requires_grad_(False)  # torch's counter fails on some that require it
     # these two would take minutes for a truncated normal distribution
     more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     return models.get_model(name, weights=None, **more).eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-from torch.utils.module_tracker import ModuleTracker
 
 from sparsify.data.dataset import Inputs, each
 from sparsify.nets.evaluation import call, evaluating
@@ -36,9 +35,11 @@ def count_operations(model: nn.Module, example: Inputs) -> Operations:
     Raises SparsifyError if the network cannot be run on the example.
     """
     counter = _Counter(model)
-    with warnings.catch_warnings(), evaluating(model), plainly(), running("run on the example"), counter:
-        warnings.filterwarnings("ignore", "Using `torch.compile")  # the tracker hooks all modules; they only note names
-        call(model, example)
+    with contextlib.ExitStack() as hooks:
+        for name, module in model.named_modules():
+            counter.follow(name, module, hooks)
+        with evaluating(model), plainly(), running("run on the example"), counter:
+            call(model, example)
     count = len(each(example)[0])
     of, others = ({name: macs // count for name, macs in macs.items()} for macs in (counter.of, counter.others))
     return Operations(of, others)
@@ -52,16 +53,19 @@ class _Counter(TorchDispatchMode):
         self.of: Counter[str] = Counter()
         self.others: Counter[str] = Counter()
         self._names = {_storage(parameter): name for name, parameter in reversed(list(model.named_parameters()))}
-        self._modules = ModuleTracker()
+        self._running: list[str] = []  # not torch's ModuleTracker, which fails on views made without gradients
 
-    def __enter__(self) -> _Counter:
-        self._modules.__enter__()
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
+    def follow(self, name: str, module: nn.Module, hooks: contextlib.ExitStack) -> None:
+        """Know when a module runs, until the hooks are removed."""
 
-    def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        self._modules.__exit__(*exception)
+        def begin(*_: Any) -> None:
+            self._running.append(name)
+
+        def end(*_: Any) -> None:
+            self._running.pop()
+
+        hooks.callback(module.register_forward_pre_hook(begin).remove)
+        hooks.callback(module.register_forward_hook(end).remove)
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -75,8 +79,7 @@ class _Counter(TorchDispatchMode):
             if name:
                 self.of[name] += macs
             else:
-                # the tracker's names begin with the class of the network
-                self.others[max(self._modules.parents, key=len).partition(".")[2]] += macs
+                self.others[self._running[-1]] += macs
         return outputs
 
 

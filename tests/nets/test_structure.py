@@ -352,6 +352,21 @@ def test_several_examples_are_one_batch_and_not_several_arguments():
     assert remove(Optional(), torch.ones(2, 4), {"fc1": [0]}, grain="neuron")[1] == Cost(51 - 5 - 3, 42 - 4 - 3)
 
 
+class Tokens(nn.Module):
+    """A module is given a view of a parameter, which without gradients has no function that made it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.norm, self.fc = nn.Parameter(torch.rand(1, 4)), nn.LayerNorm(4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x + self.norm(self.token.expand(len(x), 4)))
+
+
+def test_a_view_of_a_parameter_can_be_handed_to_a_module():
+    assert Structure(Tokens(), torch.ones(2, 4)).remove([])[1] == Cost(4 + 8 + 15, 12)
+
+
 # what cannot be done is refused --------------------------------------------------------------------------------------
 
 
