@@ -38,7 +38,7 @@ def run(path: Path, *names: str) -> str:
 def test_two_small_networks_are_measured_once(tmp_path: Path) -> None:
     path = tmp_path / "networks-20260101.json"
     printed = run(path, SMALL[0])
-    assert printed.startswith(f"{SMALL[0]}: ")
+    assert f"{SMALL[0]}: " in printed  # after a line on timm, if that is not installed
     content = json.loads(path.read_text())
     content["networks"][0]["seconds"] = 12345  # so that it shows if it is measured again
     path.write_text(json.dumps(content))
