@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from torch import nn
 
 from sparsify.data.dataset import Inputs
 from sparsify.nets.parts import Part
@@ -267,9 +268,9 @@ class Coupling:
         return frozenset(source.part for source in self._reach.output)
 
 
-def find_coupling(model: object, example: Inputs) -> Coupling:
+def find_coupling(model: nn.Module, example: Inputs) -> Coupling:
     """Probe a network and return its Coupling. Raises SparsifyError if the network cannot be run on the example."""
-    with Probe(model, example) as probe:  # type: ignore[arg-type]
+    with Probe(model, example) as probe:
         return Coupling(probe)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from sparsify.nets.layers import CONVOLUTIONS, IN_PROJECTION, TRANSPOSED
+from sparsify.nets.layers import CONVOLVING, IN_PROJECTION
 
 ACROSS = "across"
 """The kind of a normalisation that mixes channels: each is divided by a statistic of several."""
@@ -47,7 +47,7 @@ class Part:
 
 def part_of(name: str, module: nn.Module) -> Part | None:
     """Return the part that one of torch's own modules, or of a subclass, is; None if it has no channels of its own."""
-    if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
+    if isinstance(module, CONVOLVING):
         inputs, outputs, dimension = module.in_channels, module.out_channels, -len(module.kernel_size) - 1
         kind = "depthwise" if 1 < module.groups == inputs else "layer"
         return Part(name, module, kind, inputs, outputs, dimension, dimension)

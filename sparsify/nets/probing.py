@@ -88,10 +88,15 @@ class Probe:
 
     def zeros(self, source: Source) -> np.ndarray:
         """Return which places are 0 because all channels of a source are: (places,). They are products with these."""
-        self._run({}, 0.0)
-        always = self._hits
+        always = self._always_zero
         self._run({source: np.arange(source.count)}, 0.0)
         return self._hits & ~always
+
+    @functools.cached_property
+    def _always_zero(self) -> np.ndarray:
+        self._run({}, 0.0)
+        always: np.ndarray = self._hits
+        return always
 
     def _run(self, marks: Mapping[Source, np.ndarray], mark: float) -> list[Tensor]:
         self._mark = mark

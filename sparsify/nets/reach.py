@@ -25,14 +25,13 @@ class Reach:
 
     `channel` and `place` are the ends of the edges, as numbers among the channels of all sources (`first[source]` is
     that of a source's first channel) and among the probe's places. Left out are edges to places that are reached by
-    all channels of a source, which tell nothing: a sum, a mean or a norm across the channels. `mixed` are these places,
-    by source. `output` are the sources that reach the network's outputs.
+    all channels of a source, which tell nothing: a sum, a mean or a norm across the channels. `output` are the sources
+    that reach the network's outputs.
     """
 
     first: dict[Source, int]
     channel: np.ndarray
     place: np.ndarray
-    mixed: dict[Source, np.ndarray]
     output: frozenset[Source]
 
 
@@ -79,11 +78,10 @@ def find_reach(probe: Probe) -> Reach:
         channels, places = np.concatenate([np.empty((2, 0), dtype=int), *parts], axis=1)
         reached = np.bincount(places, minlength=probe.places)
         by_all = np.flatnonzero((reached == source.count) & (source.count > 1))
-        mixed[source] = np.union1d(mixed.get(source, by_all), by_all)
-        tells = ~np.isin(places, mixed[source])
+        tells = ~np.isin(places, np.union1d(mixed.get(source, by_all), by_all))
         kept.append(np.stack([first[source] + channels[tells], places[tells]]))
     channel, place = np.concatenate([np.empty((2, 0), dtype=int), *kept], axis=1)
-    return Reach(first, channel, place, mixed, frozenset(output))
+    return Reach(first, channel, place, frozenset(output))
 
 
 def _by_index(probe: Probe, blocks: Sequence[_Block]) -> list[_Block]:

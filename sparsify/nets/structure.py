@@ -71,6 +71,7 @@ class Structure:
         self.operations = count_operations(model, example)
         # asked for once, and then known to `unwarned` copies, too
         self._coupling = functools.cache(functools.partial(find_coupling, model, example))
+        self._obstacle_beside = functools.cache(self._find_obstacle_beside)  # it is asked for at each point of a sweep
         self._checked: set[str] = set()  # parts of which it is known whether their inputs are 0 where they should be
 
     @property
@@ -138,11 +139,16 @@ class Structure:
             return f"the outputs of a layer of the {kind} go into its gates; its single weights can go (--grain weight)"
         if layer.name not in self.coupling.parts:
             return f"the network does not call it; if its weight is used, then not by '{layer.name}' itself"
-        everything = np.zeros(self.coupling.channels, dtype=bool)
-        everything[self.coupling.channels_of(layer.name)] = True
-        removed = self.coupling.removed(self.coupling.goes_with(everything))
+        return self._obstacle_beside(layer)
+
+    def _find_obstacle_beside(self, layer: Layer) -> str:
+        """Return why what goes with a layer's outputs cannot be masked and counted, or "" if it can."""
+        removed = self._with_all_outputs(layer)
         reasons = (self._weight_obstacle(name) for name in (*removed.outputs, *removed.inputs))
         return next((reason for reason in reasons if reason), "")
+
+    def _with_all_outputs(self, layer: Layer) -> Removed:
+        return self.goes_with({layer.name: torch.ones(layer.outputs, dtype=torch.bool)})
 
     def left_out(self) -> dict[str, str]:
         """Return the layers that "all" does not take, with the reason: they make the network's output or cannot go."""
@@ -229,8 +235,7 @@ class Structure:
 
     def coupled(self, layer: Layer) -> list[str]:
         """Return this layer and the layers whose outputs are combined with its own, in the network's order."""
-        outputs = torch.ones(layer.outputs, dtype=torch.bool)
-        together = self.goes_with({layer.name: outputs}).outputs.keys() | {layer.name}
+        together = self._with_all_outputs(layer).outputs.keys() | {layer.name}
         return [name for name in self.layers if name in together]
 
     def coupled_groups(self, layers: Iterable[Layer]) -> list[tuple[str, ...]]:

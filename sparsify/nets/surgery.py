@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from sparsify.errors import SparsifyError
 from sparsify.nets.coupling import Removed
 from sparsify.nets.heads import HEADS, WIDTHS, heads_left
-from sparsify.nets.layers import CONVOLUTIONS, TRANSPOSED
+from sparsify.nets.layers import CONVOLVING, TRANSPOSED
 from sparsify.nets.parts import OUTPUT, Part, vectors
 
 Cutter = Callable[[nn.Module, Sequence[int]], nn.Module]
@@ -42,7 +42,7 @@ def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
             _cut_channels(name, module, inputs)
         elif isinstance(module, nn.RNNBase):
             _cut_recurrent(module, inputs)
-        elif isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)) and module.groups > 1:
+        elif isinstance(module, CONVOLVING) and module.groups > 1:
             _cut_groups(name, module, ~outputs, ~inputs)
         else:
             linear = isinstance(module, nn.Linear)
