@@ -90,7 +90,8 @@ class Probe:
         """Return which places are 0 because all channels of a source are: (places,). They are products with these."""
         always = self._always_zero
         self._run({source: np.arange(source.count)}, 0.0)
-        return self._hits & ~always
+        because: np.ndarray = self._hits & ~always
+        return because
 
     @functools.cached_property
     def _always_zero(self) -> np.ndarray:
