@@ -48,11 +48,19 @@ def regular(path: Path) -> Path:
     return Path(path)
 
 
+def no_link(path: Path) -> None:
+    """Raise SparsifyError if a symbolic link is in the place of what is to be written."""
+    if path.is_symlink():
+        raise SparsifyError(f"{path} is a symbolic link, and nothing is written through links; move it away")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of `path` in one step: after a crash it is the old or the new content, never a part of it.
 
-    Missing folders are created. Raises OSError if the disk is full or read-only; then no temporary file is left.
+    Missing folders are created. Raises OSError if the disk is full or read-only; then no temporary file is left. Raises
+    SparsifyError if the path is a symbolic link.
     """
+    no_link(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -83,26 +91,23 @@ def write_text(path: Path, content: str) -> None:
 
 def write_rows(path: Path, kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -> None:
     """Write dataclasses of the type `kind` as CSV, one column for each field, as `write_bytes` does."""
+    write_bytes(path, rows_as_bytes(kind, rows))
+
+
+def rows_as_bytes(kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -> bytes:
+    """The content of the CSV file that `write_rows` writes."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
-    write_text(path, buffer.getvalue())
-
-
-def read_rows(path: Path, kind: type[T]) -> list[T]:
-    """The inverse of `write_rows`: the rows of a CSV file, an empty cell being None.
-
-    A column with a default may be missing; one that `kind` does not have is ignored. Raises OSError if the file cannot
-    be read, and SparsifyError as `parse_rows`.
-    """
-    return parse_rows(path.read_bytes(), kind)
+    return buffer.getvalue().encode()
 
 
 def parse_rows(content: bytes, kind: type[T]) -> list[T]:
-    """The rows of CSV as a dataclass or a TypedDict.
+    """The inverse of `rows_as_bytes`: the rows of CSV as a dataclass or a TypedDict, an empty cell being None.
 
-    Raises SparsifyError if there is no row, and for a cell of another type; it names the line and the column.
+    A column with a default may be missing; one that `kind` does not have is ignored. Raises SparsifyError if there is
+    no row, and for a cell of another type; it names the line and the column.
     """
     try:
         header, *lines = csv.reader(io.StringIO(content.decode(), newline=""))
@@ -127,7 +132,7 @@ def parse_json(content: bytes, kind: type[T]) -> T:
     """JSON as a dataclass, a Struct or a TypedDict. Raises SparsifyError for what is no JSON, and as `typed`."""
     try:
         values = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:  # numbers that are too large, too
         raise SparsifyError(f"it is no JSON: {error}") from error
     return typed(values, kind)
 
@@ -242,12 +247,18 @@ def _at(values: object, keys: Sequence[str | int]) -> tuple[object, bool]:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, as `write_bytes` does. The tensors are stored in logical (contiguous) order."""
+    write_bytes(path, tensors_as_bytes(tensors, metadata))
+
+
+def tensors_as_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """The content of the safetensors file that `write_tensors` writes."""
     import torch
     from safetensors.torch import save
 
     # clones, because safetensors refuses tensors that share memory, as tied weights do
     copies = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    write_bytes(path, save(copies, metadata))
+    content: bytes = save(copies, metadata)
+    return content
 
 
 def sanitise(text: str) -> str:

@@ -18,7 +18,6 @@ from sparsify.errors import SparsifyError
 from sparsify.files import (
     parse_json,
     parse_rows,
-    read_rows,
     regular,
     write_bytes,
     write_rows,
@@ -199,7 +198,7 @@ class Row:
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     rows = [Row("conv3,fc1", 3, 0.1 + 0.2), Row('a "b"', -1, None, 2)]
     write_rows(tmp_path / "rows.csv", Row, rows)
-    assert read_rows(tmp_path / "rows.csv", Row) == rows
+    assert parse_rows((tmp_path / "rows.csv").read_bytes(), Row) == rows
 
 
 def test_a_column_with_a_default_may_be_missing_and_others_are_left_out() -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_tensors
+from sparsify.files import tensors_as_bytes
+from sparsify.sums import Record, write_recorded
 
 Mask = dict[str, Tensor]
 """`{parameter name: bool tensor of its shape}`. True means kept; a parameter that is not named is kept as a whole."""
@@ -38,16 +39,17 @@ def lowest(scores: Tensor, count: int, *, reverse: bool = False, first: Tensor |
 
 
 def save_mask(path: Path, mask: Mask) -> Path:
-    """Write a mask as safetensors, in one step, and return the path."""
-    write_tensors(path, mask)
+    """Write a mask as safetensors, and its SHA-256 sum as that of a sweep; return the path."""
+    write_recorded(path.parent, {path.name: tensors_as_bytes(dict(mask))})
     return path
 
 
 def load_mask(path: Path) -> Mask:
     """Read what `save_mask` wrote. Raises SparsifyError if the file is missing or damaged, or is no mask."""
+    record = Record.of(path.parent)
     try:
-        mask = load_file(path)
-    except (OSError, SafetensorError) as error:
+        mask = load_tensors(record.read(path))
+    except (OSError, SafetensorError, SparsifyError) as error:
         raise SparsifyError(f"the mask {path} is missing or damaged: {error}") from error
     if not mask or any(keep.dtype != torch.bool for keep in mask.values()):
         raise SparsifyError(f"{path} is no mask: it must hold tensors of bool")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_bytes
+from sparsify.files import regular, write_bytes
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.penalties import filter_norms
 from sparsify.optim.slbi import SplitOptimizer
@@ -97,9 +97,8 @@ class InclusionPath:
         ['conv1.weight', 'conv2.weight', 'conv3.weight', 'fc1.weight', 'fc2.weight']
         """
         try:
-            with np.load(
-                io.BytesIO(path.read_bytes())
-            ) as file:  # from memory, because numpy leaves a damaged file open
+            content = io.BytesIO(regular(path).read_bytes())  # in memory, because numpy leaves a damaged file open
+            with np.load(content, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             kinds: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in ("entry", "gamma_norm", "weight_norm")}
             for name, array in arrays.items():

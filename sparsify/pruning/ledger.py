@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeVar
 
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, read_rows
+from sparsify.files import parse_json, parse_rows
+from sparsify.sums import Record
 
 Row = TypeVar("Row")
 
@@ -62,16 +63,18 @@ def before_units(sweep: Path) -> bool:
 
 def read_plan(path: Path, kind: type[Row]) -> Row:
     """Return what the JSON file of a sweep holds. Raises SparsifyError if it is damaged or missing."""
+    record = Record.of(path.parent)
     try:
-        return parse_json(path.read_bytes(), kind)
+        return parse_json(record.read(path), kind)
     except (OSError, SparsifyError) as error:
         raise _damaged(path, error) from error
 
 
 def read_table(path: Path, kind: type[Row]) -> tuple[Row, ...]:
     """Return the rows of a CSV file of a sweep. Raises SparsifyError if it is damaged or missing."""
+    record = Record.of(path.parent)
     try:
-        return tuple(read_rows(path, kind))
+        return tuple(parse_rows(record.read(path), kind))
     except (OSError, SparsifyError) as error:
         raise _damaged(path, error) from error
 

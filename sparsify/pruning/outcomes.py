@@ -10,6 +10,7 @@ import numpy as np
 
 from sparsify.errors import SparsifyError
 from sparsify.files import write_bytes
+from sparsify.sums import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,11 @@ class Outcomes:
         return accuracies
 
     def save(self, path: Path) -> None:
-        """Write an npz file, in one step, with the arrays `labels`, `right` (a bitset for each point) and `wrong`.
+        """Write what `as_bytes` returns, in one step."""
+        write_bytes(path, self.as_bytes())
+
+    def as_bytes(self) -> bytes:
+        """An npz file with the arrays `labels`, `right` (a bitset for each point) and `wrong`.
 
         `wrong` holds the wrong predictions, in order. For 10,000 images of up to 256 classes a point takes at most
         1.25 kB, and a byte for each wrong prediction; all predictions would take 10 kB.
@@ -62,13 +67,14 @@ class Outcomes:
         arrays = {"labels": self.labels, "right": np.packbits(right, axis=1), "wrong": self.predictions[~right]}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
-        write_bytes(path, buffer.getvalue())
+        return buffer.getvalue()
 
     @classmethod
     def read(cls, path: Path) -> Outcomes:
         """Return the Outcomes that `save` wrote. Raises SparsifyError if the file is missing or damaged."""
+        record = Record.of(path.parent)
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            with np.load(io.BytesIO(record.read(path)), allow_pickle=False) as file:
                 labels, packed, wrong = (file[name] for name in ("labels", "right", "wrong"))
             right = np.unpackbits(packed, axis=1, count=len(labels)).astype(bool)
             predictions = np.where(right, labels, 0).astype(labels.dtype)
@@ -105,16 +111,21 @@ class Scores:
         return means
 
     def save(self, path: Path) -> None:
-        """Write an npz file, in one step, with the array `scores`."""
+        """Write what `as_bytes` returns, in one step."""
+        write_bytes(path, self.as_bytes())
+
+    def as_bytes(self) -> bytes:
+        """An npz file with the array `scores`."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, scores=self.scores)
-        write_bytes(path, buffer.getvalue())
+        return buffer.getvalue()
 
 
 def read_outcomes(path: Path) -> Outcomes | Scores:
     """Return what `save` wrote. Raises SparsifyError if the file is missing or damaged."""
+    record = Record.of(path.parent)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with np.load(io.BytesIO(record.read(path)), allow_pickle=False) as file:
             scores = file.get("scores")
     except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
         raise _damaged(path, error) from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, write_tensors, write_text
+from sparsify.files import no_link, regular, tensors_as_bytes, typed, write_bytes
 from sparsify.nets.layers import prunable_layers
 from sparsify.nets.mask import Mask
 from sparsify.nets.registry import NAMES, is_network, network
@@ -33,6 +31,7 @@ from sparsify.pruning.measuring import SweepPoint
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject
 from sparsify.runs import Run, find_run
+from sparsify.sums import sealed, sha256, unsealed
 
 _WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
 
@@ -66,10 +65,13 @@ class Shrunk:
     recalibrate_bn: bool = False
 
     def save(self, folder: Path, network: nn.Module) -> Path:
-        """Write the network's weights and, last, shrunk.json; return the folder."""
-        write_tensors(folder / _WEIGHTS, network.state_dict())
-        sha256 = {_WEIGHTS: hashlib.sha256((folder / _WEIGHTS).read_bytes()).hexdigest()}
-        write_text(folder / _FACTS, json.dumps({**dataclasses.asdict(self), "sha256": sha256}, indent=2) + "\n")
+        """Write the network's weights and, last, shrunk.json, with the sums of both; return the folder."""
+        no_link(folder)
+        weights = tensors_as_bytes(network.state_dict())
+        (folder / _FACTS).unlink(missing_ok=True)  # that of other weights
+        write_bytes(folder / _WEIGHTS, weights)
+        facts = {**dataclasses.asdict(self), "sha256": {_WEIGHTS: sha256(weights)}}
+        write_bytes(folder / _FACTS, sealed(_FACTS, facts))
         return folder
 
     @classmethod
@@ -87,10 +89,10 @@ def load_shrunk(folder: Path) -> nn.Module:
     """Return the shrunk network of a folder, on the CPU, in evaluation mode. Raises SparsifyError if it is damaged."""
     facts, sums = _facts(folder)
     try:
-        content = (folder / _WEIGHTS).read_bytes()
+        content = regular(folder / _WEIGHTS).read_bytes()
     except OSError as error:
         raise _damaged(folder / _WEIGHTS, error.strerror) from error
-    if hashlib.sha256(content).hexdigest() != sums.get(_WEIGHTS):
+    if sha256(content) != sums.get(_WEIGHTS):
         raise _damaged(folder / _WEIGHTS, f"its SHA-256 sum is not the one in {_FACTS}")
     try:
         whole = network(facts.model, facts.shape, len(facts.classes)).eval()
@@ -113,8 +115,8 @@ def _facts(folder: Path) -> tuple[Shrunk, dict[str, str]]:
     Raises SparsifyError if the file is missing or damaged.
     """
     try:
-        content = (folder / _FACTS).read_bytes()
-        facts, sums = parse_json(content, Shrunk), parse_json(content, _Sums)
+        values = unsealed(_FACTS, regular(folder / _FACTS).read_bytes())
+        facts, sums = typed(values, Shrunk), typed(values, _Sums)
     except OSError as error:
         raise _damaged(folder / _FACTS, error.strerror) from error
     except SparsifyError as error:

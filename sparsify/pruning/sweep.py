@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_rows, write_text
+from sparsify.files import rows_as_bytes
 from sparsify.pruning.ledger import BEFORE_UNITS, LedgerRow, before_units, ledger_path, read_plan, read_table
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores, read_outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.sums import Record, write_recorded
 from sparsify.text import factor, layers_in_words, percentage, plural, thousands
 
 if TYPE_CHECKING:
@@ -241,6 +242,8 @@ class Sweep:
     def save(self, folder: Path) -> Path:
         """Write the files of the sweep into a folder; return the path of `sweep-<id>.csv`, which is written last.
 
+        Their SHA-256 sums go to the summary.json of the run, or to `sums.json` in a folder that is no run.
+
         The plan is written to `sweep-<id>.json` and the ledger to `sweep-<id>-ledger.csv`. The outcomes go to
         `sweep-<id>-outcomes.npz`, and those of other measures than "accuracy" to
         `sweep-<id>-recalibrated-outcomes.npz` and `sweep-<id>-finetuned-outcomes.npz`.
@@ -249,16 +252,16 @@ class Sweep:
         PosixPath('runs/.../sweep-....csv')
         """
         path = folder / f"sweep-{self.id}.csv"
-        path.unlink(missing_ok=True)  # that of an older sweep of the same name, which the other files are no longer of
         saved = {**dataclasses.asdict(self.plan), "units": not self.before_units}
-        write_text(path.with_suffix(".json"), json.dumps(saved, indent=2) + "\n")
-        write_rows(ledger_path(path), LedgerRow, self.ledger)
-        for measure in MEASURES:
-            if measure in self.outcomes:
-                self.outcomes[measure].save(_outcomes(path, measure))
-            else:
-                _outcomes(path, measure).unlink(missing_ok=True)  # those of another sweep of the same name
-        write_rows(path, SweepRow, self.rows)
+        kept = {measure: found.as_bytes() for measure, found in self.outcomes.items()}
+        files = {
+            path.with_suffix(".json").name: (json.dumps(saved, indent=2) + "\n").encode(),
+            ledger_path(path).name: rows_as_bytes(LedgerRow, self.ledger),
+            # None deletes those of another sweep of the same name
+            **{_outcomes(path, measure).name: kept.get(measure) for measure in MEASURES},
+            path.name: rows_as_bytes(SweepRow, self.rows),
+        }
+        write_recorded(folder, files)
         return path
 
     @classmethod
@@ -271,13 +274,20 @@ class Sweep:
         True
         """
         rows = read_table(path, SweepRow)
+        for number, row in enumerate(rows, 2):
+            if not abs(row.accuracy * row.count - row.correct) <= 1e-6 * max(row.count, 1):  # NaN is none, either
+                reason = f"line {number}: accuracy is {row.accuracy:g}, not {row.correct:g} of {row.count}"
+                raise SparsifyError(f"{path} is damaged ({reason}); delete it and sweep again")
         files = {measure: _outcomes(path, measure) for measure in MEASURES}
-        outcomes = {measure: read_outcomes(file) for measure, file in files.items() if file.exists()}
+        record = Record.of(path.parent)
+        there = {measure: file for measure, file in files.items() if file.exists() or file.name in record.sums}
+        outcomes = {measure: read_outcomes(file) for measure, file in there.items()}
         for measure, kept in outcomes.items():
             if not _of_rows(kept, measure, rows):
                 raise SparsifyError(f"{files[measure]} is not that of {path.name}; delete both and sweep again")
         saved = path.with_suffix(".json")
-        plan = read_plan(saved, SweepPlan) if saved.exists() else plan_of_rows(rows)
+        known = saved.exists() or saved.name in record.sums
+        plan = read_plan(saved, SweepPlan) if known else plan_of_rows(rows)
         return cls(plan, rows, read_table(ledger_path(path), LedgerRow), outcomes, before_units(path))
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, write_bytes, write_text
+from sparsify.files import parse_json, regular, typed, write_bytes, write_text
 from sparsify.runs.records import METRICS, Epoch
+from sparsify.sums import OF_RUN, locked, sealed, sha256, unsealed
 
 T = TypeVar("T")
 
@@ -52,12 +50,8 @@ class RunFolder:
         >>> with run.lock():
         ...     run.verify()
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise SparsifyError(f"run {self.path} is being written by another process; wait for it to end") from error
+        with locked(self.path):
+            yield
 
     def write_json(self, file: str, values: Mapping[str, Any]) -> None:
         """Write one of the run's JSON files, in one step.
@@ -83,18 +77,28 @@ class RunFolder:
         >>> run.sha256("model.safetensors") == run.summary["sha256"]["model.safetensors"]
         True
         """
-        return hashlib.sha256((self.path / file).read_bytes()).hexdigest()
+        return sha256(regular(self.path / file).read_bytes())
+
+    def write_summary(self, values: Mapping[str, Any], files: Sequence[str]) -> None:
+        """Write summary.json, in one step, with the SHA-256 sums of these files and of itself.
+
+        >>> sparsify.Run(Path("copy")).write_summary(run.summary, ["metrics.csv"])
+        """
+        sums = {file: self.sha256(file) for file in files}
+        write_bytes(self.path / OF_RUN, sealed(OF_RUN, {**values, "sha256": sums}))
 
     def _damaged(self, file: str, reason: object) -> SparsifyError:
         return SparsifyError(f"{self.path / file} is damaged: {reason}; delete the folder and train it again")
 
     def _read(self, file: str) -> bytes:
         try:
-            return (self.path / file).read_bytes()
+            return regular(self.path / file).read_bytes()
         except FileNotFoundError as error:
             raise SparsifyError(f"{self.path / file} is missing; delete the folder and train it again") from error
         except OSError as error:
             raise self._damaged(file, error.strerror) from error
+        except SparsifyError as error:
+            raise SparsifyError(f"{error}; delete the folder and train it again") from error
 
     def _json(self, file: str) -> dict[str, Any]:
         return self._parsed(file, dict[str, Any])
@@ -102,6 +106,6 @@ class RunFolder:
     def _parsed(self, file: str, kind: type[T]) -> T:
         content = self._read(file)
         try:
-            return parse_json(content, kind)
+            return typed(unsealed(file, content), kind) if file == OF_RUN else parse_json(content, kind)
         except SparsifyError as error:
             raise self._damaged(file, error) from error

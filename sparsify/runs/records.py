@@ -50,3 +50,4 @@ class Summary(TypedDict):
     parameters: NotRequired[int]
     images_sha256: NotRequired[str | None]
     finished: NotRequired[str]
+    format: NotRequired[int]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import html
 import os
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from safetensors import SafetensorError
@@ -23,6 +23,7 @@ from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.folder import RunFolder
 from sparsify.runs.records import METRICS, Epoch, Summary
+from sparsify.sums import Record
 from sparsify.text import plural
 
 if TYPE_CHECKING:
@@ -90,9 +91,13 @@ class Run(RunFolder):
         if missing:
             raise self._damaged("config.json", f"it has no {', '.join(sorted(missing))}")
         try:
-            return Config.from_dict(values)
+            config = Config.from_dict(values)
         except SparsifyError as error:
             raise self._damaged("config.json", str(error)) from error
+        named = re.search(r"-s\d+-([0-9a-f]{8})$", self.name)  # runs can be given other names
+        if named and config.digest() != named[1] and not self._has_sum("config.json"):
+            raise self._damaged("config.json", f"its settings give the digest {config.digest()}, not {named[1]}")
+        return config
 
     @property
     def summary(self) -> Summary:
@@ -223,12 +228,15 @@ class Run(RunFolder):
             raise self._damaged(file, error) from error
 
     def verify(self) -> None:
-        """Check the files of a finished run against their SHA-256 sums. Raises SparsifyError if one is damaged.
+        """Check the files of a finished training against their SHA-256 sums. Raises SparsifyError if one is damaged.
+
+        Those of sweeps and masks are checked when they are read.
 
         >>> run.verify()
         """
         for file in self.summary["sha256"]:
-            self._checked(file)
+            if file != "summary.json" and not file.startswith(("sweep-", "mask-")):
+                self._checked(file)
 
     def model(self) -> nn.Module:
         """Return the trained network on the CPU, in evaluation mode. Raises SparsifyError unless it is finished.
@@ -275,11 +283,26 @@ class Run(RunFolder):
         >>> run.touch()
         """
         with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is read all the same
-            os.utime(self.path / "summary.json")
+            os.utime(self.path / "summary.json", follow_symlinks=False)
+
+    def _has_sum(self, file: str) -> bool:
+        return self.status != "unfinished" and file in self.summary["sha256"]
+
+    def _read(self, file: str) -> bytes:
+        """Return the content of a file. Raises SparsifyError unless it has its SHA-256 sum, once there are sums."""
+        content = super()._read(file)
+        if file != "summary.json" and self.status != "unfinished":
+            self._require(file, content, every="format" in self.summary)
+        return content
 
     def _checked(self, file: str) -> bytes:
-        """Return the content of a file. Raises SparsifyError unless its SHA-256 sum is the one in summary.json."""
-        content = self._read(file)
-        if hashlib.sha256(content).hexdigest() != self.summary["sha256"].get(file):
-            raise self._damaged(file, "its SHA-256 sum is not the one in summary.json")
+        """Return the content of a file of a finished run. Raises SparsifyError unless its SHA-256 sum is known."""
+        content = super()._read(file)
+        self._require(file, content, every=True)
         return content
+
+    def _require(self, file: str, content: bytes, *, every: bool) -> None:
+        try:
+            Record("summary.json", self.summary["sha256"], every).require(file, content)
+        except SparsifyError as error:
+            raise self._damaged(file, error) from error

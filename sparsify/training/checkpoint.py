@@ -12,16 +12,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_tensors
+from sparsify.files import regular, write_tensors
 from sparsify.runs import Epoch
+from sparsify.sums import sha256
 
 FILE = "checkpoint.safetensors"
+
+BEGUN = ("config.json", "environment.json")
+"""The files of a run that are written when its training begins."""
 
 
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer, path: dict[str, Tensor], rows: list[Epoch]
 ) -> None:
-    """Write the weights, the optimizer's state, the inclusion path so far and the metrics so far, in one step."""
+    """Write the weights, the optimizer's state, the inclusion path so far and the metrics so far, in one step.
+
+    It has its own SHA-256 sum, and those of the files that are there since the training began.
+    """
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items():
@@ -29,7 +36,9 @@ def save_checkpoint(
                 tensors[f"optimizer/{name}/{key}"] = value
     tensors |= {f"path/{name}": tensor for name, tensor in path.items()}
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}  # from the device once
-    write_tensors(folder / FILE, tensors, {"rows": json.dumps(rows), "sha256": _digest(tensors)})
+    files = {name: sha256(regular(folder / name).read_bytes()) for name in BEGUN}
+    kept = {"rows": json.dumps(rows), "files": json.dumps(files)}
+    write_tensors(folder / FILE, tensors, kept | {"sha256": _digest(tensors, kept)})
 
 
 def load_checkpoint(
@@ -37,17 +46,20 @@ def load_checkpoint(
 ) -> tuple[dict[str, Tensor], list[Epoch]] | None:
     """Restore model and optimizer in place. Return the path and the metrics so far, or None without a checkpoint.
 
-    Raises SparsifyError if the file is damaged.
+    Raises SparsifyError if the file is damaged, or one of `BEGUN`.
     """
     file = folder / FILE
     if not file.exists():
         return None
     try:
-        with safe_open(file, "pt") as opened:
-            rows = json.loads(opened.metadata()["rows"])
+        with safe_open(regular(file), "pt") as opened:
+            kept = opened.metadata()
+            digest = kept.pop("sha256")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-            if _digest(tensors) != opened.metadata()["sha256"]:
+            if _digest(tensors, kept if "files" in kept else {}) != digest:  # older ones have no sums of files
                 raise ValueError("its SHA-256 sum is not the one that was written")
+            rows = json.loads(kept["rows"])
+            files = json.loads(kept.get("files", "{}"))
         model.load_state_dict(_part(tensors, "model/"))
         parameters = dict(model.named_parameters())
         for name, tensor in _part(tensors, "optimizer/").items():
@@ -59,13 +71,30 @@ def load_checkpoint(
             optimizer.state[parameter][key] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SparsifyError(f"{file} is damaged ({reason}); delete the run's folder and train it again") from error
+        raise _damaged(file, reason) from error
+    for name in BEGUN if files else ():
+        if sha256(_content(folder / name)) != files[name]:
+            raise _damaged(folder / name, f"its SHA-256 sum is not the one in {FILE}")
     return _part(tensors, "path/"), rows
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """Return the SHA-256 sum of all values; safetensors itself does not detect a flipped bit."""
+def _content(file: Path) -> bytes:
+    try:
+        return regular(file).read_bytes()
+    except (OSError, SparsifyError) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, reason: object) -> SparsifyError:
+    return SparsifyError(f"{file} is damaged ({reason}); delete the run's folder and train it again")
+
+
+def _digest(tensors: dict[str, Tensor], kept: dict[str, str]) -> str:
+    """Return the SHA-256 sum of all values and of what is kept with them; safetensors does not detect a flipped bit."""
     digest = hashlib.sha256()
+    if kept:
+        shapes = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()}
+        digest.update(json.dumps([kept, shapes], sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].detach().cpu().contiguous().view(-1).numpy().tobytes())

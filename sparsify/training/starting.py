@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from sparsify.nets.mask import Mask, load_mask
 from sparsify.nets.registry import network
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs import find_run
+from sparsify.sums import sha256
 
 
 def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
@@ -101,7 +101,7 @@ def initial_mask(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
     name, digest = name_and_sum(config.mask)
     path = next((path for path in (Path(name), runs_dir / name) if path.is_file()), Path(name))
     mask = load_mask(path)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    found = sha256(path.read_bytes())[:8]
     if digest and digest != found:
         raise SparsifyError(f"--mask {config.mask}: the sum of {path} is {found} now; name the file alone")
     where = path.resolve()

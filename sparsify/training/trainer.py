@@ -230,7 +230,7 @@ class Trainer:
     def _finish(self, status: str) -> None:
         run, last = self.run, self.rows[-1]
         on_val = self.data.held_out == "val"
-        files = ["model.safetensors"]
+        files = ["config.json", "environment.json", "metrics.csv", "model.safetensors"]
         write_tensors(run.path / "model.safetensors", dict(self.model.state_dict()))
         support: dict[str, dict[str, int]] = {}
         steps = int(last["step"])
@@ -249,8 +249,7 @@ class Trainer:
                 inside = optimizer.support(p)
                 support[name] = {"in": int(inside.sum()), "of": inside.numel()}
         run.write_metrics(self.rows)
-        run.write_json(
-            "summary.json",
+        run.write_summary(
             {
                 "status": status,
                 "held_out": self.data.held_out,
@@ -268,9 +267,9 @@ class Trainer:
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
                 "images_sha256": self.images_sha256,
-                "sha256": {file: run.sha256(file) for file in files},
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
+            files,
         )
         (run.path / CHECKPOINT).unlink(missing_ok=True)
 

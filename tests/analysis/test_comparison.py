@@ -266,7 +266,10 @@ def test_a_sweep_keeps_the_outcomes_of_each_measure(tmp_path):
     assert read.predictions("conv3", 0.5).tolist() == OTHER.tolist()
     assert read.predictions("conv3", 0.5, "recalibrated_accuracy").tolist() == ONE.tolist()
     assert read.right("conv3", 0.5, "finetuned_accuracy").all()
-    (tmp_path / f"{path.stem}-finetuned-outcomes.npz").unlink()  # as in a sweep of before these were kept
+    (tmp_path / f"{path.stem}-finetuned-outcomes.npz").unlink()
+    with pytest.raises(SparsifyError, match=r"-finetuned-outcomes\.npz is damaged \(.*No such file"):
+        Sweep.read(path)
+    (tmp_path / "sums.json").unlink()  # as in a sweep of before these were kept
     with pytest.raises(SparsifyError, match="no outcomes of single images for finetuned_accuracy; sweep again"):
         Sweep.read(path).right("conv3", 0.5, "finetuned_accuracy")
     half = Outcomes.of(LABELS[:3], np.stack([[*LABELS[:2], 9], LABELS[:3]]))  # as many right, of half the images
@@ -286,6 +289,7 @@ def test_a_sweep_of_before_is_read_without_outcomes(tmp_path):
 
 def test_outcomes_of_another_sweep_are_refused(tmp_path):
     path = sweep(Outcomes.of(LABELS, np.stack([ONE, OTHER]))).save(tmp_path)
+    (tmp_path / "sums.json").unlink()
     Outcomes.of(LABELS, np.stack([OTHER, ONE])).save(path.with_name(f"{path.stem}-outcomes.npz"))
     with pytest.raises(SparsifyError, match=r"-outcomes\.npz is not that of sweep-"):
         Sweep.read(path)

@@ -45,6 +45,7 @@ def as_of_0_2(path: Path) -> Path:
     plan = path.with_suffix(".json")
     values = json.loads(plan.read_text())
     assert values.pop("units") is True
+    (path.parent / "sums.json").unlink()
     plan.write_text(json.dumps(values))
     return path
 
@@ -52,6 +53,7 @@ def as_of_0_2(path: Path) -> Path:
 def as_of_0_1(path: Path) -> Path:
     """Version 0.1 wrote no plan."""
     path.with_suffix(".json").unlink()
+    (path.parent / "sums.json").unlink()
     return path
 
 
@@ -100,7 +102,7 @@ def test_an_old_sweep_that_is_half_replaced_is_not_there(tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("sparsify.pruning.sweep.write_rows", full)
+    monkeypatch.setattr("sparsify.sums.write_bytes", full)
     with pytest.raises(OSError, match="no space left"):
         new.save(tmp_path)
     assert not path.exists()

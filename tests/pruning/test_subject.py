@@ -181,6 +181,7 @@ def test_scores_that_are_no_whole_number_are_saved_and_read(tmp_path):
     assert row.accuracy == row.correct / 4
     path = sweep.save(tmp_path)
     assert Sweep.read(path) == sweep
+    (tmp_path / "sums.json").unlink()
     Scores(np.zeros((2, 4))).save(path.with_name(f"{path.stem}-outcomes.npz"))
     with pytest.raises(SparsifyError, match=r"outcomes\.npz is not that of sweep-"):
         Sweep.read(path)

@@ -25,13 +25,13 @@ def run(tmp_path: Path) -> Run:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What was parsed."""
     contents: list[bytes] = []
-    parse = folder.parse_json
+    parse = folder.unsealed
 
-    def noted(content, kind):
+    def noted(file, content):
         contents.append(content)
-        return parse(content, kind)
+        return parse(file, content)
 
-    monkeypatch.setattr(folder, "parse_json", noted)
+    monkeypatch.setattr(folder, "unsealed", noted)
     return contents
 
 
