@@ -89,13 +89,8 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def write_rows(path: Path, kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -> None:
-    """Write dataclasses of the type `kind` as CSV, one column for each field, as `write_bytes` does."""
-    write_bytes(path, rows_as_bytes(kind, rows))
-
-
 def rows_as_bytes(kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -> bytes:
-    """The content of the CSV file that `write_rows` writes."""
+    """Dataclasses of the type `kind` as CSV, one column for each field."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
     writer.writeheader()

@@ -19,8 +19,8 @@ from sparsify.files import (
     parse_json,
     parse_rows,
     regular,
+    rows_as_bytes,
     write_bytes,
-    write_rows,
     write_tensors,
     write_text,
 )
@@ -197,7 +197,7 @@ class Row:
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     rows = [Row("conv3,fc1", 3, 0.1 + 0.2), Row('a "b"', -1, None, 2)]
-    write_rows(tmp_path / "rows.csv", Row, rows)
+    write_bytes(tmp_path / "rows.csv", rows_as_bytes(Row, rows))
     assert parse_rows((tmp_path / "rows.csv").read_bytes(), Row) == rows
 
 

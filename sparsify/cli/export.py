@@ -23,9 +23,9 @@ def export(
     import torch
 
     from sparsify.devices import generator
-    from sparsify.files import write_bytes
     from sparsify.nets.deployment import INPUT, OUTPUT, to_onnx
     from sparsify.pruning.shrunk import Shrunk, is_shrunk, load_shrunk
+    from sparsify.sums import write_recorded
 
     if not onnx:
         raise SparsifyError("export needs a format; there is one: --onnx")
@@ -36,7 +36,7 @@ def export(
         network, shape, place = run.model(), run.summary["shape"], run.output(runs_dir)
     inputs = torch.randn(8, *shape, generator=generator(0, "export"))
     content, difference = to_onnx(network, inputs)
-    write_bytes(place / "model.onnx", content)
+    write_recorded(place, {"model.onnx": content})
     console.say(
         f"checked with onnxruntime: its logits differ from torch's by no more than {difference:.1e} of the largest"
     )

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from sparsify.data.dataset import Inputs, each, mapped
 from sparsify.devices import wait_for
 from sparsify.errors import SparsifyError
-from sparsify.files import write_rows
+from sparsify.files import rows_as_bytes
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.shrinking import relative_difference, shrink_by
 from sparsify.nets.structure import Cut, Structure
+from sparsify.sums import write_recorded
 
 WARM_UP = 3
 
@@ -133,7 +134,7 @@ def deploy(
 
 def save_deployed(path: Path, rows: Sequence[Deployed]) -> Path:
     """Write the rows as CSV, in one step, and return the path."""
-    write_rows(path, Deployed, rows)
+    write_recorded(path.parent, {path.name: rows_as_bytes(Deployed, rows)})
     return path
 
 

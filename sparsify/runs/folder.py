@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_json, regular, typed, write_bytes, write_text
-from sparsify.runs.records import METRICS, Epoch
+from sparsify.runs.records import METRICS, TRAINED, Epoch
 from sparsify.sums import OF_RUN, locked, sealed, sha256, unsealed
 
 T = TypeVar("T")
@@ -88,7 +88,8 @@ class RunFolder:
         write_bytes(self.path / OF_RUN, sealed(OF_RUN, {**values, "sha256": sums}))
 
     def _damaged(self, file: str, reason: object) -> SparsifyError:
-        return SparsifyError(f"{self.path / file} is damaged: {reason}; delete the folder and train it again")
+        then = "delete the folder and train it again" if file in (OF_RUN, *TRAINED) else "delete it and make it again"
+        return SparsifyError(f"{self.path / file} is damaged: {reason}; {then}")
 
     def _read(self, file: str) -> bytes:
         try:

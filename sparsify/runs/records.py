@@ -22,6 +22,9 @@ class Epoch(TypedDict):
     seconds: float
 
 
+TRAINED = ("config.json", "environment.json", "metrics.csv", "model.safetensors", "path.npz", "z.safetensors")
+"""The files that a training leaves, beside summary.json, where there is a path and a Z."""
+
 METRICS = tuple(Epoch.__annotations__)
 """The columns of metrics.csv."""
 

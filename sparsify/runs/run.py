@@ -22,7 +22,7 @@ from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.folder import RunFolder
-from sparsify.runs.records import METRICS, Epoch, Summary
+from sparsify.runs.records import METRICS, TRAINED, Epoch, Summary
 from sparsify.sums import Record
 from sparsify.text import plural
 
@@ -228,14 +228,14 @@ class Run(RunFolder):
             raise self._damaged(file, error) from error
 
     def verify(self) -> None:
-        """Check the files of a finished training against their SHA-256 sums. Raises SparsifyError if one is damaged.
+        """Check the files of a finished run against their SHA-256 sums. Raises SparsifyError if one is damaged.
 
-        Those of sweeps and masks are checked when they are read.
+        What is made of the run later, such as a sweep, may be missing.
 
         >>> run.verify()
         """
         for file in self.summary["sha256"]:
-            if file != "summary.json" and not file.startswith(("sweep-", "mask-")):
+            if file in TRAINED or (file != "summary.json" and os.path.lexists(self.path / file)):
                 self._checked(file)
 
     def model(self) -> nn.Module:

@@ -1,0 +1,70 @@
+"""A bit that flips in any byte of any file of a run is named in one line."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sparsify
+from sparsify.config import Places
+from sparsify.pruning.plan import PointPlan
+from sparsify.pruning.shrunk import PointShrinker, the_point
+from sparsify.pruning.subject import subject_of
+from sparsify.pruning.tickets import masks_of
+from sparsify.training.trainer import Progress
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def flips(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The function of benchmarks/fuzzing/runs.py."""
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module("benchmarks.fuzzing.runs").flips
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def test_every_file_of_a_finished_run_is_covered(flips: Any, tmp_path: Path) -> None:
+    """A run with a path, a sweep with its ledger and outcomes, a mask and a shrunk network."""
+    places = Places(device="cpu", runs_dir=tmp_path)
+    run = sparsify.train(sparsify.Config(data="digits", opt="slbi", epochs=1), places)
+    plan = sparsify.SweepPlan(layers=("conv3",), ratios=(0.0, 0.5), recalibrate_bn=False)
+    subject = subject_of(run, places)
+    shrinker = PointShrinker(run, subject, the_point(plan), lambda _: None)
+    sweep = sparsify.prune(subject, plan, visit=shrinker)
+    shrinker.facts.save(sweep.save(run.path).with_name(f"shrunk-{sweep.id}"), shrinker.network)
+    masks_of(run, PointPlan(layers="conv3", ratio=0.5), places)
+    counts, unnamed = flips(run.path, every=2003)
+    assert unnamed == []
+    kinds = {Path(name).name.replace(sweep.id, "ID").split("-")[0 if "mask" in name else -1] for name in counts}
+    assert {"summary.json", "config.json", "environment.json", "metrics.csv", "path.npz"} <= kinds
+    assert {"ID.csv", "ID.json", "ledger.csv", "outcomes.npz", "mask", "shrunk.json"} <= kinds
+
+
+def test_every_file_of_an_unfinished_run_that_it_goes_on_from_is_covered(flips: Any, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise Stop
+
+    config = sparsify.Config(data="digits", opt="sgd", epochs=2)
+    with pytest.raises(Stop):
+        sparsify.train(config, device="cpu", runs_dir=tmp_path, listener=stop)
+    folder = tmp_path / config.name
+    (folder / "metrics.csv").unlink()  # a copy of the rows in the checkpoint, written anew from them
+    counts, unnamed = flips(folder, every=2003)
+    assert unnamed == []
+    assert set(counts) == {"checkpoint.safetensors", "config.json", "environment.json"}
