@@ -1,4 +1,9 @@
-"""What the summary of a run holds, for runs that are made up."""
+"""What the summary of a run holds, for runs that are made up, and what it held before each file had a sum."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
 
 SUMMARY = {
     "status": "finished",
@@ -13,3 +18,14 @@ SUMMARY = {
     "classes": ["0", "1"],
     "sha256": {"model.safetensors": ""},
 }
+
+
+def before_sums(record: Path) -> None:
+    """Rewrite a record of SHA-256 sums, such as a summary.json, as it was when only files of tensors had one."""
+    values = json.loads(record.read_text())
+    del values["format"]
+    values["sha256"] = {name: one for name, one in values["sha256"].items() if not name.startswith(OTHERS)}
+    record.write_text(json.dumps(values))
+
+
+OTHERS = ("summary", "shrunk", "sweep-", "mask-", "config", "environment", "metrics")

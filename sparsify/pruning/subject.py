@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sparsify.config import HERE, Places
 from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Data, Inputs, Split, described, mapped
-from sparsify.data.registry import AUGMENTATIONS
+from sparsify.data.registry import AUGMENTATIONS, load_dataset
 from sparsify.devices import permutation, resolve_device
 from sparsify.errors import SparsifyError
 from sparsify.nets.evaluation import Normaliser, call, data_for, evaluating, normaliser, require_shapes
@@ -23,6 +23,7 @@ from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
 from sparsify.optim.registry import taken
 from sparsify.pruning.criteria import PathState
 from sparsify.runs import Run
+from sparsify.runs.folders import config_here
 from sparsify.training.starting import data_of
 
 SAMPLE = 5000
@@ -182,12 +183,16 @@ class Subject:
 def subject_of(run: Run, places: Places = HERE) -> Subject:
     """Return the Subject of a finished run, measured on its test images, or on its held-out ones if it has some.
 
-    Raises SparsifyError if the run is not finished, or if its data cannot be read.
+    Raises SparsifyError if the run is not finished, if its data cannot be read, and if the images of its folder are not
+    those that it was trained on.
     """
     where = resolve_device(places.device)
     run.require_finished()
-    model, config = run.model(), run.config
+    model, config = run.model(), config_here(run.config, places.data_dir)
     data = data_of(config, places.data_dir)
+    images = run.summary.get("images_sha256")
+    if images is not None:
+        run.require_images(images, load_dataset(config.data, places.data_dir).sha256())
     return Subject(
         model.to(where).to(memory_format=torch.channels_last),
         data.test.to(where),

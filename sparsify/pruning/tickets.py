@@ -17,6 +17,7 @@ from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.ranking import Scorer, rankings
 from sparsify.pruning.subject import subject_of
 from sparsify.runs import Run
+from sparsify.runs.folders import config_here
 from sparsify.training.environment import changed_bits
 from sparsify.training.launch import train
 from sparsify.training.trainer import Listener
@@ -75,7 +76,7 @@ def tickets(
         )
     results = []
     for mask in masks_of(run, point, places, control=point.criterion != "random"):
-        config = dataclasses.replace(run.config, mask=str(mask.path), mask_from=rewind)
+        config = dataclasses.replace(config_here(run.config, places.data_dir), mask=str(mask.path), mask_from=rewind)
         trained = train(config, places, listener=listener)
         results.append(Ticket(mask.criterion, mask.path, trained, mask.kept, mask.total))
     if run.output(places.runs_dir) == run.path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
+from collections.abc import Sequence
 
 from sparsify.config import Config
 from sparsify.pruning.plan import FLAGS, SweepPlan
 from sparsify.runs import Run
+from sparsify.runs.folders import shared
 from sparsify.study.results import StudyResult
 from sparsify.text import percentage, shortest
 
@@ -45,9 +48,14 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
     `threads` is how many threads torch has on a CPU: their number changes the last bits, and so the trained network.
     """
     defaults = Config(opt=config.opt).to_dict()
-    changed = {name: value for name, value in config.to_dict().items() if name == "opt" or value != defaults[name]}
+    changed = {name: value for name, value in shared(config).items() if name == "opt" or value != defaults[name]}
     words = ["sparsify", "train", *(word for name, value in changed.items() for word in _flag(name, value))]
     return words if threads is None else [f"OMP_NUM_THREADS={threads}", *words]
+
+
+def without_places(words: Sequence[str]) -> list[str]:
+    """The words of a command as a report shows them: of a path from the root, or from someone's home, the last name."""
+    return [re.sub(r"(^|[=:,])[/~][^=:,]*/", r"\1", word) for word in words]
 
 
 _PLAN = SweepPlan()

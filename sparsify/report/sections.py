@@ -25,7 +25,7 @@ from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.ranking import path_of, scale_of
 from sparsify.pruning.subject import Subject, path_states
 from sparsify.report.checklist import checked
-from sparsify.report.commands import commands_of
+from sparsify.report.commands import commands_of, without_places
 from sparsify.report.pictures import Picture
 from sparsify.report.prose import paths_in_words
 from sparsify.report.studytables import NOTES, findings_tables, interval_tables, results_tables
@@ -102,7 +102,7 @@ def _criteria(source: Source) -> Content | None:
 
 
 def _reproduce(source: Source) -> Content:
-    return {"command": shlex.join(source.command), "commands": commands_of(source.result)}
+    return {"command": shlex.join(without_places(source.command)), "commands": commands_of(source.result)}
 
 
 def _environment(source: Source) -> Content:
@@ -256,7 +256,10 @@ def environment_table(result: StudyResult) -> Table:
     for key in dict.fromkeys(key for _, environment in labelled for key in environment):
         values: dict[object, list[str]] = {}
         for label, environment in labelled:
-            values.setdefault(environment.get(key), []).append(label)
+            value = environment.get(key)
+            if key == "platform" and value is not None:  # runs from before say which kernel, too
+                value = str(value).partition("-")[0]
+            values.setdefault(value, []).append(label)
         if key == _WHEN:  # each run has another one
             days = sorted(map(written, values))
             values = {" to ".join(dict.fromkeys((days[0], days[-1]))): [label for label, _ in labelled]}

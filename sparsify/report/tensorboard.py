@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ from torch import nn
 from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.errors import SparsifyError
 from sparsify.runs import Epoch, Run
+from sparsify.runs.folders import shared
 from sparsify.training.trainer import Listener, Progress
 
 if TYPE_CHECKING:
@@ -71,9 +71,11 @@ class Events:
         if run.status == "finished":
             _selection(writer, run)
             _filters(writer, run)
-        options = {name: value for name, value in dataclasses.asdict(run.config).items() if value is not None}
+        options = {name: value for name, value in shared(run.config).items() if value is not None}
         writer.add_hparams(options, {"accuracy": run.summary["accuracy"]}, run_name=".")
         self._writers.pop(run.name).close()
+        for number, file in enumerate(sorted((self._runs_dir / run.name / FOLDER).glob("events.*"))):
+            file.rename(file.with_name(f"events.out.tfevents.{number}"))  # the writer's name has the machine's
 
     def _writer(self, run: str) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter

@@ -8,6 +8,7 @@ import functools
 import html
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from safetensors import SafetensorError
@@ -15,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from sparsify.config import ADDED, Config
+from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_rows
 from sparsify.nets.registry import network
@@ -22,6 +24,7 @@ from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.folder import RunFolder
+from sparsify.runs.folders import remembered
 from sparsify.runs.records import METRICS, TRAINED, Epoch, Summary
 from sparsify.sums import Record
 from sparsify.text import plural
@@ -95,9 +98,18 @@ class Run(RunFolder):
         except SparsifyError as error:
             raise self._damaged("config.json", str(error)) from error
         named = re.search(r"-s\d+-([0-9a-f]{8})$", self.name)  # runs can be given other names
+        if config.data.startswith(FOLDER) and "/" not in values["data"]:
+            return self._with_folder(config, named[1] if named else "")
         if named and config.digest() != named[1] and not self._has_sum("config.json"):
             raise self._damaged("config.json", f"its settings give the digest {config.digest()}, not {named[1]}")
         return config
+
+    def _with_folder(self, config: Config, digest: str) -> Config:
+        """The Config with its folder of images where it was on this machine; one that gives the digest comes first."""
+        name = Path(config.data.removeprefix(FOLDER)).name
+        paths = remembered(str(self.environment.get("images_sha256")))
+        known = [dataclasses.replace(config, data=FOLDER + path) for path in paths if Path(path).name == name]
+        return next((one for one in known if one.digest() == digest), next(iter(known), config))
 
     @property
     def summary(self) -> Summary:

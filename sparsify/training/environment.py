@@ -28,7 +28,7 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
         **{package: metadata.version(package) for package in PACKAGES},
         "sparsify": metadata.version("sparsify-study"),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",  # the kernel tells whose machine it is
         "git_commit": _git_commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -30,6 +30,7 @@ from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.runs import Epoch, Run
+from sparsify.runs.folders import remember, shared
 from sparsify.training.checkpoint import FILE as CHECKPOINT
 from sparsify.training.checkpoint import load_checkpoint, save_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
@@ -111,9 +112,10 @@ class Trainer:
         the time that is counted as this training's.
         """
         if not self._restore():
-            self.run.write_json("config.json", self.config.to_dict())
+            remember(self.config, self.images_sha256)
             environment = describe_environment(self.device, self.config.precision)
             self.run.write_json("environment.json", environment | {"images_sha256": self.images_sha256})
+            self.run.write_json("config.json", shared(self.config))
             self._predict()
         while len(self.rows) < self.config.epochs:
             row = yield from self._epoch(len(self.rows) + 1, listener, share)

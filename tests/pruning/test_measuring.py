@@ -297,6 +297,7 @@ def test_coupled_layers_that_lose_more_than_was_asked_are_named():
 def test_a_ledger_from_before_coupled_layers_were_counted_is_read(tmp_path):
     sweep = prune(subject(), layers="conv1", ratios=[0.5])
     path = sweep.save(tmp_path)
+    (tmp_path / "sums.json").unlink()
     ledger = tmp_path / f"sweep-{sweep.id}-ledger.csv"
     ledger.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in ledger.read_text().splitlines()))
     assert Sweep.read(path).ledger == (LedgerRow("magnitude", "conv1", 0.5, 0, "conv1", "filter", 2, 4),)
@@ -685,7 +686,7 @@ def test_what_is_saved_is_read(sweep, tmp_path):
     assert math.inf in {row.speedup for row in sweep.rows}
     assert path == tmp_path / f"sweep-{sweep.id}.csv"
     others = [f"sweep-{sweep.id}.json", f"sweep-{sweep.id}-ledger.csv", f"sweep-{sweep.id}-outcomes.npz"]
-    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *others])
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *others, ".lock", "sums.json"])
     assert Sweep.read(path) == sweep
     assert Sweep.read(path).id == sweep.id
 

@@ -8,6 +8,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from summaries import before_sums
 
 from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import Config, Places
@@ -325,6 +326,7 @@ def old(tiny, tmp_path):
     """A copy of the runs in which the first sweep is as version 0.2 left it where coupled layers lost the union."""
     runs = shutil.copytree(tiny.folder.parent.parent, tmp_path / "runs")
     path = runs / tiny.arms[0].runs[0].name / f"sweep-{tiny.arms[0].sweeps[0][0].id}.csv"
+    before_sums(path.parent / "summary.json")
     plan = json.loads(path.with_suffix(".json").read_text())
     path.with_suffix(".json").write_text(json.dumps({key: plan[key] for key in plan if key != "units"}))
     ledger = path.with_name(f"{path.stem}-ledger.csv")
