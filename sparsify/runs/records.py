@@ -6,6 +6,8 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from sparsify.errors import SparsifyError
+
 
 class Epoch(TypedDict):
     """A row of metrics.csv. The test columns are empty if training images are held out, else the validation columns."""
@@ -20,6 +22,18 @@ class Epoch(TypedDict):
     test_loss: float | None
     test_accuracy: float | None
     seconds: float
+
+
+def require_epoch(row: Epoch, number: int) -> None:
+    """Raise SparsifyError, with the line and the column, unless a row can be that of this epoch, counted from 1."""
+    if row["epoch"] != number:
+        raise SparsifyError(f"line {number + 1}: epoch is {row['epoch']:g}; it must be {number}")
+    if not (row["step"].is_integer() and 0 <= row["step"] < 2**53):
+        raise SparsifyError(f"line {number + 1}: step is {row['step']:g}; it must be a whole number")
+    for name in ("train_accuracy", "val_accuracy", "test_accuracy"):
+        value = row[name]
+        if value is not None and not 0 <= value <= 1:  # NaN is none, either
+            raise SparsifyError(f"line {number + 1}: {name} is {value:g}; it must be from 0 to 1")
 
 
 TRAINED = ("config.json", "environment.json", "metrics.csv", "model.safetensors", "path.npz", "z.safetensors")
@@ -37,8 +51,8 @@ class Summary(TypedDict):
 
     status: Literal["finished", "diverged"]
     held_out: Literal["test", "val"]
-    accuracy: float
-    count: int
+    accuracy: Annotated[float, Meta(ge=0, le=1)]
+    count: Annotated[int, Meta(ge=1)]
     epochs: int
     steps: int
     seconds_per_epoch: float

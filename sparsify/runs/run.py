@@ -25,7 +25,7 @@ from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.folder import RunFolder
 from sparsify.runs.folders import remembered
-from sparsify.runs.records import METRICS, TRAINED, Epoch, Summary
+from sparsify.runs.records import METRICS, TRAINED, Epoch, Summary, require_epoch
 from sparsify.sums import Record
 from sparsify.text import plural
 
@@ -176,9 +176,12 @@ class Run(RunFolder):
         """The rows of metrics.csv; empty cells are None."""
         content = self._read("metrics.csv")
         try:
-            return parse_rows(content, Epoch)
+            rows = parse_rows(content, Epoch)
+            for number, row in enumerate(rows, 1):
+                require_epoch(row, number)
         except SparsifyError as error:
             raise self._damaged("metrics.csv", error) from error
+        return rows
 
     @property
     def epochs_done(self) -> int:

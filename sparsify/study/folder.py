@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
-from sparsify.files import parse_json, write_text
+from sparsify.files import parse_json, regular, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, folders
@@ -59,7 +59,7 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
         there = sorted(path.parent.name for path in studies.glob(f"*/{FILE}"))
         raise unknown("study", str(name), there, where=str(studies))
     with _blaming(folder / FILE):
-        kept = parse_json((folder / FILE).read_bytes(), _File)
+        kept = parse_json(regular(folder / FILE).read_bytes(), _File)
         design = None if kept.design is None else tuple(arm.arm for arm in kept.design)
     arms = tuple(_shown(arm, folder) for arm in kept.arms)
     if design is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -134,6 +135,89 @@ def test_metrics_are_numbers_by_the_names_of_their_columns(run):
     (run.path / "metrics.csv").write_text(text.replace("2,1,", "two,1,"))
     with pytest.raises(SparsifyError, match=r"metrics\.csv is damaged: line 3: epoch is 'two'; it must be a number;"):
         _ = run.metrics
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("epoch", "", "line 3: epoch is None; it must be a number"),
+        ("epoch", "nan", "line 3: epoch is nan; it must be 2"),
+        ("epoch", "1", "line 3: epoch is 1; it must be 2"),
+        ("step", "inf", "line 3: step is inf; it must be a whole number"),
+        ("step", "1e300", "line 3: step is 1e+300; it must be a whole number"),
+        ("step", "1.5", "line 3: step is 1.5; it must be a whole number"),
+        ("lr", "9" * 5000, "line 3: Number out of range"),
+        ("train_accuracy", "nan", "line 3: train_accuracy is nan; it must be from 0 to 1"),
+        ("test_accuracy", "1.5", "line 3: test_accuracy is 1.5; it must be from 0 to 1"),
+    ],
+)
+def test_metrics_that_are_none_are_named(column, cell, message, run):
+    row = dict.fromkeys(METRICS, 1)
+    run.write_metrics([row, row | {"epoch": 2, column: cell}])
+    with pytest.raises(SparsifyError) as caught:
+        _ = run.metrics
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "metrics.csv is damaged: line 3: " in said
+    assert message in said or (cell.startswith("9") and "lr" in said)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "NaN", '{"accuracy": NaN}', "1" * 5000, '{"a": 1e999}'])
+@pytest.mark.parametrize("file", ["summary.json", "config.json", "environment.json"])
+def test_json_that_is_none_is_named(file, text, run):
+    (run.path / file).write_text(text)
+    with pytest.raises(SparsifyError) as caught:
+        getattr(Run(run.path), file.removesuffix(".json"))
+    assert f"{file} is damaged: it is " in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("file", ["summary.json", "config.json", "environment.json", "metrics.csv"])
+def test_a_pipe_or_a_device_is_named_and_never_waited_for(file, run):
+    path = run.path / file
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    for kind in ("a named pipe", "a device"):
+        with pytest.raises(SparsifyError, match=f"{file} is {kind}, not a file; delete the folder and train it again"):
+            getattr(Run(run.path), file.split(".")[0])
+        path.unlink()
+        path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["../other.json", "/etc/passwd", "a/b", "..", "", "a\\b"])
+def test_sums_of_what_is_no_file_of_the_run_are_refused_and_it_is_not_opened(name, run, monkeypatch):
+    run.write_json("summary.json", SUMMARY | {"sha256": {"model.safetensors": "", name: "0"}})
+    opened = []
+    monkeypatch.setattr(folder, "regular", lambda path: opened.append(path.name) or path)
+    with pytest.raises(SparsifyError, match=r"summary\.json is damaged: sha256 names .*, which is no file"):
+        run.verify()
+    assert set(opened) == {"summary.json"}
+
+
+def test_a_summary_has_its_own_sum_and_a_format(run):
+    (run.path / "metrics.csv").write_text("x")
+    run.write_summary({key: value for key, value in SUMMARY.items() if key != "sha256"}, ["metrics.csv"])
+    path = run.path / "summary.json"
+    values = json.loads(path.read_text())
+    assert values["format"] == 2
+    own = values["sha256"]["summary.json"]
+    assert hashlib.sha256(path.read_text().replace(own, "").encode()).hexdigest() == own
+    for change in ({"format": 3}, {"accuracy": 0.91}, {"sha256": {}}, {"sha256": {"summary.json": 5}}):
+        run.write_json("summary.json", values | change)
+        with pytest.raises(SparsifyError, match=r"summary\.json is damaged: "):
+            _ = run.status
+
+
+def test_an_unfinished_run_whose_config_is_not_that_of_its_name_is_damaged(tmp_path):
+    config = Config(data="digits", opt="sgd", epochs=2)
+    run = Run(tmp_path / config.name)
+    run.write_json("config.json", config.to_dict())
+    assert Run(run.path).config == config
+    run.write_json("config.json", config.to_dict() | {"epochs": 3})
+    with pytest.raises(SparsifyError, match=r"config\.json is damaged: its settings give the digest \w{8}, not \w{8};"):
+        _ = Run(run.path).config
+    assert Run(run.path.rename(tmp_path / "mine")).config.epochs == 3
 
 
 def test_other_files_must_be_objects(run):
