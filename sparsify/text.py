@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
+
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """The text with what a terminal would obey or not show as escapes, such as "\\x1b", "\\n", "\\u202e", "\\udcff".
+
+    These are control characters, line ends, marks of direction, and bytes of names that are no UTF-8. Those of `keep`
+    stay.
+    """
+    return _UNSHOWN.sub(lambda one: one[0] if one[0] in keep else one[0].encode("unicode_escape").decode(), text)
+
+
+def in_markdown(text: str) -> str:
+    """The text as Markdown shows it in one line and in a cell of a table: no tag, no entity, no link, no end of a cell.
+
+    A "<" that begins no tag stays, as in "p < 0.001".
+    """
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", printable(text))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", r"]\(").replace("|", r"\|")
 
 
 def listed(names: Iterable[str]) -> str:

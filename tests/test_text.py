@@ -6,15 +6,27 @@ import pytest
 
 from sparsify.text import (
     factor,
+    in_markdown,
     p_in_words,
     p_value,
     percentage,
     plural,
     points,
+    printable,
     shortest,
     thousands,
     written,
 )
+
+
+def test_what_a_terminal_would_obey_is_shown_as_escapes():
+    assert printable("a\x1b[2J\r\n\t\x9b\u202eb\udcff é ± 中") == r"a\x1b[2J\r\n\t\x9b\u202eb\udcff é ± 中"
+    assert printable("A\nB\x07", keep="\n") == "A\nB\\x07"
+
+
+def test_markdown_shows_names_as_text():
+    assert in_markdown("<img src=x> &lt; a|b [x](http://y)\n# c") == r"&lt;img src=x> &amp;lt; a\|b [x]\(http://y)\n# c"
+    assert in_markdown("p < 0.001 & slbi [ours] <!-- </b>") == "p < 0.001 & slbi [ours] &lt;!-- &lt;/b>"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from sparsify.errors import SparsifyWarning
-from sparsify.text import plain_console, width_of
+from sparsify.text import plain_console, printable, width_of
 
 if TYPE_CHECKING:
     from sparsify.report.table import Table
@@ -25,7 +25,7 @@ err = Console(stderr=True, highlight=False, emoji=False)
 
 def _line(kind: str, message: str) -> None:
     """Print one line on stderr; on a terminal it is wrapped between words."""
-    err.print(f"{kind} {escape(' '.join(message.split()))}", soft_wrap=not err.is_terminal)
+    err.print(f"{kind} {escape(printable(' '.join(message.split())))}", soft_wrap=not err.is_terminal)
 
 
 def fail(message: str) -> None:
@@ -70,12 +70,12 @@ def _part(table: RichTable, columns: list[int]) -> RichTable:
 
 def say(text: str) -> None:
     """Print one line on stdout without wrapping it, so that it can be copied."""
-    out.print(text, markup=False, emoji=False, soft_wrap=True)
+    out.print(printable(text, keep="\n"), markup=False, emoji=False, soft_wrap=True)
 
 
 def tell(text: str) -> None:
     """Print one sentence on stdout; on a terminal it is wrapped between words."""
-    out.print(text, markup=False, emoji=False, soft_wrap=not out.is_terminal)
+    out.print(printable(text, keep="\n"), markup=False, emoji=False, soft_wrap=not out.is_terminal)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from sparsify.report.table import (
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.findings import Findings
 from sparsify.study.results import Point, StudyResult, accuracies, controls_in, held_out, measured_in
-from sparsify.text import MISSING, layers_in_words, p_value, percentage, points
+from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
 
 NOTES = (
     "n is the number of seeds; ± is one sample standard deviation",
@@ -78,7 +78,7 @@ def results_tables(result: StudyResult) -> list[Table]:
 def study_markdown(result: StudyResult, findings: Findings) -> str:
     """The tables, what they mean and the verdicts, then the tables of accuracy again with the interval of each cell."""
     tables = study_tables(result, findings)
-    sentences = "".join(f"- {sentence}\n" for sentence in (*notes(result), *findings.verdicts))
+    sentences = "".join(f"- {in_markdown(sentence)}\n" for sentence in (*notes(result), *findings.verdicts))
     intervals = interval_tables(result, findings)
     return "\n".join([*map(to_markdown, tables), sentences, *map(to_markdown, intervals)])
 

@@ -15,7 +15,18 @@ from rich import box
 from rich.table import Table as RichTable
 
 from sparsify.analysis.statistics import Estimate, estimate
-from sparsify.text import MISSING, capitalised, factor, percentage, plain_console, points, thousands, width_of
+from sparsify.text import (
+    MISSING,
+    capitalised,
+    factor,
+    in_markdown,
+    percentage,
+    plain_console,
+    points,
+    printable,
+    thousands,
+    width_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +186,7 @@ def _column(values: list[Any]) -> pd.Series:
 def to_rich(table: Table) -> RichTable:
     """The table for a terminal."""
     shown = RichTable(
-        title=table.full_title or None,
+        title=printable(table.full_title) or None,
         box=box.SIMPLE_HEAD,
         title_justify="left",
         collapse_padding=table.spacing == "narrow",
@@ -183,9 +194,9 @@ def to_rich(table: Table) -> RichTable:
     )
     heads, rows = _lines(table)
     for heading, side in heads:
-        shown.add_column(heading, justify=side)
+        shown.add_column(printable(heading), justify=side)
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(printable, row))
     return shown
 
 
@@ -194,18 +205,13 @@ def to_markdown(table: Table) -> str:
     plain = RichTable(box=box.MARKDOWN)
     heads, rows = _lines(table)
     for heading, side in heads:
-        plain.add_column(_in_a_cell(heading), justify=side)
+        plain.add_column(in_markdown(heading), justify=side)
     for row in rows:
-        plain.add_row(*map(_in_a_cell, row))
+        plain.add_row(*map(in_markdown, row))
     buffer = io.StringIO()
     plain_console(file=buffer, width=width_of(plain), no_color=True).print(plain)
     text = "\n".join(line.rstrip() for line in buffer.getvalue().strip().splitlines())
-    return f"**{table.full_title}**\n\n{text}\n" if table.full_title else text + "\n"
-
-
-def _in_a_cell(text: str) -> str:
-    """Text in which no "|" ends a cell of Markdown."""
-    return text.replace("|", r"\|")
+    return f"**{in_markdown(table.full_title)}**\n\n{text}\n" if table.full_title else text + "\n"
 
 
 def _lines(table: Table) -> tuple[list[tuple[str, Side]], list[list[str]]]:
