@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from sparsify.text import some_of
+
 
 class SparsifyError(ValueError):
     """An error that the user can correct. The command line prints it as one line and exits with status 2.
@@ -30,4 +32,4 @@ def unknown(kind: str, value: object, choices: Iterable[str], *, where: str = ""
     nearest = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
     place = f" in {where}" if where else ""
-    return SparsifyError(f"unknown {kind} '{value}'{place}{hint} choose from: {', '.join(names) or '(none)'}")
+    return SparsifyError(f"unknown {kind} '{value}'{place}{hint} choose from: {some_of(names) or '(none)'}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,16 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+MOST = 50  # names in a message
+
+
+def some_of(names: Iterable[str]) -> str:
+    """ "a, b, c"; of more than 50 the others are counted: "a, b, c and 7 more"."""
+    every = list(names)
+    more = f" and {thousands(len(every) - MOST)} more" if len(every) > MOST else ""
+    return ", ".join(every[:MOST]) + more
+
+
 def capitalised(text: str) -> str:
     """The text with a capital first letter. The rest stays as it is: `str.capitalize` would lower it."""
     return text[:1].upper() + text[1:]
@@ -55,6 +66,20 @@ def plain_console(*, width: int, file: TextIO | None = None, no_color: bool | No
 def width_of(table: Table) -> int:
     """The width of a table in columns of a terminal if no cell is cut or wrapped."""
     return plain_console(width=UNLIMITED).measure(table).maximum
+
+
+def simple_table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
+    """Headings, each with its side ("left" or "right"), and rows as rich draws a simple table, but in linear time."""
+    lines = [[heading for heading, _ in heads], *rows]
+    sizes = [[len(text) if text.isascii() else cell_len(text) for text in line] for line in lines]
+    widths = [max(column) for column in zip(*sizes, strict=True)]
+    total = sum(widths) + 3 * len(widths) - 1
+    texts = []
+    for line, own in zip(lines, sizes, strict=True):
+        pads = [" " * (width - size) for width, size in zip(widths, own, strict=True)]
+        cells = zip(line, pads, (side for _, side in heads), strict=True)
+        texts.append(f" {'   '.join(pad + text if side == 'right' else text + pad for text, pad, side in cells)} ")
+    return "\n".join([" " * total, texts[0], f" {'─' * (total - 2)} ", *texts[1:], " " * total]) + "\n"
 
 
 def duration(seconds: float) -> str:

@@ -152,12 +152,11 @@ def compare(
 @app.command
 def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
     """List what has been trained, the newest first."""
-    from sparsify.report.tables import runs_table
-    from sparsify.runs import list_runs
+    from sparsify.report.runslist import runs_list
 
-    found = list_runs(runs_dir)
-    if found:
-        console.show(runs_table(found))
+    found = runs_list(runs_dir)
+    if found.rows:
+        console.show_list(found.heads, found.rows)
     else:
         console.say(f"no run in {runs_dir}; train one with: sparsify train")
     return 0

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from sparsify.errors import SparsifyWarning
-from sparsify.text import plain_console, printable, width_of
+from sparsify.text import plain_console, printable, simple_table, width_of
 
 if TYPE_CHECKING:
     from sparsify.report.table import Table
@@ -41,7 +42,10 @@ def show(table: Table) -> None:
     """
     from sparsify.report.table import to_rich  # slow to import: only when there is a table
 
-    rich = to_rich(table)
+    _show(to_rich(table))
+
+
+def _show(rich: RichTable) -> None:
     widths = [width_of(_part(rich, [column])) for column in range(len(rich.columns))]
     whole = width_of(rich)
     parts, room = [[0]], out.width - widths[0]
@@ -55,6 +59,24 @@ def show(table: Table) -> None:
         part = _part(rich, columns)
         part.title = rich.title if number == 0 else None
         plain_console(width=max(out.width, width_of(part))).print(part)
+
+
+MANY = 500
+"""Rows from which on a list is too long to be cut into parts that are as wide as the terminal."""
+
+
+def show_list(heads: Sequence[tuple[str, JustifyMethod]], rows: Sequence[Sequence[str]]) -> None:
+    """Print headings, each with its side, and rows of texts as `show` prints a table, but thousands of them at once."""
+    shown = [[printable(text) for text in row] for row in rows]
+    if not out.is_terminal or len(rows) >= MANY:
+        out.file.write(simple_table(heads, shown))
+        return
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, side in heads:
+        table.add_column(heading, justify=side)
+    for row in shown:
+        table.add_row(*row)
+    _show(table)
 
 
 def _part(table: RichTable, columns: list[int]) -> RichTable:

@@ -233,7 +233,7 @@ def classes_table(comparison: Comparison, names: Sequence[str], most: int = 10) 
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
-    """One row a run, as `list_runs` orders them; a damaged one is shown as such."""
+    """One row a run, as `list_runs` orders them; a damaged one has the reason in the place of its settings."""
     accuracy = Format(_percent_of, key=lambda one: one.value)
     columns = [
         Column("run", TEXT),
@@ -262,8 +262,8 @@ def _run_row(run: Run) -> tuple[object, ...]:
         grains = sum(counts["of"] for counts in summary["support"].values())
         support = inside / grains if grains else None
         return (run.name, summary["status"], summary["epochs"], accuracy, support, _settings(run.config))
-    except SparsifyError:
-        return (run.name, "damaged", "", "", "", "")
+    except SparsifyError as error:
+        return (run.name, "damaged", "", "", "", str(error).removeprefix(f"{run.path}/"))
 
 
 def _settings(config: Config) -> str:

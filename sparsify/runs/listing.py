@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.runs.run import Run
+from sparsify.text import some_of
 
 
 def _believed(run: Run) -> bool:
@@ -20,11 +22,14 @@ def _believed(run: Run) -> bool:
 
 def list_runs(runs_dir: Path) -> list[Run]:
     """Return the runs of a folder, the last one that was trained or asked for first, unfinished ones at the end."""
-    folders = [path for path in Path(runs_dir).glob("*/") if (path / "config.json").exists()]
+    # os.path says no where Path raises for a folder that cannot be looked into
+    folders = [path for path in Path(runs_dir).glob("*/") if os.path.exists(path / "config.json")]
 
     def age(path: Path) -> tuple[float, str]:
-        summary = path / "summary.json"
-        return (-summary.stat().st_mtime if summary.exists() else 0.0, path.name)
+        try:
+            return (-(path / "summary.json").stat().st_mtime_ns / 1e9, path.name)
+        except OSError:
+            return (0.0, path.name)
 
     return [Run(path) for path in sorted(folders, key=age)]
 
@@ -54,7 +59,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
     if len(found) == 1:
         return found[0]
     if found:
-        raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {', '.join(r.name for r in found)}")
+        raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {some_of(r.name for r in found)}")
     if name and Path(name).is_dir():
         raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
     raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))
