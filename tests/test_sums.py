@@ -33,6 +33,17 @@ def test_files_are_written_with_their_sums(tmp_path: Path) -> None:
         Record.of(tmp_path).read(tmp_path / "b.csv")
 
 
+def test_every_bit_of_a_record_is_seen_to_flip(tmp_path: Path) -> None:
+    write_recorded(tmp_path, {"a.json": b"1", "a.csv": b"2"})
+    content = (tmp_path / "sums.json").read_bytes()
+    for place in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises(SparsifyError, match=r"^sha256\.|^its |^it is |^Object|^sha256 names") as caught:
+            sums.unsealed("sums.json", bytes(flipped))
+        assert "\n" not in str(caught.value)
+
+
 def test_the_summary_of_a_run_takes_them_and_stays_as_old_as_it_is(tmp_path: Path) -> None:
     run = Run(tmp_path)
     (tmp_path / "metrics.csv").write_bytes(b"0")

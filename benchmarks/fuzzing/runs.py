@@ -20,6 +20,7 @@ from sparsify.nets.mask import load_mask
 from sparsify.nets.registry import network
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.shrunk import load_shrunk
+from sparsify.sums import Record
 from sparsify.training.checkpoint import load_checkpoint
 
 LARGE = (".safetensors", ".npz", ".onnx")
@@ -55,6 +56,7 @@ def reader_of(file: Path, folder: Path) -> Callable[[], object]:
     if file.name.startswith("sweep-") and not file.stem.endswith("latency"):
         return lambda: Sweep.read(folder / f"{file.name[:14]}.csv")
     readers: dict[str, Callable[[], object]] = {
+        "sums.json": lambda: Record.of(folder),
         "summary.json": lambda: run.status,
         "config.json": lambda: run.config,
         "environment.json": lambda: run.environment,

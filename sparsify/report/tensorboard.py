@@ -10,6 +10,7 @@ from torch import nn
 
 from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.errors import SparsifyError
+from sparsify.files import no_link
 from sparsify.runs import Epoch, Run
 from sparsify.runs.folders import shared
 from sparsify.training.trainer import Listener, Progress
@@ -81,7 +82,9 @@ class Events:
         from torch.utils.tensorboard import SummaryWriter
 
         if run not in self._writers:
-            self._writers[run] = SummaryWriter(str(self._runs_dir / run / FOLDER))
+            for folder in (self._runs_dir / run, self._runs_dir / run / FOLDER):
+                no_link(folder)
+            self._writers[run] = SummaryWriter(str(folder))
         return self._writers[run]
 
     @staticmethod

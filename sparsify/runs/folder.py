@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, regular, typed, write_bytes, write_text
+from sparsify.files import no_link, parse_json, regular, typed, write_bytes, write_text
 from sparsify.runs.records import METRICS, TRAINED, Epoch
 from sparsify.sums import OF_RUN, locked, sealed, sha256, unsealed
 
@@ -37,11 +37,15 @@ class RunFolder:
     def output(self, runs_dir: Path) -> Path:
         """Return the folder for measurements of this run: its own if it is in `runs_dir`, else `runs_dir/<name>`.
 
+        Raises SparsifyError if it is a symbolic link.
+
         >>> run.output(Path("elsewhere"))
         PosixPath('elsewhere/lenet-digits-adabreg-s0-...')
         """
         inside = self.path.resolve().parent == Path(runs_dir).resolve()
-        return self.path if inside else Path(runs_dir) / self.name
+        folder = self.path if inside else Path(runs_dir) / self.name
+        no_link(folder)
+        return folder
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

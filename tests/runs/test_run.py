@@ -220,6 +220,16 @@ def test_an_unfinished_run_whose_config_is_not_that_of_its_name_is_damaged(tmp_p
     assert Run(run.path.rename(tmp_path / "mine")).config.epochs == 3
 
 
+def test_measurements_are_not_written_through_a_link(run, tmp_path):
+    """Neither where the run's folder is one, nor where one is in the place of measurements of a run elsewhere."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "run").symlink_to(run.path)
+    for one in (run, Run(tmp_path / "runs" / "run")):
+        with pytest.raises(SparsifyError, match="run is a symbolic link, and nothing is written through links"):
+            one.output(tmp_path / "runs")
+    assert run.output(tmp_path) == run.path
+
+
 def test_other_files_must_be_objects(run):
     (run.path / "environment.json").write_text(json.dumps([1]))
     with pytest.raises(SparsifyError, match=r"environment\.json is damaged: it is \[1\]; it must be an object;"):
