@@ -11,10 +11,9 @@ import json
 import math
 import mmap
 import os
-import stat
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from sparsify.data.dataset import Dataset, Split, fits, make_dataset
 from sparsify.data.decoding import FORMATS, decode, without_warnings
-from sparsify.data.places import Roots
+from sparsify.data.places import Roots, status_of
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import replacing
 from sparsify.progress import counting
@@ -58,7 +57,7 @@ def image_folder(path: Path, roots: Roots) -> Dataset:
     for part in PARTS:
         for label in classes:
             for file in found[part][label]:
-                status = _status(file)
+                status = status_of(file)
                 stamp.update(os.fsencode(file) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     files = _Files(
         {part: [file for label in classes for file in found[part][label]] for part in PARTS},
@@ -115,7 +114,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
         if entry.name.startswith("."):
             continue
         if entry.is_symlink() and not entry.exists():
-            _status(entry)
+            status_of(entry)
         if entry.is_dir():
             found[entry.name] = list(_images(entry))
     if not found:
@@ -146,29 +145,6 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def _refuse(error: OSError) -> None:
     raise error  # os.walk would pass over a folder that it cannot read
-
-
-KINDS: dict[str, Callable[[int], bool]] = {
-    "a folder": stat.S_ISDIR,
-    "a pipe": stat.S_ISFIFO,
-    "a socket": stat.S_ISSOCK,
-    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-}
-
-
-def _status(file: Path) -> os.stat_result:
-    """Raise SparsifyError for what is no file: opening a pipe would wait, and a device may never end."""
-    try:
-        status = file.stat()
-    except FileNotFoundError as error:
-        if file.is_symlink():
-            target = os.readlink(file)
-            raise SparsifyError(f"{file} cannot be read: it is a link to {target}, which is not there") from error
-        raise
-    for kind, holds in KINDS.items():
-        if holds(status.st_mode):
-            raise SparsifyError(f"{file} is {kind}, not a file")
-    return status
 
 
 Result = TypeVar("Result")
