@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -75,6 +76,19 @@ def has_streams(device: torch.device) -> bool:
 def has_fused_kernels(device: torch.device) -> bool:
     """Whether optimizers have steps of their own for it: torch's fused ones, and those in Triton."""
     return device.type == "cuda"
+
+
+def room_for_data(device: torch.device) -> float:
+    """Return how many bytes data may take: half of what is free on a GPU, of all on the CPU. The rest is the network's.
+
+    It is infinite where the system does not say how much there is.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others not these names
+        return math.inf
 
 
 @contextlib.contextmanager

@@ -11,10 +11,10 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -54,18 +54,20 @@ def no_link(path: Path) -> None:
         raise SparsifyError(f"{path} is a symbolic link, and nothing is written through links; move it away")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the content of `path` in one step: after a crash it is the old or the new content, never a part of it.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write, which takes the place of `path` in one step when all of it is written.
 
-    Missing folders are created. Raises OSError if the disk is full or read-only; then no temporary file is left. Raises
-    SparsifyError if the path is a symbolic link.
+    After a crash `path` has the old or the new content, never a part of it. Missing folders are created. Raises OSError
+    if the disk is full or read-only; then, and after any other error within it, no temporary file is left.
+    Raises SparsifyError if the path is a symbolic link.
     """
     no_link(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.chmod(beside, 0o644)  # mkstemp makes it 0600, which would hide a shared run from its readers
             os.fsync(file.fileno())
@@ -82,6 +84,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         ):  # some network file systems cannot do it; the content is complete all the same
             os.fsync(folder)  # so that the rename survives a crash, too
         os.close(folder)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the content of `path` in one step, as `replacing` does, and raise what it raises."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -13,9 +13,10 @@ from sparsify.cli import console
 from sparsify.cli.options import Where, announce, another, finished_run, names_of
 from sparsify.config import HERE, Places, Whole
 from sparsify.errors import SparsifyError
+from sparsify.progress import counting
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
-from sparsify.training.display import TrainingDisplay, counting
+from sparsify.training.display import TrainingDisplay
 
 if TYPE_CHECKING:
     from sparsify.pruning.subject import Subject

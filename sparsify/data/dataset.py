@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, cast
 
@@ -14,7 +16,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as SampleDataset
 from typing_extensions import TypeVar
 
-from sparsify.errors import SparsifyError
+from sparsify.data.places import Roots
+from sparsify.devices import room_for_data
+from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.text import size
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 """A batch for a network: a tensor, or those of its arguments, by place or by keyword; in each, images come first."""
@@ -23,6 +28,7 @@ Batch = TypeVar("Batch", bound=Inputs)
 Images = TypeVar("Images", bound=Inputs, default=Tensor, covariant=True)
 
 READ = 256  # samples of a torch data set that are collated at a time
+CHUNK = 2**24  # bytes of a tensor that are read at a time
 
 
 def each(inputs: Inputs) -> list[Tensor]:
@@ -57,6 +63,9 @@ def described(inputs: Inputs) -> str:
 class Split(Generic[Images]):
     """Images and their labels, (n, …), on one device; in a data set uint8 (n, channels, height, width) and int64 (n,).
 
+    Images for which a device has no room stay on the CPU (see `to`); then the split is on the device of the labels, and
+    so is each part that is taken of it by an index or a slice.
+
     `images` may be a tuple or a dict of tensors, for a network that takes several (see `call`). Arrays and lists become
     tensors. Raises SparsifyError for what cannot become one, and if there are not as many labels as images.
 
@@ -83,7 +92,10 @@ class Split(Generic[Images]):
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> Split[Images]:
-        return Split(part_of(self.images, index), self.labels[index])
+        def taken(tensor: Tensor) -> Tensor:
+            return tensor[index.to(tensor.device) if isinstance(index, Tensor) else index].to(self.device)
+
+        return Split(mapped(taken, self.images), self.labels[index])
 
     @property
     def device(self) -> torch.device:
@@ -94,12 +106,31 @@ class Split(Generic[Images]):
         """
         return self.labels.device
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the images are not on the device of the split: each batch is moved there as it is taken.
+
+        >>> sparsify.load_dataset("digits").test.streamed
+        False
+        """
+        return any(tensor.device != self.device for tensor in each(self.images))
+
     def to(self, device: torch.device | str) -> Split[Images]:
-        """Return the split on another device.
+        """Return the split on another device. Warns (SparsifyWarning) if it has no room for the images, which stay.
 
         >>> sparsify.load_dataset("digits").test.to("cpu").labels.device
         device(type='cpu')
         """
+        device = torch.device(device)
+        together = sum(tensor.nbytes for tensor in each(self.images) if tensor.device.type != device.type)
+        if together and device.type != "cpu" and not fits(together, device):
+            warnings.warn(
+                f"the images take {size(together)}, too much for what is free on {device}: each batch is moved there "
+                "as it is taken, which takes longer and gives the same numbers",
+                SparsifyWarning,
+                stacklevel=2,
+            )
+            return Split(self.images, self.labels.to(device))
         return Split(mapped(lambda tensor: tensor.to(device), self.images), self.labels.to(device))
 
     @staticmethod
@@ -179,6 +210,30 @@ def _line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def fits(bytes_: int, device: torch.device) -> bool:
+    """Whether the device has room for so much data."""
+    return bytes_ <= room_for_data(device)
+
+
+def _gathered(images: Tensor, index: Tensor) -> Tensor:
+    """Return `images[index]`; what the memory has no room for is in a file without a name, mapped into memory."""
+    if fits(images.nbytes, images.device):
+        return images[index]
+    kept = Roots.of().cache  # not the system's folder of temporary files, which may be in memory
+    with tempfile.NamedTemporaryFile(dir=kept, prefix=".held-out-") as file:
+        for rows in _chunks(images):
+            file.write(images[index[rows]].contiguous().numpy().data)
+        file.flush()
+        mapped_file = torch.from_file(file.name, shared=False, size=images[0].numel() * len(index), dtype=images.dtype)
+    return mapped_file.view(len(index), *images.shape[1:])
+
+
+def _chunks(tensor: Tensor) -> Iterator[slice]:
+    """Slices of the first dimension, each of a few megabytes, so that a mapped tensor is not read as a whole."""
+    step = max(1, CHUNK * len(tensor) // max(1, tensor.nbytes))
+    return (slice(begin, begin + step) for begin in range(0, len(tensor), step))
+
+
 @functools.lru_cache(maxsize=64)
 def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Return the values as (channels, 1, 1). It is cached, because each copy to the device waits for the device."""
@@ -204,7 +259,10 @@ class Normalise:
         mean, std = [], []
         for channel in range(images.shape[1]):
             # a histogram is exact and needs no copy of the data in floats
-            share = images[:, channel].flatten().bincount(minlength=256).double() / images[:, channel].numel()
+            counts = torch.zeros(256, dtype=torch.int64, device=images.device)
+            for rows in _chunks(images):
+                counts += images[rows, channel].flatten().bincount(minlength=256)
+            share = counts.double() / images[:, channel].numel()
             average = float(values @ share)
             mean.append(average)
             std.append(float((values - average).square() @ share) ** 0.5 or 1.0)
@@ -240,7 +298,8 @@ class Dataset:
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             for tensor in (split.images, split.labels):
-                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+                for rows in _chunks(tensor):
+                    digest.update(tensor[rows].cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def hold_out(self, fraction: float, order: Tensor) -> Dataset:
@@ -252,7 +311,9 @@ class Dataset:
         count = round(fraction * len(self.train))
         if not 0 < count < len(self.train):
             raise SparsifyError(f"--val {fraction:g} of {len(self.train)} training images leaves a split empty")
-        return replace(self, train=self.train[order[count:]], test=self.train[order[:count]], held_out="val")
+        parts = (order[count:], order[:count])
+        train, test = (Split(_gathered(self.train.images, part), self.train.labels[part]) for part in parts)
+        return replace(self, train=train, test=test, held_out="val")
 
 
 def make_dataset(name: str, train: Split, test: Split, classes: tuple[str, ...]) -> Dataset:

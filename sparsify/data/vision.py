@@ -19,7 +19,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.datasets.utils import check_integrity
 
 from sparsify.data.dataset import Dataset, Split, make_dataset
-from sparsify.data.places import DataNotFoundError, Roots
+from sparsify.data.places import DataNotFoundError, Roots, status_of
 from sparsify.errors import SparsifyError
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
@@ -72,13 +72,12 @@ def mnist_like(kind: str, roots: Roots) -> Dataset:
 
 def _check_raw(path: Path, md5: str) -> None:
     mend = _MEND.format(path.parent)
-    if not path.exists():
+    if not path.is_symlink() and not path.exists():
         raise SparsifyError(f"{path} is missing, though other files of the data set are there; {mend}")
-    content = path.read_bytes()
-    size = RAW_BYTES[path.name]
-    if len(content) != size:
-        raise SparsifyError(f"{path} is truncated or corrupt: it has {len(content):,} bytes, not {size:,}; {mend}")
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+    found, size = status_of(path).st_size, RAW_BYTES[path.name]
+    if found != size:  # before anything is read
+        raise SparsifyError(f"{path} is truncated or corrupt: it has {found:,} bytes, not {size:,}; {mend}")
+    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:
         raise SparsifyError(f"{path} is corrupt: its MD5 sum is not {md5}; {mend}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsify.data.dataset import Inputs, Split, each, part_of
+from sparsify.data.dataset import Inputs, Split, each, mapped, part_of
 from sparsify.devices import exactly, widest
 from sparsify.nets.evaluation import PREDICTION_BATCH, Normaliser, call, evaluating, normaliser
 from sparsify.nets.mask import Mask, check_fit, masked
@@ -87,15 +87,17 @@ def _answers(
     """Return `answer(output, place)` for the images at each place of the split, under every mask: (masks, images)."""
     prepare, first = normaliser(model, normalise), each(images)[0]
     stages, unsplit = (_stages(model, masks, images, split=split) for split in (True, False))
-    answers = torch.empty(len(masks), len(first), dtype=kind, device=first.device)
+    # that of the network: images for which it has no room are moved batch by batch
+    device = next((p.device for p in model.parameters()), first.device)
+    answers = torch.empty(len(masks), len(first), dtype=kind, device=device)
     # no cache of casts: it would return a parameter as it was under another mask
-    autocast = torch.autocast(first.device.type, torch.bfloat16, enabled=precision == "fast", cache_enabled=False)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast", cache_enabled=False)
     starts, everyone = range(0, len(first), batch_size), list(range(len(masks)))
     done = 0
     with evaluating(model), exactly(precision), autocast:
         for start in starts:
             place = slice(start, start + batch_size)
-            batch = part_of(images, place)
+            batch = mapped(lambda tensor: tensor.to(device), part_of(images, place))
             try:  # outputs are answered one by one: all of a batch may be too many to keep
                 found = [(points, answer(one, place)) for points, one in _walk(stages, prepare(batch), everyone)]
             except _NotFinite:

@@ -29,6 +29,7 @@ from sparsify.nets.mask import Mask, apply_mask, masked
 from sparsify.nets.prediction import predict_masked, score_masked
 from sparsify.nets.structure import Cost, Cut, removed_grains
 from sparsify.nets.units import Unit
+from sparsify.progress import counting
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
 from sparsify.pruning.ledger import LedgerRow
 from sparsify.pruning.measures import MEASURES
@@ -38,7 +39,7 @@ from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_gr
 from sparsify.pruning.subject import Subject, subject_of
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
-from sparsify.training.display import counting, shown
+from sparsify.training.display import shown
 from sparsify.training.finetuning import Recipe, finetune
 
 PointListener = Callable[[int, int], None]

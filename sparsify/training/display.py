@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, ParamSpec
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TaskID, TextColumn
+
+from sparsify.progress import bars, has_bars
 
 if TYPE_CHECKING:
     from sparsify.runs.records import Epoch
     from sparsify.training.trainer import Progress as TrainingProgress
 
 News = ParamSpec("News")
-
-
-def has_bars(console: Console) -> bool:
-    """Whether bars are drawn: on a terminal, and in a notebook that has ipywidgets, without which rich cannot."""
-    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
 @contextmanager
@@ -48,12 +36,6 @@ def shown(
         yield both
 
 
-def _bars(*columns: ProgressColumn, console: Console, transient: bool = False) -> Progress:
-    return Progress(
-        *columns, TimeRemainingColumn(compact=True), TextColumn("left"), console=console, transient=transient
-    )
-
-
 class TrainingDisplay:
     """A listener for `train` that shows the progress of trainings; `runs` is the number of trainings in all."""
 
@@ -62,7 +44,7 @@ class TrainingDisplay:
         self._console = console or Console(highlight=False)
         self._seen: list[str] = []
         columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=9))
-        self._bars = _bars(*columns, console=self._console)
+        self._bars = bars(*columns, console=self._console)
         self._tasks: dict[str, TaskID] = {}  # the bar of each training that is in progress
         self._accuracy: dict[str, str] = {}  # after the last finished epoch of each run
 
@@ -72,8 +54,6 @@ class TrainingDisplay:
         return self._seen
 
     def __enter__(self) -> TrainingDisplay:
-        if has_bars(self._console):
-            self._bars.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -81,6 +61,8 @@ class TrainingDisplay:
             self._bars.stop()
 
     def __call__(self, progress: TrainingProgress) -> None:
+        if has_bars(self._console):
+            self._bars.start()  # not before: the data may be decoded first, under a bar of its own
         run = progress.run
         if run not in self._seen:
             self._seen.append(run)
@@ -108,29 +90,3 @@ def _held_out(row: Epoch) -> tuple[str, float]:
         return "val", row["val_accuracy"]
     assert row["test_accuracy"] is not None  # a row has one of the two
     return "test", row["test_accuracy"]
-
-
-@contextmanager
-def counting(
-    text: str, begin: Callable[[], None] = lambda: None, console: Console | None = None
-) -> Iterator[Callable[[int, int], None]]:
-    """Give a listener for `prune` that shows a bar, where there are bars; `begin` is called before the first point."""
-    console = console or Console(highlight=False)
-    bars = _bars(TextColumn(text), BarColumn(bar_width=30), MofNCompleteColumn(), console=console, transient=True)
-    task = bars.add_task(text, total=None)
-    begun = False
-
-    def listener(done: int, total: int) -> None:
-        nonlocal begun
-        if not begun:
-            begun = True
-            begin()
-            if has_bars(console):
-                bars.start()
-        bars.update(task, completed=done, total=total)
-
-    try:
-        yield listener
-    finally:
-        if has_bars(console):
-            bars.stop()

@@ -48,9 +48,8 @@ class Iteration:
 
     def __call__(self, index: Tensor, draws: Tensor, step: float | Tensor) -> None:
         """Train on the images with these indices, each with its row of `draws`; `step` counts from 1."""
-        train = self.data.train
-        images = self.data.normalise(self.augment(train.images[index], draws))
-        labels = train.labels[index]
+        batch = self.data.train[index]
+        images, labels = self.data.normalise(self.augment(batch.images, draws)), batch.labels
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast), safe_convolutions(self.model):
             logits = self.model(images.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits, labels)
@@ -150,4 +149,6 @@ def stepper(iteration: Iteration) -> Eager | Replayed:
     """Return the stepper for the iteration's device."""
     if not has_streams(iteration.device):
         return Eager(iteration)
+    if iteration.data.train.streamed:  # a graph cannot take images from outside of the device
+        return Replayed(iteration, lambda run: run)
     return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))

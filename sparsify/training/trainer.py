@@ -150,7 +150,7 @@ class Trainer:
         """Train one epoch and return its row of metrics.csv. Nothing waits for the device before the epoch's end."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
-        order = permutation(len(train), config.seed, epoch, "order").to(self.device)
+        order = permutation(len(train), config.seed, epoch, "order").to(train.images.device)
         draws = draw(len(train), config.seed, epoch).to(self.device)
         self.model.train()
         seed_dropout(self.device, key(config.seed, epoch, "dropout"))

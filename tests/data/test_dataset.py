@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from sparsify.data import dataset
 from sparsify.data.augmentation import crop_and_flip, draw
 from sparsify.data.dataset import Dataset, Normalise, Split, make_dataset
 from sparsify.devices import permutation
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, SparsifyWarning
 
 
 def random_images(*shape: int, seed: int = 0) -> Tensor:
@@ -121,6 +124,41 @@ def test_draws_of_the_augmentation_are_keyed_and_cover_their_range() -> None:
     assert not torch.equal(draws, draw(2000, 3, 2))
     assert not torch.equal(draws, draw(2000, 4, 1))
     assert [sorted(set(column.tolist())) for column in draws.T] == [list(range(9)), list(range(9)), [0, 1]]
+
+
+def test_sums_and_statistics_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch, numbered: Dataset) -> None:
+    monkeypatch.setattr(dataset, "CHUNK", 12)  # three images, one and a half labels
+    tensors = (numbered.train.images, numbered.train.labels, numbered.test.images, numbered.test.labels)
+    assert numbered.sha256() == hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
+    assert Normalise.of(numbered.train.images) == numbered.normalise
+    assert numbered.normalise.mean == pytest.approx((float(numbered.train.images.double().mean()),))
+
+
+def test_what_the_memory_has_no_room_for_is_held_out_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, numbered: Dataset, tmp_path: Path
+) -> None:
+    order = permutation(100, 0, "val")
+    kept = numbered.hold_out(0.3, order)
+    monkeypatch.setattr(dataset, "room_for_data", lambda _: 10)
+    held = numbered.hold_out(0.3, order)
+    assert held.sha256() == kept.sha256()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_images_for_which_a_device_has_no_room_stay_and_their_batches_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = Split(random_images(5, 1, 2, 2), torch.arange(5))
+    monkeypatch.setattr(dataset, "room_for_data", lambda _: 20)
+    assert not split.to("meta").streamed
+    monkeypatch.setattr(dataset, "room_for_data", lambda _: 19)
+    with pytest.warns(SparsifyWarning, match="the images take 20 B, too much for what is free on meta: each batch is"):
+        moved = split.to("meta")
+    assert moved.streamed
+    assert (moved.images.device.type, moved.device.type) == ("cpu", "meta")
+    assert moved.images is split.images
+    for part in (moved[torch.tensor([3, 1])], moved[:2]):
+        assert not part.streamed
+        assert (part.images.device.type, part.images.shape) == ("meta", (2, 1, 2, 2))
+    assert split.to("cpu").images is split.images
 
 
 # what a split takes --------------------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,8 +19,11 @@ import pytest
 import torch
 from datafiles import cut, empty, error_of, files_in
 from PIL import Image
+from rich.console import Console
+from torchvision.datasets import ImageFolder
 
-from sparsify.data import folder, registry
+from sparsify import Config, progress, prune, train
+from sparsify.data import dataset, decoding, folder, registry
 from sparsify.data.dataset import Dataset
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyWarning
@@ -146,7 +152,7 @@ def test_an_image_that_claims_to_be_huge_is_named(photos: Path) -> None:
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     file = photos / "train" / "cat" / "bomb.png"
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 10) + b"IDAT")
-    assert error_of(f"folder:{photos}").startswith(f"{file} cannot be decoded: ")
+    assert error_of(f"folder:{photos}").startswith(f"{file} claims more than 67,108,864 pixels")
 
 
 def test_a_link_to_nowhere_is_named(photos: Path) -> None:
@@ -230,7 +236,7 @@ def decoded(tmp_path: Path) -> Path:
 def test_images_are_decoded_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(photos)
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "_open", lambda _: pytest.fail("decoded again"))
+        patch.setattr(folder, "decode", lambda *_: pytest.fail("decoded again"))
         second = load_again(photos)
     assert second is not first
     assert second.normalise == first.normalise
@@ -287,3 +293,175 @@ def test_images_that_cannot_be_decoded_leave_no_copy(photos: Path, tmp_path: Pat
     (photos / "train" / "cat" / "page.jpg").write_text("<html>")
     error_of(f"folder:{photos}")
     assert files_in(tmp_path / "cache") == []
+
+
+# the files of a folder -----------------------------------------------------------------------------------------------
+
+
+def test_nested_folders_are_read_in_the_order_of_torchvision(tmp_path: Path) -> None:
+    names = ["b", "a/1", "a b/1", "a-b/z/1", "a/B/1", "a/b/10", "a/b/9", "Z", "ä", "a/c.d/1", "10", "9"]
+    for part in ("train", "test"):
+        for label in ("y", "x 2", "X"):
+            for number, name in enumerate(names):
+                save(tmp_path / "p" / part / label / f"{name}.png", Image.new("L", (3, 3), 20 * len(label) + number))
+    (tmp_path / "p" / "train" / "y" / "linked").symlink_to(tmp_path / "p" / "train" / "x 2" / "a")
+    data = load(tmp_path / "p")
+    for part, split in (("train", data.train), ("test", data.test)):
+        oracle = ImageFolder(str(tmp_path / "p" / part), transform=lambda image: np.asarray(image)[0, 0, 0])
+        assert list(data.classes) == oracle.classes
+        assert split.labels.tolist() == oracle.targets
+        assert split.images[:, 0, 0, 0].tolist() == [int(value) for value, _ in oracle]
+
+
+def test_hidden_folders_within_a_class_are_passed_over(photos: Path) -> None:
+    save(photos / "train" / "cat" / ".thumbnails" / "1.png", Image.new("L", (6, 4)))
+    assert len(load(photos).train) == 6
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(path))  # the whole path may be too long for one
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such files are POSIX's")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, " cannot be read: it is a pipe, not a file"),
+        (make_socket, " cannot be read: it is a socket, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), " cannot be read: it is a device, not a file"),
+        (lambda path: path.symlink_to(path.parent), " is a folder, and its name is that of an image"),
+        (Path.mkdir, " is a folder, and its name is that of an image"),
+        (lambda path: path.symlink_to("gone"), " cannot be read: it is a link to gone, which is not there"),
+        (lambda path: path.symlink_to(path), " cannot be read: Too many levels of symbolic links"),
+    ],
+    ids=["pipe", "socket", "device", "link to a folder", "folder", "link to nowhere", "link to itself"],
+)
+def test_what_is_no_file_is_named_before_anything_is_opened(
+    make: Callable[[Path], None], said: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "decode", lambda *_: pytest.fail("a file is opened"))
+    file = photos / "train" / "dög 2" / "x.png"
+    make(file)
+    assert error_of(f"folder:{photos}") == f"{file}{said}"
+
+
+def test_a_class_that_is_a_link_to_nowhere_is_named(photos: Path) -> None:
+    for part in ("train", "test"):
+        (photos / part / "cow").symlink_to("gone")
+    assert error_of(f"folder:{photos}").startswith(f"{photos / 'train' / 'cow'} cannot be read: it is a link to gone,")
+
+
+def test_a_link_that_goes_round_in_a_circle_is_named(photos: Path) -> None:
+    link = photos / "train" / "cat" / "again"
+    link.symlink_to(photos / "train")
+    assert error_of(f"folder:{photos}") == f"{link} is a link to a folder that it is in"
+
+
+def test_an_image_of_too_many_pixels_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "LARGEST", 23)
+    file = photos / "train" / "cat" / "imàge 0.png"
+    assert error_of(f"folder:{photos}") == f"{file} has 4×6 pixels; 23 is the most of an image"
+
+
+def test_what_was_put_on_white_is_said_once(photos: Path) -> None:
+    for number in (0, 2):
+        save(photos / "train" / "cat" / f"imàge {number}.png", Image.new("LA", (6, 4), (0, 0)))
+    with pytest.warns(SparsifyWarning) as caught:
+        data = load(photos)
+    assert [str(one.message) for one in caught] == [
+        f"2 images below {photos} have transparent pixels; they are put on white"
+    ]
+    assert data.train.images[:, 0, 0, 0].tolist() == [255, 1, 255, 10, 11, 12]
+    load_again(photos)  # warnings are errors in these tests
+
+
+# the file in the cache -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Three classes, 40 and 20 images each of 28×28 pixels of noise."""
+    values = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 20)):
+        for label in "abc":
+            for number in range(count):
+                pixels = values.integers(0, 256, (28, 28), np.uint8)
+                save(tmp_path / "many" / part / label / f"{number:02}.png", Image.fromarray(pixels))
+    return tmp_path / "many"
+
+
+def test_blocks_are_written_in_order_and_a_colour_in_the_last_one_makes_all_of_them_colour(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "BLOCK", 3 * 28 * 28)
+    monkeypatch.setattr(folder, "THREADS", 3)
+    paths = [many / part / label for part in ("train", "test") for label in "abc"]
+    pixels = [np.asarray(Image.open(file)) for path in paths for file in sorted(path.iterdir())]
+    data = load(many)
+    assert np.array_equal(torch.cat([data.train.images, data.test.images])[:, 0].numpy(), pixels)
+    save(many / "test" / "c" / "19.png", Image.new("RGB", (28, 28), RED))
+    data = load_again(many)
+    assert np.array_equal(torch.cat([data.train.images, data.test.images])[:-1].numpy(), np.stack([pixels] * 3, 1)[:-1])
+    assert data.test.images[-1, :, 0, 0].tolist() == list(RED)
+    assert decoded(tmp_path).exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="/proc is Linux's")
+def test_the_images_are_mapped_from_the_copy(photos: Path, tmp_path: Path) -> None:
+    for data in (load(photos), load_again(photos)):
+        address = data.train.images.data_ptr()
+        maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(decoded(tmp_path)) in line]
+        ranges = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps]
+        assert any(begin <= address < end for begin, end in ranges)
+
+
+def test_a_disk_that_fills_up_is_a_warning_and_leaves_nothing(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = load(many)
+    decoded(tmp_path).unlink()
+    write = folder._write
+
+    def full(file: Any, *rest: Any) -> int:
+        if isinstance(file, io.BufferedWriter):
+            file.write(b"some")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, *rest)
+
+    monkeypatch.setattr(folder, "_write", full)
+    with pytest.warns(SparsifyWarning, match=r"could not be kept \(No space left on device: "):
+        data = load_again(many)
+    assert data.sha256() == kept.sha256()
+    assert data.normalise == kept.normalise
+    assert files_in(tmp_path / "cache") == []
+
+
+def test_a_terminal_shows_how_many_are_decoded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=text, force_terminal=True, width=100))
+    load(photos)
+    assert "decoding images" in text.getvalue()
+    assert "8/8" in text.getvalue()
+    assert "left" in text.getvalue()
+
+
+def test_a_folder_that_is_larger_than_the_memory_is_trained_on_with_the_same_numbers(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(data=f"folder:{many}", opt="sgd", val=0.25, epochs=1, batch_size=32, augment="crop-flip")
+    monkeypatch.setattr(dataset, "CHUNK", 5 * 28 * 28)
+    first = train(config, device="cpu", runs_dir=tmp_path / "kept")
+    swept = prune(first, layers="conv3", ratios=(0, 0.5), criterion="taylor", device="cpu")
+    registry._load.cache_clear()
+    monkeypatch.setattr(dataset, "room_for_data", lambda _: 1000)
+    with pytest.warns(
+        SparsifyWarning, match=f"the images of {many} take 141 kB, too much for the memory: they stay in"
+    ):
+        second = train(config, device="cpu", runs_dir=tmp_path / "streamed")
+    assert (second.path / "model.safetensors").read_bytes() == (first.path / "model.safetensors").read_bytes()
+    times = {"seconds": 0.0}
+    assert second.metrics.assign(**times).equals(first.metrics.assign(**times))
+    again = prune(second, layers="conv3", ratios=(0, 0.5), criterion="taylor", device="cpu")
+    assert again.table().equals(swept.table())
+    assert [file.name for file in files_in(tmp_path / "cache")] == [decoded(tmp_path).name]

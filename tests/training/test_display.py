@@ -12,12 +12,14 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from sparsify import progress
 from sparsify.config import Config
 from sparsify.data.dataset import Split
+from sparsify.progress import counting, has_bars
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.subject import Subject
 from sparsify.training import display
-from sparsify.training.display import TrainingDisplay, counting, has_bars, shown
+from sparsify.training.display import TrainingDisplay, shown
 from sparsify.training.launch import train, train_all
 from sparsify.training.trainer import Progress
 
@@ -40,7 +42,8 @@ def console(*, terminal: bool, width: int = 120) -> tuple[Console, io.StringIO]:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What is shown by who makes no console of their own, on a terminal."""
     made, text = console(terminal=True)
-    monkeypatch.setattr(display, "Console", lambda **_: made)
+    for module in (display, progress):
+        monkeypatch.setattr(module, "Console", lambda **_: made)
     return text
 
 
