@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from sparsify.errors import SparsifyError
+from sparsify.folders import delete_leftovers, make_folder, suffix
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,10 +30,12 @@ T = TypeVar("T")
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of `path` in one step: after a crash it is the old or the new content, never a part of it.
 
-    Missing folders are created. Raises OSError if the disk is full or read-only; then no temporary file is left.
+    Missing folders are created. Temporary files that killed writers have left in the folder are deleted. Raises OSError
+    if the disk is full or read-only; then no temporary file is left. Raises SparsifyError as `make_folder`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    make_folder(path.parent)
+    delete_leftovers(path.parent)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix())
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

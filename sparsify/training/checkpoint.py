@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -61,6 +62,12 @@ def load_checkpoint(
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SparsifyError(f"{file} is damaged ({reason}); delete the run's folder and train it again") from error
     return _part(tensors, "path/"), rows
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint of a run that has ended, if there is one."""
+    with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is a run all the same
+        (folder / FILE).unlink(missing_ok=True)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
