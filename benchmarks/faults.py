@@ -193,8 +193,8 @@ def comparable(path: Path) -> bytes:
     """The content of a file without what differs from one undisturbed run to the next, which is only time.
 
     That is: in metrics.csv the seconds of each epoch; in environment.json when the training began, in summary.json when
-    it ended, the median of the seconds, and the sums of files that hold times; in the table and the report of a study the
-    seconds an epoch; in the report the times of day. All else is compared, byte by byte.
+    it ended, the median of the seconds, and the sums of files that hold times; in the table and the report of a study
+    the seconds an epoch; in the report the times of day. All else is compared, byte by byte.
     """
     content = path.read_bytes()
     if path.name == "metrics.csv":
