@@ -9,9 +9,17 @@ from collections.abc import Iterator
 from types import FrameType
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal other than Ctrl-C's, whose number is its argument.
+
+    A class of its own, because Python ends a program by SIGINT, whatever status it returns, if KeyboardInterrupt itself
+    has passed through an import of C code that runs Python.
+    """
+
+
 @contextlib.contextmanager
 def stops_like_ctrl_c() -> Iterator[None]:
-    """Within it SIGTERM and SIGHUP raise KeyboardInterrupt, which has their number.
+    """Within it SIGTERM and SIGHUP raise `Stopped`, a KeyboardInterrupt.
 
     So files are written as wholes, processes that train are ended, and one line is said. A signal that is ignored, as
     SIGHUP is under nohup, stays ignored. Nothing is changed outside of the main thread, where Python allows it not.
@@ -26,4 +34,4 @@ def stops_like_ctrl_c() -> Iterator[None]:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt(number)
+    raise Stopped(number)
