@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,23 @@ def test_a_signal_stops_a_command_with_one_line_and_its_own_status(name, code, r
     assert "the same command goes on" in answer.err
     assert files(runs) == before
     assert signal.getsignal(number) == handler
+
+
+def test_sigterm_has_its_own_status_also_where_c_code_runs_python(tmp_path, monkeypatch):
+    """As imports of torch do: Python ends by SIGINT if KeyboardInterrupt has passed through there, handled or not."""
+    code = (
+        "import ctypes, signal, sys\n"
+        "from sparsify.cli import app\n"
+        "run = ctypes.PyDLL(None).PyRun_String\n"
+        "run.restype, run.argtypes = ctypes.py_object, (ctypes.c_char_p, ctypes.c_int, *2 * [ctypes.py_object])\n"
+        "stop = b'import signal; signal.raise_signal(signal.SIGTERM)'\n"
+        "app.app = lambda *_, **__: run(stop, 257, {}, {})\n"
+        "sys.exit(app.main())\n"
+    )
+    (tmp_path / "killed_in_c.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    done = subprocess.run([sys.executable, "-m", "killed_in_c"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (143, 1), done.stderr
 
 
 def test_a_signal_that_is_ignored_stays_ignored(runs, sparsify, monkeypatch):
