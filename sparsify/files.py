@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args, get_type_hin
 import msgspec
 
 from sparsify.errors import SparsifyError
+from sparsify.folders import delete_leftovers, make_folder, suffix
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -58,13 +59,15 @@ def no_link(path: Path) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write, which takes the place of `path` in one step when all of it is written.
 
-    After a crash `path` has the old or the new content, never a part of it. Missing folders are created. Raises OSError
-    if the disk is full or read-only; then, and after any other error within it, no temporary file is left.
-    Raises SparsifyError if the path is a symbolic link.
+    After a crash `path` has the old or the new content, never a part of it. Missing folders are created. Temporary
+    files that killed writers have left in the folder are deleted. Raises OSError if the disk is full or read-only;
+    then, and after any other error within it, no temporary file is left. Raises SparsifyError if the path is a symbolic
+    link, and as `make_folder`.
     """
     no_link(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    make_folder(path.parent)
+    delete_leftovers(path.parent)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix())
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

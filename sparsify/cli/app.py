@@ -5,7 +5,9 @@ torch is imported by the commands, not by this module, so that help is quick.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import signal
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +19,7 @@ from sparsify.cli import console, viz
 from sparsify.cli.export import export
 from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
 from sparsify.cli.prune import prune, ticket
+from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError
@@ -165,10 +168,11 @@ def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    An error that a user can cause is shown in one line, and the status is 2. It is 130 after Ctrl-C.
+    An error that a user can cause is shown in one line, and the status is 2. It is 130 after Ctrl-C, 143 after SIGTERM
+    and 129 after SIGHUP.
     """
     try:
-        with console.warnings_as_lines():
+        with stops_like_ctrl_c(), console.warnings_as_lines():
             return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
         console.fail(f"{error} (see: sparsify --help)")
@@ -176,11 +180,13 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except SparsifyError as error:
         console.fail(str(error))
         return 2
-    except KeyboardInterrupt:
-        console.err.print(
-            "stopped; the same command goes on from here: finished epochs and sweeps are kept", soft_wrap=True
-        )
-        return 130
+    except KeyboardInterrupt as stop:
+        with contextlib.suppress(OSError):  # a terminal that has closed
+            console.err.print(
+                "stopped; the same command goes on from here: finished epochs and sweeps are kept", soft_wrap=True
+            )
+        (number,) = stop.args or (signal.SIGINT,)
+        return 128 + int(number)
     except OSError as error:  # a wrong path, a lack of rights, a full disk
         console.fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
         return 2

@@ -139,8 +139,10 @@ def ticket(
     from sparsify.pruning.subject import subject_of
     from sparsify.pruning.tickets import tickets
     from sparsify.report.tables import tickets_table
+    from sparsify.runs import newest_run
 
-    chosen = finished_run(run, where.runs_dir)
+    # tickets that were begun, and killed, are newer than their run
+    chosen = finished_run(run, where.runs_dir) if run else newest_run(where.runs_dir, tickets=False)
     point = PointPlan(layers=layers, ratio=ratio, criterion=criterion, grain=grain)
     announce(chosen, subject_of(chosen, where), point.sweep(), newest=run is None)
     with TrainingDisplay(2, console.out) as display:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsify.files import write_text
+from sparsify.folders import held, make_folder
 from sparsify.report.page import write_report
 from sparsify.report.studytables import choice_tables, choices_csv, study_markdown
 from sparsify.report.table import to_markdown
@@ -21,18 +22,20 @@ def write_study(result: StudyResult, findings: Findings | None = None, *, comman
     These are table.md, table.csv, cells.csv, contrasts.csv, affordable.csv, study.json, selection.csv if an arm selects
     its settings, the figures of `result.study.draw`, and report.html. `findings` are those of `find(result)` unless
     they are given. `command` are the words that the report names as what made it; without them it is
-    `sparsify study` with the study's name.
+    `sparsify study` with the study's name. Raises SparsifyError if the folder is deleted or moved meanwhile.
 
     >>> sparsify.write_study(result)
     PosixPath('runs/studies/tiny/report.html')
     """
     findings = find(result) if findings is None else findings
-    write_text(result.folder / "table.md", _tables(result, findings))
-    save_study(result, findings)
-    if any(arm.selected for arm in result.arms):
-        write_text(result.folder / "selection.csv", choices_csv(result))
     words = ["sparsify", "study", result.study.name] if command is None else command
-    return write_report(result, findings, draw_study(result), command=words)
+    make_folder(result.folder)
+    with held(result.folder):
+        write_text(result.folder / "table.md", _tables(result, findings))
+        save_study(result, findings)
+        if any(arm.selected for arm in result.arms):
+            write_text(result.folder / "selection.csv", choices_csv(result))
+        return write_report(result, findings, draw_study(result), command=words)
 
 
 def _tables(result: StudyResult, findings: Findings) -> str:

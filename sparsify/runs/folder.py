@@ -37,12 +37,14 @@ class RunFolder:
     def output(self, runs_dir: Path) -> Path:
         """Return the folder for measurements of this run: its own if it is in `runs_dir`, else `runs_dir/<name>`.
 
-        Raises SparsifyError if it is a symbolic link.
+        Raises SparsifyError if it is a symbolic link, and if its own is no longer there, so that it is not made anew.
 
         >>> run.output(Path("elsewhere"))
         PosixPath('elsewhere/lenet-digits-adabreg-s0-...')
         """
         inside = self.path.resolve().parent == Path(runs_dir).resolve()
+        if inside and not self.path.is_dir():
+            raise SparsifyError(f"{self.path} was deleted or moved; nothing is written")
         folder = self.path if inside else Path(runs_dir) / self.name
         no_link(folder)
         return folder

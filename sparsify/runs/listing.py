@@ -39,23 +39,30 @@ def finished_runs(runs_dir: Path) -> list[Run]:
     return [run for run in list_runs(runs_dir) if _believed(run)]
 
 
-def newest_run(runs_dir: Path) -> Run:
-    """Return the finished run that was trained or asked for last. Raises SparsifyError if there is none."""
+def newest_run(runs_dir: Path, *, tickets: bool = True) -> Run:
+    """Return the finished run that was trained or asked for last; without `tickets`, of those that have no mask.
+
+    Raises SparsifyError if there is none.
+    """
     for run in finished_runs(runs_dir):
-        return run
+        if tickets or run.config.mask is None:
+            return run
     raise SparsifyError(f"no finished run in {runs_dir}; train one with: sparsify train")
 
 
 def find_run(name: str, runs_dir: Path) -> Run:
     """Return the run whose folder is `name`, or whose name in `runs_dir` begins with `name`.
 
-    Raises SparsifyError if there is no such run, or more than one.
+    Of several, the one that all others were trained from is meant, by its weights or a mask of it: what names a run
+    goes on naming it when its tickets are begun. Raises SparsifyError if there is no such run, or more than one.
     """
     for path in (Path(name), Path(runs_dir) / name):
         if name and (path / "config.json").exists():
             return Run(path)
     runs = list_runs(runs_dir)
     found = [run for run in runs if name and run.name.startswith(name)]
+    if len(found) > 1:
+        found = _sources(found)
     if len(found) == 1:
         return found[0]
     if found:
@@ -63,3 +70,19 @@ def find_run(name: str, runs_dir: Path) -> Run:
     if name and Path(name).is_dir():
         raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
     raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))
+
+
+def _sources(runs: list[Run]) -> list[Run]:
+    """Return the runs that were not trained from the weights or the mask of another of them."""
+    names = {run.name for run in runs}
+    return [run for run in runs if not names & _parents(run)]
+
+
+def _parents(run: Run) -> set[str]:
+    """Return the names of the runs whose weights or mask a run began with."""
+    try:
+        config = run.config
+    except SparsifyError:
+        return set()  # it is damaged; what reads it says so
+    named = {(config.init or "").split("@")[0], (config.mask or "").split("/")[0]}
+    return named - {"", run.name}

@@ -97,7 +97,7 @@ def _measure_sweep(run: Run, asked: SweepPlan, network: nn.Module, places: Place
     if note is not None:
         again = f" again: the sweep there {BEFORE_UNITS}" if path.exists() else ""
         note(f"{run.name}: sweeping {' and '.join(asked.layers)} by {asked.criterion}{again}")
-    prune(subject_of(run, places), plan_for(asked, network)).save(run.path)
+    prune(subject_of(run, places), plan_for(asked, network)).save(run.output(places.runs_dir))
 
 
 def _result(arm: Arm, plan: Plan, planner: Planner) -> ArmResult:

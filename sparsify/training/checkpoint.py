@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -76,6 +77,12 @@ def load_checkpoint(
         if sha256(_content(folder / name)) != files[name]:
             raise _damaged(folder / name, f"its SHA-256 sum is not the one in {FILE}")
     return _part(tensors, "path/"), rows
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint of a run that has ended, if there is one."""
+    with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is a run all the same
+        (folder / FILE).unlink(missing_ok=True)
 
 
 def _content(file: Path) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Queue
 from typing import Unpack
@@ -24,12 +24,14 @@ from sparsify.data.dataset import Dataset
 from sparsify.data.registry import FOLDER, load_dataset
 from sparsify.devices import enough_memory, exactly, has_streams, keep_freed_memory, resolve_device, wait_for
 from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.folders import held
 from sparsify.nets.evaluation import require_batches
 from sparsify.nets.mask import check_fit
 from sparsify.runs import Run
+from sparsify.training.checkpoint import delete_checkpoint
 from sparsify.training.display import TrainingDisplay, shown
 from sparsify.training.iteration import WARM_UP
-from sparsify.training.spawning import without_running_the_script_again
+from sparsify.training.spawning import end_with_parent, set_up, starting_processes
 from sparsify.training.starting import (
     all_named,
     build,
@@ -137,6 +139,7 @@ def _prepare(
         if images is not None:
             run.require_images(images, load_dataset(config.data, places.data_dir).sha256())
         run.touch()
+        delete_checkpoint(run.path)  # there is one if the process was killed at the very end
         return run, None
     dataset = load_dataset(config.data, places.data_dir)
     data = data_of(config, places.data_dir)
@@ -153,7 +156,7 @@ def _prepare(
         placed[kind] = data.to(where)
 
     def start(share: float) -> Generator[None]:
-        with run.lock():
+        with run.lock(), held(run.path, run.path / ".lock"):
             if run.status == "unfinished":  # another process may have finished it while this one waited
                 training = Trainer(run, config, placed[kind], model.to(where), where, images, mask)
                 yield from training.steps(listener, share)
@@ -277,12 +280,14 @@ def _in_processes(
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
     with contextlib.ExitStack() as stack:
-        with without_running_the_script_again():
-            manager = stack.enter_context(context.Manager())
-            pool = stack.enter_context(ProcessPoolExecutor(processes, context, _begin, (threads,)))
-            messages = manager.Queue()
-            jobs = [pool.submit(_train_in_process, config, places, messages) for config in configs]
         try:
+            with starting_processes():
+                manager = SyncManager(ctx=context)
+                manager.start(end_with_parent)
+                stack.enter_context(manager)
+                pool = stack.enter_context(ProcessPoolExecutor(processes, context, set_up, (threads,)))
+                messages = manager.Queue()
+                jobs = [pool.submit(_train_in_process, config, places, messages) for config in configs]
             waiting = set(jobs)
             while waiting:
                 done, waiting = wait(waiting, timeout=0.2)
@@ -292,8 +297,7 @@ def _in_processes(
                     warnings.warn(text, SparsifyWarning, stacklevel=3)
         except BrokenProcessPool as error:
             raise SparsifyError("a training process was killed; the same command goes on from here") from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # the ways out of the stack wait for them
             for process in set(multiprocessing.active_children()) - before:
                 process.terminate()
             raise
@@ -315,12 +319,6 @@ def _in_one_process(
             trained = train_side_by_side([configs[number] for number in chosen], places, listener=listener)
             runs.update(zip(chosen, trained, strict=True))
     return [runs[number] for number in range(len(configs))]
-
-
-def _begin(threads: int) -> None:
-    """Set up a process; Ctrl-C is left to the process that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
 
 
 def _train_in_process(config: Config, places: Places, messages: Queue[Progress]) -> tuple[Run, list[str]]:

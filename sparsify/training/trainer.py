@@ -31,8 +31,7 @@ from sparsify.optim.schedules import SCHEDULES
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.runs import Epoch, Run
 from sparsify.runs.folders import remember, shared
-from sparsify.training.checkpoint import FILE as CHECKPOINT
-from sparsify.training.checkpoint import load_checkpoint, save_checkpoint
+from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, save_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper
 
@@ -273,7 +272,7 @@ class Trainer:
             },
             files,
         )
-        (run.path / CHECKPOINT).unlink(missing_ok=True)
+        delete_checkpoint(run.path)
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,0 +1,93 @@
+"""Folders that files are written to: what killed writers left there, and folders that must not be made anew."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sparsify.errors import SparsifyError
+
+_TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)\.tmp")
+_SAFE = 24 * 3600.0  # seconds after which no write can still go on, for writers that cannot be asked
+
+
+def suffix() -> str:
+    """Return the end of the names of this process's temporary files: its machine and its number."""
+    return f".{_machine()}-{os.getpid()}.tmp"
+
+
+def delete_leftovers(folder: Path) -> None:
+    """Delete the temporary files of writers that live no more; where that is not known, those that are a day old.
+
+    It is not known of other machines, which may share the disk, and on systems that are not POSIX.
+    """
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None:
+            continue
+        ended = match[1] == _machine() and not _alive(int(match[2]))
+        with contextlib.suppress(OSError):  # its writer, or another one, was faster
+            if ended or time.time() - path.stat().st_mtime > _SAFE:
+                path.unlink()
+
+
+def _machine() -> str:
+    """Return 8 hex digits of this machine's name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _alive(pid: int) -> bool:
+    """Return whether a process of this machine may be alive."""
+    if os.name != "posix":
+        return True  # elsewhere `kill` has no signal 0 that only asks
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+_HELD: dict[Path, tuple[Path, os.stat_result]] = {}
+"""The folders that are held, each with the file that stands for it, as it was."""
+
+
+@contextlib.contextmanager
+def held(folder: Path, sign: Path | None = None) -> Iterator[None]:
+    """Within it no file is written to a folder that was deleted or moved, and the folder is not made anew.
+
+    `sign` is a file in it that must stay, too, which shows a deletion that has only begun; without it, only the folder
+    itself must stay. What `write_bytes` and its like raise then is a SparsifyError.
+    """
+    where, file = Path(os.path.abspath(folder)), Path(os.path.abspath(folder if sign is None else sign))
+    _HELD[where] = file, file.stat()
+    try:
+        yield
+    finally:
+        del _HELD[where]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there. Raises SparsifyError if it is `held`, or in such a one."""
+    where = Path(os.path.abspath(folder))
+    holders = [one for one in _HELD if where.is_relative_to(one)]
+    for one in holders:
+        sign, before = _HELD[one]
+        try:
+            same = os.path.samestat(sign.stat(), before)
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
+            raise SparsifyError(
+                f"{one} was deleted or moved while it was written to; nothing more is written, and the same command "
+                "begins again with what is there"
+            )
+    if where not in _HELD:
+        where.mkdir(parents=not holders, exist_ok=True)

@@ -1,0 +1,106 @@
+"""Commands that are killed at random moments: a few of them, what is compared, and what is said to be wrong."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux")
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.faults")
+
+
+def killed(kills: int, folder: Path) -> dict[str, object]:
+    """The content of the JSON file after so many kills."""
+    command = [sys.executable, "-m", "benchmarks.faults", "--kills", str(kills), "--output", str(folder)]
+    done = subprocess.run(
+        [*command, "--only", "training", "pruning"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    (path,) = folder.glob("faults-*.json")
+    assert done.returncode == 0, path.read_text() + done.stderr[-2000:]
+    return json.loads(path.read_text())
+
+
+def test_commands_are_killed_six_times_and_begun_again(tmp_path: Path) -> None:
+    found = killed(6, tmp_path)
+    assert found["failures"] == []
+    assert found["kills"] >= 6
+    counts = [counts for by_signal in found["counts"].values() for counts in by_signal.values()]
+    assert sum(one["killed"] for one in counts) == sum(one["stopped"] for one in counts) == found["kills"]
+    assert sum(one["the same"] for one in counts) == found["kills"]
+    assert {name for by_signal in found["counts"].values() for name in by_signal} == {"SIGKILL", "SIGTERM", "SIGINT"}
+    (table,) = tmp_path.glob("faults-*.md")
+    assert f"{found['kills']} kills of {found['commands']} commands" in table.read_text()
+    assert "All of it held." in table.read_text()
+    assert killed(6, tmp_path) == found, "all is done"
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("metrics.csv", "epoch,loss,seconds\n1,0.5,0.1\n", "epoch,loss,seconds\n1,0.5,0.2\n"),
+        ("environment.json", '{"threads": 1, "started": "a"}', '{"threads": 1, "started": "b"}'),
+        (
+            "summary.json",
+            '{"loss": 1, "finished": "a", "sha256": {"metrics.csv": "a", "z": "c"}}',
+            '{"loss": 1, "finished": "b", "sha256": {"metrics.csv": "b", "z": "c"}}',
+        ),
+        ("table.md", "| accuracy | 1 |\n| seconds an epoch | 1 |\n", "| accuracy | 1 |\n| seconds an epoch | 2 |\n"),
+        (
+            "report.html",
+            "<table><tr><th>n</th><th>seconds an epoch</th></tr><tr><td>1</td><td>7</td></tr></table>",
+            "<table><tr><th>n</th><th>seconds an epoch</th></tr><tr><td>1</td><td>8</td></tr></table>",
+        ),
+        ("report.html", "<td>1</td><td>2026-11-28T08:24:04+00:00</td>", "<td>1</td><td>2026-11-28T08:25:04+00:00</td>"),
+    ],
+)
+def test_all_but_times_is_compared(name: str, one: str, other: str, faults: ModuleType, tmp_path: Path) -> None:
+    states = []
+    for text in (one, other, one.replace("1", "3")):
+        (tmp_path / name).write_text(text)
+        states.append(faults.state(tmp_path))
+    assert states[0] == states[1] != states[2]
+    (tmp_path / f".{name}.abcdefgh.tmp").touch()
+    assert len(faults.state(tmp_path)) == 2, "a temporary file is a difference"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "wrong"),
+    [
+        (143, "stopped; the same command goes on\n", ""),
+        (143, "warning: the path may be too short\nstopped\n", ""),
+        (-15, "", ""),
+        (0, "", ""),
+        (143, "Traceback (most recent call last):\n  …\nstopped\n", "says 3 lines"),
+        (143, "", "says 0 lines"),
+        (2, "error: a training process was killed\n", "ends with 2, not 143"),
+    ],
+)
+def test_how_a_command_stops(status: int, said: str, wrong: str, faults: ModuleType) -> None:
+    found = faults._misbehaviour(status, signal.SIGTERM, said)
+    assert found.startswith(wrong)
+    assert bool(found) is bool(wrong)
+
+
+def test_what_differs_is_named(faults: ModuleType) -> None:
+    assert faults.differences({"a": "1", "c": "1"}, {"a": "2", "b": "1", "c": "1"}) == "a differs, b is missing"
+    assert faults.differences({"a": "1", "b": "1"}, {"a": "1"}) == "b is too much"
+    assert faults.differences({"a": "1"}, {"a": "1"}) == ""
