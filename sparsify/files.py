@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+
+NO_FILES = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""What stands in the place of a file, by its type, in words."""
+
+
+def regular(path: Path) -> Path:
+    """The path itself, if a regular file is there, or a link to one: `regular(path).read_bytes()`.
+
+    To be asked before anything is opened for reading: a named pipe would be waited for, and a device never ends. Raises
+    SparsifyError that says what is there instead, and OSError (FileNotFoundError) if nothing is, or a link to nothing.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        raise SparsifyError(f"{path} is {NO_FILES.get(kind, 'something else')}, not a file")
+    return Path(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

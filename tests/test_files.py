@@ -15,9 +15,37 @@ import torch
 from safetensors.torch import load_file
 
 from sparsify.errors import SparsifyError
-from sparsify.files import parse_json, parse_rows, read_rows, write_bytes, write_rows, write_tensors, write_text
+from sparsify.files import (
+    parse_json,
+    parse_rows,
+    read_rows,
+    regular,
+    write_bytes,
+    write_rows,
+    write_tensors,
+    write_text,
+)
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_only_what_is_a_regular_file_is_opened(tmp_path: Path) -> None:
+    """Nothing here is read, so that a pipe without a writer is not waited for."""
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to("file")
+    assert [regular(tmp_path / name).name for name in ("file", "link")] == ["file", "link"]
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to pipe").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    kinds = {"pipe": "a named pipe", "to pipe": "a named pipe", "folder": "a folder", "/dev/zero": "a device"}
+    for name, kind in kinds.items():
+        with pytest.raises(SparsifyError) as caught:
+            regular(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name} is {kind}, not a file"
+    (tmp_path / "broken").symlink_to("nothing")
+    for name in ("broken", "missing"):
+        with pytest.raises(FileNotFoundError):
+            regular(tmp_path / name)
 
 
 def test_writes_the_bytes_and_makes_the_folders(tmp_path: Path) -> None:
