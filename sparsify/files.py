@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, quoted
+from sparsify.limits import checked_values
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -127,8 +128,9 @@ def parse_json(content: bytes, kind: type[T]) -> T:
     """JSON as a dataclass, a Struct or a TypedDict. Raises SparsifyError for what is no JSON, and as `typed`."""
     try:
         values = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SparsifyError(f"it is no JSON: {error}") from error
+    checked_values(values)
     return typed(values, kind)
 
 
@@ -208,10 +210,9 @@ class Misfit:
     @property
     def subject(self) -> str:
         """The key and its value: "epochs is 'two'"."""
-        shown = repr(self.value)
         if not self.found:
             return f"{self.place} is something else"
-        return f"{self.place or 'it'} is {shown if len(shown) <= 60 else shown[:60] + '…'}"
+        return f"{self.place or 'it'} is {quoted(self.value)}"
 
     def kinds(self, words: Mapping[str, str] = KINDS) -> str:
         """What is expected, in words: "a number or a list"."""
