@@ -114,7 +114,9 @@ def changed(content: bytes, other: bytes, source: random.Random) -> bytes:
 
 def at_random(target: Target, seeds: list[bytes], seconds: float, found: Path) -> None:
     """Change the seeds at random for so long. What fails is written to `found`, and ends it."""
-    source, end = random.Random(time.time_ns()), time.monotonic() + seconds
+    # what is drawn are inputs, not secrets
+    source = random.Random(time.time_ns())  # nosec B311
+    end = time.monotonic() + seconds
     seeds = seeds or [b"0"]
     while time.monotonic() < end:
         content = changed(source.choice(seeds), source.choice(seeds), source)
@@ -186,7 +188,8 @@ def fuzz(name: str, seconds: int) -> dict[str, object]:
         while (left := round(seconds - (time.monotonic() - begin))) > 0 and new < MOST_FOUND:
             (place / "count").write_bytes(bytes(8))
             here = [sys.executable, "-m", "benchmarks.fuzz", name, "--seconds", str(left), "--here", folder]
-            done = subprocess.run(here, capture_output=True, text=True, errors="replace")
+            # this module itself, without a shell
+            done = subprocess.run(here, capture_output=True, text=True, errors="replace")  # nosec B603
             executions += struct.unpack("<Q", (place / "count").read_bytes())[0]
             if done.returncode == 0:
                 break
@@ -210,7 +213,9 @@ def record(counts: dict[str, dict[str, object]]) -> Path:
     path = HERE / "results" / f"fuzz-{today.replace('-', '')}.json"
     kept = json.loads(path.read_text())["targets"] if path.exists() else {}
     engine = "atheris, guided by coverage" if HAS_ATHERIS else "random changes, not guided by coverage"
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    asked = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
+    # git with arguments of our own, without a shell
+    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()  # nosec B603
     for one in counts.values():
         one |= {"engine": engine, "git_commit": commit}
     content = {

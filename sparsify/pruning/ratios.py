@@ -37,7 +37,7 @@ def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
             raise SparsifyError(f"{named} are reversed: {shown(str(start))} is above {shown(str(stop))}; {_FORM}")
         _check_range(start, stop)
         if step > 1:
-            step = Decimal(2)  # a longer step is the same, and can be too long to calculate with
+            raise SparsifyError(f"{named} have the step {shown(str(step))}, which must be at most 1; {_FORM}")
         if stop - start > MOST_RATIOS * step:
             raise SparsifyError(f"{named} are more than {MOST_RATIOS:,} values; use a larger step")
         values = [start + index * step for index in range(int((stop - start) / step) + 1)]
