@@ -196,7 +196,8 @@ def fuzz(name: str, seconds: int) -> dict[str, object]:
             crashes = list((place / "found").iterdir())
             if not crashes:
                 raise SystemExit(f"{name}: fuzzing failed:\n{done.stderr[-4000:]}")
-            print(f"{name}:\n{(done.stdout + done.stderr)[-3000:]}")
+            said = [one for one in (done.stdout + done.stderr).splitlines() if not one.startswith(("INFO", "WARNING"))]
+            print(f"{name}:", *said[-30:], sep="\n")
             (FOUND / name).mkdir(parents=True, exist_ok=True)
             for crash in crashes:
                 shutil.move(crash, FOUND / name / crash.name)

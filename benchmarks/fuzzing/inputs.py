@@ -130,7 +130,7 @@ SEEDS: dict[str, list[bytes]] = {
     "layers": [b"conv3,fc1", b"all", b"conv*", b"conv[12],fc?"],
     "seeds": [b"32", b"3,5", b"0, 1,2"],
     "study": [one.read_bytes() for one in sorted(_STUDIES.iterdir(), key=str) if one.name.endswith(".toml")],
-    "setting": [b"epochs=5", b"seeds=[0,1]", b"sweep.controls=true", b'sweep.layers="conv1"', b"opt=sgd", b"lr=[1, 2]"],
+    "setting": [b"epochs=5", b"seeds=[0,1]", b"sweep.controls=true", b'sweep.layers="conv1"', b"val=0.1"],
     "config": [json.dumps(Config(opt=opt).to_dict()).encode() for opt in ("sgd", "slbi")],
     "summary": [json.dumps(_SUMMARY).encode()],
     "metrics": [",".join(Epoch.__annotations__).encode() + b"\n1,12,0.1,2.3,0.1,,,2.2,0.2,1.5\n"],

@@ -41,10 +41,9 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """Return settings such as "epochs=5" as {"epochs": 5}. A value that is no TOML is a string without quotes."""
     changed = {}
     for setting in settings:
-        key, equals, value = setting.partition("=")
+        key, equals, value = checked_text("--set", setting).partition("=")
         if not (key and equals):
             raise SparsifyError(f"--set {shown(setting)} is no setting; write KEY=VALUE, as in epochs=5")
-        checked_text(f"--set {shown(key)}", value)
         try:
             read = parse_toml(f"value = {value}")
         except tomllib.TOMLDecodeError:
