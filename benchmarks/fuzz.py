@@ -258,8 +258,7 @@ def main() -> int:
     counts = {}
     for name in names:
         counts[name] = fuzz(name, asked.seconds)
-        print(f"{name}: {counts[name]}", flush=True)
-    print(f"written: {record(counts)}")
+        print(f"{name}: {counts[name]}; written: {record({name: counts[name]})}", flush=True)
     return int(any(one["found"] != one["fixed"] for one in counts.values()))
 
 
