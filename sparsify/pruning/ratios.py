@@ -15,6 +15,8 @@ RATIOS = "0:0.6:0.1"
 
 _FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as in 0,0.3,0.6, with values from 0 to 1"
 
+_LONGEST_STEP = 100
+
 
 def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
     """Return the ratios that are given, in ascending order and without repetition.
@@ -36,8 +38,10 @@ def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
         if stop < start:
             raise SparsifyError(f"{named} are reversed: {shown(str(start))} is above {shown(str(stop))}; {_FORM}")
         _check_range(start, stop)
-        if step > 1:
-            raise SparsifyError(f"{named} have the step {shown(str(step))}, which must be at most 1; {_FORM}")
+        if step > _LONGEST_STEP:
+            raise SparsifyError(
+                f"{named} have the step {shown(str(step))}, which must be at most {_LONGEST_STEP}; {_FORM}"
+            )
         if stop - start > MOST_RATIOS * step:
             raise SparsifyError(f"{named} are more than {MOST_RATIOS:,} values; use a larger step")
         values = [start + index * step for index in range(int((stop - start) / step) + 1)]

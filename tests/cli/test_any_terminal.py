@@ -70,7 +70,7 @@ def test_a_name_that_the_system_cannot_have_is_named(tmp_path):
         ("train --init ''", "--init is ''"),
         ("train --model 'a\nb\x1b[31m'", r"unknown network 'a\nb\x1b[31m'"),
         (f"prune {'a' * 300} --layers conv3", "File name too long"),
-        ("prune none --layers conv3 --ratios 0:1:1e999999", "which must be at most 1"),
+        ("prune none --layers conv3 --ratios 0:1:1e999999", "which must be at most 100"),
         ("prune none --layers conv3 --ratios 0:1:1e-300", "more than 10,000 values"),
         ("prune none --layers conv3 --ratios nan", "'nan' is not finite"),
         ("prune none --layers conv3 --rounds 99999999", "--rounds is 99999999; it must be at most 10000"),
