@@ -306,7 +306,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="by default benchmarks/results/convolutions-<date>.json")
     arguments = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
+        # this command itself, again
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})  # nosec B606
     has = torch.cpu.get_capabilities()
     names = [arguments.isa] if arguments.isa else [name for name, needs in INSTRUCTION_SETS.items() if has.get(needs)]
     cases = [Case(shape, layout) for shape in shapes(arguments.quick) for layout in arguments.layouts]

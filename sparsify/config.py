@@ -14,8 +14,9 @@ from typing import Annotated, Any, TypedDict, Unpack
 from cyclopts import Parameter, Token
 
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
-from sparsify.errors import IgnoredOption, SparsifyError, unknown
+from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
+from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, SEED, checked_text
 from sparsify.nets.registry import NAMES, is_network
 from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
@@ -33,10 +34,12 @@ OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale", "strength", 
 
 
 def _whole(_type: type, tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
     try:
-        return int(tokens[0].value)
-    except ValueError as error:
-        raise ValueError(f"{tokens[0].value} is no whole number") from error
+        return int(text)
+    except ValueError as error:  # Python reads no whole number of thousands of digits, either
+        reason = "has too many digits" if text.strip().lstrip("+-").isdecimal() else "is no whole number"
+        raise ValueError(f"{shown(text)} {reason}") from error
 
 
 Whole = Annotated[int, Parameter(converter=_whole)]
@@ -130,7 +133,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        if not is_network(self.model):
+        if not isinstance(self.model, str) or not is_network(self.model):
             raise unknown("network", self.model, NAMES)
         for kind, name, choices in (
             ("optimizer", self.opt, OPTIMIZERS),
@@ -141,23 +144,22 @@ class Config:
         ):
             if not isinstance(name, str) or name not in choices:
                 raise unknown(kind, name, choices)
-        if self.init is not None and not (isinstance(self.init, str) and self.init):
-            raise SparsifyError(f"--init is {self.init!r}; it must be the folder or the name of a run")
-        if self.mask is not None and not (isinstance(self.mask, str) and self.mask):
-            raise SparsifyError(f"--mask is {self.mask!r}; it must be the file of a mask")
+        for name, what in (("init", "the folder or the name of a run"), ("mask", "the file of a mask")):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and value):
+                raise SparsifyError(f"{_flag(name)} is {quoted(value)}; it must be {what}")
+        for name in ("model", "data", "init", "mask"):
+            if isinstance(getattr(self, name), str):
+                checked_text(_flag(name), getattr(self, name))
         self._resolve_data()
         self._resolve_options()
-        for name, low, high in (
-            ("epochs", 1, 10**6),
-            ("batch_size", 1, 2**31 - 1),
-            ("mask_from", 0, 10**6),
-            ("seed", 0, 2**63 - 1),
+        for name, limit in (
+            ("epochs", EPOCHS),
+            ("batch_size", BATCH_SIZE),
+            ("mask_from", EPOCHS_AFTER),
+            ("seed", SEED),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise SparsifyError(f"{_flag(name)} is {value}; it must be a whole number of at least {low}")
-            if value > high:
-                raise SparsifyError(f"{_flag(name)} is {value}; it must be at most {high}")
+            limit.check(_flag(name), getattr(self, name))
         if self.mask_from and self.mask is None:
             raise SparsifyError(f"--mask-from {self.mask_from} has no effect without --mask")
         if self.mask_from >= self.epochs:
@@ -172,7 +174,7 @@ class Config:
     def _resolve_data(self) -> None:
         if isinstance(self.data, str) and self.data.startswith(FOLDER):
             path = self.data.removeprefix(FOLDER)
-            if not path or "\0" in path:
+            if not path:
                 raise SparsifyError(f"--data is {self.data!r}; folder: needs a path, as in folder:photos")
             object.__setattr__(self, "data", FOLDER + os.path.realpath(os.path.expanduser(path)))
         elif not isinstance(self.data, str) or self.data not in ("auto", *DATASETS):
@@ -224,7 +226,8 @@ class Config:
         """Return the error for a field that only the optimizers with this option use; it lists them."""
         takers = _choices(opt for opt, spec in OPTIMIZERS.items() if option in spec.defaults)
         value = getattr(self, name)
-        return IgnoredOption(f"{_flag(name)} {value} has no effect with --opt {self.opt}; it is an option of: {takers}")
+        reason = f"has no effect with --opt {self.opt}; it is an option of: {takers}"
+        return IgnoredOption(f"{_flag(name)} {shown(value)} {reason}")
 
     def digest(self) -> str:
         """Return 8 hex digits that identify the optimizer, the fields that differ from its defaults, and NUMERICS.
@@ -289,7 +292,7 @@ def _number(name: str, value: object) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise SparsifyError(f"{_flag(name)} is {value}; it must be a finite number")
+        raise SparsifyError(f"{_flag(name)} is {shown(value)}; it must be a finite number")
     return number + 0.0  # -0.0 becomes 0.0
 
 

@@ -1,21 +1,37 @@
-"""Errors and warnings for the user: one line with the value, the reason and the choices."""
+"""Errors and warnings for the user: one line with the value, the reason and the choices, whatever the value is."""
 
 from __future__ import annotations
 
 import difflib
+import re
+import sys
 from collections.abc import Iterable
 
-from sparsify.text import some_of
+from sparsify.text import printable
+
+LONGEST_VALUE = 80
+"""The characters of a value that an error shows; what is longer is cut and ends in "…"."""
+
+MOST_NAMES = 50
+"""The choices or names that an error lists; of more, the rest is counted."""
+
+_LONGEST_WORD = 160  # a run's folder is shorter, and so is almost every file: a path is shown whole, to be copied
+_LONGEST_LINE = 10_000  # the longest list of names is shorter
 
 
 class SparsifyError(ValueError):
     """An error that the user can correct. The command line prints it as one line and exits with status 2.
+
+    Its text is one line (`one_line`), whatever the values in it hold.
 
     >>> sparsify.Config(opt="sgdd")
     Traceback (most recent call last):
         ...
     sparsify.errors.SparsifyError: unknown optimizer 'sgdd'; did you mean 'sgd'? choose from: ...
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
 
 
 class IgnoredOption(SparsifyError):
@@ -26,10 +42,56 @@ class SparsifyWarning(UserWarning):
     """A warning that the user should see; the program goes on."""
 
 
+def one_line(text: str) -> str:
+    r"""Return a text as one line that a terminal shows as it stands.
+
+    What cannot be printed is escaped: control characters, ends of lines, what turns the direction of writing, and lone
+    surrogates ("\n", "\x1b", "\u202e", "\udcff"). Of a word or a part of a path of more than 160 characters the first
+    80 are left, and of the whole the first 10,000.
+    """
+    text = text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "…"
+    return re.sub(rf"[^\s/]{{{_LONGEST_WORD + 1},}}", lambda word: word[0][:LONGEST_VALUE] + "…", printable(text))
+
+
+def shown(value: object) -> str:
+    """Return a value as it stands in an error: at most 80 characters, of which a longer one ends in "…"; escaped.
+
+    A text is shown without quotes, anything else as `repr` has it.
+    """
+    return printable(_cut(value if isinstance(value, str) else _represented(value)))
+
+
+def quoted(value: object) -> str:
+    """Return a value as `repr` has it, cut as `shown` does: 'a text', 3, ['a', 'list']."""
+    return repr(_cut(value)) if isinstance(value, str) else shown(value)
+
+
+def some(names: Iterable[str]) -> str:
+    """Return names with commas between them, each as `one_line`: "a, b, c"; after 50, how many more there are."""
+    every = list(names)
+    rest = [f"and {len(every) - MOST_NAMES:,} more"] if len(every) > MOST_NAMES else []
+    return ", ".join([one_line(name) for name in every[:MOST_NAMES]] + rest)
+
+
 def unknown(kind: str, value: object, choices: Iterable[str], *, where: str = "") -> SparsifyError:
     """Return an error that lists the choices and names the nearest one."""
-    names = list(choices)
-    nearest = difflib.get_close_matches(str(value), names, n=1)
+    names, text = list(choices), shown(value)
+    # a name that was cut is like none; what is compared with very many names takes seconds
+    nearest = difflib.get_close_matches(text, names, n=1) if len(names) <= 1000 and not text.endswith("…") else []
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
     place = f" in {where}" if where else ""
-    return SparsifyError(f"unknown {kind} '{value}'{place}{hint} choose from: {some_of(names) or '(none)'}")
+    return SparsifyError(f"unknown {kind} '{text}'{place}{hint} choose from: {some(names) or '(none)'}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
+
+
+def _represented(value: object) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested very deep"
+    except ValueError:  # Python does not write whole numbers of so many digits
+        what = "a whole number" if isinstance(value, int) else f"a {type(value).__name__} with a whole number"
+        return f"{what} of more than {sys.get_int_max_str_digits():,} digits"

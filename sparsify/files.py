@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args, get_type_hin
 
 import msgspec
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, quoted
 from sparsify.folders import delete_leftovers, make_folder, suffix
+from sparsify.limits import checked_values
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -140,6 +141,7 @@ def parse_json(content: bytes, kind: type[T]) -> T:
         values = msgspec.json.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:  # numbers that are too large, too
         raise SparsifyError(f"it is no JSON: {error}") from error
+    checked_values(values)
     return typed(values, kind)
 
 
@@ -219,10 +221,9 @@ class Misfit:
     @property
     def subject(self) -> str:
         """The key and its value: "epochs is 'two'"."""
-        shown = repr(self.value)
         if not self.found:
             return f"{self.place} is something else"
-        return f"{self.place or 'it'} is {shown if len(shown) <= 60 else shown[:60] + '…'}"
+        return f"{self.place or 'it'} is {quoted(self.value)}"
 
     def kinds(self, words: Mapping[str, str] = KINDS) -> str:
         """What is expected, in words: "a number or a list"."""

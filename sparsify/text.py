@@ -37,16 +37,6 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-MOST = 50  # names in a message
-
-
-def some_of(names: Iterable[str]) -> str:
-    """ "a, b, c"; of more than 50 the others are counted: "a, b, c and 7 more"."""
-    every = list(names)
-    more = f" and {thousands(len(every) - MOST)} more" if len(every) > MOST else ""
-    return ", ".join(every[:MOST]) + more
-
-
 def capitalised(text: str) -> str:
     """The text with a capital first letter. The rest stays as it is: `str.capitalize` would lower it."""
     return text[:1].upper() + text[1:]

@@ -80,7 +80,8 @@ def one() -> None:
 
 def _start(config: Config) -> Working:
     command = [sys.executable, str(Path(__file__).with_name("probe.py")), "one"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+    # a script beside this one, without a shell
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)  # nosec B603
     assert process.stdin is not None
     process.stdin.write(json.dumps(config.to_dict()))
     process.stdin.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +23,8 @@ from sparsify.cli.prune import prune, ticket
 from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, quoted
+from sparsify.limits import checked_text
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan
 from sparsify.training.display import TrainingDisplay
@@ -171,9 +173,13 @@ def main(tokens: Sequence[str] | None = None) -> int:
     An error that a user can cause is shown in one line, and the status is 2. It is 130 after Ctrl-C, 143 after SIGTERM
     and 129 after SIGHUP.
     """
+    console.show_anything()
+    given = sys.argv[1:] if tokens is None else list(tokens)
     try:
+        for number, token in enumerate(given, 1):
+            checked_text(f"argument {number}", token)
         with stops_like_ctrl_c(), console.warnings_as_lines():
-            return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
+            return app(given, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
         console.fail(f"{error} (see: sparsify --help)")
         return 2
@@ -189,4 +195,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return 128 + int(number)
     except OSError as error:  # a wrong path, a lack of rights, a full disk
         console.fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
+        return 2
+    except UnicodeEncodeError as error:  # a file's name, where the system's names are ASCII
+        console.fail(f"{quoted(error.object)} cannot be a file's name here, in {error.encoding}; set PYTHONUTF8=1")
         return 2

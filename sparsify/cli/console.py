@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from sparsify.errors import SparsifyWarning
+from sparsify.errors import SparsifyWarning, one_line
 from sparsify.text import plain_console, printable, simple_table, width_of
 
 if TYPE_CHECKING:
@@ -26,7 +28,14 @@ err = Console(stderr=True, highlight=False, emoji=False)
 
 def _line(kind: str, message: str) -> None:
     """Print one line on stderr; on a terminal it is wrapped between words."""
-    err.print(f"{kind} {escape(printable(' '.join(message.split())))}", soft_wrap=not err.is_terminal)
+    err.print(f"{kind} {escape(one_line(' '.join(message.split())))}", soft_wrap=not err.is_terminal)
+
+
+def show_anything() -> None:
+    """Replace what the terminal's encoding cannot show, such as "α" in ASCII, by "?"; for the rest of the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def fail(message: str) -> None:

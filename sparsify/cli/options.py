@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from sparsify.cli import console
 from sparsify.config import OPTIONS, Places
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, shown
+from sparsify.limits import MOST_SEEDS, SEED
 
 if TYPE_CHECKING:
     from torch import nn
@@ -123,15 +124,23 @@ def _kind(run: Run) -> tuple[str, str, int, str | None]:
     return run.config.model, run.config.data, run.config.seed, run.config.mask
 
 
+_DIGITS = len(str(SEED.most))
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of a text: "32" means 0 to 31, "3,5" means these two.
 
-    Raises SparsifyError for any other text, and for a seed that is named twice.
+    Raises SparsifyError for any other text, for too many or too large seeds, and for a seed that is named twice.
     """
     parts = [part.strip() for part in text.split(",")]
+    named = f"--seeds '{shown(text)}'"
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise SparsifyError(f"--seeds '{text}' is malformed; write how many, as in 32, or a list, as in 3,5")
+        raise SparsifyError(f"{named} is malformed; write how many, as in 32, or a list, as in 3,5")
+    if len(parts) > MOST_SEEDS or (len(parts) == 1 and (len(parts[0]) > _DIGITS or int(parts[0]) > MOST_SEEDS)):
+        raise SparsifyError(f"{named} are too many; at most {MOST_SEEDS:,}")
+    if max(map(len, parts)) > _DIGITS or int(max(parts, key=len)) > SEED.most:
+        raise SparsifyError(f"{named} has a seed that is too large; at most {SEED.most}")
     seeds = tuple(range(int(parts[0]))) if len(parts) == 1 else tuple(int(part) for part in parts)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise SparsifyError(f"--seeds '{text}' {'are none' if not seeds else 'names a seed twice'}")
+        raise SparsifyError(f"{named} {'are none' if not seeds else 'names a seed twice'}")
     return seeds

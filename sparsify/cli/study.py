@@ -44,6 +44,9 @@ def study(
         return _list()
     if schema:
         return _schema()
+    from sparsify.study.toml import load_study
+
+    asked = load_study(name or "quick", settings)  # before torch is imported: what is wrong is said at once
     from sparsify.report.plantables import plan_line, plan_table
     from sparsify.report.studytables import choice_tables, notes, study_tables
     from sparsify.report.writing import write_study
@@ -51,9 +54,7 @@ def study(
     from sparsify.study.findings import find
     from sparsify.study.planning import Planner
     from sparsify.study.running import run_planned
-    from sparsify.study.toml import load_study
 
-    asked = load_study(name or "quick", settings)
     planner = Planner(asked, where)
     plan = planner.plan()
     if dry_run or not plan.done:

@@ -13,7 +13,8 @@ from typing import Annotated, TypedDict, Unpack
 from cyclopts import Parameter
 
 from sparsify.config import Whole
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.limits import DRAWS, EPOCHS_AFTER, MOST_NETWORKS, ROUNDS, at_most, checked_sets
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.ratios import RATIOS, as_text, parse_ratios, usual_ratios
@@ -78,7 +79,7 @@ class PointPlan:
     def __post_init__(self) -> None:
         ratios = self.sweep().ratios
         if len(ratios) > 1:
-            raise SparsifyError(f"ratio is {self.ratio!r}; it must be one number")
+            raise SparsifyError(f"ratio is {quoted(self.ratio)}; it must be one number")
         object.__setattr__(self, "ratio", ratios[0])
 
     def __repr__(self) -> str:
@@ -184,21 +185,19 @@ class SweepPlan:
     ] = 1
 
     def __post_init__(self) -> None:
-        layers = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
-        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "layers", checked_sets(self.layers))
         object.__setattr__(self, "ratios", parse_ratios(self.ratios))
         for kind, name, choices in (
             ("criterion", self.criterion, CRITERIA),
             ("grain", self.grain, GRAINS),
             ("scope", self.scope, SCOPES),
         ):
-            if name not in choices:
+            if not isinstance(name, str) or name not in choices:
                 raise unknown(kind, name, choices)
         self._check_draws()
-        if self.finetune_epochs < 0:
-            raise SparsifyError(f"--finetune is {self.finetune_epochs}; it must be a whole number of at least 0")
-        if self.rounds < 1:
-            raise SparsifyError(f"--rounds is {self.rounds}; it must be a whole number of at least 1")
+        EPOCHS_AFTER.check("--finetune", self.finetune_epochs)
+        ROUNDS.check("--rounds", self.rounds)
+        at_most(self.networks, MOST_NETWORKS, "pruned networks (sets of layers × ratios × draws)")
         if self.rounds > 1 and self.controls and self.scope == "global":
             reason = "how many grains of a layer go in a round is not known to the controls"
             raise SparsifyError(
@@ -213,8 +212,7 @@ class SweepPlan:
             raise SparsifyError("--controls with random: it is a control itself; take another criterion, or --draws")
         if self.draws is None:
             return
-        if self.draws < 1:
-            raise SparsifyError(f"--draws is {self.draws}; it must be at least 1")
+        DRAWS.check("--draws", self.draws)
         if self.draws > 1 and self.criterion != "random" and not self.controls:
             raise SparsifyError(f"--draws is {self.draws}; only random has draws, {self.criterion} has one result")
 

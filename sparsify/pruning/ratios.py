@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
 from cyclopts import Token
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, quoted, shown
+from sparsify.limits import MOST_RATIOS, at_most
 
 RATIOS = "0:0.6:0.1"
 
 _FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as in 0,0.3,0.6, with values from 0 to 1"
-_MOST = 10_000
+
+_LONGEST_STEP = 100
 
 
 def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
@@ -23,46 +26,61 @@ def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
     """
     if isinstance(ratios, (int, float)):
         ratios = [ratios]
-    text = ratios if isinstance(ratios, str) else ",".join(_number_text(ratio) for ratio in ratios)
+    text = ratios if isinstance(ratios, str) else ",".join(_texts(ratios))
+    named = f"ratios '{shown(text)}'"
     if ":" in text:
         parts = [_decimal(part, text) for part in text.split(":")]
         if len(parts) != 3:
-            raise SparsifyError(f"ratios '{text}' are malformed; {_FORM}")
+            raise SparsifyError(f"{named} are malformed; {_FORM}")
         start, stop, step = parts
         if step <= 0:
-            raise SparsifyError(f"ratios '{text}' have the step {step}, which must be above 0; {_FORM}")
+            raise SparsifyError(f"{named} have the step {shown(str(step))}, which must be above 0; {_FORM}")
         if stop < start:
-            raise SparsifyError(f"ratios '{text}' are reversed: {start} is above {stop}; {_FORM}")
+            raise SparsifyError(f"{named} are reversed: {shown(str(start))} is above {shown(str(stop))}; {_FORM}")
         _check_range(start, stop)
-        if stop - start > _MOST * step:
-            raise SparsifyError(f"ratios '{text}' are more than {_MOST:,} values; use a larger step")
+        if step > _LONGEST_STEP:
+            raise SparsifyError(
+                f"{named} have the step {shown(str(step))}, which must be at most {_LONGEST_STEP}; {_FORM}"
+            )
+        if stop - start > MOST_RATIOS * step:
+            raise SparsifyError(f"{named} are more than {MOST_RATIOS:,} values; use a larger step")
         values = [start + index * step for index in range(int((stop - start) / step) + 1)]
     else:
+        at_most(text.count(",") + 1, MOST_RATIOS, "ratios")
         values = [_decimal(part, text) for part in text.split(",")]
     _check_range(*values)
     return tuple(sorted({abs(float(value)) for value in values}))  # abs: -0.0 is 0
 
 
-def _number_text(ratio: float) -> str:
+def _texts(ratios: Iterable[float]) -> list[str]:
     try:
-        return str(float(ratio))
-    except (TypeError, ValueError) as error:
-        raise SparsifyError(f"ratio {ratio!r} is no number; {_FORM}") from error
+        values = list(itertools.islice(ratios, MOST_RATIOS + 1))  # it may have no end
+    except TypeError as error:
+        raise SparsifyError(f"ratios are {shown(ratios)}; {_FORM}") from error
+    at_most(len(values), MOST_RATIOS, "ratios")
+    texts = []
+    for value in values:
+        try:
+            texts.append(str(float(value)))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SparsifyError(f"ratio {quoted(value)} is no number; {_FORM}") from error
+    return texts
 
 
 def _check_range(*values: Decimal) -> None:
     for value in values:
         if not 0 <= value <= 1:
-            raise SparsifyError(f"ratio {value} is outside 0 to 1; {_FORM}")
+            raise SparsifyError(f"ratio {shown(str(value))} is outside 0 to 1; {_FORM}")
 
 
 def _decimal(part: str, text: str) -> Decimal:
     try:
         value = Decimal(part.strip())
     except InvalidOperation as error:
-        raise SparsifyError(f"ratios '{text}' are malformed: '{part}' is no number; {_FORM}") from error
+        reason = f"'{shown(part)}' is no number"
+        raise SparsifyError(f"ratios '{shown(text)}' are malformed: {reason}; {_FORM}") from error
     if not value.is_finite():
-        raise SparsifyError(f"ratios '{text}' are malformed: '{part}' is not finite; {_FORM}")
+        raise SparsifyError(f"ratios '{shown(text)}' are malformed: '{shown(part)}' is not finite; {_FORM}")
     return value
 
 

@@ -6,9 +6,8 @@ import os
 import warnings
 from pathlib import Path
 
-from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, some, unknown
 from sparsify.runs.run import Run
-from sparsify.text import some_of
 
 
 def _believed(run: Run) -> bool:
@@ -66,7 +65,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
     if len(found) == 1:
         return found[0]
     if found:
-        raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {some_of(r.name for r in found)}")
+        raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {some(r.name for r in found)}")
     if name and Path(name).is_dir():
         raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
     raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))

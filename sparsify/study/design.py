@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from sparsify.config import Config
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan, SweepPlan
 
@@ -98,10 +100,19 @@ class Study:
                 _require_path(arm.mask.point.criterion, [arms[arm.mask.of]], f"the mask of '{arm.label}'")
         for plan in self.sweeps:
             _require_path(plan.criterion, (arm for arm in self.arms if not arm.stage), "a sweep")
-        for arm in self.arms:
-            _check_ends(arm, arms, ())
+        _ = self.in_order  # for its errors
         if all(arm.stage for arm in self.arms):
             raise SparsifyError("every arm is a stage, so that there is none to show")
+
+    @functools.cached_property
+    def in_order(self) -> tuple[str, ...]:
+        """The labels of the arms, each after those that it starts from."""
+        try:
+            return tuple(TopologicalSorter({arm.label: arm.parents for arm in self.arms}).static_order())
+        except CycleError as error:
+            circle = error.args[1][::-1]  # each arm before the one that it starts from
+            way = " → ".join(circle) if len(circle) <= MOST_NAMES else some(circle)
+            raise SparsifyError(f"arms start from each other in a circle: {way}") from error
 
 
 def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
@@ -114,12 +125,3 @@ def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
             fitting = ", ".join(needs.optimizers)
             reason = f"the arm '{arm.label}' is trained with {arm.configs[0].opt}; it takes one of: {fitting}"
             raise SparsifyError(f"{what} is by {criterion}, which needs {needs.name}, and {reason}")
-
-
-def _check_ends(arm: Arm, arms: dict[str, Arm], trail: tuple[str, ...]) -> None:
-    """Raise SparsifyError if an arm's parents lead back to it."""
-    if arm.label in trail:
-        cycle = " → ".join((*trail[trail.index(arm.label) :], arm.label))
-        raise SparsifyError(f"arms start from each other in a circle: {cycle}")
-    for parent in arm.parents:
-        _check_ends(arms[parent], arms, (*trail, arm.label))

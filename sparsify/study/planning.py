@@ -229,8 +229,8 @@ class Planner:
     def plan(self) -> Plan:
         """Read the disk and return the current plan."""
         look = _Look(self.study, self.networks, self._points, self.places.runs_dir)
-        arms = {arm.label: look.tasks(arm.label) for arm in self.study.arms}
-        return Plan(arms, look.trials, look.selected, look.masks)
+        read = {label: look.tasks(label) for label in self.study.in_order}  # a chain of any length without recursion
+        return Plan({arm.label: read[arm.label] for arm in self.study.arms}, look.trials, look.selected, look.masks)
 
     def _check_init(self, arm: Arm, init: str) -> None:
         name, _ = name_and_sum(init)
@@ -240,8 +240,8 @@ class Planner:
         except SparsifyError as error:
             if any(run.startswith(name) for run in runs):
                 raise  # it begins the names of several
-            labels = [one.label for one in self.study.arms]
-            raise unknown("arm or run", name, [*labels, *runs], where=f"the init of '{arm.label}'") from error
+            known = [*(one.label for one in self.study.arms), *runs]
+            raise unknown("arm or run", name, known, where=f"the init of '{arm.label}'") from error
 
 
 class _Look:
@@ -309,8 +309,8 @@ class _Look:
         """Return the choice of an arm, by accuracy on held-out images; None while a trial is missing."""
         sweeps = () if choice.on is None else (choice.on,)
         found = [
-            (name, [self._read(Task(arm.label, config, name, sweeps)) for config in candidate.trials])
-            for name, candidate in ((candidate.label, candidate) for candidate in choice.candidates)
+            (one.label, [self._read(Task(arm.label, config, one.label, sweeps)) for config in one.trials])
+            for one in choice.candidates
         ]
         self.trials[arm.label] = tuple(task for _, tasks in found for task in tasks)
         if not all(task.done for task in self.trials[arm.label]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +16,15 @@ from msgspec import UNSET
 
 from sparsify.config import Config
 from sparsify.data.registry import FOLDER
-from sparsify.errors import IgnoredOption, SparsifyError, unknown
+from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum, shortened
+from sparsify.limits import MOST_ARMS, MOST_RUNS, MOST_SEEDS, MOST_SWEEPS, at_most, checked_text, twice
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
 from sparsify.pruning.ratios import parse_ratios
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study
+from sparsify.study.reading import parse_settings, parse_toml, toml_text
 from sparsify.study.schema import (
     EXPECTED,
     ArmKeys,
@@ -34,6 +37,9 @@ from sparsify.study.schema import (
     read_tables,
 )
 from sparsify.text import written
+
+_LONGEST_NAME = 200
+"""The characters of a study's name, before its sum: a folder's name has at most 255."""
 
 _OWN_NAMES = ("opt", "model")
 """Fields whose values are clear without the name of the field."""
@@ -52,14 +58,18 @@ def as_grid(settings: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
         grid[key] = _list(value)
         if not grid[key]:
             raise SparsifyError(f"{key} is empty in {where}; write a list of values, as in [0.05, 0.1]")
-        for one in grid[key]:
-            if grid[key].count(one) > 1:
-                raise SparsifyError(f"{key} names {one!r} twice in {where}")
+        one = twice(grid[key])
+        if one is not None:
+            raise SparsifyError(f"{key} names {quoted(one)} twice in {where}")
     return grid
 
 
 def combinations(grid: Grid) -> list[dict[str, Any]]:
-    """Return every combination of a grid's values; the last key changes fastest. An empty grid has one: {}."""
+    """Return every combination of a grid's values; the last key changes fastest. An empty grid has one: {}.
+
+    Raises SparsifyError if there are more than a study can have arms.
+    """
+    at_most(math.prod(map(len, grid.values())), MOST_ARMS, "combinations of settings")
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
@@ -118,34 +128,20 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
         text = (resources.files("sparsify") / "study" / "builtin" / f"{name}.toml").read_text(encoding="utf-8")
     elif name.endswith(".toml"):
         try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = toml_text(Path(checked_text("the study", name)))
+        except (OSError, UnicodeError) as error:
             raise SparsifyError(f"{name} cannot be read: {error}") from error
     else:
         raise unknown("study", name, [*built_in_studies(), "FILE.toml"])
     if name.endswith(".toml") and stem in built_in_studies():
         stem += "-toml"  # so that its folder is not that of the built-in study
-    changed = _settings(settings)
+    changed = parse_settings(settings)
     try:
-        return _parse(stem, tomllib.loads(text), changed)
+        return _parse(stem, parse_toml(text), changed)
     except tomllib.TOMLDecodeError as error:
         raise SparsifyError(f"study {name} is no TOML: {error}") from error
     except SparsifyError as error:
         raise SparsifyError(f"study {name}: {error}") from error
-
-
-def _settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Return settings such as "epochs=5" as {"epochs": 5}. A value that is no TOML is a string without quotes."""
-    changed = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not (key and equals):
-            raise SparsifyError(f"--set {setting} is no setting; write KEY=VALUE, as in epochs=5")
-        try:
-            changed[key.strip().replace("-", "_")] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            changed[key.strip().replace("-", "_")] = value
-    return changed
 
 
 def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
@@ -160,15 +156,20 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     tables = list(zip(_list(study.arms), _list(values.get("arms", [])), strict=True))
     if study.grid is not UNSET:
         tables = [(ArmTable(grid=study.grid), {"grid": values["grid"]}), *tables]
-    arms = [arm for table, written in tables for arm in _arms(table, written, base, fields, seeds)]
+    arms: list[Arm] = []
+    for table, as_written in tables:
+        arms += _arms(table, as_written, base, fields, seeds)
+        at_most(len(arms), MOST_ARMS, "arms")
+    at_most(sum(map(_runs, arms)), MOST_RUNS, "runs (arms × seeds, and what is tried)")
     if not arms:
         raise SparsifyError("it has no [[arms]] and no [grid]")
     labels = [arm.label for arm in arms]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise SparsifyError(f"two arms are called '{label}'; give one of them a label")
+    label = twice(labels)
+    if label is not None:
+        raise SparsifyError(f"two arms are called {quoted(label)}; give one of them a label")
+    named = set(labels)
     starts = [arm.configs[0].init for arm in arms]
-    arms = [dataclasses.replace(a, init=i if i in labels else None) for a, i in zip(arms, starts, strict=True)]
+    arms = [dataclasses.replace(a, init=i if i in named else None) for a, i in zip(arms, starts, strict=True)]
     draw = tuple(_list(study.draw))
     for one in draw:
         if one not in DRAWINGS:
@@ -179,7 +180,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
         if "data" in changed and arms[0].configs[0].data.startswith(FOLDER):
             shown["data"] += f"-{short_sum(arms[0].configs[0].data)}"  # two folders can have the same name
-        name += "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items())
+        name = _within(name + "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items()))
     return Study(name, title, tuple(arms), _sweeps(study), draw)
 
 
@@ -214,6 +215,8 @@ def _arms(
             raise SparsifyError(f"{key} is set more than once in an arm: by itself, in its grid, or in its select")
     settings = {**base, **own, **fields}
     grid, tried = ({k: v for k, v in one.items() if k not in fields} for one in (grid, tried))
+    many = [*map(len, (*grid.values(), *tried.values())), len(seeds)]
+    at_most(math.prod(many), MOST_RUNS, "runs (the settings of an arm × seeds)")
     mask = None
     if isinstance(settings.get("mask"), (dict, MaskTable)):
         mask = mask_of(settings["mask"])
@@ -234,6 +237,13 @@ def _arms(
     return arms
 
 
+def _runs(arm: Arm) -> int:
+    """Return how many runs an arm can have, those that are tried included."""
+    if arm.choice is None:
+        return len(arm.configs)
+    return sum(len(one.trials) + len(one.configs) for one in arm.choice.candidates)
+
+
 def _configs(settings: dict[str, Any], seeds: Iterable[int]) -> tuple[Config, ...]:
     """Return one Config for each seed."""
     return tuple(Config.from_dict({**settings, "seed": seed}) for seed in seeds)
@@ -248,7 +258,8 @@ def _choice(settings: dict[str, Any], tried: dict[str, list[Any]], select: Selec
     if select.on != "accuracy":
         parts = re.fullmatch(r"(.+) at (\S+)", select.on)
         if parts is None:
-            raise SparsifyError(f"on is {select.on!r}; write accuracy, or layers and a ratio, as in conv3,fc1 at 0.6")
+            form = "write accuracy, or layers and a ratio, as in conv3,fc1 at 0.6"
+            raise SparsifyError(f"on is {quoted(select.on)}; {form}")
         on = SweepPlan(layers=(parts[1].strip(),), ratios=(_ratio(parts[2]),))
     candidates = []
     for point in combinations(tried):
@@ -280,7 +291,7 @@ def mask_table(mask: MaskOf) -> MaskTable:
 def _ratio(value: str | float) -> float:
     ratios = parse_ratios(value)
     if len(ratios) > 1:
-        raise SparsifyError(f"ratio is {value!r}; it must be one number")
+        raise SparsifyError(f"ratio is {quoted(value)}; it must be one number")
     return ratios[0]
 
 
@@ -292,6 +303,7 @@ def _sweeps(study: StudyFile) -> tuple[SweepPlan, ...]:
         return (_sweep(given(study.sweep)),)
     if study.sweeps is UNSET:
         return (_sweep({}),)
+    at_most(len(_list(study.sweeps)), MOST_SWEEPS, "sweeps")
     if study.sweeps == []:
         raise SparsifyError(f"sweeps is empty; it must be {EXPECTED['sweeps']}")
     return tuple(_sweep(given(table)) for table in _list(study.sweeps))
@@ -310,10 +322,16 @@ def _sweep(table: dict[str, Any]) -> SweepPlan:
 def _seeds(name: str, seeds: list[int]) -> list[int]:
     if not seeds:
         raise SparsifyError(f"{name} is {seeds}; it must be {EXPECTED['seeds']}")
-    for seed in seeds:
-        if seeds.count(seed) > 1:
-            raise SparsifyError(f"{name} names {seed} twice")
+    at_most(len(seeds), MOST_SEEDS, name)
+    seed = twice(seeds)
+    if seed is not None:
+        raise SparsifyError(f"{name} names {shown(seed)} twice")
     return seeds
+
+
+def _within(name: str) -> str:
+    """Return the name of a study's folder; a long one is cut and ends in 8 hex digits of its sum."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{short_sum(name)}"
 
 
 def _list(value: Any) -> list[Any]:

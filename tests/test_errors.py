@@ -1,0 +1,57 @@
+"""An error is one line, whatever the values in it are."""
+
+from __future__ import annotations
+
+import pickle
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsify.errors import MOST_NAMES, SparsifyError, one_line, quoted, shown, some, unknown
+
+
+def test_a_value_is_cut_at_80_characters_and_what_cannot_be_printed_is_escaped():
+    assert shown("a" * 80) == "a" * 80
+    assert shown("a" * 81) == "a" * 80 + "…"
+    assert shown("a\nb\x1b[31m\u202e\udcff\0") == r"a\nb\x1b[31m\u202e\udcff\x00"
+    assert quoted("a" * 81) == f"'{'a' * 80}…'"
+    assert (quoted("it"), quoted(3), quoted(["a"]), shown(None)) == ("'it'", "3", "['a']", "None")
+
+
+def test_what_python_does_not_write_is_named():
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert shown(10**5000) == "a whole number of more than 4,300 digits"
+    assert shown([10**5000]) == "a list with a whole number of more than 4,300 digits"
+    assert shown(nested) == "a list that is nested very deep"
+
+
+def test_an_error_is_one_line_wherever_it_is_made_and_stays_itself():
+    error = SparsifyError("first\nsecond \x1b[31m " + "x" * 1000 + "/a file of " + "y" * 100)
+    assert str(error) == r"first\nsecond \x1b[31m " + "x" * 80 + "…/a file of " + "y" * 100
+    assert str(SparsifyError(error)) == str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert len(str(SparsifyError("a " * 100_000))) == 10_001
+
+
+def test_a_path_is_shown_whole():
+    path = "/".join(["a-folder-with-quite-a-long-name"] * 20)
+    assert one_line(f"{path} is damaged") == f"{path} is damaged"
+
+
+def test_at_most_50_names_are_listed():
+    names = [f"run-{number}" for number in range(10_000)]
+    assert some(names[:50]).endswith("run-48, run-49")
+    message = str(unknown("run", "rum-1", names))
+    assert message.endswith("run-48, run-49, and 9,950 more")
+    assert message.count("run-") == MOST_NAMES
+    assert "did you mean 'run-1'?" in str(unknown("run", "rum-1", names[:60]))
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=300))
+def test_any_text_is_one_line_that_can_be_printed(text):
+    for line in (one_line(text), shown(text), quoted(text), str(unknown("word", text, [text]))):
+        assert line.isprintable()
+        assert "\n" not in line
+        assert one_line(line) == line
