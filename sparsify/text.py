@@ -10,8 +10,6 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
 
 def printable(text: str, *, keep: str = "") -> str:
     """The text with what a terminal would obey or not show as escapes, such as "\\x1b", "\\n", "\\u202e", "\\udcff".
@@ -19,7 +17,8 @@ def printable(text: str, *, keep: str = "") -> str:
     These are control characters, line ends, marks of direction, and bytes of names that are no UTF-8. Those of `keep`
     stay.
     """
-    return _UNSHOWN.sub(lambda one: one[0] if one[0] in keep else one[0].encode("unicode_escape").decode(), text)
+    shown = (one if one.isprintable() or one in keep else one.encode("unicode_escape").decode() for one in text)
+    return "".join(shown)
 
 
 def in_markdown(text: str) -> str:

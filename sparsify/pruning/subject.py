@@ -23,7 +23,7 @@ from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
 from sparsify.optim.registry import taken
 from sparsify.pruning.criteria import PathState
 from sparsify.runs import Run
-from sparsify.runs.folders import config_here
+from sparsify.runs.images import config_here
 from sparsify.training.starting import data_of
 
 SAMPLE = 5000

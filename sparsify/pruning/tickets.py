@@ -17,7 +17,7 @@ from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.ranking import Scorer, rankings
 from sparsify.pruning.subject import subject_of
 from sparsify.runs import Run
-from sparsify.runs.folders import config_here
+from sparsify.runs.images import config_here
 from sparsify.training.environment import changed_bits
 from sparsify.training.launch import train
 from sparsify.training.trainer import Listener

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sparsify.config import Config
 from sparsify.pruning.plan import FLAGS, SweepPlan
 from sparsify.runs import Run
-from sparsify.runs.folders import shared
+from sparsify.runs.images import shared
 from sparsify.study.results import StudyResult
 from sparsify.text import percentage, shortest
 

@@ -12,7 +12,7 @@ from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.errors import SparsifyError
 from sparsify.files import no_link
 from sparsify.runs import Epoch, Run
-from sparsify.runs.folders import shared
+from sparsify.runs.images import shared
 from sparsify.training.trainer import Listener, Progress
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.folder import RunFolder
-from sparsify.runs.folders import remembered
+from sparsify.runs.images import remembered
 from sparsify.runs.records import METRICS, TRAINED, Epoch, Summary, require_epoch
 from sparsify.sums import Record
 from sparsify.text import plural

@@ -30,7 +30,7 @@ from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.runs import Epoch, Run
-from sparsify.runs.folders import remember, shared
+from sparsify.runs.images import remember, shared
 from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, save_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper

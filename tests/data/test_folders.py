@@ -229,7 +229,7 @@ def load_again(path: Path) -> Dataset:
 
 
 def decoded(tmp_path: Path) -> Path:
-    (file,) = files_in(tmp_path / "cache")
+    (file,) = files_in(tmp_path / "cache" / "decoded")
     return file
 
 
@@ -464,4 +464,4 @@ def test_a_folder_that_is_larger_than_the_memory_is_trained_on_with_the_same_num
     assert second.metrics.assign(**times).equals(first.metrics.assign(**times))
     again = prune(second, layers="conv3", ratios=(0, 0.5), criterion="taylor", device="cpu")
     assert again.table().equals(swept.table())
-    assert [file.name for file in files_in(tmp_path / "cache")] == [decoded(tmp_path).name]
+    assert [file.name for file in files_in(tmp_path / "cache" / "decoded")] == [decoded(tmp_path).name]
