@@ -109,7 +109,7 @@ def deploy(
     _, before = structure.remove([])
     rows = []
     for layers, ratio, cuts in points:
-        small = shrink_by(structure, cuts, example) if any(cut.drop.any() for cut in cuts) else model
+        small = shrink_by(structure, cuts, example).network if any(cut.drop.any() for cut in cuts) else model
         _, after = Structure(small, example).remove([])
         for batch in batches:
             whole, shrunk = latencies([model, small], example, batch=batch, repetitions=repetitions)

@@ -220,7 +220,7 @@ class Probe:
         if number == len(calls):
             raise SparsifyError(f"how often '{name}' is called depends on what enters the network")
         self._calls[name] = number + 1
-        return _cloned(calls[number])
+        return pytree.tree_map_only(Tensor, Tensor.clone, calls[number])
 
     def _hit(self, part: Part, inputs: Tensor) -> np.ndarray:
         """Note and return which channels that enter a part are marked: (inputs,)."""
@@ -265,9 +265,12 @@ def _marked_parameters(model: nn.Module, marks: Mapping[Source, np.ndarray], mar
 
 def _marked(inputs: Tensor, dimension: int, mark: float) -> np.ndarray:
     """Return which channels hold a NaN, or if that is the mark nothing but zeros: (channels,)."""
-    found = torch.atleast_1d(inputs.detach() != 0 if mark == 0 else inputs.detach().isnan())  # a loss has no channels
-    hit: np.ndarray = found.movedim(dimension, -1).reshape(-1, found.shape[dimension]).any(0).cpu().numpy()
-    return ~hit if mark == 0 else hit
+    values = torch.atleast_1d(inputs.detach())  # a loss has no channels
+    channels = values.movedim(dimension, 0).reshape(values.shape[dimension], -1)
+    channels = torch.view_as_real(channels).flatten(1) if channels.is_complex() else channels
+    found = channels.abs().amax(1) == 0 if mark == 0 else channels.amax(1).isnan()  # the greatest is NaN if any is
+    hit: np.ndarray = found.cpu().numpy()
+    return hit
 
 
 def _cloned(output: Any) -> Any:

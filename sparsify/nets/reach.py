@@ -9,8 +9,11 @@ import numpy as np
 
 from sparsify.nets.probing import Probe, Source
 
-BLOCKS = 16
+BLOCKS = 4
 """A place that is reached by each of so many blocks of a source's channels is tried for being reached by them all."""
+
+MANY = 16
+"""A source with no more channels than this is followed channel by channel."""
 
 SAMPLES = 8
 """The number of single channels by which it is tried."""
@@ -35,7 +38,7 @@ class Reach:
     output: frozenset[Source]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Block:
     """Channels of a source that are marked together, and the places that they can reach at most, then those they do."""
 
@@ -49,8 +52,8 @@ def find_reach(probe: Probe) -> Reach:
     """Return what each channel reaches.
 
     First each source's channels are marked all together, then in all sources at once those whose index has a certain
-    digit in base 2, for each digit: this is enough for places that are reached only by channels of the place's own
-    index, as most are. What is left is found source by source: channels are marked by halves, by quarters and so on to
+    digit in base 2, for each digit: this is enough for places that are reached only by channels of one index, as most
+    are. What is left is found source by source: channels are marked by halves, by quarters and so on to
     single ones, and blocks whose places have nothing in common in the same run of the network.
     """
     output, blocks = set(), []
@@ -64,7 +67,11 @@ def find_reach(probe: Probe) -> Reach:
     while blocks:
         blocks = _without_mixed(probe, blocks, mixed)
         done += [block for block in blocks if len(block.channels) == 1 and len(block.places)]
-        blocks = _resolve(probe, [block for block in blocks if len(block.channels) > 1 and len(block.places)])
+        blocks = [block for block in blocks if len(block.channels) > 1 and len(block.places)]
+        # single channels are marked last, so that those of all sources share their runs
+        waiting = [block for block in blocks if block.alike and len(block.channels) <= SMALL]
+        others = [block for block in blocks if not (block.alike and len(block.channels) <= SMALL)]
+        blocks = waiting + _resolve(probe, others) if others else _resolve(probe, waiting)
     first, count = {}, 0
     for source in probe.sources:
         first[source] = count
@@ -85,26 +92,29 @@ def find_reach(probe: Probe) -> Reach:
 
 
 def _by_index(probe: Probe, blocks: Sequence[_Block]) -> list[_Block]:
-    """Return the edges to places that only channels of the place's own index reach, and take them out of the blocks.
+    """Return the edges to places that only channels of one index reach, and take them out of the blocks.
 
     The channels of one returned block reach one place each, in the same order.
     """
     odd = [_Block(b.source, b.channels[1::2], b.places) for b in blocks if len(b.channels) > 1]
     _measure(probe, odd)
     sources = [block.source for block in odd if (probe.index[block.places] % 2 == 1).all()]
-    alien = np.zeros(probe.places, dtype=bool)  # places that a channel of another index reaches
+    index = np.zeros(probe.places, dtype=int)
+    several = np.zeros(probe.places, dtype=bool)  # places that channels of several indices reach
     for digit in range(max((source.count - 1 for source in sources), default=0).bit_length()):
-        of_place = probe.index >> digit & 1
+        hits = []
         for value in (0, 1):
             marks = {source: np.flatnonzero(np.arange(source.count) >> digit & 1 == value) for source in sources}
             hit, _ = probe.run({source: channels for source, channels in marks.items() if len(channels)})
-            alien |= hit & (of_place != value)
+            hits.append(hit)
+        several |= hits[0] & hits[1]
+        index |= hits[1].astype(int) << digit
     found = []
     for block in blocks:
         if block.source in sources:
-            own = ~alien[block.places] & (probe.index[block.places] < block.source.count)
-            found.append(_Block(block.source, probe.index[block.places[own]], block.places[own]))
-            block.places = block.places[~own]
+            known = block.places[~several[block.places]]
+            found.append(_Block(block.source, index[known], known))
+            block.places = block.places[several[block.places]]
     return found
 
 
@@ -127,7 +137,15 @@ def _resolve(probe: Probe, blocks: Sequence[_Block]) -> list[_Block]:
 
 
 def _parts(block: _Block) -> int:
-    return len(block.channels) if block.alike and len(block.channels) <= SMALL else 2
+    """Return in how many parts to split a block: single channels if that is time, else as its count is made.
+
+    The queries, keys and values of an attention and its heads are 3, and then 3, 12 or so equal parts of the outputs:
+    a count of 576 is split in 3, 3, and then in halves, so that no part holds pieces of two heads.
+    """
+    count = len(block.channels)
+    if block.alike and count <= SMALL:
+        return count
+    return next((factor for factor in (7, 5, 3) if count % factor == 0), 2)
 
 
 def _measure(probe: Probe, blocks: Sequence[_Block]) -> None:
@@ -160,17 +178,18 @@ def _without_mixed(probe: Probe, blocks: list[_Block], mixed: dict[Source, np.nd
     by_source: dict[Source, list[_Block]] = {}
     for block in blocks:
         by_source.setdefault(block.source, []).append(block)
+    tried: dict[Source, list[_Block]] = {}
     for source, mine in by_source.items():
         split = len(mine) >= BLOCKS or all(block.alike for block in mine)
-        whole = sum(len(block.channels) for block in mine) == source.count > BLOCKS
+        whole = sum(len(block.channels) for block in mine) == source.count > MANY
         candidates = _common(mine) if split and whole and source not in mixed else np.empty(0, dtype=int)
-        if not len(candidates):
-            continue
-        chosen = np.linspace(0, source.count - 1, SAMPLES).astype(int)
-        singles = [_Block(source, np.array([channel]), candidates) for channel in chosen]
-        _measure(probe, singles)
+        if len(candidates):
+            chosen = np.linspace(0, source.count - 1, SAMPLES).astype(int)
+            tried[source] = [_Block(source, np.array([channel]), candidates) for channel in chosen]
+    _measure(probe, [single for singles in tried.values() for single in singles])
+    for source, singles in tried.items():
         mixed[source] = _common(singles)
-        for block in mine:
+        for block in by_source[source]:
             block.places = np.setdiff1d(block.places, mixed[source])
     return blocks
 

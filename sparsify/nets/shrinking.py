@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,16 @@ from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
 from sparsify.nets.parametrized import copied, with_own_weights
 from sparsify.nets.parts import Part
+from sparsify.nets.parts import part_of as module_part
 from sparsify.nets.probing import Source
 from sparsify.nets.structure import Cut, Structure
 from sparsify.nets.surgery import cut
 from sparsify.nets.tracing import tensors
+
+REFUSED = "the network cannot be shrunk"
+
+REASONS = 3
+"""So many reasons why something is not removed are listed."""
 
 TOLERANCE = 1e-5
 """How far the logits of the masked network and of its shrunk form may differ, as a fraction of the largest logit."""
@@ -36,13 +42,35 @@ class Removal:
     """The mask, and the outputs of each layer that are removed: indices in the original numbering, ascending.
 
     `inputs` are the inputs of other layers that these outputs fed. `coupled` are the groups of layers whose outputs are
-    combined channel by channel, so that they lose the same ones.
+    combined channel by channel, so that they lose the same ones. `kept` says what cannot be removed and stays as zeros:
+    the reasons, each once.
     """
 
     mask: Mask
     outputs: dict[str, list[int]]
     inputs: dict[str, list[int]]
     coupled: tuple[tuple[str, ...], ...]
+    kept: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, structure: Structure, mask: Mask, outputs: dict[str, list[int]], kept: Iterable[str] = ()) -> Removal:
+        """Return the removal of these outputs of the layers of a network."""
+        layers = structure.layers
+        removed = structure.goes_with({name: _dropped(layers[name], indices) for name, indices in outputs.items()})
+        fed = {name: removed.inputs[name].nonzero()[0].tolist() for name in layers if name in removed.inputs}
+        groups = structure.coupled_groups([layers[name] for name in outputs])
+        coupled = [tuple(name for name in group if name in outputs) for group in groups]
+        together = tuple(group for group in dict.fromkeys(coupled) if len(group) > 1)
+        return cls(mask, outputs, fed, together, tuple(dict.fromkeys(kept)))
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """A smaller network, what was removed, and max |a − b| / max |a| for the outputs a of the masked and b of it."""
+
+    network: nn.Module
+    removal: Removal
+    difference: float
 
 
 def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.Module:
@@ -50,44 +78,94 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
 
     A filter or neuron is removed if its weights, its bias and all that goes with them are masked: scale and shift of
     the normalisation behind it, the same channel of layers that are added to it. Other masked elements stay as zeros:
-    single weights, and outputs of the network itself. `example` holds normalised inputs with a batch dimension; the
-    network is traced on the first, and the copy is checked on all of them. Raises SparsifyError for a mask that does
-    not fit, a network that cannot be traced or followed, a layer of which nothing would be left, and if the masked and
-    the shrunk network would not compute the same function.
+    single weights, and outputs of the network itself. So do filters without which another function would be computed,
+    as by a normalisation across channels, with a warning (SparsifyWarning) that says why.
+
+    `example` holds normalised inputs with a batch dimension; the network is traced on the first, and the copy is
+    checked on all of them. Raises SparsifyError for a mask that does not fit, a network that cannot be traced or
+    followed, a layer of which nothing would be left, and if no filter of those that are masked can be removed.
 
     >>> model, example = run.model(), torch.zeros(1, 1, 28, 28)
     >>> mask = sparsify.make_mask(model, example, layers="conv3", ratio=0.5)
     >>> sparsify.shrink(model, mask, example).conv3.weight.shape
     torch.Size([60, 16, 5, 5])
     """
-    return shrink_by(Structure(with_own_weights(model), part_of(example, slice(1))), mask, example)
+    return shrink_by(Structure(with_own_weights(model), part_of(example, slice(1))), mask, example).network
 
 
-def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Inputs) -> nn.Module:
-    """Do what `shrink` does, for a network whose structure has been traced."""
+def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Inputs) -> Shrinking:
+    """Do what `shrink` does, for a network whose structure has been traced.
+
+    If what is masked cannot be removed together, it is tried group by group of coupled layers.
+    """
     removal = plan_removal(structure, mask)
+    try:
+        shrinking = _shrunk(structure, removal, example)
+    except SparsifyError:
+        groups = _groups(removal)
+        if len(groups) < 2:
+            raise
+        removal = _by_group(structure, removal, groups, example)
+        shrinking = _shrunk(structure, removal, example)
+    if removal.kept:
+        reasons = removal.kept[:REASONS]
+        more = f"; and {len(removal.kept) - REASONS} more places" if len(removal.kept) > REASONS else ""
+        warnings.warn(
+            f"some of what is masked stays as zeros, because it cannot be removed: {'; '.join(reasons)}{more}",
+            SparsifyWarning,
+            stacklevel=3,
+        )
+    return shrinking
+
+
+def _shrunk(structure: Structure, removal: Removal, example: Inputs) -> Shrinking:
+    """Return the network without what is removed. Raises SparsifyError unless it computes what the masked one does."""
     small = remove_outputs(structure, removal.outputs, mask=removal.mask)
-    require_same_outputs(output_difference(structure.model, removal.mask, small, example))
-    return small
+    difference = output_difference(structure.model, removal.mask, small, example)
+    if not difference <= TOLERANCE:  # also if it is not a number
+        raise SparsifyError(
+            f"the network cannot be shrunk: its outputs would differ from the masked network's by {difference:.1e} of "
+            f"the largest, more than {TOLERANCE:g}"
+        )
+    return Shrinking(small, removal, difference)
+
+
+def _groups(removal: Removal) -> list[tuple[str, ...]]:
+    """Return the layers that lose outputs, by groups that are coupled."""
+    grouped = {name for group in removal.coupled for name in group}
+    return [*removal.coupled, *((name,) for name in removal.outputs if name not in grouped)]
+
+
+def _by_group(structure: Structure, removal: Removal, groups: Sequence[tuple[str, ...]], example: Inputs) -> Removal:
+    """Return the removal of those groups of coupled layers that can be removed alone. Raises SparsifyError if none can.
+
+    What the other groups lose is among what is kept, with the reason.
+    """
+    outputs: dict[str, list[int]] = {}
+    kept = list(removal.kept)
+    for group in groups:
+        alone = {name: removal.outputs[name] for name in group}
+        try:
+            _shrunk(structure, Removal.of(structure, removal.mask, alone), example)
+        except SparsifyError as error:
+            kept.append(str(error).removeprefix(f"{REFUSED}: "))
+        else:
+            outputs |= alone
+    if not outputs:
+        raise SparsifyError(f"{REFUSED}: {kept[0]}")
+    return Removal.of(structure, removal.mask, outputs, kept)
 
 
 def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     """Return what `shrink` removes. Raises SparsifyError as `shrink` does, but does not check the outputs of a copy."""
-    structure, model = structure.unwarned(), structure.model
-    with _warnings_as_refusals():
-        mask = mask if isinstance(mask, Mapping) else structure.remove(mask)[0]
-        check_fit(model, mask)
-        drops = _wholly_masked(structure, mask)
-        cuts = [
-            Cut(structure.layers[name], structure.layers[name].grain("filter"), drop) for name, drop in drops.items()
-        ]
-        structure.remove(cuts)  # for its warnings
-    outputs = {name: drop.nonzero().flatten().tolist() for name, drop in drops.items()}
-    removed = structure.goes_with(drops)
-    fed = {name: removed.inputs[name].nonzero()[0].tolist() for name in structure.layers if name in removed.inputs}
-    groups = structure.coupled_groups([cut.layer for cut in cuts])
-    coupled = [tuple(name for name in group if name in outputs) for group in groups]
-    return Removal(dict(mask), outputs, fed, tuple(group for group in dict.fromkeys(coupled) if len(group) > 1))
+    mask = mask if isinstance(mask, Mapping) else structure.mask(mask)
+    check_fit(structure.model, mask)
+    drops, kept = _wholly_masked(structure, mask)
+    for name in drops:
+        structure.require(structure.layers[name])
+    if kept and not drops:
+        raise SparsifyError(f"{REFUSED}: {kept[0]}; its masks are exact, and other layers may be shrunk")
+    return Removal.of(structure, dict(mask), drops, kept)
 
 
 def remove_outputs(
@@ -109,13 +187,15 @@ def remove_outputs(
         if name not in structure.layers:
             raise unknown("layer", name, structure.layers)
         structure.require(structure.layers[name])
-        drops[name] = _checked(structure.layers[name], indices)
+        drops[name] = _dropped(structure.layers[name], indices)
     removed = structure.goes_with(drops)
     small = copied(model)
     apply_mask(small, mask or {})
     cut(small, structure.coupling.parts, removed)
     before = dict(model.named_parameters())
     for name, parameter in small.named_parameters():
+        if name not in before:
+            continue  # of a module that stands in another's place
         # what is cut is new and contiguous; weights of convolutions are slower among others in channels last
         parameter.requires_grad_(before[name].requires_grad)
         if before[name].ndim == 4 and before[name].is_contiguous(memory_format=torch.channels_last):
@@ -136,18 +216,22 @@ def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: In
             return _difference(expected, call(small, inputs))
     except Exception as error:  # whatever a forward raises that is made for the network's own number of channels
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        where = _obstacle(small, error)
         raise SparsifyError(
-            f"the network cannot be shrunk: {_where(small, error)} does not take fewer channels ({reason}); its masks "
-            "are exact, and other layers may be shrunk"
+            f"{REFUSED}: {where} ({reason}); its masks are exact, and other layers may be shrunk"
         ) from error
 
 
-def _where(model: nn.Module, error: Exception) -> str:
-    """Return the innermost module of the network whose forward raised an error: "the forward of 'stage2'"."""
+def _obstacle(model: nn.Module, error: Exception) -> str:
+    """Return which forward raised the error, or which layer was given channels that are not its own."""
     names = {id(module): name for name, module in model.named_modules()}
     running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
     own = [names[id(one)] for one in running if id(one) in names]
-    return f"the forward of '{own[-1]}'" if own and own[-1] else "its forward"
+    if not own or not own[-1]:
+        return "its forward does not take fewer channels"
+    if module_part(own[-1], model.get_submodule(own[-1])) is None:
+        return f"the forward of '{own[-1]}' does not take fewer channels"
+    return f"'{own[-1]}' is given other channels than it has, as where a forward around it splits at a fixed place"
 
 
 def _difference(expected: Any, actual: Any) -> float:
@@ -156,15 +240,6 @@ def _difference(expected: Any, actual: Any) -> float:
     if not pairs:
         raise SparsifyError(f"the network gives a {type(expected).__name__} without a tensor, so nothing is compared")
     return max(relative_difference(one, other) for one, other in pairs)
-
-
-def require_same_outputs(difference: float) -> None:
-    """Raise SparsifyError unless the outputs of the masked and the shrunk network differ by no more than TOLERANCE."""
-    if not difference <= TOLERANCE:  # also if it is not a number
-        raise SparsifyError(
-            f"the network cannot be shrunk: its outputs would differ from the masked network's by {difference:.1e} of "
-            f"the largest, more than {TOLERANCE:g}"
-        )
 
 
 def relative_difference(expected: Tensor, actual: Tensor) -> float:
@@ -185,14 +260,15 @@ def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[i
     return {name: count for name, count in counts.items() if count[0]}
 
 
-def _wholly_masked(structure: Structure, mask: Mask) -> dict[str, Tensor]:
-    """Return the outputs of layers that a mask removes with all that goes with them: (outputs,), True goes.
+def _wholly_masked(structure: Structure, mask: Mask) -> tuple[dict[str, list[int]], list[str]]:
+    """Return the outputs of layers that a mask removes with all that goes with them, and why others stay as zeros.
 
     Left out are outputs of the network itself, outputs that feed no layer, and layers that lose none.
     """
     coupling = structure.coupling
     masked = [_masked_channels(structure, source, mask) for source in coupling.sources]
     goes = coupling.inner & np.concatenate([np.empty(0, dtype=bool), *masked])
+    reasons: list[str] = []
     while True:
         goes = coupling.whole(goes)
         removed = coupling.removed(goes)
@@ -202,7 +278,11 @@ def _wholly_masked(structure: Structure, mask: Mask) -> dict[str, Tensor]:
             if coupling.parts[name].passes
         }
         if not any(channels.any() for channels in kept.values()):
-            return {name: torch.from_numpy(gone) for name, gone in removed.outputs.items()}
+            inexact = structure.inexact(mask, removed)
+            if not inexact:
+                return {name: np.flatnonzero(gone).tolist() for name, gone in removed.outputs.items()}, reasons
+            reasons += inexact.values()
+            kept = {name: removed.inputs[name] for name in inexact}
         goes &= ~coupling.entering(kept)
 
 
@@ -232,7 +312,8 @@ def _all_false(tensors: Sequence[Tensor], count: int, *, of: int) -> np.ndarray:
     return false
 
 
-def _checked(layer: Layer, indices: Sequence[int]) -> Tensor:
+def _dropped(layer: Layer, indices: Sequence[int]) -> Tensor:
+    """Return which outputs of a layer go, bool (outputs,), after a look at the indices."""
     count = layer.outputs
     wrong = [index for index in indices if not 0 <= index < count]
     if wrong:
@@ -257,14 +338,3 @@ def _comparable() -> Iterator[None]:
             yield
     finally:
         torch.backends.cudnn.enabled = enabled
-
-
-@contextmanager
-def _warnings_as_refusals() -> Iterator[None]:
-    """Raise a SparsifyError for a warning that a removal would compute another function than the mask."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", SparsifyWarning)
-        try:
-            yield
-        except SparsifyWarning as warning:
-            raise SparsifyError(f"the network cannot be shrunk: {warning}") from warning

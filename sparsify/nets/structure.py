@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import warnings
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import EllipsisType
 
@@ -69,7 +68,6 @@ class Structure:
         owners = Counter(p for module in model.modules() for p in module.parameters(recurse=False))
         self._shared = {p for p, count in owners.items() if count > 1}
         self.operations = count_operations(model, example)
-        # asked for once, and then known to `unwarned` copies, too
         self._coupling = functools.cache(functools.partial(find_coupling, model, example))
         self._obstacle_beside = functools.cache(self._find_obstacle_beside)  # it is asked for at each point of a sweep
         self._checked: set[str] = set()  # parts of which it is known whether their inputs are 0 where they should be
@@ -79,19 +77,33 @@ class Structure:
         """Which channels of the network go together. Raises SparsifyError if the network cannot be followed."""
         return self._coupling()
 
-    def unwarned(self) -> Structure:
-        """The same structure, which gives again the warnings that it has given."""
-        again = copy.copy(self)
-        again._checked = set()
-        return again
-
     def remove(self, cuts: Sequence[Cut]) -> tuple[Mask, Cost]:
         """Return the mask of these cuts, and the cost without the removed elements and the inputs that they fed.
 
         With a filter or neuron goes all that `goes_with` it. Without cuts the mask is empty and the cost is that of the
-        whole network. Raises SparsifyError if a layer cannot be masked; warns (SparsifyWarning) if a mask and a
-        physical removal would not compute the same function.
+        whole network. Raises SparsifyError if a layer cannot be masked; warns (SparsifyWarning), once for each place,
+        if a mask and a physical removal would not compute the same function.
         """
+        mask, removed = self._masked(cuts)
+        unfed: Mask = {}
+        for name in removed.inputs.keys() & self.layers.keys():
+            layer = self.layers[name]
+            gone = torch.from_numpy(removed.inputs[name]).to(layer.weight.device)
+            unfed[layer.parameter] = layer.input_elements(gone)
+        for reason in self.inexact(mask, removed, self._checked).values():
+            warnings.warn(
+                f"{reason}; accuracy is that of the mask, and a physical removal would compute another function",
+                SparsifyWarning,
+                stacklevel=3,
+            )
+        self._checked |= removed.inputs.keys()
+        return mask, self._cost(mask, unfed, heads_left(self.model, removed))
+
+    def mask(self, cuts: Sequence[Cut]) -> Mask:
+        """Return the mask of `remove`, which raises the same, without a warning."""
+        return self._masked(cuts)[0]
+
+    def _masked(self, cuts: Sequence[Cut]) -> tuple[Mask, Removed]:
         for cut in cuts:
             self.require(cut.layer, cut.grain)
         mask: Mask = {}
@@ -103,19 +115,9 @@ class Structure:
                 self._zero(mask, cut.layer.parameter, cut.drop)
             elif cut.drop.any():
                 drops[cut.layer.name] = cut.drop | drops.get(cut.layer.name, torch.zeros_like(cut.drop))
-        unfed: Mask = {}
-        left: dict[str, tuple[int, int]] = {}
-        if drops:
-            removed = self.goes_with(drops)
-            left = heads_left(self.model, removed)
-            self._mask(removed, mask)
-            for name in removed.inputs.keys() & self.layers.keys():
-                layer = self.layers[name]
-                gone = torch.from_numpy(removed.inputs[name]).to(layer.weight.device)
-                unfed[layer.parameter] = layer.input_elements(gone)
-            self._warn_of_norms(removed)
-            self._warn_of_leaks(mask, removed)
-        return mask, self._cost(mask, unfed, left)
+        removed = self.goes_with(drops) if drops else Removed({}, {}, {})
+        self._mask(removed, mask)
+        return mask, removed
 
     def goes_with(self, drops: Mapping[str, Tensor]) -> Removed:
         """Return all that goes with these outputs of layers, (outputs,) each.
@@ -243,21 +245,29 @@ class Structure:
         groups = dict.fromkeys(tuple(self.coupled(layer)) for layer in layers)
         return [group for group in groups if len(group) > 1]
 
-    def _warn_of_norms(self, removed: Removed) -> None:
-        for name in removed.inputs.keys() - self._checked:
-            if self.coupling.parts[name].kind == ACROSS:
-                self._checked.add(name)
-                self._warn(f"'{name}' normalises across channels, those that are masked among them")
+    def inexact(self, mask: Mask, removed: Removed, known: Set[str] = frozenset()) -> dict[str, str]:
+        """Return the parts, with the reason, at which the mask and the removal would compute different functions.
 
-    def _warn_of_leaks(self, mask: Mask, removed: Removed) -> None:
-        """Warn, once for each part, if a masked filter still has an effect: its removal would differ from its mask."""
+        These are norms across channels that lose some of them, and parts that a masked filter still has an effect on.
+        Parts that are `known` are passed over.
+        """
+        found = {
+            name: f"'{name}' normalises across channels, those that are masked among them"
+            for name in removed.inputs.keys() - known
+            if self.coupling.parts[name].kind == ACROSS
+        }
+        for name in sorted(self._leaking(mask, removed, known)):
+            found[name] = f"what is masked still reaches '{name}': what stands before it does not keep a zero a zero"
+        return found
+
+    def _leaking(self, mask: Mask, removed: Removed, known: Set[str]) -> set[str]:
+        """Return the parts that are reached by something else than 0 from a masked filter."""
         leaking: set[str] = set()
         handles = []
         for name, dead in removed.inputs.items():
             part = self.coupling.parts[name]
-            if name in self._checked or part.passes or part.kind == OUTPUT:
+            if name in known or part.passes or part.kind == OUTPUT:
                 continue
-            self._checked.add(name)
 
             def look(_module: nn.Module, inputs: tuple[Tensor, ...], name: str = name, along: int = part.entering,
                      gone: np.ndarray = dead) -> None:  # fmt: skip
@@ -266,19 +276,14 @@ class Structure:
 
             handles.append(part.module.register_forward_pre_hook(look))
         if not handles:
-            return
+            return leaking
         try:
             with masked(self.model, mask), evaluating(self.model), plainly():
                 call(self.model, self.example)
         finally:
             for handle in handles:
                 handle.remove()
-        for name in sorted(leaking):
-            self._warn(f"what is masked still reaches '{name}': what stands before it does not keep a zero a zero")
-
-    def _warn(self, reason: str) -> None:
-        text = f"{reason}; accuracy is that of the mask, and a physical removal would compute another function"
-        warnings.warn(text, SparsifyWarning, stacklevel=4)
+        return leaking
 
     def _cost(self, mask: Mask, unfed: Mask, heads: Mapping[str, tuple[int, int]]) -> Cost:
         """Return the cost without what is masked or unfed; `heads` are those left of each attention, of how many."""

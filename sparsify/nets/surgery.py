@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from sparsify.errors import SparsifyError
+from sparsify.nets.attention import NarrowAttention
 from sparsify.nets.coupling import Removed
 from sparsify.nets.heads import HEADS, WIDTHS, heads_left
 from sparsify.nets.layers import CONVOLVING, TRANSPOSED
-from sparsify.nets.parts import OUTPUT, Part, vectors
+from sparsify.nets.parts import OUTPUT, Part, projections, vectors
 
 Cutter = Callable[[nn.Module, Sequence[int]], nn.Module]
 
@@ -24,6 +25,7 @@ def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
 
     Raises SparsifyError if a module cannot be without it.
     """
+    attentions: set[str] = set()
     for name in parts:
         part = parts[name]
         if part.kind == OUTPUT:
@@ -33,10 +35,8 @@ def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
         if not (outputs.any() or inputs.any()):
             continue
         if part.kind == "attention":
-            raise SparsifyError(
-                f"the network cannot be shrunk: '{name}' belongs to torch's MultiheadAttention, whose width and heads "
-                "are fixed"
-            )
+            attentions.add(name.rpartition(".")[0])
+            continue
         module = model.get_submodule(name)
         if part.passes:
             _cut_channels(name, module, inputs)
@@ -57,6 +57,8 @@ def cut(model: nn.Module, parts: Mapping[str, Part], removed: Removed) -> None:
         owner, _, own = name.rpartition(".")
         _keep(model.get_submodule(owner), own, dimension, ~gone)
     _cut_heads(model, removed)
+    for name in sorted(attentions):
+        _narrow(model, name, removed)
 
 
 def _cut_channels(name: str, module: nn.Module, gone: np.ndarray) -> None:
@@ -120,6 +122,22 @@ def _cut_heads(model: nn.Module, removed: Removed) -> None:
             value = getattr(module, attribute, None)
             if isinstance(value, int):
                 setattr(module, attribute, value * left // heads)
+
+
+def _narrow(model: nn.Module, name: str, removed: Removed) -> None:
+    """Put a NarrowAttention in the place of torch's MultiheadAttention of this name."""
+    attention = model.get_submodule(name)
+    assert isinstance(attention, nn.MultiheadAttention)
+    into, out = (part.name for part in projections(name, attention))
+    width = attention.embed_dim
+    entering, leaving = (
+        ~gone.get(part, np.zeros(width, dtype=bool)) for gone, part in ((removed.inputs, into), (removed.outputs, out))
+    )
+    inner = ~removed.outputs.get(into, np.zeros(3 * width, dtype=bool))
+    queries, keys, values = inner.reshape(3, -1, attention.head_dim)
+    values &= ~removed.inputs.get(out, np.zeros(width, dtype=bool)).reshape(values.shape)
+    narrow = NarrowAttention.of(name, attention, (entering, leaving), (queries, keys, values))
+    model.set_submodule(name, narrow.train(attention.training))
 
 
 def _keep(module: nn.Module, own: str, dimension: int, kept: np.ndarray) -> None:

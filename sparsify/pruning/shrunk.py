@@ -18,13 +18,7 @@ from sparsify.files import no_link, regular, tensors_as_bytes, typed, write_byte
 from sparsify.nets.layers import prunable_layers
 from sparsify.nets.mask import Mask
 from sparsify.nets.registry import NAMES, is_network, network
-from sparsify.nets.shrinking import (
-    output_difference,
-    plan_removal,
-    remaining_zeros,
-    remove_outputs,
-    require_same_outputs,
-)
+from sparsify.nets.shrinking import remaining_zeros, remove_outputs, shrink_by
 from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.measuring import SweepPoint
@@ -158,7 +152,7 @@ class PointShrinker:
 
     It shrinks the trained network when it is made, so that errors come before the sweep. If the point is fine-tuned or
     recalibrated, it shrinks the network again in the sweep, in the state that was measured last. `say` is called with
-    what is removed before it is removed. Raises SparsifyError as `shrink` does.
+    what is removed. Raises SparsifyError as `shrink` does.
     """
 
     def __init__(self, run: Run, subject: Subject, point: PointPlan, say: Callable[[str], None]) -> None:
@@ -192,7 +186,8 @@ def shrink_run(
     structure, model = subject.structure, subject.model
     images = subject.prepared(subject.split[:IMAGES].images)
     assert isinstance(images, Tensor)  # a run has a data set of images
-    removal = plan_removal(structure, what)
+    shrinking = shrink_by(structure, what, images)
+    small, removal = shrinking.network, shrinking.removal
     weights = {layer.name: layer.weight for layer in prunable_layers(model)}
     for group in removal.coupled:
         loses = (f"{name} ({len(removal.outputs[name])} of {len(weights[name])})" for name in group)
@@ -201,16 +196,13 @@ def shrink_run(
     for side, (indices, axis) in sides.items() if removal.outputs else ():
         sizes = {name: weights[name].shape[axis] for name in indices}
         say(f"{side} that go: {', '.join(f'{name} ({len(indices[name])} of {sizes[name]})' for name in sizes)}")
-    small = remove_outputs(structure, removal.outputs, mask=removal.mask)
-    difference = output_difference(model, removal.mask, small, images)
-    require_same_outputs(difference)
     before, after = (sum(p.numel() for p in network.parameters()) for network in (model, small))
     say(f"shrunk: {before:,} → {after:,} parameters")
     for name, (zeros, total) in remaining_zeros(structure, removal).items():
         say(f"  {name}: {zeros:,} of {total:,} stay as zeros, because they are not removed as whole outputs")
     say(
-        f"checked on {len(images)} images: masked and shrunk logits differ by no more than {difference:.1e} of the "
-        f"largest"
+        f"checked on {len(images)} images: masked and shrunk logits differ by no more than "
+        f"{shrinking.difference:.1e} of the largest"
     )
     summary = run.summary
     facts = Shrunk(
@@ -227,7 +219,7 @@ def shrink_run(
         reverse=point.reverse,
         params_before=before,
         params_after=after,
-        difference=difference,
+        difference=shrinking.difference,
         rounds=point.rounds,
         finetune_epochs=point.finetune_epochs,
         recalibrate_bn=point.recalibrate_bn,

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sparsify import SparsifyError, make_mask, shrink
 from sparsify.nets.mask import masked
-from sparsify.nets.structure import Structure
+from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.subject import Subject
@@ -46,9 +46,11 @@ class Separate(Fused):
 
 
 class Torch(nn.Module):
-    def __init__(self) -> None:
+    """Torch's own attention."""
+
+    def __init__(self, width: int = 8, heads: int = 2, **options: bool) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.attention(x, x, x, need_weights=False)[0]
@@ -116,10 +118,58 @@ def test_an_attention_without_a_head_is_the_masked_one_and_costs_what_torch_coun
         assert macs == counter.get_total_flops() // 2
 
 
-def test_torchs_attention_cannot_be_smaller() -> None:
+def test_torchs_attention_without_a_head_is_the_masked_one_and_costs_what_torch_counts() -> None:
     model = block(Torch)
+    subject = Subject.of(model, (TOKENS, [0, 1]))
+    plan = PointPlan(layers="1.attention.in_proj", ratio=0.5, grain="head")
+    mask, cost = subject.structure.remove(cuts_of(subject, plan))
+    small = shrink(model, mask, TOKENS)  # compares the outputs
+    attention = small[1].attention
+    assert (attention.num_heads, attention.in_proj.out_features, attention.out_proj.in_features) == (1, 12, 4)
+    assert cost.params == sum(p.numel() for p in small.parameters())
+    # torch does not count the products of its fused attention on a CPU
+    counter = FlopCounterMode(display=False)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), torch.no_grad(), counter:
+        small(TOKENS[:1])
+    assert cost.macs == counter.get_total_flops() // 2
+
+
+def test_a_smaller_attention_of_torchs_can_lose_a_head_again() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12), Torch(12, 3), nn.ReLU(), nn.Linear(12, 3)).eval()
+    for heads in (2, 1):
+        layer = "1.attention.in_proj"
+        model = shrink(model, make_mask(model, TOKENS, layers=layer, ratio=1 / (heads + 1), grain="head"), TOKENS)
+        assert model[1].attention.num_heads == heads
+
+
+def test_a_smaller_attention_of_torchs_in_an_encoder_that_would_fuse_it() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=True), nn.Linear(8, 3)).eval()
+    layers = "0.layers.0.self_attn.in_proj"
+    small = shrink(model, make_mask(model, TOKENS, layers=layers, ratio=0.5, grain="head"), TOKENS)
+    assert small[0].layers[0].self_attn.num_heads == 1
+    assert small[0].layers[1].self_attn.num_heads == 2
+
+
+def test_single_values_of_torchs_attention_go_where_all_heads_lose_equally_many() -> None:
+    model = block(Torch)
+    values = {"1.attention.in_proj": torch.isin(torch.arange(24), torch.tensor([17, 22]))}
+    layer = Structure(model, TOKENS).layers["1.attention.in_proj"]
+    small = shrink(model, [Cut(layer, "filter", values["1.attention.in_proj"])], TOKENS)
+    assert (small[1].attention.in_proj.out_features, small[1].attention.out_proj.in_features) == (22, 6)
+    unlike = torch.isin(torch.arange(24), torch.tensor([17]))
+    with pytest.raises(
+        SparsifyError, match=r"'1\.attention' would have unlike numbers of channels; remove whole heads"
+    ):
+        shrink(model, [Cut(layer, "filter", unlike)], TOKENS)
+
+
+def test_an_attention_with_a_key_of_its_own_cannot_be_smaller() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), Torch(8, 2, add_bias_kv=True), nn.ReLU(), nn.Linear(8, 3)).eval()
     mask = make_mask(model, TOKENS, layers="1.attention.in_proj", ratio=0.5, grain="head")
-    with pytest.raises(SparsifyError, match=r"'1\.attention\.in_proj' belongs to torch's MultiheadAttention"):
+    with pytest.raises(SparsifyError, match=r"'1\.attention' adds a key and a value of its own"):
         shrink(model, mask, TOKENS)
 
 

@@ -19,6 +19,7 @@ import sparsify
 from sparsify import SparsifyError, load, shrink
 from sparsify.cli.app import main
 from sparsify.data.registry import load_dataset
+from sparsify.errors import SparsifyWarning
 from sparsify.nets.deployment import to_onnx
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.layers import layer_names
@@ -349,6 +350,49 @@ def test_what_cannot_be_shrunk_is_refused_in_one_line(case: str) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+class InTwoPlaces(nn.Module):
+    """Two convolutions that lose filters; the second is followed by what is named."""
+
+    def __init__(self, behind: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second, self.behind = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), behind
+        self.fc = nn.Linear(6 * 16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.behind(self.second(self.first(x).relu())).flatten(1))
+
+
+class InHalves(nn.Module):
+    """It works on 3 channels and 3 others: a split at a fixed place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x[:, :3], x[:, 3:]
+        return torch.cat([first.relu(), second.reshape(len(x), 3, 4, 4).relu()], dim=1)
+
+
+KEPT = {
+    "sigmoid": (nn.Sigmoid, "what is masked still reaches 'fc'"),
+    "groupnorm": (lambda: nn.GroupNorm(1, 6), "'behind' normalises across channels"),
+    "halves": (InHalves, "the forward of 'behind' does not take fewer channels .RuntimeError: shape"),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_what_cannot_be_removed_stays_as_zeros_and_the_rest_goes(case: str) -> None:
+    build, message = KEPT[case]
+    model, inputs = InTwoPlaces(build()).eval(), images(2, 3, 8, 8)
+    structure = Structure(model, inputs[:1])
+    drop = torch.tensor([False, True, False, False, True, True])
+    cuts = [Cut(layer, "filter", drop) for layer in (structure.layers["first"], structure.layers["second"])]
+    with pytest.warns(SparsifyWarning, match=f"stays as zeros, because it cannot be removed: {message}"):
+        small = shrink(model, cuts, inputs)
+    assert (small.first.out_channels, small.second.out_channels) == (3, 6)
+    assert not small.second.weight[drop].any()
+    assert small.second.weight[~drop].any(1).all()
+    with masked(model, structure.mask(cuts)), torch.inference_mode():
+        assert relative_difference(model(inputs), small(inputs)) <= TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
@@ -565,7 +609,7 @@ def test_the_command_writes_nothing_if_the_two_differ(
     lenet_run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(lenet_run)
-    monkeypatch.setattr("sparsify.pruning.shrunk.output_difference", lambda *_: 2e-5)
+    monkeypatch.setattr("sparsify.nets.shrinking.output_difference", lambda *_: 2e-5)
     assert prune(lenet_run, "--layers conv3 --ratios 0.3 --shrink") == 2
     error = capsys.readouterr().err
     assert "differ from the masked network's by 2.0e-05 of the largest, more than 1e-05" in error
