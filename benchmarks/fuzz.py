@@ -7,7 +7,7 @@
 The targets are the functions of bytes in benchmarks/fuzzing; each is fuzzed in a process of its own. The engine is
 atheris (pip install atheris), which is guided by coverage. Where it is not installed, inputs are changed at random, and
 the results say so. What is found lies in benchmarks/fuzzing/found/<target>; a call tries it again first, and what then
-holds is counted as fixed. The counts are written to benchmarks/results/fuzz-<date>.json.
+holds is counted as fixed. The counts are written to benchmarks/results/fuzz-<date>.json, and as a table beside it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from sparsify.report.table import NUMBER, TEXT, Column, Table, to_markdown
 
 HERE = Path(__file__).parent
 FOUND = HERE / "fuzzing" / "found"
@@ -227,7 +230,23 @@ def record(counts: dict[str, dict[str, object]]) -> Path:
         "targets": dict(sorted((kept | counts).items())),
     }
     path.write_text(json.dumps(content, indent=2) + "\n")
+    path.with_suffix(".md").write_text(overview(content))
     return path
+
+
+def overview(content: dict[str, Any]) -> str:
+    """The counts as a page of Markdown."""
+    names = ("target", "executions", "seconds", "found", "of these mended", "engine")
+    columns = [Column(name, TEXT if name in ("target", "engine") else NUMBER) for name in names]
+    rows = [
+        (name, f"{one['executions']:,}", one["seconds"], one["found"], one["fixed"], one["engine"])
+        for name, one in content["targets"].items()
+    ]
+    return (
+        "# Fuzzed\n\n`python -m benchmarks.fuzz`: an input must end in a result or in a `SparsifyError` of one "
+        f"line, within {content['longest_s']} s and {content['memory_mb']:,} MB. {content['date']}, Python "
+        f"{content['python']}, one process.\n\n" + to_markdown(Table.of("", columns, rows))
+    )
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from sparsify.errors import SparsifyError, unknown
 from sparsify.files import parse_json, regular, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
-from sparsify.runs import Run, folders
+from sparsify.runs import Run, images
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Study
 from sparsify.study.findings import Findings
 from sparsify.study.planning import Chosen
@@ -85,7 +85,7 @@ class _Configs(Struct):
 
     @classmethod
     def of(cls, configs: Sequence[Config]) -> _Configs:
-        every = [folders.shared(config) for config in configs]
+        every = [images.shared(config) for config in configs]
         shared = {key: value for key, value in (every or [{}])[0].items() if all(one[key] == value for one in every)}
         return cls(shared, [{key: value for key, value in one.items() if key not in shared} for one in every])
 
