@@ -62,6 +62,8 @@ class SweepOptions(TypedDict, total=False):
 class PointPlan:
     """One point of a sweep: one set of layers and one ratio. The other fields are those of `SweepPlan`.
 
+    The layers may be given as a list of names, too.
+
     >>> sparsify.PointPlan(layers="conv3,fc1", ratio=0.6)
     PointPlan(layers='conv3,fc1', ratio=0.6)
     """
@@ -77,6 +79,9 @@ class PointPlan:
     recalibrate_bn: bool = False
 
     def __post_init__(self) -> None:
+        names: object = self.layers
+        if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+            object.__setattr__(self, "layers", ",".join(names))
         ratios = self.sweep().ratios
         if len(ratios) > 1:
             raise SparsifyError(f"ratio is {quoted(self.ratio)}; it must be one number")

@@ -60,10 +60,9 @@ def find_run(name: str, runs_dir: Path) -> Run:
             return Run(path)
     runs = list_runs(runs_dir)
     found = [run for run in runs if name and run.name.startswith(name)]
-    if len(found) > 1:
-        found = _sources(found)
-    if len(found) == 1:
-        return found[0]
+    sources = _sources(found)
+    if len(sources) == 1:
+        return sources[0]
     if found:
         raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {some(r.name for r in found)}")
     if name and Path(name).is_dir():

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from sparsify.errors import SparsifyError
 from sparsify.files import regular, write_tensors
+from sparsify.folders import make_folder
 from sparsify.runs import Epoch
 from sparsify.sums import sha256
 
@@ -37,6 +38,7 @@ def save_checkpoint(
                 tensors[f"optimizer/{name}/{key}"] = value
     tensors |= {f"path/{name}": tensor for name, tensor in path.items()}
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}  # from the device once
+    make_folder(folder)  # says so if it was deleted or moved
     files = {name: sha256(regular(folder / name).read_bytes()) for name in BEGUN}
     kept = {"rows": json.dumps(rows), "files": json.dumps(files)}
     write_tensors(folder / FILE, tensors, kept | {"sha256": _digest(tensors, kept)})

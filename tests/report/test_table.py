@@ -204,7 +204,8 @@ def test_latencies_sort_by_their_median():
 def test_a_run_that_cannot_be_read_is_damaged(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text("{")
-    assert runs_table([Run(tmp_path / "mine")]).texts() == [["mine", "damaged", "", "", "", ""]]
+    reason = "config.json is damaged: it is no JSON: Input data was truncated; delete the folder and train it again"
+    assert runs_table([Run(tmp_path / "mine")]).texts() == [["mine", "damaged", "", "", "", reason]]
 
 
 def test_a_section_of_figures_alone_is_left_out_without_one():
