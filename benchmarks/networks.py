@@ -27,7 +27,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from multiprocessing.connection import Connection
@@ -94,7 +94,8 @@ class Row:
     params_left: int | None = None  # without what is masked, and without what that fed
     macs: int | None = None
     macs_left: int | None = None
-    shrunk: str = ""  # "yes", or why the network is refused
+    shrunk: str = ""  # "yes", "in part", or why the network is refused
+    kept: list[str] = field(default_factory=list)  # why some of what is masked stays as zeros
     params_shrunk: int | None = None
     macs_counted: int | None = None  # by torch
     macs_shrunk_counted: int | None = None
@@ -218,8 +219,8 @@ def steps(network: str, export: bool) -> Iterator[tuple[str, Callable[[], dict[s
         nonlocal small
         shrinking = shrink_by(subject.structure, mask, images)
         small, kept = shrinking.network, shrinking.removal.kept
-        shrunk = f"in part: {'; '.join(kept)}" if kept else "yes"
-        return {"shrunk": shrunk, "params_shrunk": sum(p.numel() for p in small.parameters())}
+        shrunk = "in part" if kept else "yes"
+        return {"shrunk": shrunk, "kept": list(kept), "params_shrunk": sum(p.numel() for p in small.parameters())}
 
     def counted_small() -> dict[str, Any]:
         return {"macs_shrunk_counted": counted(small, images[:1])}
@@ -292,17 +293,30 @@ def row_of(network: str, *, export: bool, limit: float, work: Callable[..., None
 
 def left_out(row: Row) -> str:
     """ "2: the output of the network; 1: … shares its weight with another module", each cut after 60 characters."""
-    reasons = collections.Counter(re.sub(r"'[^']*'", "…", reason) for reason in row.left_out.values())
-    return "; ".join(f"{n}: {textwrap.shorten(reason, 60, placeholder=' …')}" for reason, n in reasons.most_common())
+    return counts(row.left_out.values())
+
+
+def counts(reasons: Iterable[str]) -> str:
+    """How often there is each reason, whatever it names in quotes, each cut after 60 characters."""
+    alike = collections.Counter(re.sub(r"'[^']*'", "…", reason) for reason in reasons)
+    return "; ".join(f"{n}: {textwrap.shorten(reason, 60, placeholder=' …')}" for reason, n in alike.most_common())
+
+
+def shrinks(row: Row) -> str:
+    """ "yes", or what is in the way."""
+    if row.failed:
+        return f"FAILED: {row.failed}"
+    if row.kept:
+        return f"in part, to {share(row.params_shrunk, row.params)} of the parameters; as zeros {counts(row.kept)}"
+    return row.shrunk
 
 
 def agreement(row: Row) -> str:
-    """Whether the cost is what torch counts, of the whole network and of the shrunk one."""
-    pairs = {
-        "MACs": (row.macs, row.macs_counted),
-        "MACs left": (row.macs_left, row.macs_shrunk_counted),
-        "params left": (row.params_left, row.params_shrunk),
-    }
+    """Whether the cost is what torch counts, of the whole network and, if all that is masked went, the shrunk one."""
+    pairs = {"MACs": (row.macs, row.macs_counted)}
+    if not row.kept:
+        pairs["MACs left"] = (row.macs_left, row.macs_shrunk_counted)
+        pairs["params left"] = (row.params_left, row.params_shrunk)
     compared = {name: pair for name, pair in pairs.items() if None not in pair}
     apart = [f"{name}: {ours:,}, counted {torchs:,}" for name, (ours, torchs) in compared.items() if ours != torchs]
     return "; ".join(apart) or ("equal" + (" (whole)" if len(compared) == 1 else "") if compared else "")
@@ -337,7 +351,7 @@ def overview(results: Results) -> str:
             left_out(row),
             share(row.params_left, row.params),
             share(row.macs_left, row.macs),
-            f"FAILED: {row.failed}" if row.failed else row.shrunk,
+            shrinks(row),
             agreement(row),
             row.onnx,
             f"{row.seconds:.1f}",
@@ -345,12 +359,14 @@ def overview(results: Results) -> str:
         for row in results.networks
     ]
     shrunk = sum(row.shrunk == "yes" for row in results.networks)
+    part = sum(row.shrunk == "in part" for row in results.networks)
     failed = sum(bool(row.failed) for row in results.networks)
     versions = f"torch {results.torch}, torchvision {results.torchvision}, timm {results.timm or '(none)'}"
     return (
         f"# Networks\n\n`python benchmarks/networks.py`: `all` pruned by {RATIO:.0%}, filters and neurons, random "
         f"weights. {results.device}, {results.threads} thread, {versions}, {results.date[:10]}.\n\n"
-        f"Of {len(rows)} networks {shrunk} shrink, {len(rows) - shrunk - failed} are refused, {failed} fail.\n\n"
+        f"Of {len(rows)} networks {shrunk} shrink, {part} in part (the rest of what is masked stays as zeros), "
+        f"{len(rows) - shrunk - part - failed} are refused, {failed} fail.\n\n"
         + to_markdown(Table.of("", columns, rows))
     )
 

@@ -253,8 +253,8 @@ class Structure:
         """
         found = {
             name: f"'{name}' normalises across channels, those that are masked among them"
-            for name in removed.inputs.keys() - known
-            if self.coupling.parts[name].kind == ACROSS
+            for name in removed.inputs
+            if name not in known and self.coupling.parts[name].kind == ACROSS
         }
         for name in sorted(self._leaking(mask, removed, known)):
             found[name] = f"what is masked still reaches '{name}': what stands before it does not keep a zero a zero"
