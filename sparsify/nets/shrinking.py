@@ -28,7 +28,7 @@ from sparsify.nets.structure import Cut, Structure
 from sparsify.nets.surgery import cut
 from sparsify.nets.tracing import tensors
 
-REFUSED = "the network cannot be shrunk"
+REFUSED, ADVICE = "the network cannot be shrunk", "its masks are exact, and other layers may be shrunk"
 
 REASONS = 3
 """So many reasons why something is not removed are listed."""
@@ -148,11 +148,11 @@ def _by_group(structure: Structure, removal: Removal, groups: Sequence[tuple[str
         try:
             _shrunk(structure, Removal.of(structure, removal.mask, alone), example)
         except SparsifyError as error:
-            kept.append(str(error).removeprefix(f"{REFUSED}: "))
+            kept.append(str(error).removeprefix(f"{REFUSED}: ").removesuffix(f"; {ADVICE}"))
         else:
             outputs |= alone
     if not outputs:
-        raise SparsifyError(f"{REFUSED}: {kept[0]}")
+        raise SparsifyError(f"{REFUSED}: {kept[0]}; {ADVICE}")
     return Removal.of(structure, removal.mask, outputs, kept)
 
 
@@ -164,7 +164,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     for name in drops:
         structure.require(structure.layers[name])
     if kept and not drops:
-        raise SparsifyError(f"{REFUSED}: {kept[0]}; its masks are exact, and other layers may be shrunk")
+        raise SparsifyError(f"{REFUSED}: {kept[0]}; {ADVICE}")
     return Removal.of(structure, dict(mask), drops, kept)
 
 
@@ -217,9 +217,7 @@ def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: In
     except Exception as error:  # whatever a forward raises that is made for the network's own number of channels
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         where = _obstacle(small, error)
-        raise SparsifyError(
-            f"{REFUSED}: {where} ({reason}); its masks are exact, and other layers may be shrunk"
-        ) from error
+        raise SparsifyError(f"{REFUSED}: {where} ({reason}); {ADVICE}") from error
 
 
 def _obstacle(model: nn.Module, error: Exception) -> str:
