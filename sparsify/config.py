@@ -16,7 +16,7 @@ from cyclopts import Parameter, Token
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
-from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, SEED, checked_text
+from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, SEED, checked_characters, checked_text
 from sparsify.nets.registry import NAMES, is_network
 from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
@@ -176,7 +176,8 @@ class Config:
             path = self.data.removeprefix(FOLDER)
             if not path:
                 raise SparsifyError(f"--data is {self.data!r}; folder: needs a path, as in folder:photos")
-            object.__setattr__(self, "data", FOLDER + os.path.realpath(os.path.expanduser(path)))
+            there = os.path.realpath(os.path.expanduser(path))  # a link may lead to a name that is no UTF-8
+            object.__setattr__(self, "data", FOLDER + checked_characters("the folder of --data", there))
         elif not isinstance(self.data, str) or self.data not in ("auto", *DATASETS):
             raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])
 

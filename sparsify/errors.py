@@ -50,7 +50,7 @@ def one_line(text: str) -> str:
     80 are left, and of the whole the first 10,000.
     """
     text = text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "…"
-    return re.sub(rf"[^\s/]{{{_LONGEST_WORD + 1},}}", lambda word: word[0][:LONGEST_VALUE] + "…", printable(text))
+    return re.sub(rf"[^\s/\\]{{{_LONGEST_WORD + 1},}}", lambda word: word[0][:LONGEST_VALUE] + "…", printable(text))
 
 
 def shown(value: object) -> str:

@@ -77,11 +77,19 @@ def at_most(count: int, most: int, what: str) -> None:
 def checked_text(name: str, value: str) -> str:
     """Return a text that can be written to files as it is.
 
-    Raises SparsifyError if it is too long, and for what no file and no file's name can hold: NUL and lone surrogates,
-    as bytes that are no UTF-8 are read.
+    Raises SparsifyError if it is too long, and as `checked_characters`.
     """
     if len(value) > LONGEST_TEXT:
         raise SparsifyError(f"{name} is {quoted(value)}; it has {len(value):,} characters, at most {LONGEST_TEXT:,}")
+    return checked_characters(name, value)
+
+
+def checked_characters(name: str, value: str) -> str:
+    """Return a text of any length.
+
+    Raises SparsifyError for what no file and no file's name can hold: NUL and lone surrogates, as bytes that are no
+    UTF-8 are read.
+    """
     if "\0" in value or any("\ud800" <= one <= "\udfff" for one in value):
         raise SparsifyError(f"{name} is {quoted(value)}; it must be text without NUL, and in UTF-8")
     return value

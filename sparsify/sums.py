@@ -80,7 +80,7 @@ class Record:
     def of(cls, folder: Path) -> Record:
         """The record of a folder; an empty one if there is none. Raises SparsifyError if it is damaged."""
         for file in (OF_RUN, ELSEWHERE):
-            if os.path.lexists(folder / file):
+            if os.path.lexists(folder / file) and (file != OF_RUN or _is_run(folder)):
                 values = _read(folder / file)
                 return cls(file, parse_sums(values, folder / file), file == OF_RUN and "format" in values)
         return cls(ELSEWHERE, {}, every=False)
@@ -102,6 +102,11 @@ class Record:
                 raise SparsifyError(f"its SHA-256 sum is not the one in {self.file}")
         elif self.every:
             raise SparsifyError(f"it has no SHA-256 sum in {self.file}")
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a summary.json in this folder is that of a run: another program may have written one of its own."""
+    return (folder / "config.json").exists()
 
 
 def parse_sums(values: Mapping[str, Any], path: Path) -> dict[str, str]:
@@ -133,7 +138,7 @@ def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
         with FileLock(folder / ".lock", timeout=wait):
             yield
     except Timeout as error:
-        raise SparsifyError(f"run {folder} is being written by another process; wait for it to end") from error
+        raise SparsifyError(f"{folder} is being written by another process; wait for it to end") from error
 
 
 PATIENCE = 60.0
@@ -178,7 +183,7 @@ def _is_there(folder: Path, name: str, content: bytes | None, record: Record) ->
 
 def _note(folder: Path, sums: Mapping[str, str | None]) -> None:
     """Set or delete sums in the record of a folder. The record stays as old as it is: that is the age of a run."""
-    path = folder / (OF_RUN if (folder / OF_RUN).exists() else ELSEWHERE)
+    path = folder / (OF_RUN if (folder / OF_RUN).exists() and _is_run(folder) else ELSEWHERE)
     status = path.stat() if path.exists() else None
     values: dict[str, Any] = {"sha256": {}, "format": FORMAT} if status is None else _read(path)
     both = {**values["sha256"], **sums}

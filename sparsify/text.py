@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -10,15 +11,22 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+JOINERS = "\u200c\u200d"
+"""Persian words, other scripts and emoji need them: the zero-width non-joiner and joiner."""
+
 
 def printable(text: str, *, keep: str = "") -> str:
     """The text with what a terminal would obey or not show as escapes, such as "\\x1b", "\\n", "\\u202e", "\\udcff".
 
-    These are control characters, line ends, marks of direction, and bytes of names that are no UTF-8. Those of `keep`
-    stay.
+    These are control characters, line ends, marks of direction, bytes of names that are no UTF-8, and characters
+    without a meaning of their own. Those of `keep` stay, spaces of any width, and what joins letters or parts them.
     """
-    shown = (one if one.isprintable() or one in keep else one.encode("unicode_escape").decode() for one in text)
-    return "".join(shown)
+    return "".join(
+        one
+        if one.isprintable() or one in keep or one in JOINERS or unicodedata.category(one) == "Zs"
+        else one.encode("unicode_escape").decode()
+        for one in text
+    )
 
 
 def in_markdown(text: str) -> str:

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from summaries import SUMMARY
 
 from sparsify import sums
 from sparsify.errors import SparsifyError
+from sparsify.nets.mask import load_mask, save_mask
 from sparsify.runs import Run
 from sparsify.sums import Record, locked, sha256, write_recorded
 
@@ -46,6 +48,7 @@ def test_every_bit_of_a_record_is_seen_to_flip(tmp_path: Path) -> None:
 
 def test_the_summary_of_a_run_takes_them_and_stays_as_old_as_it_is(tmp_path: Path) -> None:
     run = Run(tmp_path)
+    (tmp_path / "config.json").write_text("{}")  # by which a folder is a run's
     (tmp_path / "metrics.csv").write_bytes(b"0")
     run.write_summary(SUMMARY, ["metrics.csv"])
     os.utime(tmp_path / "summary.json", ns=(10**9, 10**9))
@@ -59,6 +62,7 @@ def test_the_summary_of_a_run_takes_them_and_stays_as_old_as_it_is(tmp_path: Pat
 
 def test_a_summary_from_before_is_read_and_takes_sums_without_a_format(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
+    (tmp_path / "config.json").write_text("{}")
     (tmp_path / "old.csv").write_bytes(b"1")
     write_recorded(tmp_path, {"new.csv": b"2"})
     record = Record.of(tmp_path)
@@ -131,3 +135,11 @@ def test_a_run_whose_folder_is_a_link_is_not_trained(tmp_path: Path) -> None:
     with pytest.raises(SparsifyError, match="is a symbolic link"), locked(tmp_path / "run"):
         pass
     assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_a_summary_that_is_no_runs_is_left_as_it_is(tmp_path):
+    """Another program's file of this name, in a folder where masks are kept."""
+    (tmp_path / "summary.json").write_text('{"acc": 0.9, "sha256": {"other": "1"}}')
+    save_mask(tmp_path / "m.safetensors", {"conv.weight": torch.ones(2, dtype=torch.bool)})
+    assert load_mask(tmp_path / "m.safetensors")["conv.weight"].all()
+    assert (tmp_path / "summary.json").read_text() == '{"acc": 0.9, "sha256": {"other": "1"}}'

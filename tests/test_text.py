@@ -22,6 +22,7 @@ from sparsify.text import (
 def test_what_a_terminal_would_obey_is_shown_as_escapes():
     assert printable("a\x1b[2J\r\n\t\x9b\u202eb\udcff é ± 中") == r"a\x1b[2J\r\n\t\x9b\u202eb\udcff é ± 中"
     assert printable("A\nB\x07", keep="\n") == "A\nB\\x07"
+    assert printable("\u0645\u06cc\u200c\u062e a\u00a0b") == "\u0645\u06cc\u200c\u062e a\u00a0b"
 
 
 def test_markdown_shows_names_as_text():

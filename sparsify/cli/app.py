@@ -24,7 +24,7 @@ from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError, quoted
-from sparsify.limits import checked_text
+from sparsify.limits import checked_characters
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan
 from sparsify.training.display import TrainingDisplay
@@ -177,7 +177,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if tokens is None else list(tokens)
     try:
         for number, token in enumerate(given, 1):
-            checked_text(f"argument {number}", token)
+            checked_characters(f"argument {number}", token)  # how long it may be, what reads it knows
         with stops_like_ctrl_c(), console.warnings_as_lines():
             return app(given, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:

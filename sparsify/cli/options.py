@@ -136,6 +136,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     named = f"--seeds '{shown(text)}'"
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise SparsifyError(f"{named} is malformed; write how many, as in 32, or a list, as in 3,5")
+    parts = [part.lstrip("0") or "0" for part in parts]
     if len(parts) > MOST_SEEDS or (len(parts) == 1 and (len(parts[0]) > _DIGITS or int(parts[0]) > MOST_SEEDS)):
         raise SparsifyError(f"{named} are too many; at most {MOST_SEEDS:,}")
     if max(map(len, parts)) > _DIGITS or int(max(parts, key=len)) > SEED.most:

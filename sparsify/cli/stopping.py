@@ -30,7 +30,7 @@ def stops_like_ctrl_c() -> Iterator[None]:
     So files are written as wholes, processes that train are ended, and one line is said. A signal that is ignored, as
     SIGHUP is under nohup, stays ignored. Python drops what is raised while it frees an object or calls back for one,
     and goes on: then the signal, Ctrl-C's too, is sent again. Nothing is changed outside of the main thread, where
-    Python allows it not.
+    Python does not allow it.
     """
     with contextlib.ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():

@@ -19,6 +19,7 @@ from typing_extensions import TypeVar
 from sparsify.data.places import Roots
 from sparsify.devices import room_for_data
 from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.folders import delete_leftovers, suffix
 from sparsify.text import size
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
@@ -220,7 +221,9 @@ def _gathered(images: Tensor, index: Tensor) -> Tensor:
     if fits(images.nbytes, images.device):
         return images[index]
     kept = Roots.of().cache  # not the system's folder of temporary files, which may be in memory
-    with tempfile.NamedTemporaryFile(dir=kept, prefix=".held-out-") as file:
+    kept.mkdir(parents=True, exist_ok=True)
+    delete_leftovers(kept)
+    with tempfile.NamedTemporaryFile(dir=kept, prefix=".held-out-", suffix=suffix()) as file:
         for rows in _chunks(images):
             file.write(images[index[rows]].contiguous().numpy().data)
         file.flush()

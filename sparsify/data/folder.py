@@ -28,7 +28,8 @@ from sparsify.data.dataset import Dataset, Split, fits, make_dataset
 from sparsify.data.decoding import FORMATS, decode, without_warnings
 from sparsify.data.places import Roots, status_of
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.files import replacing
+from sparsify.files import regular, replacing
+from sparsify.limits import checked_text
 from sparsify.progress import counting
 from sparsify.text import plural, size
 
@@ -116,6 +117,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
         if entry.is_symlink() and not entry.exists():
             status_of(entry)
         if entry.is_dir():
+            checked_text("the class", entry.name)
             found[entry.name] = list(_images(entry))
     if not found:
         raise SparsifyError(f"{folder} has no classes: it must hold a folder of images for each class")
@@ -128,14 +130,17 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 def _images(folder: Path) -> Iterator[Path]:
     """The images of a class, in the order of torchvision's ImageFolder: folder by folder, by the text of their path."""
     walked = []
+    within = {str(folder): {os.path.realpath(folder)}}  # the folders on the way to each, where they really are
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             inner = Path(root, name)
             if inner.suffix.lower() in FORMATS:
                 raise SparsifyError(f"{inner} is a folder, and its name is that of an image")
-            if inner.is_symlink() and Path(os.path.realpath(root)).is_relative_to(os.path.realpath(inner)):
+            real = os.path.realpath(inner)
+            if real in within[root] or Path(os.path.realpath(root)).is_relative_to(real):
                 raise SparsifyError(f"{inner} is a link to a folder that it is in")
+            within[str(inner)] = within[root] | {real}
         walked.append((root, names))
     for root, names in sorted(walked):
         for name in sorted(names):
@@ -251,9 +256,9 @@ def _block(paths: Sequence[Path], shape: tuple[int, int, int]) -> tuple[np.ndarr
 def _read_cache(path: Path, stamp: str) -> dict[str, Tensor] | None:
     """Return the tensors of the file, mapped into memory; None if it is of other images, or damaged."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             if (file.metadata() or {}).get("stamp") != stamp:
                 return None
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, SparsifyError):
         return None  # a damaged cache is written anew from the images

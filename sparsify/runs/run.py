@@ -298,7 +298,7 @@ class Run(RunFolder):
         >>> run.touch()
         """
         with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is read all the same
-            os.utime(self.path / "summary.json", follow_symlinks=False)
+            os.utime(self.path / "summary.json", follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
     def _has_sum(self, file: str) -> bool:
         return self.status != "unfinished" and file in self.summary["sha256"]

@@ -12,8 +12,10 @@ from sparsify.errors import SparsifyError, shown
 from sparsify.files import regular
 from sparsify.limits import MOST_BYTES, MOST_DEPTH, MOST_DIGITS, at_most, checked_text, checked_values
 
-_STRINGS = re.compile(r'''"""(?:[^\\]|\\.)*?"""|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|#[^\n]*+''', re.DOTALL)
-"""The texts and the comments of TOML."""
+_STRINGS = re.compile(
+    r'''"""(?:[^\\]|\\.)*?(?:"""|\Z)|'{3}.*?(?:'{3}|\Z)|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|#[^\n]*+''', re.DOTALL
+)
+"""The texts and the comments of TOML. One of several lines that does not end goes to the end: it is searched once."""
 
 
 def toml_text(path: Path) -> str:

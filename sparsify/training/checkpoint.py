@@ -56,7 +56,7 @@ def load_checkpoint(
         return None
     try:
         with safe_open(regular(file), "pt") as opened:
-            kept = opened.metadata()
+            kept = dict(opened.metadata() or {})
             digest = kept.pop("sha256")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
             if _digest(tensors, kept if "files" in kept else {}) != digest:  # older ones have no sums of files

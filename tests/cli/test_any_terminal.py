@@ -64,7 +64,7 @@ def test_a_name_that_the_system_cannot_have_is_named(tmp_path):
         (f"train --epochs {'9' * 4096}", "9…"),
         ("train --epochs 99999999999", "it must be at most 1000000"),
         (f"train --opt {'x' * 4000}", f"unknown optimizer '{'x' * 80}…'; choose from"),
-        (f"train --opt {'x' * 5000}", "argument 3 is "),
+        (f"train --opt {'x' * 5000}", "unknown optimizer 'xxx"),
         ("train --opt ''", "unknown optimizer ''"),
         ("train --data ''", "unknown data set ''"),
         ("train --init ''", "--init is ''"),

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from sparsify import Config, progress, prune, train
 from sparsify.data import dataset, decoding, folder, registry
 from sparsify.data.dataset import Dataset
 from sparsify.data.registry import load_dataset
-from sparsify.errors import SparsifyWarning
+from sparsify.errors import SparsifyError, SparsifyWarning
 
 RED, GREY = (255, 0, 0), 128
 
@@ -466,3 +467,27 @@ def test_a_folder_that_is_larger_than_the_memory_is_trained_on_with_the_same_num
     again = prune(second, layers="conv3", ratios=(0, 0.5), criterion="taylor", device="cpu")
     assert again.table().equals(swept.table())
     assert [file.name for file in files_in(tmp_path / "cache" / "decoded")] == [decoded(tmp_path).name]
+
+
+def test_links_between_folders_of_a_class_are_no_way_round(photos: Path) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        (photos / "train" / "cat" / one).mkdir()
+        (photos / "train" / "cat" / one / "link").symlink_to(photos / "train" / "cat" / other)
+    with pytest.raises(SparsifyError, match="is a link to a folder that it is in"):
+        load(photos)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are UTF-8")
+def test_a_class_whose_name_is_no_utf_8_is_refused_before_anything_is_decoded(photos: Path) -> None:
+    os.rename(photos / "train" / "cat", os.fsencode(photos / "train") + b"/caf\xe9")
+    with pytest.raises(SparsifyError, match=r"the class is 'caf.*; it must be text without NUL, and in UTF-8"):
+        load(photos)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_the_place_of_the_decoded_images_is_not_waited_for(photos: Path, tmp_path: Path) -> None:
+    first = load(photos)
+    file = decoded(tmp_path)
+    file.unlink()
+    os.mkfifo(file)
+    assert torch.equal(load_again(photos).train.images, first.train.images)
