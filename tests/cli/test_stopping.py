@@ -1,5 +1,6 @@
-"""A signal that comes while Python frees an object is not lost."""
+"""A signal that Python or a library drops is not lost."""
 
+import contextlib
 import signal
 import time
 
@@ -38,3 +39,33 @@ def test_a_signal_that_python_drops_is_sent_again(number: signal.Signals, raised
     finally:
         signal.signal(signal.SIGINT, before)
     assert caught.value.args == (() if number == signal.SIGINT else (number,))
+
+
+def test_a_signal_that_a_library_catches_is_sent_again() -> None:
+    with pytest.raises(Stopped), stops_like_ctrl_c():
+        catch_all()
+
+
+def catch_all() -> None:
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+    time.sleep(60)
+
+
+def test_an_error_after_a_signal_is_the_stop() -> None:
+    """As of a library that caught it amid an import, and misses what it would have imported."""
+    with pytest.raises(Stopped) as caught, stops_like_ctrl_c():
+        fail_later()
+    assert caught.value.args == (signal.SIGTERM,)
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def fail_later() -> None:
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+    raise AttributeError("half imported")
+
+
+def test_an_error_without_a_signal_is_itself() -> None:
+    with pytest.raises(AttributeError), stops_like_ctrl_c():
+        raise AttributeError("a fault")
