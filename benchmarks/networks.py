@@ -297,9 +297,10 @@ def left_out(row: Row) -> str:
 
 
 def counts(reasons: Iterable[str]) -> str:
-    """How often there is each reason, whatever it names in quotes, each cut after 60 characters."""
-    alike = collections.Counter(re.sub(r"'[^']*'", "…", reason) for reason in reasons)
-    return "; ".join(f"{n}: {textwrap.shorten(reason, 60, placeholder=' …')}" for reason, n in alike.most_common())
+    """How often there is each reason, whatever it names in quotes or brackets, each cut after 60 characters."""
+    plain = (re.sub(r" \(.*\)|[,;] .*", "", re.sub(r"'[^']*'", "…", reason)) for reason in reasons)
+    alike = collections.Counter(textwrap.shorten(reason, 60, placeholder=" …") for reason in plain)
+    return "; ".join(f"{n}: {reason}" for reason, n in alike.most_common())
 
 
 def shrinks(row: Row) -> str:

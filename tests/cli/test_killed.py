@@ -20,6 +20,15 @@ from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Trainer
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """SIGHUP does what it does by default, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_stops_a_command_with_one_line_and_its_own_status(name, code, runs, sparsify, monkeypatch):
     number = getattr(signal, name)

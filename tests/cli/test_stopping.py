@@ -30,14 +30,14 @@ def free(freed: list[Freed]) -> None:
     ("number", "raised"), [(signal.SIGTERM, Stopped), (signal.SIGHUP, Stopped), (signal.SIGINT, KeyboardInterrupt)]
 )
 def test_a_signal_that_python_drops_is_sent_again(number: signal.Signals, raised: type[BaseException]) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, default)  # under nohup SIGHUP is ignored, in the background SIGINT
     freed = [Freed(number)]
     try:
         with pytest.raises(raised) as caught:
             free(freed)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     assert caught.value.args == (() if number == signal.SIGINT else (number,))
 
 
