@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -78,17 +79,25 @@ def has_fused_kernels(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux says how much memory the container that we are in may take."""
+
+
 def room_for_data(device: torch.device) -> float:
     """Return how many bytes data may take: half of what is free on a GPU, of all on the CPU. The rest is the network's.
 
-    It is infinite where the system does not say how much there is.
+    On the CPU a container's limit counts. It is infinite where the system does not say how much there is.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others not these names
         return math.inf
+    try:
+        return min(total, int(CONTAINER.read_text())) / 2
+    except (OSError, ValueError):  # it is not in one, or in one without a limit: "max"
+        return total / 2
 
 
 @contextlib.contextmanager

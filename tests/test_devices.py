@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from sparsify import devices
 from sparsify.devices import describe, exactly, halving, resolve_device
 from sparsify.errors import SparsifyError
 
@@ -107,3 +108,13 @@ def test_one_image_too_large_for_the_memory_is_no_endless_loop():
 
     with pytest.raises(torch.OutOfMemoryError):
         halving(never, 4)
+
+
+def test_data_may_take_half_of_what_a_container_may_have(tmp_path, monkeypatch):
+    cpu, limit = torch.device("cpu"), tmp_path / "memory.max"
+    monkeypatch.setattr(devices, "CONTAINER", limit)
+    whole = devices.room_for_data(cpu)
+    limit.write_text("1000\n")
+    assert devices.room_for_data(cpu) == 500
+    limit.write_text("max\n")
+    assert devices.room_for_data(cpu) == whole > 500

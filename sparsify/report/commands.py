@@ -55,7 +55,7 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
 
 def without_places(words: Sequence[str]) -> list[str]:
     """The words of a command as a report shows them: of a path from the root, or from someone's home, the last name."""
-    return [re.sub(r"(^|[=:,])[/~][^=:,]*/", r"\1", word) for word in words]
+    return [re.sub(r"(^|[=:,'\"\[])[/~][^=:,'\"]*/", r"\1", word.rstrip("/")) for word in words]
 
 
 _PLAN = SweepPlan()

@@ -111,3 +111,6 @@ def test_commands_in_a_report_have_no_places() -> None:
     words = ["sparsify", "study", "/home/me/a.toml", "--set", "data=folder:/mnt/x/photos", "--data-dir", "~/images/d"]
     assert without_places(words) == ["sparsify", "study", "a.toml", "--set", "data=folder:photos", "--data-dir", "d"]
     assert without_places(["sparsify", "study", "quick", "--set", "lr=0.1"])[2:] == ["quick", "--set", "lr=0.1"]
+    # as the Tab key leaves them, and quoted in a value
+    words = ["--runs-dir", "/home/me/runs/", "--data-dir=/home/me/d/", "arms.init='/home/me/r/x'"]
+    assert without_places(words) == ["--runs-dir", "runs", "--data-dir=d", "arms.init='x'"]
