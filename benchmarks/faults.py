@@ -115,7 +115,8 @@ class Started:
             mine = os.sched_getaffinity(0)
             os.sched_setaffinity(0, cores)  # what is started inherits them
             with open(self.out, "wb") as out, open(self.err, "wb") as err:
-                self._process = subprocess.Popen(
+                # commands of this module, without a shell
+                self._process = subprocess.Popen(  # nosec B603
                     [sys.executable, "-m", "sparsify", *argv],
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
@@ -180,7 +181,10 @@ def start_server() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "benchmarks.faults_server"]
     pipe = subprocess.PIPE
     # not buffered: `select` must see every line that has not been read
-    server = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, bufsize=0, env=_environment())
+    # a module of our own, without a shell
+    server = subprocess.Popen(  # nosec B603
+        command, cwd=ROOT, stdin=pipe, stdout=pipe, bufsize=0, env=_environment()
+    )
     _line(server)
     return server
 
@@ -318,7 +322,7 @@ class Faults:
 
     def one(self, name: str, number: int) -> None:
         """Kill command `number` once or twice, let it end, and look."""
-        draws = random.Random(f"{self.result.seed} {number}")
+        draws = random.Random(f"{self.result.seed} {number}")  # nosec B311 - moments of a test, not secrets
         scenario, result = SCENARIOS[name], self.result
         self._place(name)
         sent: list[signal.Signals] = []
