@@ -322,7 +322,8 @@ class Faults:
 
     def one(self, name: str, number: int) -> None:
         """Kill command `number` once or twice, let it end, and look."""
-        draws = random.Random(f"{self.result.seed} {number}")  # nosec B311 - moments of a test, not secrets
+        # moments of a test, not secrets
+        draws = random.Random(f"{self.result.seed} {number}")  # nosec B311
         scenario, result = SCENARIOS[name], self.result
         self._place(name)
         sent: list[signal.Signals] = []
