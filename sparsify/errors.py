@@ -42,6 +42,11 @@ class SparsifyWarning(UserWarning):
     """A warning that the user should see; the program goes on."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, for errors of libraries that go on for many."""
+    return str(error).strip().partition("\n")[0]
+
+
 def one_line(text: str) -> str:
     r"""Return a text as one line that a terminal shows as it stands.
 

@@ -18,7 +18,7 @@ from typing_extensions import TypeVar
 
 from sparsify.data.places import Roots
 from sparsify.devices import room_for_data
-from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.errors import SparsifyError, SparsifyWarning, first_line
 from sparsify.folders import delete_leftovers, suffix
 from sparsify.text import size
 
@@ -160,7 +160,7 @@ class Split(Generic[Images]):
                 raise SparsifyError(f"the data, a {type(data).__name__}, has no batches")
             return Split(_together([part.images for part in parts]), torch.cat([part.labels for part in parts]))
         except (RuntimeError, KeyError, TypeError) as error:  # of unlike shapes or kinds, or no tensors
-            raise SparsifyError(f"the batches of the data cannot be put together: {_line(error)}") from error
+            raise SparsifyError(f"the batches of the data cannot be put together: {first_line(error)}") from error
 
 
 Data = Split[Inputs] | tuple[Any, Any] | Iterable[Any]
@@ -200,15 +200,11 @@ def _as_tensor(values: Any, what: str) -> Tensor:
             return torch.stack(values)
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:  # whatever torch says of what is no array
-        raise SparsifyError(f"{what}: a {type(values).__name__} cannot become a tensor: {_line(error)}") from error
+        raise SparsifyError(f"{what}: a {type(values).__name__} cannot become a tensor: {first_line(error)}") from error
 
 
 def _no_data(data: object) -> SparsifyError:
     return SparsifyError(f"the data is a {type(data).__name__}; it must be (images, labels), a DataLoader or a Split")
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def fits(bytes_: int, device: torch.device) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sparsify.data.dataset import Inputs, part_of
 from sparsify.devices import exactly
-from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, first_line, unknown
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
@@ -215,7 +215,7 @@ def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: In
         with evaluating(small), _comparable(), torch.inference_mode():
             return _difference(expected, call(small, inputs))
     except Exception as error:  # whatever a forward raises that is made for the network's own number of channels
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         where = _obstacle(small, error)
         raise SparsifyError(f"{REFUSED}: {where} ({reason}); {ADVICE}") from error
 

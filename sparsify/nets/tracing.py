@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, first_line
 from sparsify.nets.parts import Part
 
 
@@ -38,7 +38,7 @@ def running(what: str) -> Iterator[None]:
     except SparsifyError as error:
         raise SparsifyError(f"the network cannot be {what}: {error}") from error
     except Exception as error:  # whatever the network's own forward raises
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise SparsifyError(f"the network cannot be {what}: {type(error).__name__}: {reason}") from error
 
 

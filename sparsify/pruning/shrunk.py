@@ -25,7 +25,7 @@ from sparsify.pruning.measuring import SweepPoint
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject
 from sparsify.runs import Run, find_run
-from sparsify.sums import sealed, sha256, unsealed
+from sparsify.sums import Record, sealed, sha256, unsealed
 
 _WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
 
@@ -83,11 +83,11 @@ def load_shrunk(folder: Path) -> nn.Module:
     """Return the shrunk network of a folder, on the CPU, in evaluation mode. Raises SparsifyError if it is damaged."""
     facts, sums = _facts(folder)
     try:
-        content = regular(folder / _WEIGHTS).read_bytes()
+        content = Record(_FACTS, sums, every=True).read(folder / _WEIGHTS)
     except OSError as error:
         raise _damaged(folder / _WEIGHTS, error.strerror) from error
-    if sha256(content) != sums.get(_WEIGHTS):
-        raise _damaged(folder / _WEIGHTS, f"its SHA-256 sum is not the one in {_FACTS}")
+    except SparsifyError as error:
+        raise _damaged(folder / _WEIGHTS, error) from error
     try:
         whole = network(facts.model, facts.shape, len(facts.classes)).eval()
         small = remove_outputs(Structure(whole, torch.zeros(1, *facts.shape)), facts.removed)

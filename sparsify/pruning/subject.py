@@ -14,7 +14,7 @@ from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Data, Inputs, Split, described, mapped
 from sparsify.data.registry import AUGMENTATIONS, load_dataset
 from sparsify.devices import permutation, resolve_device
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, first_line
 from sparsify.nets.evaluation import Normaliser, call, data_for, evaluating, normaliser, require_shapes
 from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, scores_of
 from sparsify.nets.parametrized import with_own_weights
@@ -174,7 +174,7 @@ class Subject:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever the network's own forward raises
-            reason = str(error).strip().partition("\n")[0]
+            reason = first_line(error)
             raise SparsifyError(
                 f"{self.name} does not run on {described(inputs)}: {type(error).__name__}: {reason}"
             ) from error
