@@ -5,15 +5,17 @@ torch is imported by the builders, not here, so that the command line can list t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from sparsify.settings import Given, Setting, Value, values_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-    Build = Callable[[tuple[int, int, int], int], nn.Module]
-    """A function of the images' (channels, height, width) and the number of classes."""
+    Build = Callable[[tuple[int, int, int], int, Mapping[str, Value]], nn.Module]
+    """A function of the images' (channels, height, width), the number of classes, and the values of all settings."""
 
 
 GRAINS = ("auto", "filter", "neuron", "weight", "head")
@@ -24,23 +26,24 @@ GRAINS = ("auto", "filter", "neuron", "weight", "head")
 class NetworkSpec:
     """How to build one network, and what the report says of it.
 
-    `build` takes the images' (channels, height, width) and the number of classes. `publication` cites the paper, and is
-    None if there is none.
+    `build` takes the images' (channels, height, width), the number of classes, and the value of every one of
+    `settings`, the options of this network. `publication` cites the paper, and is None if there is none.
     """
 
     build: Build
     description: str
     publication: str | None = None
+    settings: Mapping[str, Setting] = field(default_factory=dict)
 
 
-def _lenet(shape: tuple[int, int, int], classes: int) -> nn.Module:
+def _lenet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
     from sparsify.nets.zoo.lenet import lenet
 
     return lenet(shape, classes)
 
 
 def _vgg(weight_layers: int, *, batch_norm: bool = False, dropout: float = 0.0, width: float = 1.0) -> Build:
-    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
         from sparsify.nets.zoo.vgg import CHANNELS, vgg
 
         return vgg(shape, classes, CHANNELS[weight_layers], batch_norm=batch_norm, dropout=dropout, width=width)
@@ -49,7 +52,7 @@ def _vgg(weight_layers: int, *, batch_norm: bool = False, dropout: float = 0.0, 
 
 
 def _resnet(*, blocks: Sequence[int], width: int) -> Build:
-    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
         from sparsify.nets.zoo.resnet import resnet
 
         return resnet(shape, classes, blocks=blocks, width=width)
@@ -58,7 +61,7 @@ def _resnet(*, blocks: Sequence[int], width: int) -> Build:
 
 
 def _torchvision(name: str) -> Build:
-    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
         from sparsify.nets.zoo.torchvision import zoo
 
         return zoo(name, shape, classes)
@@ -107,13 +110,17 @@ def network_spec(name: str) -> NetworkSpec:
     return NetworkSpec(_torchvision(name.removeprefix(TORCHVISION)), "a network of torchvision")
 
 
-def network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def network(name: str, shape: tuple[int, int, int], classes: int, options: Given = "") -> nn.Module:
     """Build the network `name` for images of (channels, height, width), with random initial weights.
 
-    The weights are drawn from torch's generator, which is put back to its state afterwards. Raises SparsifyError for an
-    unknown name and for images that the network does not take.
+    `options` are its own, as in "norm=batch,dropout=0.3". The weights are drawn from torch's generator, which is put
+    back to its state afterwards. Raises SparsifyError for an unknown name or option, and for images that the network
+    does not take.
     """
     import torch
 
+    spec = network_spec(name)
+    values = values_of("--net", name, options, spec.settings)
+
     with torch.random.fork_rng(devices=[]):
-        return network_spec(name).build(shape, classes)
+        return spec.build(shape, classes, values)

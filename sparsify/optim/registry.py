@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sparsify.errors import SparsifyWarning
+from sparsify.settings import Setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,8 @@ class Options(Protocol):
     def structure(self) -> str: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def opt_options(self) -> str: ...
 
 
 def taken(option: float | None) -> float:
@@ -66,6 +69,7 @@ class OptimizerSpec:
     markers of figures, which it shares with no other optimizer. `prepare` changes the network's initial weights in
     place. `path` is None unless the optimizer selects; it gives the path time of each step from the learning rates.
     `control` names the optimizer that takes the same options and does the same without selecting, if there is one.
+    `settings` gives the options that are no field of a Config, `opt_options`; it can import torch.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
@@ -74,6 +78,7 @@ class OptimizerSpec:
     prepare: Callable[[nn.Module, Options], None] = _keep_weights
     path: Callable[[np.ndarray, Options], np.ndarray] | None = None
     control: str | None = None
+    settings: Callable[[], Mapping[str, Setting]] = dict
 
     @property
     def selects(self) -> bool:

@@ -1,9 +1,40 @@
-"""Learning-rate schedules: functions of the progress p (0 ≤ p < 1) that return a factor of the base rate."""
+"""Learning-rate schedules: the rate of every step, mostly a factor f(p) of the base rate at progress p, 0 ≤ p < 1."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sparsify.settings import Setting, Value, values_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a training: so many epochs of so many steps each."""
+
+    epochs: int
+    per_epoch: int
+
+    @property
+    def total(self) -> int:
+        """The number of all steps."""
+        return self.epochs * self.per_epoch
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """One schedule. `rates` gives the learning rate of every step from the base rate, the steps and the settings.
+
+    `settings` gives its options; it can import torch.
+    """
+
+    rates: Callable[[float, Steps, Mapping[str, Value]], np.ndarray]
+    settings: Callable[[], Mapping[str, Setting]] = dict
 
 
 def constant(progress: float) -> float:
@@ -31,10 +62,30 @@ def one_cycle(progress: float) -> float:
     return 0.04 + 4.8 * progress if progress < 0.2 else cosine((progress - 0.2) / 0.8)
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": constant,
-    "step": step,
-    "cosine": cosine,
-    "linear": linear,
-    "one-cycle": one_cycle,
+def _of_progress(factor: Callable[[float], float]) -> ScheduleSpec:
+    """The schedule α·f(p) of a function of the progress p, which has no options."""
+
+    def rates(lr: float, steps: Steps, options: Mapping[str, Value]) -> np.ndarray:
+        import numpy as np
+
+        return lr * np.array([factor(step / steps.total) for step in range(steps.total)])
+
+    return ScheduleSpec(rates)
+
+
+SCHEDULES: dict[str, ScheduleSpec] = {
+    "constant": _of_progress(constant),
+    "step": _of_progress(step),
+    "cosine": _of_progress(cosine),
+    "linear": _of_progress(linear),
+    "one-cycle": _of_progress(one_cycle),
 }
+
+
+def learning_rates(name: str, lr: float, steps: Steps, options: str = "") -> np.ndarray:
+    """Return the learning rate of every step, (steps.total,), of the schedule `name` with its options.
+
+    Raises SparsifyError for an unknown option, and for a value that it cannot have.
+    """
+    spec = SCHEDULES[name]
+    return spec.rates(lr, steps, values_of("--schedule-options", name, options, spec.settings()))

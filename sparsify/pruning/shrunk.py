@@ -32,7 +32,7 @@ _WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
 
 @dataclass(frozen=True)
 class Shrunk:
-    """The facts of a shrunk network: it is `network(model, shape, len(classes))` without the outputs `removed`.
+    """The facts of a shrunk network: it is `network(model, shape, len(classes), net)` without the outputs `removed`.
 
     `removed` holds, for each layer, the indices of the removed outputs in the original numbering. `run`, `layers`,
     `ratio`, `criterion`, `grain`, `scope`, `reverse` and `rounds` say how they were chosen; `finetune_epochs` and
@@ -57,6 +57,7 @@ class Shrunk:
     rounds: int = 1
     finetune_epochs: int = 0
     recalibrate_bn: bool = False
+    net: str = ""
 
     def save(self, folder: Path, network: nn.Module) -> Path:
         """Write the network's weights and, last, shrunk.json, with the sums of both; return the folder."""
@@ -89,7 +90,7 @@ def load_shrunk(folder: Path) -> nn.Module:
     except SparsifyError as error:
         raise _damaged(folder / _WEIGHTS, error) from error
     try:
-        whole = network(facts.model, facts.shape, len(facts.classes)).eval()
+        whole = network(facts.model, facts.shape, len(facts.classes), facts.net).eval()
         small = remove_outputs(Structure(whole, torch.zeros(1, *facts.shape)), facts.removed)
         small.load_state_dict(load_tensors(content))
     except (SparsifyError, SafetensorError, RuntimeError) as error:
@@ -207,6 +208,7 @@ def shrink_run(
     summary = run.summary
     facts = Shrunk(
         model=run.config.model,
+        net=run.config.net,
         shape=summary["shape"],
         classes=tuple(summary["classes"]),
         removed=removal.outputs,

@@ -261,7 +261,7 @@ class Run(RunFolder):
         """
         self.require_finished()
         summary = self.summary
-        model = network(self.config.model, summary["shape"], len(summary["classes"]))
+        model = network(self.config.model, summary["shape"], len(summary["classes"]), self.config.net)
         try:
             model.load_state_dict(self.tensors("model.safetensors"))
         except RuntimeError as error:

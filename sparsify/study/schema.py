@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import Parameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sparsify.config import PRECISIONS, STRUCTURES, Config
+from sparsify.config import OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import KINDS, Misfit
@@ -20,10 +20,15 @@ from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan
+from sparsify.settings import joined
 from sparsify.study.design import DRAWINGS
 
 Number = int | float
 """A number that keeps its type: if the file says 1, the arm's label says 1, not 1.0."""
+
+
+OwnOptions = dict[str, bool | Number | str | list[Number]]
+"""The options of one network, optimizer or schedule by their names; a text "norm=batch,dropout=0.3" says the same."""
 
 
 def _one_of(names: Any, begin: str = "") -> dict[str, Any]:
@@ -81,7 +86,8 @@ def _types(of: type) -> dict[str, tuple[Any, str]]:
     for field in dataclasses.fields(of):
         notes = [note for note in get_args(annotated[field.name])[1:] if isinstance(note, Parameter)]
         text = field.metadata.get("help") or next((note.help for note in notes if note.help), "")
-        found[field.name] = (_name(field.name) if field.name in CHOICES else _plain(plain[field.name]), text)
+        kind = _name(field.name) if field.name in CHOICES else _plain(plain[field.name])
+        found[field.name] = (str | OwnOptions if field.name in OWN_OPTIONS else kind, text)
     return found
 
 
@@ -210,9 +216,17 @@ EXPECTED = {
 
 
 def given(table: Struct, order: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return the keys that are set in a table, with their values, in the order of `order` if it is given."""
+    """Return the keys that are set in a table, with their values, in the order of `order` if it is given.
+
+    Tables of options, as in net = { norm = "batch" }, are texts as a Config has them.
+    """
     names = table.__struct_fields__ if order is None else order
-    return {name: value for name in names if (value := getattr(table, name)) is not UNSET}
+    found = {name: value for name in names if (value := getattr(table, name)) is not UNSET}
+    for name in OWN_OPTIONS:
+        if name in found:
+            value = found[name]
+            found[name] = [joined(one) for one in value] if isinstance(value, list) else joined(value)
+    return found
 
 
 def read_tables(values: dict[str, Any]) -> StudyFile:

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from sparsify.config import Config
+from sparsify.config import OWN_OPTIONS, Config
 from sparsify.data.registry import FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum, shortened
@@ -41,7 +41,7 @@ from sparsify.text import written
 _LONGEST_NAME = 200
 """The characters of a study's name, before its sum: a folder's name has at most 255."""
 
-_OWN_NAMES = ("opt", "model")
+_OWN_NAMES = ("opt", "model", *OWN_OPTIONS)
 """Fields whose values are clear without the name of the field."""
 
 Grid = Mapping[str, list[Any]]

@@ -37,7 +37,7 @@ def build(config: Config, dataset: Dataset) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(config.seed, "init"))  # torch.manual_seed seeds every GPU, too
-        model = network(config.model, dataset.shape, len(dataset.classes))
+        model = network(config.model, dataset.shape, len(dataset.classes), config.net)
     OPTIMIZERS[config.opt].prepare(model, config)
     return model
 

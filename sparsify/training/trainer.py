@@ -27,7 +27,7 @@ from sparsify.nets.mask import Mask, apply_mask
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.optim.registry import OPTIMIZERS, taken
-from sparsify.optim.schedules import SCHEDULES
+from sparsify.optim.schedules import Steps, learning_rates
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.runs import Epoch, Run
 from sparsify.runs.images import remember, shared
@@ -87,8 +87,8 @@ class Trainer:
             self.optimizer.register_step_post_hook(lambda *_: me._keep_masked())
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
-        factors = np.array([SCHEDULES[config.schedule](step / self.total) for step in range(self.total)])
-        self.rates = taken(config.lr) * factors
+        steps = Steps(config.epochs, self.steps_per_epoch)
+        self.rates = learning_rates(config.schedule, taken(config.lr), steps, config.schedule_options)
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
         self.recorder: PathRecorder | None = None

@@ -2,11 +2,11 @@
 
 import pytest
 
-from sparsify.optim.schedules import SCHEDULES
+from sparsify.optim.schedules import SCHEDULES, Steps, learning_rates
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),  # at progress 0, 0.1, 0.2, 0.6 and just before the end
+    ("name", "values"),  # at progress 0, 0.1, 0.2, 0.6 and in the last of 10,000 steps
     [
         ("constant", (1, 1, 1, 1, 1)),
         ("step", (1, 1, 1, 1, 0.1)),
@@ -16,8 +16,9 @@ from sparsify.optim.schedules import SCHEDULES
     ],
 )
 def test_values(name: str, values: tuple[float, ...]) -> None:
-    progresses = (0, 0.1, 0.2, 0.6, 1 - 1e-9)
-    assert [SCHEDULES[name](progress) for progress in progresses] == pytest.approx(values, abs=1e-5)
+    rates = learning_rates(name, 2.0, Steps(10, 1000))
+    assert len(rates) == 10_000
+    assert rates[[0, 1000, 2000, 6000, 9999]] == pytest.approx([2 * value for value in values], abs=1e-3)
 
 
 def test_every_schedule_is_tested() -> None:

@@ -1,59 +1,49 @@
-"""Config: every setting that can change a result, each defined once; and Places: the device and the folders."""
+"""Config: every setting that can change a result of a training, each defined once."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Any
 
-from cyclopts import Parameter, Token
-
+from sparsify.config.fields import OwnOptions, Whole, choices, finite, flag, option
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
 from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, SEED, checked_characters, checked_text
-from sparsify.nets.registry import NAMES, is_network
+from sparsify.nets.registry import NAMES, is_network, network_spec
 from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
+from sparsify.settings import Setting, as_text
 from sparsify.text import called
 
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-ADDED = ("augment", "mask", "mask_from", "strength", "delta", "density", "structure")
+ADDED = (
+    "augment",
+    "mask",
+    "mask_from",
+    "strength",
+    "delta",
+    "density",
+    "structure",
+    "net",
+    "opt_options",
+    "schedule_options",
+)
 """Fields that config.json lacks in older runs, which were trained with the default of each."""
 
 PRECISIONS = ("exact", "fast")
 STRUCTURES = ("grains", "bn-scale")
+OWN_OPTIONS = ("net", "opt_options", "schedule_options")
+"""Fields that hold the options of one network, optimizer or schedule, as one text."""
+
 OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale", "strength", "delta", "density")
-
-
-def _whole(_type: type, tokens: Sequence[Token]) -> int:
-    text = tokens[0].value
-    try:
-        return int(text)
-    except ValueError as error:  # Python reads no whole number of thousands of digits, either
-        reason = "has too many digits" if text.strip().lstrip("+-").isdecimal() else "is no whole number"
-        raise ValueError(f"{shown(text)} {reason}") from error
-
-
-Whole = Annotated[int, Parameter(converter=_whole)]
-"""An int that the command line does not round: it refuses 1.5 epochs."""
-
-
-def _option(name: str, text: str) -> dict[str, str]:
-    """Return the metadata of an option: its help, with its default for each optimizer that takes it."""
-    defaults = (f"{opt} {spec.defaults[name]:g}" for opt, spec in OPTIMIZERS.items() if name in spec.defaults)
-    return {"help": f"{text} [default: {', '.join(defaults)}]"}
-
-
-def _choices(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -67,43 +57,49 @@ class Config:
     Config(model='lenet', data='digits', opt='sgd', epochs=5)
     """
 
-    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {_choices(NAMES)}"})
+    model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {choices(NAMES)}"})
+    net: OwnOptions = dataclasses.field(
+        default="", metadata={"help": "the network's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
+    )
     data: str = dataclasses.field(
         default="auto",
         metadata={
-            "help": f"data set: {_choices(DATASETS)}, folder:PATH; auto is mnist, or digits where that is not available"
+            "help": f"data set: {choices(DATASETS)}, folder:PATH; auto is mnist, or digits where that is not available"
         },
     )
-    opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {_choices(OPTIMIZERS)}"})
+    opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {choices(OPTIMIZERS)}"})
+    opt_options: OwnOptions = dataclasses.field(
+        default="", metadata={"help": "options of the optimizer that have no flag of their own, NAME=VALUE"}
+    )
     epochs: Whole = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
     batch_size: Whole = dataclasses.field(default=128, metadata={"help": "images a step"})
-    lr: float | None = dataclasses.field(default=None, metadata=_option("lr", "learning rate α"))
-    momentum: float | None = dataclasses.field(default=None, metadata=_option("momentum", "momentum m"))
+    lr: float | None = dataclasses.field(default=None, metadata=option("lr", "learning rate α"))
+    momentum: float | None = dataclasses.field(default=None, metadata=option("momentum", "momentum m"))
     weight_decay: float | None = dataclasses.field(
         default=None,
-        metadata=_option(
+        metadata=option(
             "weight_decay",
             "weight decay of weights of two or more dimensions: through the momentum, or decoupled as AdamW's "
             "(slbi-adam, adabreg)",
         ),
     )
-    kappa: float | None = dataclasses.field(default=None, metadata=_option("kappa", "κ of DessiLBI: W moves at α·κ"))
+    kappa: float | None = dataclasses.field(default=None, metadata=option("kappa", "κ of DessiLBI: W moves at α·κ"))
     mu: float | None = dataclasses.field(
         default=None,
-        metadata=_option("mu", "ν of the papers: the coupling of W and Γ has strength 1/μ"),
+        metadata=option("mu", "ν of the papers: the coupling of W and Γ has strength 1/μ"),
     )
     path_scale: float | None = dataclasses.field(
-        default=None, metadata=_option("path_scale", "rate of the path over the learning rate, α_p/α")
+        default=None, metadata=option("path_scale", "rate of the path over the learning rate, α_p/α")
     )
     strength: float | None = dataclasses.field(
-        default=None, metadata=_option("strength", "λ, the strength of the penalty on filters and weights")
+        default=None, metadata=option("strength", "λ, the strength of the penalty on filters and weights")
     )
     delta: float | None = dataclasses.field(
-        default=None, metadata=_option("delta", "δ of the elastic net: W = δ·prox(v), and moves at α·δ")
+        default=None, metadata=option("delta", "δ of the elastic net: W = δ·prox(v), and moves at α·δ")
     )
     density: float | None = dataclasses.field(
         default=None,
-        metadata=_option("density", "fraction of the filters and weights of each layer that do not start at 0"),
+        metadata=option("density", "fraction of the filters and weights of each layer that do not start at 0"),
     )
     structure: str = dataclasses.field(
         default="grains",
@@ -112,10 +108,13 @@ class Config:
         },
     )
     schedule: str = dataclasses.field(
-        default="cosine", metadata={"help": f"learning rate over time: {_choices(SCHEDULES)}"}
+        default="cosine", metadata={"help": f"learning rate over time: {choices(SCHEDULES)}"}
+    )
+    schedule_options: OwnOptions = dataclasses.field(
+        default="", metadata={"help": "options of the schedule, NAME=VALUE"}
     )
     augment: str = dataclasses.field(
-        default="none", metadata={"help": f"what is done to the training images at random: {_choices(AUGMENTATIONS)}"}
+        default="none", metadata={"help": f"what is done to the training images at random: {choices(AUGMENTATIONS)}"}
     )
     seed: Whole = dataclasses.field(default=0, metadata={"help": "seed of the initialisation and the order of images"})
     val: float = dataclasses.field(
@@ -135,22 +134,25 @@ class Config:
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not is_network(self.model):
             raise unknown("network", self.model, NAMES)
-        for kind, name, choices in (
+        for kind, name, known in (
             ("optimizer", self.opt, OPTIMIZERS),
             ("structure", self.structure, STRUCTURES),
             ("schedule", self.schedule, SCHEDULES),
             ("augmentation", self.augment, AUGMENTATIONS),
             ("precision", self.precision, PRECISIONS),
         ):
-            if not isinstance(name, str) or name not in choices:
-                raise unknown(kind, name, choices)
+            if not isinstance(name, str) or name not in known:
+                raise unknown(kind, name, known)
         for name, what in (("init", "the folder or the name of a run"), ("mask", "the file of a mask")):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value):
-                raise SparsifyError(f"{_flag(name)} is {quoted(value)}; it must be {what}")
+                raise SparsifyError(f"{flag(name)} is {quoted(value)}; it must be {what}")
         for name in ("model", "data", "init", "mask"):
             if isinstance(getattr(self, name), str):
-                checked_text(_flag(name), getattr(self, name))
+                checked_text(flag(name), getattr(self, name))
+        self._resolve_own("net", self.model, lambda: network_spec(self.model).settings)
+        self._resolve_own("opt_options", self.opt, OPTIMIZERS[self.opt].settings)
+        self._resolve_own("schedule_options", self.schedule, SCHEDULES[self.schedule].settings)
         self._resolve_data()
         self._resolve_options()
         for name, limit in (
@@ -159,17 +161,23 @@ class Config:
             ("mask_from", EPOCHS_AFTER),
             ("seed", SEED),
         ):
-            limit.check(_flag(name), getattr(self, name))
+            limit.check(flag(name), getattr(self, name))
         if self.mask_from and self.mask is None:
             raise SparsifyError(f"--mask-from {self.mask_from} has no effect without --mask")
         if self.mask_from >= self.epochs:
             raise SparsifyError(f"--mask-from is {self.mask_from}; it must be below --epochs {self.epochs}")
-        if not 0 <= _number("val", self.val) < 1:
+        if not 0 <= finite("val", self.val) < 1:
             raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
-        object.__setattr__(self, "val", _number("val", self.val))
+        object.__setattr__(self, "val", finite("val", self.val))
 
     def __repr__(self) -> str:
         return called(self, Config(opt=self.opt), always=("model", "data", "opt"))
+
+    def _resolve_own(self, name: str, of: str, settings: Callable[[], Mapping[str, Setting]]) -> None:
+        """Replace options that are given by what is not at its default, as one text."""
+        given = getattr(self, name)
+        if given != "":
+            object.__setattr__(self, name, as_text(flag(name), of, given, settings()))
 
     def _resolve_data(self) -> None:
         if isinstance(self.data, str) and self.data.startswith(FOLDER):
@@ -194,15 +202,15 @@ class Config:
                 continue
             if name not in defaults:
                 raise self._ignored(name, name)
-            object.__setattr__(self, name, _number(name, value))
+            object.__setattr__(self, name, finite(name, value))
         for name in ("lr", "kappa", "mu", "path_scale", "delta"):
             value = getattr(self, name)
             if value is not None and not 1e-30 <= value <= 1e30:
-                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be above 0, from 1e-30 to 1e30")
+                raise SparsifyError(f"{flag(name)} is {value:g}; it must be above 0, from 1e-30 to 1e30")
         for name in ("momentum", "weight_decay", "strength"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e30:
-                raise SparsifyError(f"{_flag(name)} is {value:g}; it must be at least 0, and at most 1e30")
+                raise SparsifyError(f"{flag(name)} is {value:g}; it must be at least 0, and at most 1e30")
         rate = taken(self.lr)
         if self.mu is not None and not 1e-30 < rate * taken(self.kappa) * taken(self.path_scale) / self.mu < 1e30:
             raise SparsifyError(
@@ -225,10 +233,10 @@ class Config:
 
     def _ignored(self, name: str, option: str) -> SparsifyError:
         """Return the error for a field that only the optimizers with this option use; it lists them."""
-        takers = _choices(opt for opt, spec in OPTIMIZERS.items() if option in spec.defaults)
+        takers = choices(opt for opt, spec in OPTIMIZERS.items() if option in spec.defaults)
         value = getattr(self, name)
         reason = f"has no effect with --opt {self.opt}; it is an option of: {takers}"
-        return IgnoredOption(f"{_flag(name)} {shown(value)} {reason}")
+        return IgnoredOption(f"{flag(name)} {shown(value)} {reason}")
 
     def digest(self) -> str:
         """Return 8 hex digits that identify the optimizer, the fields that differ from its defaults, and NUMERICS.
@@ -281,58 +289,3 @@ class Config:
             if key not in names:
                 raise unknown("setting", key, names)
         return cls(**values)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _number(name: str, value: object) -> float:
-    try:
-        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise SparsifyError(f"{_flag(name)} is {shown(value)}; it must be a finite number")
-    return number + 0.0  # -0.0 becomes 0.0
-
-
-class PlaceOptions(TypedDict, total=False):
-    """The keywords of `Places`, for functions that accept them instead of a `Places`."""
-
-    device: str
-    runs_dir: Path | str
-    data_dir: Path | str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """The device that computes, the folder of runs, and a folder that is searched for data sets first.
-
-    >>> places = sparsify.Places(device="cpu", runs_dir="runs")
-    >>> sparsify.train(run.config, places) == run
-    True
-    """
-
-    device: Annotated[str, Parameter(help="auto (CUDA, then MPS, then the CPU), cpu, cuda[:N] or mps")] = "auto"
-    runs_dir: Annotated[Path, Parameter(help="the folder of runs")] = Path("runs")
-    data_dir: Annotated[Path | None, Parameter(help="a folder that is searched for data sets first")] = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "runs_dir", Path(self.runs_dir))
-        if self.data_dir is not None:
-            object.__setattr__(self, "data_dir", Path(self.data_dir))
-
-    @classmethod
-    def of(cls, places: Places | None, **named: Unpack[PlaceOptions]) -> Places:
-        """Return `places`, or else the Places with these keywords. Raises SparsifyError if both are given.
-
-        >>> sparsify.Places.of(None, device="cpu").device
-        'cpu'
-        """
-        if places is not None and named:
-            raise SparsifyError(f"{', '.join(named)} and places exclude each other; name one or the other")
-        return cls(**named) if places is None else places  # type: ignore[arg-type]  # it makes paths of texts
-
-
-HERE = Places()

@@ -1,0 +1,19 @@
+"""Config: every setting that can change a result, each defined once; and Places: the device and the folders."""
+
+from sparsify.config.config import ADDED, NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
+from sparsify.config.fields import Whole
+from sparsify.config.places import HERE, PlaceOptions, Places
+
+__all__ = [
+    "ADDED",
+    "HERE",
+    "NUMERICS",
+    "OPTIONS",
+    "OWN_OPTIONS",
+    "PRECISIONS",
+    "STRUCTURES",
+    "Config",
+    "PlaceOptions",
+    "Places",
+    "Whole",
+]
