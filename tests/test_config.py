@@ -263,6 +263,7 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "mask": "a-mask",
         "mask_from": 1,
         "precision": "fast",
+        "record": "loss",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config) if field.name not in OWN_OPTIONS]
     needs = {"mask_from": {"mask": "a-mask"}}

@@ -35,8 +35,12 @@ ADDED = (
     "net",
     "opt_options",
     "schedule_options",
+    "record",
 )
 """Fields that config.json lacks in older runs, which were trained with the default of each."""
+
+RECORDS = ("loss", "gradients", "landscape")
+"""What a training can record of itself, beside its metrics and its path; see `training.recording`."""
 
 PRECISIONS = ("exact", "fast")
 STRUCTURES = ("grains", "bn-scale")
@@ -131,6 +135,11 @@ class Config:
         metadata={"help": "exact (float32, deterministic) or fast (bfloat16 where it is safe)"},
     )
 
+    record: str = dataclasses.field(
+        default="",
+        metadata={"help": f"what is recorded of the training besides, with commas between: {choices(RECORDS)}"},
+    )
+
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not is_network(self.model):
             raise unknown("network", self.model, NAMES)
@@ -150,6 +159,7 @@ class Config:
         for name in ("model", "data", "init", "mask"):
             if isinstance(getattr(self, name), str):
                 checked_text(flag(name), getattr(self, name))
+        self._resolve_record()
         self._resolve_own("net", self.model, lambda: network_spec(self.model).settings)
         self._resolve_own("opt_options", self.opt, OPTIMIZERS[self.opt].settings)
         self._resolve_own("schedule_options", self.schedule, SCHEDULES[self.schedule].settings)
@@ -178,6 +188,16 @@ class Config:
         given = getattr(self, name)
         if given != "":
             object.__setattr__(self, name, as_text(flag(name), of, given, settings()))
+
+    def _resolve_record(self) -> None:
+        names = self.record.split(",") if isinstance(self.record, str) else self.record
+        if not isinstance(names, (list, tuple)):
+            raise SparsifyError(f"--record is {shown(names)}; it must be names with commas between them")
+        asked = [name.strip() if isinstance(name, str) else name for name in names if name != ""]
+        for name in asked:
+            if name not in RECORDS:
+                raise unknown("record", name, RECORDS)
+        object.__setattr__(self, "record", ",".join(name for name in RECORDS if name in asked))
 
     def _resolve_data(self) -> None:
         if isinstance(self.data, str) and self.data.startswith(FOLDER):

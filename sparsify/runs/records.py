@@ -36,8 +36,16 @@ def require_epoch(row: Epoch, number: int) -> None:
             raise SparsifyError(f"line {number + 1}: {name} is {value:g}; it must be from 0 to 1")
 
 
-TRAINED = ("config.json", "environment.json", "metrics.csv", "model.safetensors", "path.npz", "z.safetensors")
-"""The files that a training leaves, beside summary.json, where there is a path and a Z."""
+TRAINED = (
+    "config.json",
+    "environment.json",
+    "metrics.csv",
+    "model.safetensors",
+    "path.npz",
+    "z.safetensors",
+    "records.safetensors",
+)
+"""The files that a training leaves, beside summary.json, where there is a path, a Z, and what `record` asks for."""
 
 METRICS = tuple(Epoch.__annotations__)
 """The columns of metrics.csv."""

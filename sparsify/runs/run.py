@@ -213,6 +213,17 @@ class Run(RunFolder):
         """
         return self.tensors("z.safetensors") if "z.safetensors" in self.summary["sha256"] else None
 
+    @property
+    def records(self) -> dict[str, Tensor]:
+        """What the training recorded because its Config's `record` asked for it, as in "loss/loss".
+
+        `training.recording` says what each is. Raises SparsifyError if the file is missing or damaged.
+
+        >>> run.records  # nothing was asked for
+        {}
+        """
+        return self.tensors("records.safetensors") if self.config.record else {}
+
     def support(self, parameter: str) -> Tensor | None:
         """Return a bool mask of the grains of a parameter that are in the support at the end of the training.
 

@@ -110,7 +110,10 @@ SETTINGS = {name: value for name, value in _types(Config).items() if name != "se
 """The fields of Config that a study can set, each with its type and its help."""
 
 _LISTS = {name: (_or_list(kind), text) for name, (kind, text) in SETTINGS.items()}
-_ONES = SETTINGS | {"mask": (str | MaskTable, SETTINGS["mask"][1])}
+_ONES = SETTINGS | {
+    "mask": (str | MaskTable, SETTINGS["mask"][1]),
+    "record": (_or_list(str), SETTINGS["record"][1]),
+}
 
 
 class SelectKeys(Struct):

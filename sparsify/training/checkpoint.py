@@ -25,9 +25,9 @@ BEGUN = ("config.json", "environment.json")
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, path: dict[str, Tensor], rows: list[Epoch]
+    folder: Path, model: nn.Module, optimizer: Optimizer, recorded: dict[str, Tensor], rows: list[Epoch]
 ) -> None:
-    """Write the weights, the optimizer's state, the inclusion path so far and the metrics so far, in one step.
+    """Write the weights, the optimizer's state, what is recorded so far (its path is one), and the metrics so far.
 
     It has its own SHA-256 sum, and those of the files that are there since the training began.
     """
@@ -36,7 +36,7 @@ def save_checkpoint(
         for key, value in optimizer.state[parameter].items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{name}/{key}"] = value
-    tensors |= {f"path/{name}": tensor for name, tensor in path.items()}
+    tensors |= {f"path/{name}": tensor for name, tensor in recorded.items()}
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}  # from the device once
     make_folder(folder)  # says so if it was deleted or moved
     files = {name: sha256(regular(folder / name).read_bytes()) for name in BEGUN}
@@ -47,7 +47,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer
 ) -> tuple[dict[str, Tensor], list[Epoch]] | None:
-    """Restore model and optimizer in place. Return the path and the metrics so far, or None without a checkpoint.
+    """Restore model and optimizer in place. Return what is recorded and the metrics, or None without a checkpoint.
 
     Raises SparsifyError if the file is damaged, or one of `BEGUN`.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from sparsify.data.dataset import Dataset
 from sparsify.devices import has_streams, safe_convolutions
 from sparsify.errors import SparsifyWarning
 from sparsify.optim.inclusion import PathRecorder
+from sparsify.training.recording import Recorder
 
 WARM_UP = 3
 """Iterations with a batch size before its graph is captured, in which libraries choose kernels and state is made."""
@@ -39,27 +40,39 @@ class Iteration:
         augment: Callable[[Tensor, Tensor], Tensor],
         precision: str,
         recorder: PathRecorder | None,
+        recorders: Sequence[Recorder] = (),
     ) -> None:
         self.model, self.optimizer, self.data, self.augment = model, optimizer, data, augment
-        self.fast, self.recorder = precision == "fast", recorder
+        self.fast, self.recorder, self.recorders = precision == "fast", recorder, recorders
         self.device = data.train.labels.device
         self.loss_sum = torch.zeros((), device=self.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def __call__(self, index: Tensor, draws: Tensor, step: float | Tensor) -> None:
         """Train on the images with these indices, each with its row of `draws`; `step` counts from 1."""
-        batch = self.data.train[index]
-        images, labels = self.data.normalise(self.augment(batch.images, draws)), batch.labels
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast), safe_convolutions(self.model):
-            logits = self.model(images.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits, labels)
+        loss, logits, labels = self.forward(self.model, index, draws)
         self.optimizer.zero_grad()
         loss.backward()
+        for one in self.recorders:
+            one.see(step, loss)
         self.optimizer.step()
         if self.recorder is not None:
             self.recorder.enter(step)
         self.loss_sum += loss.detach() * len(index)
         self.correct += (logits.detach().argmax(1) == labels).sum()
+
+    def forward(self, model: nn.Module, index: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss of `model`, which is the network or like it, on these images, with its logits and labels."""
+        batch = self.data.train[index]
+        images, labels = self.data.normalise(self.augment(batch.images, draws)), batch.labels
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast), safe_convolutions(self.model):
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+            return F.cross_entropy(logits, labels), logits, labels
+
+    def look(self, index: Tensor, draws: Tensor, rate: float, step: int) -> None:
+        """Have the recorders look at the training before iteration `step`."""
+        for one in self.recorders:
+            one.look(step, rate, lambda model: self.forward(model, index, draws)[0])
 
     def sums(self) -> tuple[float, int]:
         """Return the sums of loss and correct answers since the last call. Waits for the device."""

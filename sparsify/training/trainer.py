@@ -34,6 +34,7 @@ from sparsify.runs.images import remember, shared
 from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, save_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper
+from sparsify.training.recording import held, recorders
 
 TICK = 20  # iterations between two calls of the listener
 
@@ -98,8 +99,15 @@ class Trainer:
             self.times = path_times(path(self.rates, config))
             assert isinstance(self.optimizer, SelectingOptimizer)  # one with a path
             self.recorder = PathRecorder(self.model, self.optimizer, self.total)
+        self.recorders = recorders(config.record, self.model, self.optimizer, self.total)
         self.iteration = Iteration(
-            self.model, self.optimizer, data, AUGMENTATIONS[config.augment], config.precision, self.recorder
+            self.model,
+            self.optimizer,
+            data,
+            AUGMENTATIONS[config.augment],
+            config.precision,
+            self.recorder,
+            list(self.recorders.values()),
         )
         self._advance = stepper(self.iteration)
         self.rows: list[Epoch] = []
@@ -183,7 +191,9 @@ class Trainer:
 
     def step(self, step: int, index: Tensor, draws: Tensor) -> None:
         """Do iteration `step`, counted from 1, on the training images `index`, augmented by `draws`."""
-        self._advance(index, draws, rate=float(self.rates[step - 1]), step=step)
+        rate = float(self.rates[step - 1])
+        self.iteration.look(index, draws, rate, step)
+        self._advance(index, draws, rate=rate, step=step)
         if self.recorder is not None:
             self.recorder.note(step)
 
@@ -202,8 +212,8 @@ class Trainer:
             )
 
     def _save(self) -> None:
-        path = {} if self.recorder is None else self.recorder.tensors
-        save_checkpoint(self.run.path, self.model, self.optimizer, path, self.rows)
+        recorded = ({} if self.recorder is None else self.recorder.tensors) | held(self.recorders)
+        save_checkpoint(self.run.path, self.model, self.optimizer, recorded, self.rows)
         self.run.write_metrics(self.rows)
 
     def _restore(self) -> bool:
@@ -212,9 +222,11 @@ class Trainer:
         if checkpoint is None:
             return False
         self.run.require_images(self.run.environment.get("images_sha256"), self.images_sha256)
-        path, self.rows = checkpoint
+        recorded, self.rows = checkpoint
         if self.recorder is not None:
-            self.recorder.load(path)
+            self.recorder.load(recorded)
+        for name, one in self.recorders.items():
+            one.load({key: recorded[f"{name}/{key}"] for key in one.tensors})
         self._warn_elsewhere()
         return True
 
@@ -249,6 +261,10 @@ class Trainer:
             for name, p in parameters.items():
                 inside = optimizer.support(p)
                 support[name] = {"in": int(inside.sum()), "of": inside.numel()}
+        if self.recorders:
+            found = {f"{name}/{k}": v for name, one in self.recorders.items() for k, v in one.results(steps).items()}
+            write_tensors(run.path / "records.safetensors", found)
+            files.append("records.safetensors")
         run.write_metrics(self.rows)
         run.write_summary(
             {
