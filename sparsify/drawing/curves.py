@@ -9,9 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from sparsify.drawing.style import RC, Look, figure, heading, legend_below, looks
+from sparsify.drawing.style import RC, Look, figure, heading, legend_below, log_scale, looks
 from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ def curves_figure(groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str) -
                 training = factor * _stacked(runs, f"train_{what}", length)
                 band(axis, epochs, test, f"{label}, {held_out}", look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
-        left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
-        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        left.yaxis.set_major_formatter("{x:g}")
-        left.yaxis.set_minor_formatter(NullFormatter())
+        left.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
+        log_scale(left)
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
         low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
         right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from sparsify.files import write_bytes
 from sparsify.optim.registry import OPTIMIZERS
@@ -115,6 +117,15 @@ def legend_below(drawing: Figure, handles: Sequence[Line2D]) -> None:
     columns = per_row(len(labels), max(1, int(drawing.get_figwidth() / inches)))
     drawing.set_figheight(drawing.get_figheight() + 0.17 * max(0, math.ceil(len(labels) / columns) - 2))
     drawing.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def log_scale(axis: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5 of each decade, or of 1 where there are many."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def save(drawing: Figure, folder: Path, name: str) -> list[Path]:

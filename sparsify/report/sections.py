@@ -28,7 +28,7 @@ from sparsify.report.checklist import checked
 from sparsify.report.commands import commands_of, without_places
 from sparsify.report.pictures import Picture
 from sparsify.report.prose import paths_in_words
-from sparsify.report.studytables import NOTES, findings_tables, interval_tables, results_tables
+from sparsify.report.studytables import NOTES, findings_tables, interval_tables, results_tables, sources
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
 from sparsify.runs import Run
 from sparsify.study.findings import Findings
@@ -79,7 +79,11 @@ def _differences(source: Source) -> Content | None:
 
 def _results(source: Source) -> Content:
     tables, intervals = results_tables(source.result), interval_tables(source.result, source.findings)
-    return {"tables": list(map(to_html, tables)), "intervals": list(map(to_html, intervals))}
+    return {
+        "tables": list(map(to_html, tables)),
+        "intervals": list(map(to_html, intervals)),
+        "sources": list(map(capitalised, sources(source.result))),
+    }
 
 
 def _classes(source: Source) -> Content | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 
 from sparsify.analysis.statistics import Estimate
@@ -22,7 +23,9 @@ from sparsify.report.table import (
     to_csv,
     to_markdown,
 )
+from sparsify.runs import Summary
 from sparsify.study.contrasts import Affordable, Contrast
+from sparsify.study.design import Published
 from sparsify.study.findings import Findings
 from sparsify.study.results import Point, StudyResult, accuracies, controls_in, held_out, measured_in
 from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
@@ -39,7 +42,13 @@ NOTES = (
 
 def notes(result: StudyResult) -> tuple[str, ...]:
     """What the tables mean, and which sweeps are of a version of the package whose sweeps new ones differ from."""
-    return (*NOTES, *old_sweeps(result))
+    return (*NOTES, *sources(result), *old_sweeps(result))
+
+
+def sources(result: StudyResult) -> list[str]:
+    """A sentence on where the published figures stand, if there are any."""
+    named = dict.fromkeys(arm.published.source for arm in result.study.arms if arm.published is not None)
+    return [f"published: {'; '.join(named)}"] if named else []
 
 
 def old_sweeps(result: StudyResult) -> list[str]:
@@ -150,10 +159,12 @@ def training_table(result: StudyResult) -> Table:
     shares = {arm.label: support_shares(arm.finished) for arm in result.arms}
     layers = list(dict.fromkeys(layer for share in shares.values() for layer in share))
     diverged = any(len(arm.finished) < len(arm.runs) for arm in result.arms)
+    published = {arm.label: arm.published for arm in result.study.arms if arm.published is not None}
     columns = [
         Column("arm", TEXT),
         Column(f"{held_out(result)} accuracy (%)", MEAN),
         Column("seconds an epoch", MEAN),
+        *([Column("published (%)", MEAN), Column("difference, points", POINTS)] if published else []),
         *(Column(f"{layer} in support (%)", plus_minus(1)) for layer in layers),
         Column("n"),
         *([Column("diverged")] if diverged else []),
@@ -165,6 +176,7 @@ def training_table(result: StudyResult) -> Table:
             arm.label,
             in_percent([summary["accuracy"] for summary in summaries]),
             estimated([summary["seconds_per_epoch"] for summary in summaries]),
+            *(_beside(published.get(arm.label), summaries) if published else []),
             *(in_percent(shares[arm.label].get(layer, [])) for layer in layers),
             len(summaries),
         ]
@@ -172,6 +184,15 @@ def training_table(result: StudyResult) -> Table:
             row.append(len(arm.runs) - len(arm.finished))
         rows.append(row)
     return _table(result, "training", columns, rows, turned=Turned(""))
+
+
+def _beside(published: Published | None, summaries: Sequence[Summary]) -> tuple[object, object]:
+    """What was published for an arm, and the difference of its mean test accuracy to that."""
+    if published is None:
+        return None, None
+    found = [summary["accuracy"] for summary in summaries if summary["held_out"] == "test"]
+    difference = statistics.mean(found) - published.test_accuracy if found else None
+    return in_percent([published.test_accuracy]), difference
 
 
 def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[Table]:

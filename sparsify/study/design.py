@@ -12,7 +12,7 @@ from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan, SweepPlan
 
-DRAWINGS = ("curves", "sweep", "filters", "path")
+DRAWINGS = ("curves", "losses", "landscape", "sweep", "filters", "path")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,14 @@ class MaskOf:
 
     of: str
     point: PointPlan
+
+
+@dataclass(frozen=True)
+class Published:
+    """The test accuracy, a fraction, that a publication reports for the setting of an arm, and where it stands."""
+
+    test_accuracy: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Arm:
     A run may start from the run of the same seed in another arm: `init` is the arm whose trained weights it takes,
     `mask` names the arm from whose run its mask is made. Until these are trained, the Configs' `init` and `mask` hold
     the labels of the arms. With a `choice`, `configs` are those of the first candidate until one is chosen. A `stage`
-    is an intermediate step for other arms: it is trained, but neither swept nor shown.
+    is an intermediate step for other arms: it is trained, but neither swept nor shown. `published` is shown beside it.
     """
 
     label: str
@@ -65,6 +73,7 @@ class Arm:
     mask: MaskOf | None = None
     choice: Choice | None = None
     stage: bool = False
+    published: Published | None = None
 
     @property
     def parents(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from sparsify.files import parse_json, regular, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
-from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Study
+from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Published, Study
 from sparsify.study.findings import Findings
 from sparsify.study.planning import Chosen
 from sparsify.study.results import ArmResult, StudyResult
@@ -112,6 +112,7 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
     stage: bool = False
     init: str | None = None
     mask: MaskTable | None = None
+    published: Published | None = None
     configs: _Configs
     choice: _Choice | None = None
 
@@ -126,7 +127,15 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
             choice = _Choice(candidates, arm.choice.on)
         mask = None if arm.mask is None else mask_table(arm.mask)
         configs = _Configs.of(arm.configs)
-        return cls(label=arm.label, stage=arm.stage, init=arm.init, mask=mask, configs=configs, choice=choice)
+        return cls(
+            label=arm.label,
+            stage=arm.stage,
+            init=arm.init,
+            mask=mask,
+            published=arm.published,
+            configs=configs,
+            choice=choice,
+        )
 
     @property
     def arm(self) -> Arm:
@@ -135,7 +144,7 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
             candidates = (Candidate(c.label, c.trials.configs, c.configs.configs) for c in self.choice.candidates)
             choice = Choice(tuple(candidates), self.choice.on)
         mask = None if self.mask is None else mask_of(self.mask)
-        return Arm(self.label, self.configs.configs, self.init, mask, choice, self.stage)
+        return Arm(self.label, self.configs.configs, self.init, mask, choice, self.stage, self.published)
 
 
 class _Shown(Struct, omit_defaults=True):

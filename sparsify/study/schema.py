@@ -106,6 +106,13 @@ class MaskTable(Struct, forbid_unknown_fields=True):
     grain: Annotated[Grain, Meta(description="what is removed as one")] = "auto"
 
 
+class PublishedTable(Struct, forbid_unknown_fields=True, rename={"test_accuracy": "test accuracy"}):
+    """`published = { … }` of an arm: what a publication reports for it."""
+
+    test_accuracy: Annotated[float, Meta(ge=0, le=1, description="a fraction, as in 0.6481")]
+    source: Annotated[str, Meta(min_length=1, description="where it stands")]
+
+
 SETTINGS = {name: value for name, value in _types(Config).items() if name != "seed"}
 """The fields of Config that a study can set, each with its type and its help."""
 
@@ -155,6 +162,9 @@ class ArmKeys(Struct):
     stage: Annotated[bool, Meta(description="a step on the way of another arm: trained, neither swept nor shown")] = (
         False
     )
+    published: Annotated[
+        PublishedTable | UnsetType, Meta(description="what a publication reports for this arm, shown beside it")
+    ] = UNSET
     grid: Annotated[Grid | UnsetType, Meta(description="one arm for each combination of these values")] = UNSET
     select: Annotated[
         Select | UnsetType, Meta(description="take the combination that is best on held-out training images")
@@ -201,6 +211,7 @@ TABLES: dict[str, type[Struct]] = {
     "arms": ArmTable,
     "select": Select,
     "mask": MaskTable,
+    "published": PublishedTable,
     "sweep": SweepTable,
     "sweeps": SweepTable,
 }

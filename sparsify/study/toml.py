@@ -23,13 +23,14 @@ from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
 from sparsify.pruning.ratios import parse_ratios
-from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Study
+from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Published, Study
 from sparsify.study.reading import parse_settings, parse_toml, toml_text
 from sparsify.study.schema import (
     EXPECTED,
     ArmKeys,
     ArmTable,
     MaskTable,
+    PublishedTable,
     SelectKeys,
     StudyFile,
     given,
@@ -221,6 +222,7 @@ def _arms(
     if isinstance(settings.get("mask"), (dict, MaskTable)):
         mask = mask_of(settings["mask"])
         settings["mask"] = mask.of
+    published = None if table.published is UNSET else published_of(table.published)
     arms = []
     for point in combinations(grid):
         chosen = {**settings, **point}
@@ -233,7 +235,9 @@ def _arms(
                 raise
             way_out = "give the optimizers that take it an [[arms]] with an [arms.grid] of their own"
             raise SparsifyError(f"{error}; {way_out}") from error
-        arms.append(Arm(name, configs, mask=mask, choice=choice, stage=table.stage))
+        arms.append(Arm(name, configs, mask=mask, choice=choice, stage=table.stage, published=published))
+    if published is not None and len(arms) > 1:
+        raise SparsifyError(f"published is of one arm, and its grid has {len(arms)}; give each an [[arms]] of its own")
     return arms
 
 
@@ -280,6 +284,11 @@ def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
     ratio = _ratio(table.ratio)
     point = PointPlan(layers=table.layers, ratio=ratio, criterion=table.criterion, grain=table.grain)
     return MaskOf(table.of, point)
+
+
+def published_of(table: PublishedTable) -> Published:
+    """Return the Published of an arm's table."""
+    return Published(float(table.test_accuracy), table.source)
 
 
 def mask_table(mask: MaskOf) -> MaskTable:

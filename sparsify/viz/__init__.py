@@ -9,18 +9,21 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.drawing.style import save
     from sparsify.viz.figures import classes, curves, filters, path, sweep
     from sparsify.viz.study import study_drawings
+    from sparsify.viz.trainings import landscape, losses
 
 _EXPORTS = {
     "classes": "sparsify.viz.figures",
     "curves": "sparsify.viz.figures",
     "filters": "sparsify.viz.figures",
+    "landscape": "sparsify.viz.trainings",
+    "losses": "sparsify.viz.trainings",
     "path": "sparsify.viz.figures",
     "save": "sparsify.drawing.style",
     "study_drawings": "sparsify.viz.study",
     "sweep": "sparsify.viz.figures",
 }
 
-__all__ = ["classes", "curves", "filters", "path", "save", "study_drawings", "sweep"]
+__all__ = ["classes", "curves", "filters", "landscape", "losses", "path", "save", "study_drawings", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

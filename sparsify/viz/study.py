@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from sparsify.analysis.landscapes import has_records
 from sparsify.analysis.weights import TrainedNetwork
+from sparsify.config import Config
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.filters import filters_figure
+from sparsify.drawing.losses import EVERY
 from sparsify.drawing.paths import path_figure
 from sparsify.drawing.style import save
 from sparsify.files import sanitise
@@ -20,9 +24,12 @@ from sparsify.nets.layers import Layer, layer_names
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.runs import Run
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
+from sparsify.study.toml import describe_settings
 from sparsify.text import layers_in_words, listed, percentage
 from sparsify.viz.figures import class_damage, curves, filter_panel, folded_panels, selected_through, sweep
+from sparsify.viz.trainings import landscape, losses
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,9 @@ def draw_study(result: StudyResult) -> list[Drawn]:
 def study_drawings(result: StudyResult) -> Iterator[Drawing]:
     """Every figure of the kinds that the study's `draw` names.
 
-    "curves" are those of training; "sweep" is accuracy against sparsity, compression and speed-up, and each class;
-    "filters" are those of every convolution that was swept, and "path" is the inclusion path of every swept layer.
+    "curves" are those of training; "losses" and "landscape" are what it recorded, if it was asked to; "sweep" is
+    accuracy against sparsity, compression and speed-up, and each class; "filters" are those of every convolution that
+    was swept, and "path" is the inclusion path of every swept layer.
 
     >>> [drawing.name for drawing in sparsify.viz.study_drawings(result)]
     ['sweep', 'compression', 'speedup', 'classes-1-1']
@@ -75,6 +83,10 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
     draw = result.study.draw
     if "curves" in draw:
         yield _curves(result, arms)
+    if "losses" in draw:
+        yield from _losses(result, arms)
+    if "landscape" in draw:
+        yield from _landscape(result, arms)
     for number, plan in enumerate(result.study.sweeps if "sweep" in draw else ()):
         yield from _sweeps(result, number, plan, arms)
         yield from _classes(result, number, plan, arms)
@@ -93,6 +105,39 @@ def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
     groups = {arm.label: arm.finished for arm in arms}
     what = f"Loss and accuracy of {listed(groups)} against the epoch: {held_out(result)} images solid, training dashed."
     return Drawing("training", "Line chart", "curves", what, curves(groups, title=result.study.title))
+
+
+def _losses(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+    groups = {arm.label: arm.finished for arm in arms if all(has_records(run, "loss") for run in arm.finished)}
+    if groups:
+        what = f"Training loss of {listed(groups)} against the step, each point the mean of {EVERY} steps."
+        yield Drawing("training", "Line chart", "losses", what, losses(groups, title=result.study.title))
+
+
+def _landscape(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+    """Arms that differ in the learning rate only are one group, called by what it does not share with the others."""
+    groups: dict[Config, list[Run]] = {}
+    for arm in arms:
+        run = arm.finished[0]
+        groups.setdefault(dataclasses.replace(run.config, lr=None, record="", seed=0), []).append(run)
+    recorded = {
+        config: found
+        for config, found in groups.items()
+        if any(has_records(run, "loss", "gradients") or has_records(run, "landscape") for run in found)
+    }
+    if not recorded:
+        return
+    values = [config.to_dict() for config in recorded]
+    differ = [name for name in values[0] if len({one[name] for one in values}) > 1] or ["model", "opt"]
+    named = {
+        describe_settings({name: one[name] for name in differ}): runs
+        for one, runs in zip(values, recorded.values(), strict=True)
+    }
+    what = (
+        f"Loss, change of the gradient and effective smoothness of {listed(named)}: the band over the learning rates, "
+        "and along the gradient of one training."
+    )
+    yield Drawing("training", "Line chart", "landscape", what, landscape(named, title=result.study.title))
 
 
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:

@@ -18,6 +18,7 @@ from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
 from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table
 from sparsify.report.table import percent, to_markdown
+from sparsify.study.design import Published
 from sparsify.study.estimates import estimate_cost
 from sparsify.study.findings import find
 from sparsify.study.folder import read_study, save_study
@@ -135,6 +136,21 @@ def test_tables_say_mean_deviation_and_n(tiny):
     assert "conv3 in support (%)" in training
     assert "seconds an epoch" in training
     assert "diverged" in training
+
+
+def test_a_published_accuracy_stands_beside_ours(tiny):
+    assert "published" not in to_markdown(training_table(tiny))
+    sgd, slbi, exploding = tiny.study.arms
+    arms = [sgd, dataclasses.replace(slbi, published=Published(0.5, "a report")), exploding]
+    result = dataclasses.replace(tiny, study=dataclasses.replace(tiny.study, arms=tuple(arms)))
+    table = training_table(result)
+    rows = {
+        cells[1].strip(): cells[2:5] for line in to_markdown(table).splitlines() if len(cells := line.split("|")) > 4
+    }
+    mean = sum(run.summary["accuracy"] for run in tiny.arms[1].finished) / 2
+    assert [cell.strip() for cell in rows["published (%)"]] == ["–", "50.00", "–"]
+    assert [cell.strip() for cell in rows["difference, points"]] == ["–", f"{100 * (mean - 0.5):+.2f}", "–"]
+    assert "published: a report" in notes(result)
 
 
 def test_percent_is_a_mean_and_a_sample_standard_deviation():

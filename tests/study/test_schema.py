@@ -115,7 +115,9 @@ def test_every_setting_is_there_with_the_help_of_its_option():
     for table in ("Base", "Grid", "Arm"):
         found = SCHEMA["$defs"][table]["properties"]
         assert {name: found[name]["description"] for name in fields} == fields
-        assert set(found) - set(fields) == ({"label", "stage", "grid", "select"} if table == "Arm" else set())
+        assert set(found) - set(fields) == (
+            {"label", "stage", "published", "grid", "select"} if table == "Arm" else set()
+        )
     assert set(fields) - set(SCHEMA["$defs"]["Select"]["properties"]) == {"model", "data"}
     assert SCHEMA["$defs"]["Base"]["properties"]["opt"]["enum"] == list(OPTIMIZERS)
     assert SCHEMA["$defs"]["Base"]["properties"]["lr"]["type"] == "number"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import PointPlan, SweepPlan
-from sparsify.study.design import DRAWINGS, Arm, MaskOf, Study
+from sparsify.study.design import DRAWINGS, Arm, MaskOf, Published, Study
 from sparsify.study.toml import arm_label, combinations, load_study
 
 CHAIN = """
@@ -169,6 +169,13 @@ MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
         ("seeds = [0, 0]\n" + ARM, "seeds names 0 twice"),
         (ARM + "lr = 1\n[arms.grid]\nlr = [1, 2]", "lr is set more than once in an arm"),
         (ARM + "[arms.grid]\nlr = [1]\n[arms.select]\nlr = [1, 2]", "lr is set more than once in an arm"),
+        (ARM + "published = 3", "published is 3 in arm 1; it must be a table"),
+        (ARM + 'published = { "test accuracy" = 64.8, source = "x" }', "test accuracy is 64.8 in published of arm 1; "),
+        (ARM + 'published = { "test accuracy" = 0.6 }', "published of arm 1 has no source"),
+        (
+            ARM + 'published = { "test accuracy" = 0.6, source = "x" }\n[arms.grid]\nlr = [1, 2]',
+            "published is of one arm, and its grid has 2; give each an ",
+        ),
         (ARM + "stage = 1", "stage is 1 in arm 1; it must be true or false"),
         (ARM + "stage = true", "every arm is a stage"),
         (ARM + "select = 3", "select is 3 in arm 1; it must be a table, as in "),
@@ -252,7 +259,12 @@ def test_what_cannot_be_is_refused_in_one_line(text, message, load):
     with pytest.raises(SparsifyError, match=message) as caught:
         load(text)
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 400
+    assert len(str(caught.value)) < 500  # it can list every setting
+
+
+def test_what_was_published_stands_with_its_arm(load):
+    (arm,) = load(ARM + 'published = { "test accuracy" = 0.65, source = "a report" }').arms
+    assert arm.published == Published(0.65, "a report")
 
 
 def test_a_sweep_that_needs_a_path_leaves_stages_aside(load):

@@ -1,0 +1,40 @@
+"""The training loss of every hundred steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from sparsify.drawing.curves import band
+from sparsify.drawing.style import RC, figure, heading, legend_below, log_scale, looks
+from sparsify.errors import SparsifyError
+
+EVERY = 100
+"""A point is the mean loss of so many steps."""
+
+
+def losses_figure(groups: Mapping[str, Sequence[np.ndarray]], *, title: str) -> Figure:
+    """Training loss against the step. `groups` maps a label to the losses of every step of each of its runs.
+
+    Each point is the mean of `EVERY` steps, of what is left at the end, too; a band is one sample standard deviation
+    over the runs. Raises SparsifyError without groups.
+    """
+    if not groups:
+        raise SparsifyError("no training recorded its losses; train with --record loss")
+    with mpl.rc_context(RC):
+        drawing = figure(7.6, 4.2)
+        axis = drawing.subplots()
+        for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
+            length = min(map(len, runs))
+            starts = np.arange(0, length, EVERY)
+            means = np.stack([np.add.reduceat(run[:length], starts) for run in runs])
+            sizes = np.diff([*starts, length])
+            band(axis, starts + sizes, means / sizes, label, look, markevery=max(1, len(starts) // 10))
+        axis.set(xlabel="step", ylabel=f"cross-entropy, mean of {EVERY} steps")
+        log_scale(axis)
+        legend_below(drawing, list(axis.lines))
+        heading(drawing, f"{title}: training loss")
+        return drawing

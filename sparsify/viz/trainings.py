@@ -1,0 +1,49 @@
+"""The figures of what trainings recorded; each returns a matplotlib Figure and saves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from sparsify.analysis.landscapes import along_gradient, has_records, over_runs
+from sparsify.drawing.landscape import Spread, landscape_figure
+from sparsify.drawing.losses import losses_figure
+from sparsify.errors import SparsifyError
+from sparsify.runs import Run
+
+
+def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
+    """Draw the training loss of every hundred steps. `groups` maps a label to runs, drawn as their mean.
+
+    Raises SparsifyError without groups, and for a run that did not record its losses.
+
+    >>> recorded = sparsify.train(sparsify.Config(data="digits", opt="sgd", epochs=1, record="loss"), device="cpu")
+    >>> sparsify.viz.losses({"sgd": [recorded]}, title="LeNet on digits").savefig("losses.png")
+    """
+    for run in (run for runs in groups.values() for run in runs):
+        if not has_records(run, "loss"):
+            raise SparsifyError(f"{run.name} has no record of its losses; train it with --record loss")
+    found = {label: [run.records["loss/loss"].numpy() for run in runs] for label, runs in groups.items()}
+    return losses_figure(found, title=title)
+
+
+def landscape(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
+    """Draw how far losses and gradients spread, one band a group: runs that differ in the learning rate only.
+
+    The first row is over the runs of a group, of those that recorded their losses and gradients; the second along the
+    gradient of the first run that recorded its landscape. Raises SparsifyError if no run recorded either.
+
+    >>> recorded = sparsify.train(sparsify.Config(data="digits", opt="sgd", epochs=1, record="landscape"), device="cpu")
+    >>> sparsify.viz.landscape({"sgd": [recorded]}, title="LeNet on digits").savefig("landscape.png")
+    """
+    across: dict[str, Spread] = {}
+    along: dict[str, Spread] = {}
+    for label, runs in groups.items():
+        several = [run for run in runs if has_records(run, "loss", "gradients")]
+        if several:
+            across[label] = over_runs(several)
+        one = next((run for run in runs if has_records(run, "landscape")), None)
+        if one is not None:
+            along[label] = along_gradient(one)
+    return landscape_figure({"over the learning rates": across, "along the gradient": along}, title=title)
