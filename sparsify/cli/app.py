@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from sparsify.cli import console, viz
 from sparsify.cli.export import export
 from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
+from sparsify.cli.predict import predict
 from sparsify.cli.prune import prune, ticket
 from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
@@ -41,7 +42,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
-for command in (prune, ticket, export, study):
+for command in (prune, ticket, predict, export, study):
     app.command(command)
 app.register_install_completion_command(help="Install completion of commands and flags for your shell.")
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from sparsify.cli import console
-from sparsify.cli.options import RunsDir, compared_runs, finished_run
+from sparsify.cli.options import RunsDir, Where, compared_runs, finished_run
+from sparsify.config import HERE, Whole
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.text import percentage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
     from sparsify.runs import Run
 
 
-app = App(name="viz", help="Draw filters, training curves, sweeps and inclusion paths.", help_format="plaintext")
+MOST_PICTURES = 400
+"""The pictures of one figure; of more, none can be seen."""
+
+app = App(
+    name="viz",
+    help="Draw filters, training curves, sweeps, inclusion paths, networks and their answers.",
+    help_format="plaintext",
+)
 
 
 @app.command
@@ -102,6 +111,71 @@ def inclusion_path(
     else:
         chosen = finished_run(run, runs_dir)
     return _save(figures.path(chosen, layer=layer), [chosen], runs_dir, f"path-{layer}")
+
+
+@app.command
+def landscape(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
+    """The loss landscape that trainings recorded: of the runs that are named, those with equal labels as one group."""
+    from sparsify.viz import trainings
+    from sparsify.viz.figures import networks
+
+    chosen = compared_runs(names, runs_dir)
+    groups: dict[str, list[Run]] = {}
+    for run in chosen:
+        groups.setdefault(run.config.opt, []).append(run)
+    return _save(trainings.landscape(groups, title=networks(chosen)), chosen, runs_dir, "landscape")
+
+
+@app.command
+def net(
+    run: str | None = None,
+    /,
+    *,
+    layers: Annotated[str | None, Parameter(help="with --ratio: what is pruned, as in conv3,fc1 or all")] = None,
+    ratio: Annotated[float | None, Parameter(help="draw what magnitude leaves; else what the run has selected")] = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> int:
+    """The layers of a network (of the newest run unless one is named), and what is left of each."""
+    from sparsify.viz import networks
+
+    if (layers is None) != (ratio is None):
+        raise SparsifyError("--layers and --ratio belong together, as in --layers conv3,fc1 --ratio 0.6")
+    chosen = finished_run(run, runs_dir)
+    stem = "net" if layers is None else f"net-{layers}-{ratio:g}"
+    return _save(networks.net(chosen, layers=layers, ratio=ratio), [chosen], runs_dir, stem)
+
+
+@app.command
+def predictions(
+    run: str | None = None,
+    /,
+    *,
+    layers: Annotated[str | None, Parameter(help="with --ratio: what is pruned, as in conv3,fc1 or all")] = None,
+    ratio: Annotated[float | None, Parameter(help="the answers when magnitude has removed so much")] = None,
+    images: Annotated[Whole, Parameter(help="how many pictures are drawn")] = 32,
+    where: Where = HERE,
+) -> int:
+    """Test pictures with the answers of a run (the newest unless one is named), its most confident errors first."""
+    from sparsify.pruning.cuts import cuts_of
+    from sparsify.pruning.plan import PointPlan
+    from sparsify.pruning.subject import subject_of
+    from sparsify.viz import networks
+    from sparsify.viz.figures import networks as called
+
+    if (layers is None) != (ratio is None):
+        raise SparsifyError("--layers and --ratio belong together, as in --layers conv3,fc1 --ratio 0.6")
+    if not 1 <= images <= MOST_PICTURES:
+        raise SparsifyError(f"--images is {images}; it must be from 1 to {MOST_PICTURES}")
+    chosen = finished_run(run, where.runs_dir)
+    subject = subject_of(chosen, where)
+    mask, gone, stem = None, "", "predictions"
+    if layers is not None and ratio is not None:
+        mask = subject.structure.remove(cuts_of(subject, PointPlan(layers=layers, ratio=ratio)))[0]
+        gone, stem = f", {percentage(ratio)} of {layers} removed", f"predictions-{layers}-{ratio:g}"
+    title = f"{called([chosen])}, {chosen.config.opt}{gone}"
+    classes = chosen.summary["classes"]
+    figure = networks.predictions(subject, classes=classes, most=images, mask=mask, title=title)
+    return _save(figure, [chosen], where.runs_dir, stem)
 
 
 def _save(figure: Figure, chosen: Sequence[Run], runs_dir: Path, name: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.drawing.style import save
     from sparsify.viz.figures import classes, curves, filters, path, sweep
+    from sparsify.viz.networks import net, predictions
     from sparsify.viz.study import study_drawings
     from sparsify.viz.trainings import landscape, losses
 
@@ -17,13 +18,27 @@ _EXPORTS = {
     "filters": "sparsify.viz.figures",
     "landscape": "sparsify.viz.trainings",
     "losses": "sparsify.viz.trainings",
+    "net": "sparsify.viz.networks",
     "path": "sparsify.viz.figures",
+    "predictions": "sparsify.viz.networks",
     "save": "sparsify.drawing.style",
     "study_drawings": "sparsify.viz.study",
     "sweep": "sparsify.viz.figures",
 }
 
-__all__ = ["classes", "curves", "filters", "landscape", "losses", "path", "save", "study_drawings", "sweep"]
+__all__ = [
+    "classes",
+    "curves",
+    "filters",
+    "landscape",
+    "losses",
+    "net",
+    "path",
+    "predictions",
+    "save",
+    "study_drawings",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

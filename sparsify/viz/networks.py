@@ -1,0 +1,92 @@
+"""The figures of one network: its layers with what is left of them, and pictures with its answers."""
+
+from __future__ import annotations
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sparsify.analysis.architecture import layers_left
+from sparsify.analysis.weights import TrainedNetwork
+from sparsify.data.dataset import Split
+from sparsify.drawing.architecture import architecture_figure
+from sparsify.drawing.predictions import Answer, predictions_figure
+from sparsify.errors import SparsifyError
+from sparsify.nets.mask import Mask
+from sparsify.nets.structure import Cut, Structure
+from sparsify.pruning.cuts import cuts_of
+from sparsify.pruning.plan import PointPlan
+from sparsify.pruning.predicting import probabilities
+from sparsify.pruning.subject import Subject, path_states
+from sparsify.runs import Run
+from sparsify.text import percentage
+from sparsify.viz.figures import networks
+
+
+def net(run: Run, *, layers: str | None = None, ratio: float | None = None) -> Figure:
+    """Draw the layers of a run's network, and what is left of each.
+
+    That is what magnitude leaves if it removes `ratio` of `layers`; without these, what the run has selected, or the
+    whole network if it selects nothing. Raises SparsifyError for unknown layers, or if only one of both is given.
+
+    >>> sparsify.viz.net(run, layers="conv3,fc1", ratio=0.6).savefig("net.png")
+    """
+    title = f"{networks([run])}, {run.config.opt}"
+    network = TrainedNetwork(run)
+    if layers is None and ratio is None:
+        structure = Structure(network.model, torch.zeros(1, *run.summary["shape"]))
+        cuts = _not_selected(network, structure)
+        title += ": what it has selected" if cuts else ""
+        return architecture_figure(layers_left(structure, structure.mask(cuts)), title=title)
+    point = PointPlan(layers=layers or "all", ratio=1.0 if ratio is None else ratio)
+    subject = _blank(run, network)
+    mask = subject.structure.mask(cuts_of(subject, point))
+    title += f": {percentage(point.ratio)} of {point.layers} removed by magnitude"
+    return architecture_figure(layers_left(subject.structure, mask), title=title)
+
+
+def _blank(run: Run, network: TrainedNetwork) -> Subject:
+    """The run's network with one black image, for what needs no data."""
+    split = Split(torch.zeros(1, *run.summary["shape"]), torch.zeros(1, dtype=torch.long))
+    return Subject(network.model, split, path=path_states(run, network.model), name=run.name)
+
+
+def _not_selected(network: TrainedNetwork, structure: Structure) -> list[Cut]:
+    """Cuts of what the run has not selected; without layers whose outputs cannot go."""
+    cuts = []
+    for name, layer in structure.layers.items():
+        support = network.support(name)
+        if support is None or (support.ndim == 1 and name in structure.left_out()):
+            continue
+        cuts.append(Cut(layer, "weight" if support.ndim > 1 else layer.grain("auto"), ~support))
+    return cuts
+
+
+def predictions(
+    subject: Subject, *, classes: list[str], most: int = 32, mask: Mask | None = None, title: str = ""
+) -> Figure:
+    """Draw images of a subject's split with the answers of its network: the most confident errors, then what is right.
+
+    A quarter of the `most` images, or more if there are few errors, are the first that are right. Raises SparsifyError
+    for a network with several inputs.
+
+    >>> data = sparsify.load_dataset("digits")
+    >>> subject = sparsify.Subject(run.model(), data.test, data.normalise)
+    >>> sparsify.viz.predictions(subject, classes=list(data.classes)).savefig("predictions.png")
+    """
+    images = subject.split.images
+    if not isinstance(images, Tensor):
+        raise SparsifyError(f"{subject.name} takes several inputs; pictures are drawn of images alone")
+    found = probabilities(subject, images, mask)
+    confidence, answers = found.max(1)
+    labels = subject.split.labels.cpu()
+    wrong = (answers != labels).nonzero().squeeze(1)
+    wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)][: most - most // 4]
+    right = (answers == labels).nonzero().squeeze(1)[: most - len(wrong)]
+    shown = [*wrong.tolist(), *right.tolist()]
+    pictures = images[torch.tensor(shown, device=images.device)].cpu().numpy()
+    cells = [
+        Answer(picture, classes[int(labels[place])], classes[int(answers[place])], float(confidence[place]))
+        for picture, place in zip(pictures, shown, strict=True)
+    ]
+    return predictions_figure(cells, title=title)
