@@ -32,7 +32,7 @@ from torch.optim import Optimizer
 from sparsify.config import Config
 from sparsify.data.registry import load_dataset
 from sparsify.devices import exactly, keep_freed_memory, resolve_device
-from sparsify.nets.registry import NETS
+from sparsify.nets.registry import network
 from sparsify.nets.structure import Structure
 from sparsify.optim.slbi import SLBI, SLBIAdam
 from sparsify.training.starting import initial_model
@@ -141,7 +141,7 @@ def step(device: torch.device, turns: int, sizes: Sizes, console: Console, faile
                 with exactly("exact"):
                     steps = sizes.turn[f"{net.split('-')[0]}-step"]
                     rows += summarise(arms, take_turns(arms, turns, steps, device))
-        count = sum(p.numel() for p in NETS[net].build(shape, 10).parameters())
+        count = sum(p.numel() for p in network(net, shape, 10).parameters())
         console.print(table(f"the optimizer's step on {name}'s {count:,} parameters", rows))
         console.print(f"same weights after {sizes.gate['step']} steps, but for {max(gates.found.values()):.1g}\n")
         result[net] = {"gate_largest_relative_difference": gates.found, "arms": [row.to_dict() for row in rows]}
@@ -153,7 +153,7 @@ def _step_arm(
     kind: type[Optimizer], net: str, shape: tuple[int, int, int], channels_last: bool, device: torch.device
 ) -> StepArm:
     torch.manual_seed(0)
-    return StepArm(kind, NETS[net].build(shape, 10), channels_last=channels_last, device=device)
+    return StepArm(kind, network(net, shape, 10), channels_last=channels_last, device=device)
 
 
 def training(

@@ -28,7 +28,7 @@ from sparsify.devices import keep_freed_memory, resolve_device
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.mask import masked
 from sparsify.nets.prediction import predict_masked
-from sparsify.nets.registry import NETS
+from sparsify.nets.registry import network
 from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.subject import Subject
@@ -44,7 +44,7 @@ class Sweeps:
     def __init__(self, data: str, ratios: str, data_dir: str, device: torch.device) -> None:
         self.ratios = ratios
         dataset = load_dataset(data, data_dir)
-        model = NETS["lenet"].build(dataset.shape, len(dataset.classes))
+        model = network("lenet", dataset.shape, len(dataset.classes))
         model.load_state_dict(load_file(HERE.parent / "models" / "lenet-mnist-slbi" / "model.safetensors"))
         model = model.to(device).to(memory_format=torch.channels_last)  # as `subject_of` does
         self.subject = Subject(model, dataset.test.to(device), dataset.normalise)

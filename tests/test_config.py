@@ -18,9 +18,10 @@ from sparsify.config import NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config
 from sparsify.data.registry import DATASETS
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
-from sparsify.nets.registry import NAMES
+from sparsify.nets.registry import NAMES, NETS
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
+from sparsify.settings import Setting, Value, joined
 
 INFINITE = [float("nan"), float("inf"), float("-inf")]
 
@@ -270,6 +271,38 @@ def test_every_field_that_changes_changes_the_name() -> None:
     options = [{"opt": TAKER.get(name, "slbi"), name: value, **needs.get(name, {})} for name, value in other.items()]
     configs = [Config(), Config(opt="linbreg"), Config(opt="adabreg"), *(Config(**given) for given in options)]
     assert len({config.name for config in configs}) == 3 + len(other)
+
+
+def another(setting: Setting) -> Value:
+    """A value that an option can have, other than its default."""
+    default = setting.default
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, str):
+        return next(choice for choice in setting.choices if choice != default)
+    if isinstance(default, tuple):
+        return tuple(part + 1 for part in default)
+    if isinstance(default, int):
+        return default + 1
+    return default / 2 if default > setting.least else (setting.least + min(setting.below, setting.most)) / 2
+
+
+@pytest.mark.parametrize("model", NETS)
+def test_every_option_of_a_network_changes_the_name_and_those_at_their_defaults_change_none(model: str) -> None:
+    settings = NETS[model].settings
+    assert all(setting.help for setting in settings.values())
+    plain = Config(model=model)
+    defaults = {name: setting.default for name, setting in settings.items()}
+    assert Config(model=model, net=defaults) == plain  # type: ignore[arg-type]  # a table becomes a text
+    assert Config(model=model, net=joined(defaults)).name == plain.name
+    names = {plain.name}
+    for name, setting in settings.items():
+        value = another(setting)
+        config = Config(model=model, net={name: value})  # type: ignore[arg-type]
+        assert config.net == joined({name: value})
+        assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+        names.add(config.name)
+    assert len(names) == 1 + len(settings)
 
 
 def test_a_structure_is_for_the_optimizers_that_couple() -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from test_house import FLOORS, LONGEST, MODULES, PACKAGE
+
+from sparsify.nets.registry import NETS, NetworkSpec, network
+from sparsify.settings import Setting
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -63,3 +70,15 @@ def test_every_link_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not re.match(r"https?:|#", link)]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_example_of_a_network_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = (block for block in re.findall(r"```python\n(.+?)```", TEXT, re.DOTALL) if "NETS = {" in block)
+    found: dict[str, Any] = {"Mapping": Mapping, "Any": Any, "NetworkSpec": NetworkSpec, "Setting": Setting}
+    exec(f"from __future__ import annotations\n{code}", found)
+    monkeypatch.setitem(NETS, "mlp", found["NETS"]["mlp"])
+    mlp = ModuleType("mlp")
+    mlp.mlp = lambda shape, classes, *, hidden: (shape, classes, hidden)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sparsify.nets.zoo.mlp", mlp)
+    assert network("mlp", (1, 28, 28), 10) == ((1, 28, 28), 10, 100)
+    assert network("mlp", (1, 28, 28), 10, "hidden=300") == ((1, 28, 28), 10, 300)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sparsify.nets.registry import NETS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PARTS = re.findall(r"<!-- begin: sparsify study (\S+) -->\n(.*?)<!-- end: sparsify study \1 -->", README, re.DOTALL)
@@ -31,3 +33,13 @@ def test_every_link_into_the_repository_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not re.match(r"https?:|#", link)]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_network_has_its_options_there() -> None:
+    rows = re.findall(r"^\| (`.+?) \| (.+) \|$", README[README.index("| network | options |") :], re.MULTILINE)
+    rows = [
+        (cell.replace("`vgg-…`", "`vgg-a`, `vgg-a-bn`, `vgg-a-light`, `vgg-a-dropout`"), text) for cell, text in rows
+    ]
+    for name, spec in NETS.items():
+        (options,) = (text for cell, text in rows if f"`{name}`" in cell)
+        assert set(re.findall(r"`(\w+)`", options)) == set(spec.settings), name

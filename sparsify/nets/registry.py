@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsify.settings import Given, Setting, Value, values_of
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Build = Callable[[tuple[int, int, int], int, Mapping[str, Value]], nn.Module]
     """A function of the images' (channels, height, width), the number of classes, and the values of all settings."""
+
+    Load = Callable[[nn.Module], None]
+    """Loads trained weights into all layers of a network but the last, or raises SparsifyError."""
 
 
 GRAINS = ("auto", "filter", "neuron", "weight", "head")
@@ -27,41 +30,64 @@ class NetworkSpec:
     """How to build one network, and what the report says of it.
 
     `build` takes the images' (channels, height, width), the number of classes, and the value of every one of
-    `settings`, the options of this network. `publication` cites the paper, and is None if there is none.
+    `settings`, the options of this network. `publication` cites the paper, and is None if there is none. `weights`
+    loads ImageNet weights into all layers but the last, and is None if there are none.
     """
 
     build: Build
     description: str
     publication: str | None = None
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    weights: Load | None = None
 
 
-def _lenet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
+def _lenet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
     from sparsify.nets.zoo.lenet import lenet
 
-    return lenet(shape, classes)
+    return lenet(shape, classes, **options)
 
 
-def _vgg(weight_layers: int, *, batch_norm: bool = False, dropout: float = 0.0, width: float = 1.0) -> Build:
-    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
+def _convnet(*, norm_behind_pools: bool) -> Build:
+    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
+        from sparsify.nets.zoo.convnet import convnet
+
+        return convnet(shape, classes, norm_behind_pools=norm_behind_pools, **options)
+
+    return build
+
+
+def _vgg(weight_layers: int) -> Build:
+    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
         from sparsify.nets.zoo.vgg import CHANNELS, vgg
 
-        return vgg(shape, classes, CHANNELS[weight_layers], batch_norm=batch_norm, dropout=dropout, width=width)
+        return vgg(shape, classes, CHANNELS[weight_layers], **options)
 
     return build
 
 
-def _resnet(*, blocks: Sequence[int], width: int) -> Build:
-    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
+def _resnet(*, blocks: Sequence[int], channels: int) -> Build:
+    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
         from sparsify.nets.zoo.resnet import resnet
 
-        return resnet(shape, classes, blocks=blocks, width=width)
+        return resnet(shape, classes, blocks=blocks, width=int(options["width"] * channels), init=options["init"])
 
     return build
+
+
+def _resnet9(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
+    from sparsify.nets.zoo.resnet import resnet9
+
+    return resnet9(shape, classes, **options)
+
+
+def _alexnet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
+    from sparsify.nets.zoo.alexnet import alexnet
+
+    return alexnet(shape, classes, **options)
 
 
 def _torchvision(name: str) -> Build:
-    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
+    def build(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
         from sparsify.nets.zoo.torchvision import zoo
 
         return zoo(name, shape, classes)
@@ -69,28 +95,136 @@ def _torchvision(name: str) -> Build:
     return build
 
 
+def _imagenet(name: str) -> Load:
+    def load(model: nn.Module) -> None:
+        from sparsify.nets.zoo.pretrained import load_imagenet
+
+        load_imagenet(model, name)
+
+    return load
+
+
+def _norm(default: str = "none", where: str = "each convolution") -> Setting:
+    return Setting(default=default, choices=("none", "batch"), help=f"batch: BatchNorm behind {where}")
+
+
+def _dropout(default: float = 0.0, where: str = "behind each convolution") -> Setting:
+    return Setting(default=default, least=0, below=1, help=f"dropout {where}")
+
+
+def _width(default: float = 1.0) -> Setting:
+    return Setting(default=default, least=1 / 16, most=16, help="factor of the channels and hidden neurons")
+
+
+def _init(default: str = "torch", layers: str = "all layers") -> Setting:
+    return Setting(default=default, choices=("torch", "he"), help=f"initial weights: torch's own, or He's of {layers}")
+
+
+def _activation(default: str, *choices: str) -> Setting:
+    return Setting(default=default, choices=choices, help="activation")
+
+
+def _convnet_settings(
+    *, channels: int, kernel: int, padding: str, hidden: int, activation: str, norm: Setting
+) -> dict[str, Setting]:
+    return {
+        "channels": Setting(default=(channels, channels), least=1, most=4096, help="channels of the two convolutions"),
+        "kernels": Setting(default=(kernel, kernel), least=1, most=31, help="sides of the two kernels"),
+        "padding": Setting(default=padding, choices=("valid", "same"), help="valid: none; same: maps keep their size"),
+        "hidden": Setting(default=hidden, least=1, most=65_536, help="neurons of the hidden layer"),
+        "norm": norm,
+        "dropout": _dropout(),
+        "activation": _activation(activation, "relu", "tanh", "elu"),
+        "init": _init(),
+        "output": Setting(default="logits", choices=("logits", "log-softmax"), help="what the network gives"),
+    }
+
+
+def _vgg_settings(*, norm: str = "none", dropout: float = 0.0, width: float = 1.0) -> dict[str, Setting]:
+    return {
+        "norm": _norm(norm),
+        "dropout": _dropout(dropout, "before fc1 and fc2"),
+        "width": _width(width),
+        "init": _init("he"),
+    }
+
+
 _VGG = "Simonyan & Zisserman 2015"
 _RESNET = "He et al. 2016"
+_RESNET_SETTINGS = {"width": _width(), "init": _init("he", "the convolutions")}
 
 NETS: dict[str, NetworkSpec] = {
-    "lenet": NetworkSpec(_lenet, "LeNet-5 with ReLU and max pooling", "LeCun et al. 1998"),
-    "vgg-a": NetworkSpec(_vgg(11), "VGG-11 for 32×32 images", _VGG),
-    "vgg-a-bn": NetworkSpec(
-        _vgg(11, batch_norm=True), "VGG-11 for 32×32 images, with BatchNorm behind each convolution", _VGG
+    "lenet": NetworkSpec(
+        _lenet,
+        "LeNet-5 with ReLU and max pooling",
+        "LeCun et al. 1998",
+        {"activation": _activation("relu", "relu", "tanh"), "init": _init()},
     ),
-    "vgg-a-light": NetworkSpec(_vgg(11, width=0.25), "VGG-11 for 32×32 images, with a quarter of the channels", _VGG),
+    "convnet": NetworkSpec(
+        _convnet(norm_behind_pools=False),
+        "two convolutions of 64 with 5×5 kernels, unpadded and pooled, and one hidden layer of 1,024",
+        "after LeCun et al. 1998",
+        _convnet_settings(channels=64, kernel=5, padding="valid", hidden=1024, activation="relu", norm=_norm()),
+    ),
+    "elu-net": NetworkSpec(
+        _convnet(norm_behind_pools=True),
+        "two padded 3×3 convolutions of 128 with ELU, each pooled, and one hidden layer (its 256 neurons are assumed)",
+        "Clevert et al. 2016",
+        _convnet_settings(
+            channels=128,
+            kernel=3,
+            padding="same",
+            hidden=256,
+            activation="elu",
+            norm=_norm(where="each pooling and its activation, and behind fc1"),
+        ),
+    ),
+    "vgg-a": NetworkSpec(_vgg(11), "VGG-11 for 32×32 images", _VGG, _vgg_settings()),
+    "vgg-a-bn": NetworkSpec(
+        _vgg(11),
+        "VGG-11 for 32×32 images, with BatchNorm behind each convolution",
+        _VGG,
+        _vgg_settings(norm="batch"),
+    ),
+    "vgg-a-light": NetworkSpec(
+        _vgg(11), "VGG-11 for 32×32 images, with a quarter of the channels", _VGG, _vgg_settings(width=0.25)
+    ),
     "vgg-a-dropout": NetworkSpec(
-        _vgg(11, dropout=0.5), "VGG-11 for 32×32 images, with dropout of a half before fc1 and fc2", _VGG
+        _vgg(11), "VGG-11 for 32×32 images, with dropout of a half before fc1 and fc2", _VGG, _vgg_settings(dropout=0.5)
     ),
     "vgg16-bn": NetworkSpec(
-        _vgg(16, batch_norm=True), "VGG-16 for 32×32 images, with BatchNorm behind each convolution", _VGG
+        _vgg(16),
+        "VGG-16 for 32×32 images, with BatchNorm behind each convolution",
+        _VGG,
+        _vgg_settings(norm="batch"),
+    ),
+    "resnet9": NetworkSpec(
+        _resnet9,
+        "ResNet-9 for small images: nine convolutions, widths 64 to 256, three poolings",
+        f"{_RESNET}, Page 2018",
+        {
+            "kernel": Setting(default=3, least=1, most=31, help="side of all kernels, an odd number"),
+            "width": _width(),
+            "dropout": _dropout(where="before fc1"),
+            "init": _init(),
+        },
     ),
     "resnet18": NetworkSpec(
-        _resnet(blocks=(2, 2, 2, 2), width=64),
+        _resnet(blocks=(2, 2, 2, 2), channels=64),
         "ResNet-18 for small images: a 3×3 stem without pooling, widths 64 to 512",
         _RESNET,
+        _RESNET_SETTINGS,
     ),
-    "resnet20": NetworkSpec(_resnet(blocks=(3, 3, 3), width=16), "ResNet-20 for CIFAR: widths 16 to 64", _RESNET),
+    "resnet20": NetworkSpec(
+        _resnet(blocks=(3, 3, 3), channels=16), "ResNet-20 for CIFAR: widths 16 to 64", _RESNET, _RESNET_SETTINGS
+    ),
+    "alexnet": NetworkSpec(
+        _alexnet,
+        "AlexNet of torchvision, for images of 63×63 pixels or more",
+        "Krizhevsky 2014",
+        {"norm": _norm(), "dropout": _dropout(0.5, "before fc1 and fc2"), "width": _width()},
+        _imagenet("alexnet"),
+    ),
 }
 
 TORCHVISION = "torchvision:"
@@ -107,7 +241,8 @@ def network_spec(name: str) -> NetworkSpec:
     """Return the entry of the network `name`, one of NETS or "torchvision:NAME"."""
     if name in NETS:
         return NETS[name]
-    return NetworkSpec(_torchvision(name.removeprefix(TORCHVISION)), "a network of torchvision")
+    own = name.removeprefix(TORCHVISION)
+    return NetworkSpec(_torchvision(own), "a network of torchvision", weights=_imagenet(own))
 
 
 def network(name: str, shape: tuple[int, int, int], classes: int, options: Given = "") -> nn.Module:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from sparsify import evaluate
 from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError
+from sparsify.nets import registry
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.modules import stages_of
 from sparsify.nets.prediction import predict_masked
-from sparsify.nets.registry import NETS
 from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.subject import Subject
@@ -28,7 +28,7 @@ def network(name: str) -> nn.Module:
     """A network of ours with statistics and scales of its BatchNorm layers that are no ones and zeros."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        model = NETS[name].build((1, 28, 28) if name == "lenet" else (3, 32, 32), 10)
+        model = registry.network(name, (1, 28, 28) if name == "lenet" else (3, 32, 32), 10)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 for tensor in (module.weight, module.running_var):

@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from sparsify.errors import SparsifyError
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import masked
-from sparsify.nets.registry import NETS
+from sparsify.nets.registry import NETS, network
 from sparsify.nets.zoo.lenet import lenet
 from sparsify.pruning.cuts import make_mask
 
@@ -49,8 +49,8 @@ def test_lenet_is_the_textbooks(shape: tuple[int, int, int], batch: int, trainin
     images = torch.rand(batch, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(batch) % 10
     logits = []
-    for network in (model, textbook):
-        logits.append(network(images.clone()))
+    for net in (model, textbook):
+        logits.append(net(images.clone()))
         F.cross_entropy(logits[-1], labels).backward()
     torch.testing.assert_close(*logits, rtol=0, atol=1e-12)
     for (name, p), q in zip(model.named_parameters(), textbook.parameters(), strict=True):
@@ -84,6 +84,9 @@ PARAMETERS = {  # for 32×32 colour images and 10 classes
     "vgg-a-light": 611_434,
     "vgg-a-dropout": 9_750_922,
     "vgg16-bn": 15_253_578,
+    "convnet": 1_757_002,  # 4,864 + 102,464 + 1,639,424 + 10,250
+    "elu-net": 2_251_146,  # 3,584 + 147,584 + 2,097,408 + 2,570
+    "resnet9": 2_145_354,  # 2,139,840 of nine convolutions, 2,944 of BatchNorm, 2,570
     "resnet18": 11_173_962,
     "resnet20": 272_474,
 }
@@ -91,7 +94,7 @@ PARAMETERS = {  # for 32×32 colour images and 10 classes
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_of_the_networks_for_small_images(name: str) -> None:
-    model = NETS[name].build((3, 32, 32), 10)
+    model = network(name, (3, 32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
@@ -99,18 +102,20 @@ def test_parameters_of_the_networks_for_small_images(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NETS if name.startswith("vgg")])
 def test_vgg_refuses_other_sizes(name: str) -> None:
     with pytest.raises(SparsifyError, match=r"VGG takes images of 32×32 pixels; these have 28×28"):
-        NETS[name].build((1, 28, 28), 10)
+        network(name, (1, 28, 28), 10)
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_conv3_and_fc1_of_every_network_are_pruned_as_if_they_were_gone(name: str) -> None:
-    """conv3 and fc1 exist, and what the mask leaves depends on nothing that was masked."""
+    """conv3, or of two convolutions the second, and fc1 exist; what the mask leaves depends on nothing that went."""
     torch.manual_seed(0)
-    model = NETS[name].build((3, 32, 32), 10).eval()
-    layers = find_layers(model, "conv3,fc1")
-    images = torch.rand(2, 3, 32, 32)
-    mask = make_mask(model, images[:1], layers="conv3,fc1", ratio=0.6)
-    conv3 = layers["conv3"]
+    side = 64 if name == "alexnet" else 32
+    model = network(name, (3, side, side), 10, "width=0.0625" if name == "alexnet" else "").eval()
+    last = "conv2" if name in ("convnet", "elu-net") else "conv3"
+    layers = find_layers(model, f"{last},fc1")
+    images = torch.rand(2, 3, side, side)
+    mask = make_mask(model, images[:1], layers=f"{last},fc1", ratio=0.6)
+    conv3 = layers[last]
     gone = ~mask[conv3.parameter].flatten(1).any(1)
     assert gone.sum() == round(0.6 * len(gone))
     felt = []

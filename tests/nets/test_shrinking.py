@@ -24,7 +24,7 @@ from sparsify.nets.deployment import to_onnx
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.layers import layer_names
 from sparsify.nets.mask import Mask, masked
-from sparsify.nets.registry import NETS, NetworkSpec
+from sparsify.nets.registry import NETS, NetworkSpec, network
 from sparsify.nets.shrinking import (
     TOLERANCE,
     output_difference,
@@ -166,18 +166,26 @@ def test_the_relative_difference_by_hand() -> None:
 # outputs of convolutions and neurons, and the layer that loses single weights
 CUTS = {
     "lenet": ({"conv1": [0, 5], "conv2": [3], "conv3": range(0, 120, 2)}, "fc1"),
+    "convnet": ({"conv1": [0, 63], "conv2": range(20), "fc1": range(0, 1024, 2)}, "fc2"),
+    "elu-net": ({"conv1": [0, 127], "conv2": range(20), "fc1": range(0, 256, 2)}, "fc2"),
+    "resnet9": ({"conv1": [1, 63], "stage1.conv": range(9), "stage3.residual.conv1": range(99)}, "fc1"),
+    "alexnet": ({"features.0": [3], "features.4": range(9), "classifier.1": range(99)}, "classifier.4"),
     "resnet18": ({"conv1": [1, 63], "stage1.0.conv1": range(9), "stage2.0.shortcut.conv": [0, 7]}, "fc1"),
     "resnet20": ({"conv1": [1, 15], "stage1.0.conv2": [1, 3], "stage3.2.conv1": range(63)}, "fc1"),
 }
 VGG_CUTS = ({"conv1": [0, 15], "conv2": range(5), "conv3": [8], "fc1": [2, 3]}, "fc2")
 
 
+OPTIONS = {"alexnet": "width=0.0625,norm=batch", "elu-net": "norm=batch", "convnet": "norm=batch,dropout=0.5"}
+SHAPES = {"lenet": (1, 28, 28), "alexnet": (1, 64, 64)}
+
+
 def example(net: str) -> Tensor:
-    return images(4, *((1, 28, 28) if net == "lenet" else (3, 32, 32)))
+    return images(4, *SHAPES.get(net, (3, 32, 32)))
 
 
 def build(net: str) -> nn.Module:
-    return seeded(lambda: NETS[net].build(tuple(example(net).shape[1:]), 10))
+    return seeded(lambda: network(net, SHAPES.get(net, (3, 32, 32)), 10, OPTIONS.get(net, "")))
 
 
 def cuts_for(net: str, model: nn.Module) -> list[Cut]:
@@ -491,7 +499,7 @@ DAMAGED = {
         lambda folder: (folder / "shrunk.json").write_text("[]"),
         r"shrunk.json is damaged: it is \[\]; it must be an object",
     ),
-    "network": (edited(model="alexnet"), "model is 'alexnet'; it must be one of: lenet, "),
+    "network": (edited(model="nonet"), "model is 'nonet'; it must be one of: lenet, "),
     "shape": (edited(shape=[3, 32]), r"shape is \[3, 32\]; it must be a list of length 3"),
     "removed": (
         edited(removed={"conv1": [0.5]}),
@@ -556,7 +564,9 @@ def test_the_network_that_is_saved_is_the_one_that_was_measured_last(
     options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = "train --model resnet20 --data digits --epochs 2 --device cpu --opt sgd --batch-size 32"
-    monkeypatch.setitem(NETS, "resnet20", NetworkSpec(tiny_resnet, "a tiny ResNet"))
+    monkeypatch.setitem(
+        NETS, "resnet20", NetworkSpec(lambda shape, classes, _: tiny_resnet(shape, classes), "a tiny ResNet")
+    )
     assert main(shlex.split(f"{train} --runs-dir {tmp_path}")) == 0
     run = newest_run(tmp_path)
     assert prune(run, f"--layers conv1,stage2.0.conv1 --ratios 0,0.25 --shrink {options}") == 0
@@ -621,7 +631,9 @@ def test_the_command_shows_coupled_layers_before_they_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = "train --model resnet20 --data digits --epochs 1 --device cpu --opt sgd --batch-size 512"
-    monkeypatch.setitem(NETS, "resnet20", NetworkSpec(tiny_resnet, "a tiny ResNet"))
+    monkeypatch.setitem(
+        NETS, "resnet20", NetworkSpec(lambda shape, classes, _: tiny_resnet(shape, classes), "a tiny ResNet")
+    )
     assert main(shlex.split(f"{train} --runs-dir {tmp_path}")) == 0
     run = newest_run(tmp_path)
     capsys.readouterr()

@@ -41,7 +41,7 @@ def small(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 @pytest.fixture
 def nets(monkeypatch):
-    monkeypatch.setitem(NETS, "small", NetworkSpec(small, "two convolutions"))
+    monkeypatch.setitem(NETS, "small", NetworkSpec(lambda shape, classes, _: small(shape, classes), "two convolutions"))
 
 
 def test_the_scales_are_the_structure_in_the_place_of_the_filters():
@@ -157,7 +157,7 @@ def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
 
 
 def test_a_convolution_without_batchnorm_behind_it_has_no_path(monkeypatch, tmp_path, capsys):
-    def bare(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def bare(shape: tuple[int, int, int], classes: int, _: object) -> nn.Module:
         layers = small(shape, classes)
         layers[1] = nn.Identity()
         return layers

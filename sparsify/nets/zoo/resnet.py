@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016) for small images."""
+"""ResNets (He et al. 2016) for small images, and a ResNet-9."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+
+from sparsify.errors import SparsifyError
+from sparsify.nets.zoo.common import initialise, require_odd
 
 
 def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -35,11 +38,32 @@ class BasicBlock(nn.Module):
         return outputs
 
 
-def resnet(shape: tuple[int, int, int], classes: int, *, blocks: Sequence[int], width: int) -> nn.Module:
+class Residual(nn.Module):
+    """y = x + f(f(x)) with f = ReLU(BN(conv)), as in ResNet-9: the ReLUs are within the branch."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv1 = _convolution(channels, channels, kernel=kernel)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv2 = _convolution(channels, channels, kernel=kernel)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu2 = nn.ReLU(inplace=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(n, channels, h, w) → (n, channels, h, w)."""
+        inner = self.relu1(self.bn1(self.conv1(inputs)))
+        outputs: Tensor = inputs + self.relu2(self.bn2(self.conv2(inner)))
+        return outputs
+
+
+def resnet(
+    shape: tuple[int, int, int], classes: int, *, blocks: Sequence[int], width: int, init: str = "he"
+) -> nn.Module:
     """Build a ResNet: a 3×3 stem, stages of BasicBlocks, average pooling, and fc1. Images can have any size.
 
     Each stage but the first halves the image and doubles the width. If the shape changes, the shortcut is a projection
-    (option B of the paper). Convolutions are initialised as in He et al. 2015 (variance 2 / fan-in).
+    (option B of the paper). Convolutions are initialised as `init` says.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv1"], layers["bn1"] = _convolution(shape[0], width), nn.BatchNorm2d(width)
@@ -56,7 +80,43 @@ def resnet(shape: tuple[int, int, int], classes: int, *, blocks: Sequence[int], 
     layers["flatten"] = nn.Flatten(1)
     layers["fc1"] = nn.Linear(channels, classes)
     model = nn.Sequential(layers)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    initialise(model, init, nn.Conv2d)
+    return model
+
+
+def resnet9(
+    shape: tuple[int, int, int], classes: int, *, kernel: int, width: float, dropout: float, init: str
+) -> nn.Module:
+    """Build a ResNet-9: nine convolutions with BatchNorm, and fc1. Images have at least 8×8 pixels.
+
+    A stem of 64 channels, then three stages of 128, 128 and 256, all times `width`: a convolution if the channels
+    change, 2×2 max pooling, and a residual block of two convolutions. In the end each channel's maximum is pooled,
+    and dropout comes before fc1. Raises SparsifyError for smaller images and for an even kernel.
+    """
+    channels, height, length = shape
+    if min(height, length) < 8:
+        raise SparsifyError(f"resnet9 takes images of at least 8×8 pixels; these have {height}×{length}")
+    require_odd(kernel)
+    stem, *stages = (int(width * outputs) for outputs in (64, 128, 128, 256))
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv1"], layers["bn1"] = _convolution(channels, stem, kernel=kernel), nn.BatchNorm2d(stem)
+    layers["relu1"] = nn.ReLU(inplace=True)
+    channels = stem
+    for number, outputs in enumerate(stages, start=1):
+        stage: OrderedDict[str, nn.Module] = OrderedDict()
+        if outputs != channels:
+            stage["conv"] = _convolution(channels, outputs, kernel=kernel)
+            stage["bn"], stage["pool"], stage["relu"] = nn.BatchNorm2d(outputs), nn.MaxPool2d(2), nn.ReLU(inplace=True)
+        else:
+            stage["pool"] = nn.MaxPool2d(2)
+        stage["residual"] = Residual(outputs, kernel)
+        layers[f"stage{number}"] = nn.Sequential(stage)
+        channels = outputs
+    layers["pool"] = nn.MaxPool2d((height // 8, length // 8))  # of the whole map, with a deterministic gradient
+    layers["flatten"] = nn.Flatten(1)
+    if dropout:
+        layers["dropout"] = nn.Dropout(dropout)
+    layers["fc1"] = nn.Linear(channels, classes)
+    model = nn.Sequential(layers)
+    initialise(model, init, nn.Conv2d, nn.Linear)
     return model

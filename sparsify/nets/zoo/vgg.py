@@ -9,6 +9,7 @@ from torch import nn
 
 from sparsify.errors import SparsifyError
 from sparsify.nets.modules import Conv3x3
+from sparsify.nets.zoo.common import initialise
 
 POOL = 0
 """Stands for a 2×2 max pooling among the channels of a plan."""
@@ -25,16 +26,17 @@ def vgg(
     classes: int,
     plan: Sequence[int],
     *,
-    batch_norm: bool = False,
-    dropout: float = 0.0,
-    width: float = 1.0,
+    norm: str,
+    dropout: float,
+    width: float,
+    init: str,
 ) -> nn.Module:
     """Build a VGG: 3×3 convolutions with the channels of `plan` times `width`, two hidden layers, and the output.
 
-    The hidden layers are as wide as the last convolution. Layers are conv1, bn1, relu1, pool1, …, fc1, fc2, fc3.
-    Pooling comes before ReLU: the same function (both are monotone), computed on a quarter of the numbers. Weights are
-    initialised as in He et al. 2015 (variance 2 / fan-in), biases are 0. Raises SparsifyError for images other than
-    32×32.
+    The hidden layers are as wide as the last convolution, with dropout before each. With norm "batch", BatchNorm is
+    behind each convolution. Layers are conv1, bn1, relu1, pool1, …, fc1, fc2, fc3. Pooling comes before ReLU: the same
+    function (both are monotone), computed on a quarter of the numbers. Weights are initialised as `init` says. Raises
+    SparsifyError for images other than 32×32.
     """
     channels, height, length = shape
     if (height, length) != (32, 32):
@@ -47,7 +49,7 @@ def vgg(
         convolutions += 1
         filters = int(width * outputs)
         layers[f"conv{convolutions}"] = Conv3x3(channels, filters)
-        if batch_norm:
+        if norm == "batch":
             layers[f"bn{convolutions}"] = nn.BatchNorm2d(filters)
         if plan[position + 1] == POOL:
             pools += 1
@@ -61,9 +63,6 @@ def vgg(
         layers[f"fc{hidden}"] = nn.Linear(channels, channels)
         layers[f"relu{convolutions + hidden}"] = nn.ReLU(inplace=True)
     layers["fc3"] = nn.Linear(channels, classes)
-    for layer in layers.values():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return nn.Sequential(layers)
+    model = nn.Sequential(layers)
+    initialise(model, init, nn.Conv2d, nn.Linear)
+    return model
