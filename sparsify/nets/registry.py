@@ -28,12 +28,15 @@ class NetworkSpec:
 
     `build` takes the images' (channels, height, width), the number of classes, and the value of every one of
     `settings`, the options of this network. `publication` cites the paper, and is None if there is none.
+    `weights` loads trained weights into a network that `build` has built, all but those of its last layer; it raises
+    SparsifyError if they are neither on the disk nor to be fetched, and is None if there are no such weights.
     """
 
     build: Build
     description: str
     publication: str | None = None
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    weights: Callable[[nn.Module], None] | None = None
 
 
 def _lenet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
@@ -67,6 +70,17 @@ def _torchvision(name: str) -> Build:
         return zoo(name, shape, classes)
 
     return build
+
+
+def _trained(name: str) -> Callable[[nn.Module], None]:
+    """How to load torchvision's trained weights of its network `name`."""
+
+    def load(model: nn.Module) -> None:
+        from sparsify.nets.zoo.trained import load_trained
+
+        load_trained(model, name)
+
+    return load
 
 
 _VGG = "Simonyan & Zisserman 2015"
@@ -107,7 +121,8 @@ def network_spec(name: str) -> NetworkSpec:
     """Return the entry of the network `name`, one of NETS or "torchvision:NAME"."""
     if name in NETS:
         return NETS[name]
-    return NetworkSpec(_torchvision(name.removeprefix(TORCHVISION)), "a network of torchvision")
+    own = name.removeprefix(TORCHVISION)
+    return NetworkSpec(_torchvision(own), "a network of torchvision", weights=_trained(own))
 
 
 def network(name: str, shape: tuple[int, int, int], classes: int, options: Given = "") -> nn.Module:

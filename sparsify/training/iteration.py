@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparsify.data.augmentation import Augmentation
 from sparsify.data.dataset import Dataset
 from sparsify.devices import has_streams, safe_convolutions
 from sparsify.errors import SparsifyWarning
+from sparsify.nets.outputs import Loss
 from sparsify.optim.inclusion import PathRecorder
 
 WARM_UP = 3
@@ -36,11 +37,13 @@ class Iteration:
         model: nn.Module,
         optimizer: Optimizer,
         data: Dataset,
-        augment: Callable[[Tensor, Tensor], Tensor],
+        augment: Augmentation,
+        loss: Loss,
         precision: str,
         recorder: PathRecorder | None,
     ) -> None:
-        self.model, self.optimizer, self.data, self.augment = model, optimizer, data, augment
+        self.model, self.optimizer, self.data = model, optimizer, data
+        self.augment, self.loss = augment, loss
         self.fast, self.recorder = precision == "fast", recorder
         self.device = data.train.labels.device
         self.loss_sum = torch.zeros((), device=self.device)
@@ -52,7 +55,7 @@ class Iteration:
         images, labels = self.data.normalise(self.augment(batch.images, draws)), batch.labels
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast), safe_convolutions(self.model):
             logits = self.model(images.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits, labels)
+            loss = self.loss(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -149,6 +152,7 @@ def stepper(iteration: Iteration) -> Eager | Replayed:
     """Return the stepper for the iteration's device."""
     if not has_streams(iteration.device):
         return Eager(iteration)
-    if iteration.data.train.streamed:  # a graph cannot take images from outside of the device
+    # a graph cannot take images from outside of the device, nor change them there
+    if iteration.data.train.streamed or iteration.augment.one_by_one:
         return Replayed(iteration, lambda run: run)
     return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))
