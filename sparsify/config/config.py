@@ -15,6 +15,7 @@ from sparsify.config.fields import (
     PRECISIONS,
     STRUCTURES,
     OwnOptions,
+    Switch,
     Whole,
     WholeOrNone,
     check_pretrained,
@@ -165,7 +166,7 @@ class Config:
         metadata={"help": "fraction of the training images held out; the test images are then never looked at"},
     )
     init: str | None = dataclasses.field(default=None, metadata={"help": "start from this run's weights"})
-    pretrained: bool = dataclasses.field(
+    pretrained: Switch = dataclasses.field(
         default=False,
         metadata={"help": "start from weights trained on ImageNet, but for the last layer; of torchvision's networks"},
     )

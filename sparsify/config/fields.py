@@ -33,6 +33,9 @@ Whole = Annotated[int, Parameter(converter=_whole)]
 WholeOrNone = Annotated[int | None, Parameter(converter=_whole)]
 """A `Whole` that can also be left out."""
 
+Switch = Annotated[bool, Parameter(negative=())]
+"""A bool that is off by default; the command line only switches it on."""
+
 OwnOptions = Annotated[str, Parameter(converter=_several, n_tokens=-1)]
 """Options with their values as one text (`sparsify.settings`); on the command line the flag can stand several times."""
 
