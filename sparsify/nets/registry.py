@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Build = Callable[[tuple[int, int, int], int, Mapping[str, Value]], nn.Module]
     """A function of the images' (channels, height, width), the number of classes, and the values of all settings."""
 
+    Load = Callable[[nn.Module], None]
+    """Loads trained weights into all layers of a network but the last, or raises SparsifyError."""
+
 
 GRAINS = ("auto", "filter", "neuron", "weight", "head")
 """What can be removed from a layer as one; see `Layer.grain`."""
@@ -27,16 +30,15 @@ class NetworkSpec:
     """How to build one network, and what the report says of it.
 
     `build` takes the images' (channels, height, width), the number of classes, and the value of every one of
-    `settings`, the options of this network. `publication` cites the paper, and is None if there is none.
-    `weights` loads trained weights into a network that `build` has built, all but those of its last layer; it raises
-    SparsifyError if they are neither on the disk nor to be fetched, and is None if there are no such weights.
+    `settings`, the options of this network. `publication` cites the paper, and is None if there is none. `weights`
+    loads ImageNet weights into all layers but the last, and is None if there are none.
     """
 
     build: Build
     description: str
     publication: str | None = None
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    weights: Callable[[nn.Module], None] | None = None
+    weights: Load | None = None
 
 
 def _lenet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Value]) -> nn.Module:
@@ -72,13 +74,11 @@ def _torchvision(name: str) -> Build:
     return build
 
 
-def _trained(name: str) -> Callable[[nn.Module], None]:
-    """How to load torchvision's trained weights of its network `name`."""
-
+def _imagenet(name: str) -> Load:
     def load(model: nn.Module) -> None:
-        from sparsify.nets.zoo.trained import load_trained
+        from sparsify.nets.zoo.pretrained import load_imagenet
 
-        load_trained(model, name)
+        load_imagenet(model, name)
 
     return load
 
@@ -122,7 +122,7 @@ def network_spec(name: str) -> NetworkSpec:
     if name in NETS:
         return NETS[name]
     own = name.removeprefix(TORCHVISION)
-    return NetworkSpec(_torchvision(own), "a network of torchvision", weights=_trained(own))
+    return NetworkSpec(_torchvision(own), "a network of torchvision", weights=_imagenet(own))
 
 
 def network(name: str, shape: tuple[int, int, int], classes: int, options: Given = "") -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsify.config import Config
 from sparsify.data.dataset import Dataset
+from sparsify.data.downloads import limited
 from sparsify.data.places import DataNotFoundError
 from sparsify.data.registry import load_dataset
 from sparsify.devices import key, permutation
@@ -43,7 +44,8 @@ def build(config: Config, dataset: Dataset) -> nn.Module:
         model = network(config.model, dataset.shape, len(dataset.classes), config.net)
     load = network_spec(config.model).weights
     if config.pretrained and load is not None:
-        load(model)
+        with limited():
+            load(model)
     OPTIMIZERS[config.opt].prepare(model, config)
     return model
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+import urllib.error
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from sparsify import Subject, evaluate, prune
 from sparsify.config import LOSSES, Config, Places
-from sparsify.data.registry import augmentation, load_dataset
+from sparsify.data.dataset import Split, make_dataset
+from sparsify.data.registry import DATASETS, DatasetSpec, augmentation, load_dataset
 from sparsify.errors import SparsifyError
 from sparsify.nets import outputs
 from sparsify.nets.outputs import loss_named, require_log_probabilities
@@ -285,13 +288,30 @@ def test_a_sparse_start_leaves_trained_weights_as_they_are(monkeypatch: pytest.M
     assert initial_model(config)[0].weight.eq(1).all()
 
 
-def test_weights_that_cannot_be_fetched_are_one_line_and_leave_no_run(
+def test_weights_that_are_neither_there_nor_to_be_fetched_are_one_line_and_leave_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(model: nn.Module) -> None:
-        raise SparsifyError("--pretrained: the weights of tiny are not here")
+    """Silent hosts are given up: while something is fetched, connections have a time limit."""
+    limits = []
 
-    monkeypatch.setitem(NETS, "tiny", dataclasses.replace(NETS["tiny"], weights=refuse))
-    with pytest.raises(SparsifyError, match=r"^--pretrained: the weights of tiny are not here$"):
-        train(tiny(pretrained=True), device="cpu", runs_dir=tmp_path)
-    assert list(tmp_path.rglob("*.*")) == []
+    def refuse(url: str, *_: object, **__: object) -> None:
+        limits.append(socket.getdefaulttimeout())
+        raise urllib.error.URLError(ConnectionRefusedError(111, "Connection refused"))
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "urlopen", refuse)
+    rgb = load_dataset("digits")
+    images = rgb.train.images[:40].expand(-1, 3, -1, -1)
+    split = Split(images, rgb.train.labels[:40])
+    monkeypatch.setitem(DATASETS, "rgb", DatasetSpec(lambda _: make_dataset("rgb", split, split, rgb.classes), "grey"))
+    model = "torchvision:squeezenet1_1"
+    with pytest.raises(SparsifyError) as caught:
+        train(Config(model=model, data="rgb", opt="sgd", pretrained=True), device="cpu", runs_dir=tmp_path / "runs")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth") in message
+    assert "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth" in message
+    assert "Connection refused" in message
+    assert limits == [10]
+    assert socket.getdefaulttimeout() is None
+    assert not (tmp_path / "runs").exists()

@@ -18,7 +18,7 @@ from sparsify.config import Config
 from sparsify.data.dataset import Dataset, Normalise, Split
 from sparsify.data.registry import augmentation, load_dataset
 from sparsify.nets.outputs import loss_named
-from sparsify.nets.registry import NETS
+from sparsify.nets.registry import network
 from sparsify.optim.inclusion import PathRecorder
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs import Run
@@ -142,7 +142,7 @@ def without_values(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sparsify.training.iteration.torch.autocast", lambda *_, **__: contextlib.nullcontext())
     shape = (1, 28, 28) if config.model == "lenet" else (3, 32, 32)
     with torch.device("meta"):
-        model = NETS[config.model].build(shape, 10, {}).to(memory_format=torch.channels_last)
+        model = network(config.model, shape, 10).to(memory_format=torch.channels_last)
         images = torch.empty(12, *shape, dtype=torch.uint8)
         index, draws = torch.empty(8, dtype=torch.int64), torch.empty(8, 3, dtype=torch.int64)
         split = Split(images, torch.empty(12, dtype=torch.int64))

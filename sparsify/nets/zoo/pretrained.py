@@ -1,0 +1,52 @@
+"""torchvision's ImageNet weights, from the disk or fetched."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+import torchvision.models
+from torch import nn
+
+from sparsify.errors import SparsifyError, shown
+
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+"""What GoogLeNet's and Inception's weights have for outputs that exist only to train on ImageNet."""
+
+
+def last_layer(model: nn.Module) -> str:
+    """Return the name of the last module that has parameters: in torchvision's networks, the output layer."""
+    *_, (name, _) = model.named_parameters()
+    return name.rpartition(".")[0]
+
+
+def load_imagenet(model: nn.Module, name: str) -> None:
+    """Load torchvision's newest ImageNet weights of its network `name` into all layers of the model but the last.
+
+    The weights are looked for in torch's cache folder (`torch.hub`), and else fetched. Raises SparsifyError if they are
+    neither there nor can be fetched, and if the model has layers of other shapes; then it stays as it is.
+    """
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    try:
+        tensors = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        why = shown((str(error).splitlines() or [type(error).__name__])[0])
+        if place.is_file():
+            raise SparsifyError(f"the ImageNet weights in {place} cannot be read: {why}; delete the file") from error
+        raise SparsifyError(
+            f"the ImageNet weights of {name} are not at {place}, and {weights.url} cannot be fetched: {why}"
+        ) from error
+    last = last_layer(model) + "."
+    own = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(last)}
+    found = {key: tensor for key, tensor in tensors.items() if not key.startswith((last, *_AUXILIARY))}
+    for key in [*own, *found]:
+        here, there = (tuple(side[key].shape) if key in side else None for side in (own, found))
+        if here != there:
+            raise SparsifyError(
+                f"the ImageNet weights of {name} do not fit: {key} is {there or 'missing'} there, and "
+                f"{here or 'missing'} here; they are for images of 3 channels and for the network without options"
+            )
+    model.load_state_dict(found, strict=False)
