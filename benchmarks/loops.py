@@ -20,9 +20,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from sparsify.config import Config
-from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
-from sparsify.data.registry import AUGMENTATIONS, load_dataset
+from sparsify.data.registry import augmentation, load_dataset
 from sparsify.devices import exactly, keep_freed_memory, permutation
 from sparsify.optim.penalties import parameter_groups
 from sparsify.runs import Run
@@ -157,7 +156,8 @@ class _Batches:
 
     def __init__(self, dataset: Dataset, config: Config, device: torch.device) -> None:
         self.data = dataset.to(device)
-        self.augment, draws = AUGMENTATIONS[config.augment], draw(len(dataset.train), 0, 1).to(device)
+        self.augment = augmentation(config.augment)
+        draws = self.augment.draw(len(dataset.train), 0, 1).to(device)
         order = order_of(dataset, config).to(device)
         self.batches = list(zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True))
         self.position = 0

@@ -31,6 +31,9 @@ ROUNDS = Limit(1, 10_000)
 EPOCHS_AFTER = Limit(0, 10**6)
 """Epochs that can also be 0: of fine-tuning, and before a mask applies."""
 
+PIXELS = Limit(1, 4096)
+"""The height and width to which images are resized."""
+
 MOST_SEEDS = 10_000
 """The seeds of a study or of `train --seeds`."""
 

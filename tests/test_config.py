@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from sparsify.config import NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config
-from sparsify.data.registry import DATASETS
+from sparsify.config import LOSSES, NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config
+from sparsify.data.registry import AUGMENTATIONS, DATASETS
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
 from sparsify.nets.registry import NAMES, NETS
@@ -46,6 +46,8 @@ def refused(**values: Any) -> str:
         ("data", "minst", "mnist", DATASETS),
         ("schedule", "cosin", "cosine", SCHEDULES),
         ("precision", "exakt", "exact", PRECISIONS),
+        ("augment", "crop-flp", "crop-flip", ["none", *AUGMENTATIONS]),
+        ("loss", "nlll", "nll", LOSSES),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_choices_and_the_nearest(
@@ -243,6 +245,8 @@ def test_every_field_that_changes_changes_the_name() -> None:
     other = {
         "model": "vgg-a",
         "data": "digits",
+        "resize": 32,
+        "normalise": False,
         "opt": "sgd-pull",
         "epochs": 21,
         "batch_size": 127,
@@ -258,16 +262,19 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "structure": "bn-scale",
         "schedule": "constant",
         "augment": "crop-flip",
+        "loss": "nll",
+        "label_smoothing": 0.1,
         "seed": 1,
         "val": 0.1,
         "init": "a-run",
+        "pretrained": True,
         "mask": "a-mask",
         "mask_from": 1,
         "precision": "fast",
         "record": "loss",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config) if field.name not in OWN_OPTIONS]
-    needs = {"mask_from": {"mask": "a-mask"}}
+    needs = {"mask_from": {"mask": "a-mask"}, "pretrained": {"model": "torchvision:resnet18"}}
     options = [{"opt": TAKER.get(name, "slbi"), name: value, **needs.get(name, {})} for name, value in other.items()]
     configs = [Config(), Config(opt="linbreg"), Config(opt="adabreg"), *(Config(**given) for given in options)]
     assert len({config.name for config in configs}) == 3 + len(other)
@@ -303,6 +310,46 @@ def test_every_option_of_a_network_changes_the_name_and_those_at_their_defaults_
         assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
         names.add(config.name)
     assert len(names) == 1 + len(settings)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1, 1.5, *INFINITE, True, "0.1", None])
+def test_label_smoothing_must_be_a_fraction_below_1_and_is_of_the_cross_entropy(wrong: Any) -> None:
+    assert refused(label_smoothing=wrong).startswith(f"--label-smoothing is {wrong}; it must be a f")
+    assert refused(label_smoothing=0.1, loss="nll") == (
+        "--label-smoothing 0.1 has no effect with --loss nll; it is of cross-entropy"
+    )
+    assert Config(label_smoothing=0) == Config()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 4097, 32.0, True, "32"])
+def test_resize_must_be_a_whole_number_of_pixels(wrong: Any) -> None:
+    assert refused(resize=wrong).startswith(f"--resize is {wrong}; it must be ")
+    assert Config(resize=4096).resize == 4096
+
+
+@pytest.mark.parametrize("field", ["normalise", "pretrained"])
+@pytest.mark.parametrize("wrong", [0, 1, None, "true"])
+def test_a_switch_must_be_true_or_false(field: str, wrong: Any) -> None:
+    assert refused(**{field: wrong}) == f"--{field} is {wrong}; it must be true or false"
+
+
+def test_augmentations_that_mean_the_same_are_one_config() -> None:
+    assert Config(augment="mirror:0.5+crop:1.0") == Config(augment="mirror+crop")
+    assert Config(augment="mirror+crop").name != Config(augment="crop+mirror").name
+    assert "stands alone" in refused(augment="none+crop")
+
+
+def test_trained_weights_are_for_networks_that_have_some() -> None:
+    assert refused(pretrained=True).startswith("--pretrained: lenet has no trained weights; these networks have: ")
+    assert refused(pretrained=True).endswith("torchvision:NAME")
+    model = "torchvision:resnet18"
+    assert refused(model=model, pretrained=True, init="a-run") == (
+        "--pretrained has no effect with --init a-run: the run's weights are taken as they are"
+    )
+    assert Config(model=model, pretrained=True, opt="linbreg").density == 1
+    assert refused(model=model, pretrained=True, opt="linbreg", density=0.5) == (
+        "--density 0.5 has no effect with --pretrained: the weights are taken as they are"
+    )
 
 
 def test_a_structure_is_for_the_optimizers_that_couple() -> None:

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from sparsify.config import Config
-from sparsify.data.augmentation import draw
 from sparsify.data.registry import load_dataset
 from sparsify.devices import exactly, resolve_device
 from sparsify.runs import Run
@@ -61,7 +60,7 @@ class Steps:
         self.number = max(1, self.training.total // 2)
         count = min(config.batch_size, len(data.train))
         self.index: Tensor = torch.randperm(len(data.train))[:count].to(device)
-        self.draws: Tensor = draw(count, 0, 1).to(device)
+        self.draws: Tensor = self.training.augment.draw(count, 0, 1).to(device)
 
     def run(self, count: int) -> None:
         """`count` iterations; does not wait for the device."""

@@ -10,11 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsify.config.fields import OwnOptions, Whole, choices, finite, flag, option
-from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
+from sparsify.config.fields import (
+    LOSSES,
+    PRECISIONS,
+    RECORDS,
+    STRUCTURES,
+    OwnOptions,
+    Switch,
+    Whole,
+    WholeOrNone,
+    check_pretrained,
+    check_smoothing,
+    check_switch,
+    choices,
+    finite,
+    flag,
+    fraction,
+    option,
+    records,
+)
+from sparsify.data.registry import (
+    AUGMENTATIONS,
+    DATASETS,
+    FOLDER,
+    UNCHANGED,
+    augmentation_text,
+    named_augmentations,
+)
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
-from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, SEED, checked_characters, checked_text
+from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, PIXELS, SEED, checked_characters, checked_text
 from sparsify.nets.registry import NAMES, is_network, network_spec
 from sparsify.optim.registry import OPTIMIZERS, taken
 from sparsify.optim.schedules import SCHEDULES
@@ -24,26 +49,6 @@ from sparsify.text import called
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-ADDED = (
-    "augment",
-    "mask",
-    "mask_from",
-    "strength",
-    "delta",
-    "density",
-    "structure",
-    "net",
-    "opt_options",
-    "schedule_options",
-    "record",
-)
-"""Fields that config.json lacks in older runs, which were trained with the default of each."""
-
-RECORDS = ("loss", "gradients", "landscape")
-"""What a training can record of itself, beside its metrics and its path; see `training.recording`."""
-
-PRECISIONS = ("exact", "fast")
-STRUCTURES = ("grains", "bn-scale")
 OWN_OPTIONS = ("net", "opt_options", "schedule_options")
 """Fields that hold the options of one network, optimizer or schedule, as one text."""
 
@@ -70,6 +75,13 @@ class Config:
         metadata={
             "help": f"data set: {choices(DATASETS)}, folder:PATH; auto is mnist, or digits where that is not available"
         },
+    )
+    resize: WholeOrNone = dataclasses.field(
+        default=None, metadata={"help": "pixels in height and width to which all images are resized when they are read"}
+    )
+    normalise: bool = dataclasses.field(
+        default=True,
+        metadata={"help": "images have mean 0 and deviation 1 in each channel; if not, pixels are from 0 to 1"},
     )
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {choices(OPTIMIZERS)}"})
     opt_options: OwnOptions = dataclasses.field(
@@ -118,7 +130,18 @@ class Config:
         default="", metadata={"help": "options of the schedule, NAME=VALUE"}
     )
     augment: str = dataclasses.field(
-        default="none", metadata={"help": f"what is done to the training images at random: {choices(AUGMENTATIONS)}"}
+        default=UNCHANGED,
+        metadata={
+            "help": f"what is done to the training images at random: {UNCHANGED}, or names joined by +, each also with "
+            f"the probability that it changes an image, as in mirror+crop+autoaugment:0.6: {choices(AUGMENTATIONS)}"
+        },
+    )
+    loss: str = dataclasses.field(
+        default=LOSSES[0], metadata={"help": "cross-entropy, or nll for a network that gives log-probabilities"}
+    )
+    label_smoothing: float = dataclasses.field(
+        default=0.0,
+        metadata={"help": "part of each label that is spread over all classes in training; evaluation is without"},
     )
     seed: Whole = dataclasses.field(default=0, metadata={"help": "seed of the initialisation and the order of images"})
     val: float = dataclasses.field(
@@ -126,6 +149,10 @@ class Config:
         metadata={"help": "fraction of the training images held out; the test images are then never looked at"},
     )
     init: str | None = dataclasses.field(default=None, metadata={"help": "start from this run's weights"})
+    pretrained: Switch = dataclasses.field(
+        default=False,
+        metadata={"help": "start from weights trained on ImageNet, but for the last layer; of torchvision's networks"},
+    )
     mask: str | None = dataclasses.field(
         default=None, metadata={"help": "train under this mask, a file of `ticket`: what it removes stays 0"}
     )
@@ -147,7 +174,7 @@ class Config:
             ("optimizer", self.opt, OPTIMIZERS),
             ("structure", self.structure, STRUCTURES),
             ("schedule", self.schedule, SCHEDULES),
-            ("augmentation", self.augment, AUGMENTATIONS),
+            ("loss", self.loss, LOSSES),
             ("precision", self.precision, PRECISIONS),
         ):
             if not isinstance(name, str) or name not in known:
@@ -159,11 +186,16 @@ class Config:
         for name in ("model", "data", "init", "mask"):
             if isinstance(getattr(self, name), str):
                 checked_text(flag(name), getattr(self, name))
-        self._resolve_record()
+        object.__setattr__(self, "record", records(self.record))
         self._resolve_own("net", self.model, lambda: network_spec(self.model).settings)
         self._resolve_own("opt_options", self.opt, OPTIMIZERS[self.opt].settings)
         self._resolve_own("schedule_options", self.schedule, SCHEDULES[self.schedule].settings)
         self._resolve_data()
+        object.__setattr__(self, "augment", augmentation_text(named_augmentations(self.augment)))
+        for name in ("normalise", "pretrained"):
+            check_switch(name, getattr(self, name))
+        if self.pretrained:
+            check_pretrained(self.model, network_spec(self.model), self.init)
         self._resolve_options()
         for name, limit in (
             ("epochs", EPOCHS),
@@ -176,9 +208,11 @@ class Config:
             raise SparsifyError(f"--mask-from {self.mask_from} has no effect without --mask")
         if self.mask_from >= self.epochs:
             raise SparsifyError(f"--mask-from is {self.mask_from}; it must be below --epochs {self.epochs}")
-        if not 0 <= finite("val", self.val) < 1:
-            raise SparsifyError(f"--val is {self.val}; it must be a fraction of at least 0 and below 1")
-        object.__setattr__(self, "val", finite("val", self.val))
+        if self.resize is not None:
+            PIXELS.check("--resize", self.resize)
+        for name in ("val", "label_smoothing"):
+            object.__setattr__(self, name, fraction(name, getattr(self, name)))
+        check_smoothing(self.label_smoothing, self.loss)
 
     def __repr__(self) -> str:
         return called(self, Config(opt=self.opt), always=("model", "data", "opt"))
@@ -188,16 +222,6 @@ class Config:
         given = getattr(self, name)
         if given != "":
             object.__setattr__(self, name, as_text(flag(name), of, given, settings()))
-
-    def _resolve_record(self) -> None:
-        names = self.record.split(",") if isinstance(self.record, str) else self.record
-        if not isinstance(names, (list, tuple)):
-            raise SparsifyError(f"--record is {shown(names)}; it must be names with commas between them")
-        asked = [name.strip() if isinstance(name, str) else name for name in names if name != ""]
-        for name in asked:
-            if name not in RECORDS:
-                raise unknown("record", name, RECORDS)
-        object.__setattr__(self, "record", ",".join(name for name in RECORDS if name in asked))
 
     def _resolve_data(self) -> None:
         if isinstance(self.data, str) and self.data.startswith(FOLDER):
@@ -213,8 +237,9 @@ class Config:
         defaults = OPTIMIZERS[self.opt].defaults
         if self.structure != STRUCTURES[0] and "mu" not in defaults:
             raise self._ignored("structure", "mu")
-        if self.init is not None and "density" in defaults and self.density in (None, defaults["density"]):
-            object.__setattr__(self, "density", 1.0)  # another run's weights are taken as they are
+        trained = self.pretrained or self.init is not None
+        if trained and "density" in defaults and self.density in (None, defaults["density"]):
+            object.__setattr__(self, "density", 1.0)  # trained weights are taken as they are
         for name in ("lr", *OPTIONS):
             value = getattr(self, name)
             if value is None:
@@ -246,10 +271,9 @@ class Config:
             raise SparsifyError(f"--momentum is {self.momentum:g}; it must be below 1")
         if self.density is not None and not 0 < self.density <= 1:
             raise SparsifyError(f"--density is {self.density:g}; it must be a fraction above 0 and at most 1")
-        if self.density is not None and self.density < 1 and self.init is not None:
-            raise SparsifyError(
-                f"--density {self.density:g} has no effect with --init: the run's weights are taken as they are"
-            )
+        if self.density is not None and self.density < 1 and trained:
+            given = "--pretrained: the weights" if self.pretrained else "--init: the run's weights"
+            raise SparsifyError(f"--density {self.density:g} has no effect with {given} are taken as they are")
 
     def _ignored(self, name: str, option: str) -> SparsifyError:
         """Return the error for a field that only the optimizers with this option use; it lists them."""

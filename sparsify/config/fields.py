@@ -8,8 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
-from sparsify.errors import SparsifyError, shown
+from sparsify.errors import SparsifyError, shown, unknown
+from sparsify.nets.registry import NETS, TORCHVISION, NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.text import shortest
 
 
 def _whole(_type: type, tokens: Sequence[Token]) -> int:
@@ -28,8 +30,42 @@ def _several(_type: type, tokens: Sequence[Token]) -> str:
 Whole = Annotated[int, Parameter(converter=_whole)]
 """An int that the command line does not round: it refuses 1.5 epochs."""
 
+WholeOrNone = Annotated[int | None, Parameter(converter=_whole)]
+"""A `Whole` that can also be left out."""
+
+Switch = Annotated[bool, Parameter(negative=())]
+"""A bool that is off by default; the command line only switches it on."""
+
 OwnOptions = Annotated[str, Parameter(converter=_several, n_tokens=-1)]
 """Options with their values as one text (`sparsify.settings`); on the command line the flag can stand several times."""
+
+
+PRECISIONS = ("exact", "fast")
+ADDED = (
+    "augment",
+    "mask",
+    "mask_from",
+    "strength",
+    "delta",
+    "density",
+    "structure",
+    "net",
+    "opt_options",
+    "schedule_options",
+    "resize",
+    "normalise",
+    "loss",
+    "label_smoothing",
+    "pretrained",
+    "record",
+)
+"""Fields that config.json lacks in older runs, which were trained with the default of each."""
+
+RECORDS = ("loss", "gradients", "landscape")
+"""What a training can record of itself, beside its metrics and its path; see `training.recording`."""
+
+STRUCTURES = ("grains", "bn-scale")
+LOSSES = ("cross-entropy", "nll")
 
 
 def option(name: str, text: str) -> dict[str, str]:
@@ -57,3 +93,48 @@ def finite(name: str, value: object) -> float:
     if not math.isfinite(number):
         raise SparsifyError(f"{flag(name)} is {shown(value)}; it must be a finite number")
     return number + 0.0  # -0.0 becomes 0.0
+
+
+def fraction(name: str, value: object) -> float:
+    """Return a field's value as a float. Raises SparsifyError unless it is at least 0 and below 1."""
+    number = finite(name, value)
+    if not 0 <= number < 1:
+        raise SparsifyError(f"{flag(name)} is {shown(value)}; it must be a fraction of at least 0 and below 1")
+    return number
+
+
+def check_switch(name: str, value: object) -> None:
+    """Raise SparsifyError unless a field's value is true or false."""
+    if not isinstance(value, bool):
+        raise SparsifyError(f"{flag(name)} is {shown(value)}; it must be true or false")
+
+
+def check_smoothing(label_smoothing: float, loss: str) -> None:
+    """Raise SparsifyError for label smoothing of another loss than the cross-entropy."""
+    if label_smoothing and loss != LOSSES[0]:
+        given = f"--label-smoothing {shortest(label_smoothing)}"
+        raise SparsifyError(f"{given} has no effect with --loss {loss}; it is of {LOSSES[0]}")
+
+
+def check_pretrained(model: str, spec: NetworkSpec, init: str | None) -> None:
+    """Raise SparsifyError if a network has no trained weights, or if the weights are those of a run, `init`."""
+    if spec.weights is None:
+        has = choices([name for name, other in NETS.items() if other.weights is not None] + [f"{TORCHVISION}NAME"])
+        raise SparsifyError(f"--pretrained: {model} has no trained weights; these networks have: {has}")
+    if init is not None:
+        raise SparsifyError(f"--pretrained has no effect with --init {init}: the run's weights are taken as they are")
+
+
+def records(asked: object) -> str:
+    """Return the names of records, a text with commas or a list, as one text in their order, each once.
+
+    Raises SparsifyError for an unknown name.
+    """
+    names = asked.split(",") if isinstance(asked, str) else asked
+    if not isinstance(names, (list, tuple)):
+        raise SparsifyError(f"--record is {shown(names)}; it must be names with commas between them")
+    wanted = [name.strip() if isinstance(name, str) else name for name in names if name != ""]
+    for name in wanted:
+        if name not in RECORDS:
+            raise unknown("record", name, RECORDS)
+    return ",".join(name for name in RECORDS if name in wanted)

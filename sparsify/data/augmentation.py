@@ -1,6 +1,14 @@
-"""Augmentation of whole batches on the device. Random numbers are keyed by (seed, epoch), one row for each image."""
+"""Augmentation of batches of uint8 images. Random numbers are keyed by (seed, epoch), one row for each image.
+
+An image's row alone says what is done to it, so that the result depends neither on the batch that the image is in nor
+on the device.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +34,91 @@ def crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
     return padded.permute(0, 2, 3, 1)[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def draw(count: int, seed: int, epoch: int) -> Tensor:
-    """Return the `draws` of `crop_and_flip` for the `count` images of one epoch: (count, 3), int64, on the CPU."""
-    keyed = generator(seed, epoch, "augmentation")
-    highest = torch.tensor([2 * PADDING + 1, 2 * PADDING + 1, 2])
-    return (torch.rand(count, 3, generator=keyed, dtype=torch.float64) * highest).long()
+@dataclass(frozen=True)
+class Moves:
+    """Images cropped after padding, or mirrored, a whole batch at a time: `crop_and_flip` with its draws.
+
+    `mirrored` is the part of the images that is.
+    """
+
+    crop: bool
+    mirrored: float
+    columns: ClassVar[int] = 3
+
+    def draw(self, count: int, probability: float, keyed: torch.Generator) -> Tensor:
+        """Return the `draws` of `crop_and_flip`, (count, 3); an image that is left alone has 4, 4, 0."""
+        uniform = torch.rand(count, 3, generator=keyed, dtype=torch.float64)
+        places = (uniform * (2 * PADDING + 1)).long() if self.crop else torch.full((count, 3), PADDING)
+        places[:, 2] = uniform[:, 2] >= 1 - self.mirrored
+        if probability < 1:
+            alone = torch.rand(count, generator=keyed, dtype=torch.float64) >= probability
+            places[alone] = torch.tensor([PADDING, PADDING, 0])
+        return places
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return the images as `crop_and_flip` does."""
+        return crop_and_flip(images, draws)
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """A transform of torchvision, which draws from torch's own generator: it is seeded for each image.
+
+    The images are changed on the CPU, as uint8, one at a time, and come back to their device.
+    """
+
+    transform: Callable[[Tensor], Tensor]
+    columns: ClassVar[int] = 1
+
+    def draw(self, count: int, probability: float, keyed: torch.Generator) -> Tensor:
+        """Return the seed of each image, (count, 1), or -1 for one that is left alone."""
+        seeds = torch.randint(2**63 - 1, (count,), generator=keyed)
+        alone = torch.rand(count, generator=keyed, dtype=torch.float64) >= probability
+        return seeds.masked_fill(alone, -1)[:, None]
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return the images, each as the transform changes it after its seed. torch's generator is restored."""
+        # contiguous: the last bits of a convolution, and so a pixel, may depend on the layout
+        changed = images.to("cpu", copy=True).contiguous()
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            for image, seed in zip(changed.unbind(), draws[:, 0].tolist(), strict=True):
+                if seed >= 0:
+                    torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds every GPU, too
+                    image.copy_(self.transform(image))
+        return changed.to(images.device)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One augmentation of several: its name, the probability that it changes an image, and what it does."""
+
+    name: str
+    probability: float
+    does: Moves | OneByOne
+
+
+class Augmentation:
+    """Augmentations, one after another; without any, images stay as they are."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether images are changed one by one on the CPU, which no CUDA graph can hold."""
+        return any(isinstance(part.does, OneByOne) for part in self.parts)
+
+    def draw(self, count: int, seed: int, epoch: int) -> Tensor:
+        """Return the draws for the `count` images of one epoch: (count, columns), int64, on the CPU."""
+        drawn = [torch.empty(count, 0, dtype=torch.int64)]
+        for part in self.parts:
+            # crop-flip was the only one once, and its numbers stay what they were
+            purpose = ("augmentation",) if part.name == "crop-flip" else ("augmentation", part.name)
+            drawn.append(part.does.draw(count, part.probability, generator(seed, epoch, *purpose)))
+        return torch.cat(drawn, 1)
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return a batch of images, uint8, as their rows of `draws` change them."""
+        for part in self.parts:
+            images, draws = part.does(images, draws[:, : part.does.columns]), draws[:, part.does.columns :]
+        return images

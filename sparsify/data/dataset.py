@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -213,21 +214,34 @@ def fits(bytes_: int, device: torch.device) -> bool:
 
 
 def _gathered(images: Tensor, index: Tensor) -> Tensor:
-    """Return `images[index]`; what the memory has no room for is in a file without a name, mapped into memory."""
+    """Return `images[index]`; what the memory has no room for is kept as `assembled` does."""
     if fits(images.nbytes, images.device):
         return images[index]
+    return assembled((images[index[rows]] for rows in chunks(images)), (len(index), *images.shape[1:]))
+
+
+def assembled(parts: Iterable[Tensor], shape: tuple[int, ...]) -> Tensor:
+    """Return the uint8 tensor of this shape, on the CPU, whose rows are those of the parts, one part after another.
+
+    What the memory has no room for is in a file without a name, mapped into memory.
+    """
+    if fits(math.prod(shape), torch.device("cpu")):
+        whole, done = torch.empty(shape, dtype=torch.uint8), 0
+        for part in parts:
+            whole[done : done + len(part)] = part
+            done += len(part)
+        return whole
     kept = Roots.of().cache  # not the system's folder of temporary files, which may be in memory
     kept.mkdir(parents=True, exist_ok=True)
     delete_leftovers(kept)
-    with tempfile.NamedTemporaryFile(dir=kept, prefix=".held-out-", suffix=suffix()) as file:
-        for rows in _chunks(images):
-            file.write(images[index[rows]].contiguous().numpy().data)
+    with tempfile.NamedTemporaryFile(dir=kept, prefix=".images-", suffix=suffix()) as file:
+        for part in parts:
+            file.write(part.contiguous().numpy().data)
         file.flush()
-        mapped_file = torch.from_file(file.name, shared=False, size=images[0].numel() * len(index), dtype=images.dtype)
-    return mapped_file.view(len(index), *images.shape[1:])
+        return torch.from_file(file.name, shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
 
 
-def _chunks(tensor: Tensor) -> Iterator[slice]:
+def chunks(tensor: Tensor) -> Iterator[slice]:
     """Slices of the first dimension, each of a few megabytes, so that a mapped tensor is not read as a whole."""
     step = max(1, CHUNK * len(tensor) // max(1, tensor.nbytes))
     return (slice(begin, begin + step) for begin in range(0, len(tensor), step))
@@ -251,6 +265,11 @@ class Normalise:
         mean, std = (_of_channels(values, images.device) for values in (self.mean, self.std))
         return images.float().sub_(mean).div_(std)
 
+    @property
+    def off(self) -> Normalise:
+        """Without normalisation: of as many channels, pixel values from 0 to 1."""
+        return Normalise((0.0,) * len(self.mean), (255.0,) * len(self.std))
+
     @classmethod
     def of(cls, images: Tensor) -> Normalise:
         """Return the normalisation of these images. A constant channel gets the standard deviation 1."""
@@ -259,7 +278,7 @@ class Normalise:
         for channel in range(images.shape[1]):
             # a histogram is exact and needs no copy of the data in floats
             counts = torch.zeros(256, dtype=torch.int64, device=images.device)
-            for rows in _chunks(images):
+            for rows in chunks(images):
                 counts += images[rows, channel].flatten().bincount(minlength=256)
             share = counts.double() / images[:, channel].numel()
             average = float(values @ share)
@@ -297,7 +316,7 @@ class Dataset:
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             for tensor in (split.images, split.labels):
-                for rows in _chunks(tensor):
+                for rows in chunks(tensor):
                     digest.update(tensor[rows].cpu().contiguous().numpy().data)
         return digest.hexdigest()
 

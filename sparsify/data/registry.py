@@ -6,17 +6,20 @@ torch is imported by the readers, not here, so that the command line can list th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsify.data.places import Roots, absolute
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.text import shortest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sparsify.data.augmentation import Augmentation, Moves, OneByOne
     from sparsify.data.dataset import Dataset
 
 
@@ -69,31 +72,149 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
-def unchanged(images: Tensor, draws: Tensor) -> Tensor:
-    """Return the images as they are."""
-    return images
+@dataclass(frozen=True)
+class AugmentationSpec:
+    """One augmentation: how it is loaded, what it does, and how likely it changes an image if the Config does not say.
+
+    `description` is for help texts and reports.
+    """
+
+    load: Callable[[], Moves | OneByOne]
+    description: str
+    probability: float = 1.0
 
 
-def crop_flip(images: Tensor, draws: Tensor) -> Tensor:
-    """Pad by 4 pixels, crop at random, and mirror half of the images."""
-    from sparsify.data.augmentation import crop_and_flip
+def _moves(*, crop: bool, mirrored: float) -> Callable[[], Moves]:
+    def load() -> Moves:
+        from sparsify.data.augmentation import Moves
 
-    return crop_and_flip(images, draws)
+        return Moves(crop, mirrored)
 
-
-AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"none": unchanged, "crop-flip": crop_flip}
-"""Functions of a batch of uint8 images and of the numbers that `augmentation.draw` drew for it."""
+    return load
 
 
-def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
+def _torchvision(make: Callable[[Any], Callable[[Tensor], Tensor]]) -> Callable[[], OneByOne]:
+    """How to load what `make` makes of torchvision.transforms.v2."""
+
+    def load() -> OneByOne:
+        from torchvision.transforms import v2
+
+        from sparsify.data.augmentation import OneByOne
+
+        return OneByOne(make(v2))
+
+    return load
+
+
+AUGMENTATIONS: dict[str, AugmentationSpec] = {
+    "crop-flip": AugmentationSpec(
+        _moves(crop=True, mirrored=0.5), "padded by 4 black pixels and cropped, and half of the images mirrored"
+    ),
+    "mirror": AugmentationSpec(_moves(crop=False, mirrored=1.0), "mirrored", 0.5),
+    "crop": AugmentationSpec(_moves(crop=True, mirrored=0.0), "padded by 4 black pixels and cropped"),
+    "autoaugment": AugmentationSpec(
+        _torchvision(lambda v2: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)),
+        "AutoAugment's policy for CIFAR-10 (Cubuk et al. 2019)",
+    ),
+    "randaugment": AugmentationSpec(
+        _torchvision(lambda v2: v2.RandAugment()), "RandAugment, 2 operations of magnitude 9 (Cubuk et al. 2020)"
+    ),
+    "trivialaugment": AugmentationSpec(
+        _torchvision(lambda v2: v2.TrivialAugmentWide()), "TrivialAugment, wide (Müller & Hutter 2021)"
+    ),
+    "augmix": AugmentationSpec(_torchvision(lambda v2: v2.AugMix()), "AugMix of severity 3 (Hendrycks et al. 2020)"),
+    "colour-jitter": AugmentationSpec(
+        _torchvision(lambda v2: v2.ColorJitter(0.4, 0.4, 0.4, 0.1)),
+        "brightness, contrast and saturation changed by up to 40%, hue by up to a tenth of the circle",
+    ),
+    "random-erasing": AugmentationSpec(
+        _torchvision(lambda v2: v2.RandomErasing(p=1.0)), "a rectangle made black (Zhong et al. 2020)", 0.5
+    ),
+    "rotation": AugmentationSpec(
+        _torchvision(lambda v2: v2.RandomRotation(15, interpolation=v2.InterpolationMode.BILINEAR)),
+        "turned by up to 15°",
+    ),
+    "affine": AugmentationSpec(
+        _torchvision(
+            lambda v2: v2.RandomAffine(
+                15, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=10, interpolation=v2.InterpolationMode.BILINEAR
+            )
+        ),
+        "turned by up to 15°, moved and scaled by up to 10%, sheared by up to 10°",
+    ),
+}
+"""The augmentations, of which `augment` of a Config names some; torchvision's have its defaults where none is given."""
+
+UNCHANGED = "none"
+"""The `augment` of a Config that changes no image."""
+
+
+def named_augmentations(text: object) -> list[tuple[str, float]]:
+    """Return the names in "mirror+crop+autoaugment:0.6", each with the probability that it changes an image.
+
+    Of "none" there are none. Raises SparsifyError for an unknown name, for one that stands twice, and for a probability
+    that is not above 0 and at most 1.
+    """
+    if text == UNCHANGED:
+        return []
+    if not isinstance(text, str):
+        raise unknown("augmentation", text, [UNCHANGED, *AUGMENTATIONS])
+    found: dict[str, float] = {}
+    for part in text.split("+"):
+        name, colon, number = (piece.strip() for piece in part.partition(":"))
+        if name == UNCHANGED:
+            raise SparsifyError(f"--augment is {quoted(text)}; {UNCHANGED} stands alone")
+        if name not in AUGMENTATIONS:
+            raise unknown("augmentation", name, [UNCHANGED, *AUGMENTATIONS])
+        if name in found:
+            raise SparsifyError(f"--augment is {quoted(text)}; {name} stands there twice")
+        found[name] = _probability(name, number) if colon else AUGMENTATIONS[name].probability
+    return list(found.items())
+
+
+def _probability(name: str, text: str) -> float:
+    try:
+        probability = float(text)
+    except ValueError:
+        probability = math.nan
+    if not 0 < probability <= 1:
+        raise SparsifyError(
+            f"--augment has {quoted(f'{name}:{text}')}; a probability must be above 0 and at most 1, as in {name}:0.6"
+        )
+    return probability
+
+
+def augmentation_text(named: Iterable[tuple[str, float]]) -> str:
+    """Return the inverse of `named_augmentations`: a probability stands there only where it is not the usual one."""
+    parts = (
+        name if probability == AUGMENTATIONS[name].probability else f"{name}:{shortest(probability)}"
+        for name, probability in named
+    )
+    return "+".join(parts) or UNCHANGED
+
+
+def augmentation(text: str) -> Augmentation:
+    """Return what `text` names, as in "mirror+crop+autoaugment:0.6". Raises SparsifyError as `named_augmentations`."""
+    from sparsify.data.augmentation import Augmentation, Part
+
+    return Augmentation([Part(name, share, AUGMENTATIONS[name].load()) for name, share in named_augmentations(text)])
+
+
+def load_dataset(
+    name: str, data_dir: Path | str | None = None, *, resize: int | None = None, normalise: bool = True
+) -> Dataset:
     """Load the data set `name` as uint8 tensors on the CPU. The last two data sets are kept in memory.
 
-    Raises SparsifyError for an unknown name and for a missing, unreadable, truncated or corrupt file, which it names;
-    DataNotFoundError if there are no files and the download failed.
+    With `resize`, its images are `resized` to so many pixels in height and width; it is normalised by the statistics of
+    its training images as they are then, or, without `normalise`, only scaled to [0, 1]. Raises SparsifyError for an
+    unknown name and for a missing, unreadable, truncated or corrupt file, which it names; DataNotFoundError if there
+    are no files and the download failed.
 
     >>> data = sparsify.load_dataset("digits")
     >>> len(data.train), len(data.test), data.shape
     (1437, 360, (1, 28, 28))
+    >>> sparsify.load_dataset("digits", resize=32).shape
+    (1, 32, 32)
     """
     if not name.startswith(FOLDER) and name not in DATASETS:
         raise unknown("data set", name, [*DATASETS, "folder:PATH"])
@@ -103,9 +224,10 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     if name.startswith(FOLDER):
         name = f"{FOLDER}{absolute(name.removeprefix(FOLDER))}"
     try:
-        return _load(name, roots)
+        dataset = _load(name, roots) if resize is None else _load_resized(name, roots, resize)
     except OSError as error:  # permissions, a broken disk
         raise SparsifyError(f"{error.filename or name} cannot be read: {error.strerror or error}") from error
+    return dataset if normalise else replace(dataset, normalise=dataset.normalise.off)
 
 
 @functools.lru_cache(maxsize=2)
@@ -115,3 +237,10 @@ def _load(name: str, roots: Roots) -> Dataset:
 
         return image_folder(Path(name.removeprefix(FOLDER)), roots)
     return DATASETS[name].load(roots)
+
+
+@functools.lru_cache(maxsize=2)
+def _load_resized(name: str, roots: Roots, size: int) -> Dataset:
+    from sparsify.data.resizing import resized
+
+    return resized(_load(name, roots), size)

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import socket
 import tempfile
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +14,9 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.datasets.utils import check_integrity
 
 from sparsify.data.dataset import Dataset, Split, make_dataset
+from sparsify.data.downloads import FAILURES, limited, reason_of, unreachable
 from sparsify.data.places import DataNotFoundError, Roots, status_of
 from sparsify.errors import SparsifyError
-
-DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
 # MD5 sums of the unpacked files, which torchvision does not check.
 RAW_MD5 = {
@@ -110,7 +104,7 @@ def _find(roots: Roots, has: Callable[[Path], bool]) -> Path | None:
 
 
 def _download(source: type, url: str, roots: Roots) -> Path:
-    reason = _unreachable(url) or _fetch(source, roots.download)
+    reason = unreachable(url) or _fetch(source, roots.download)
     if reason:
         raise DataNotFoundError(
             f"{source.__name__} is not in {', '.join(map(str, roots.search))} and cannot be downloaded ({reason}); "
@@ -121,50 +115,19 @@ def _download(source: type, url: str, roots: Roots) -> Path:
 
 def _fetch(source: type, root: Path) -> str | None:
     """Download into `root`, completely or not at all. Return the reason if it failed, else None."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none for its connections
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as beside:
-            source(beside, download=True)
+            with limited():
+                source(beside, download=True)
             for file in Path(beside).rglob("*"):
                 if file.is_file() and file.suffix != ".gz":  # the archives are no longer needed
                     target = root / file.relative_to(beside)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     file.replace(target)
-    except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
-        return _one_line(error)
-    finally:
-        socket.setdefaulttimeout(before)
+    except (*FAILURES, EOFError) as error:
+        return reason_of(error)
     return None
-
-
-def _unreachable(url: str) -> str | None:
-    """Return why the host of `url` does not answer within DOWNLOAD_TIMEOUT, or None if it does."""
-    answers: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(url, method="HEAD")
-            # the addresses are torchvision's own
-            urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT).close()  # nosec B310
-            answers.append(None)
-        except urllib.error.HTTPError as error:
-            error.close()
-            answers.append(None)  # the host answers; if something is wrong, the download will say so
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            answers.append(_one_line(error))
-
-    # in a thread, because looking up a host's name has no time limit
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(DOWNLOAD_TIMEOUT)
-    return answers[0] if answers else f"no answer within {DOWNLOAD_TIMEOUT:g} seconds"
-
-
-def _one_line(error: Exception) -> str:
-    reason = error.reason if type(error) is urllib.error.URLError else error
-    return " ".join(str(reason).split()) or type(error).__name__
 
 
 TEST_IMAGES = 360

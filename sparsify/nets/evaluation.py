@@ -15,8 +15,8 @@ from torch.nn.parameter import is_lazy
 
 from sparsify.data.dataset import Data, Inputs, Split, each, mapped, part_of
 from sparsify.devices import exactly, halving, safe_convolutions, widest
-from sparsify.errors import SparsifyError
-from sparsify.nets.outputs import Loss, class_numbers, cross_entropy, logits_of, predicted
+from sparsify.errors import SparsifyError, unknown
+from sparsify.nets.outputs import LOSSES, Loss, class_numbers, cross_entropy, logits_of, predicted
 
 Normaliser = Callable[[Any], Any]
 """A function of a batch of a split's images that returns what the network is called with."""
@@ -34,7 +34,7 @@ KEPT = 2**32
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean cross-entropy and the number of correct answers for `count` images.
+    """The mean loss, without label smoothing, and the number of correct answers for `count` images.
 
     >>> sparsify.Evaluation(loss=0.5, correct=9, count=10).accuracy
     0.9
@@ -214,23 +214,27 @@ def evaluate(
     *,
     batch_size: int = PREDICTION_BATCH,
     precision: str = "exact",
+    loss: str = "cross-entropy",
 ) -> Evaluation:
     """Evaluate a network with (n, classes) logits, or (n, 1) or (n,) for two classes, in evaluation mode.
 
     `split` is a Split on the network's device, or data as `Split.of` takes it, such as a DataLoader or (images,
     labels); labels are as `class_numbers` takes them. `normalise` is applied to each batch of images; the default is
-    that of `normaliser`. The logits are those of `output_tensor`; of two classes the second is right where the one
-    logit is above 0. The mode of each module is restored afterwards. Raises SparsifyError for other outputs and labels.
+    that of `normaliser`. `loss` is "cross-entropy", or "nll" for log-probabilities. The logits are those of
+    `output_tensor`; of two classes the second is right where the one logit is above 0. The mode of each module is
+    restored afterwards. Raises SparsifyError for other outputs and labels, and for an unknown loss.
 
     >>> data = sparsify.load_dataset("digits")
     >>> sparsify.evaluate(run.model(), data.test, data.normalise).accuracy == run.summary["accuracy"]
     True
     """
+    if loss not in LOSSES:
+        raise unknown("loss", loss, LOSSES)
     split, prepare = data_for(model, split), normaliser(model, normalise)
     if not len(split):
         raise SparsifyError("there are no images to evaluate the network on")
     device = split.device
-    loss = torch.zeros((), dtype=widest(device), device=device)
+    losses = torch.zeros((), dtype=widest(device), device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast")
     labels: Tensor | None = None
@@ -241,9 +245,9 @@ def evaluate(
             logits = logits_of(call(model, prepare(batch.images)), len(batch)).float()
             if labels is None:  # the first logits say how many classes there are
                 labels = class_numbers(split.labels, logits.shape[1])
-            loss += cross_entropy(logits, labels[place], reduction="sum")
+            losses += LOSSES[loss](logits, labels[place], reduction="sum")
             correct += (predicted(logits) == labels[place]).sum()
-    return Evaluation(loss.item() / len(split), int(correct.item()), len(split))
+    return Evaluation(losses.item() / len(split), int(correct.item()), len(split))
 
 
 def loss_gradients(

@@ -109,6 +109,45 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, reduction: str = "mean") ->
     return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction=reduction)
 
 
+def nll(log_probabilities: Tensor, labels: Tensor, *, reduction: str = "mean") -> Tensor:
+    """Return the negative log-likelihood of log-probabilities (n, classes) and class numbers (n,).
+
+    Of the log-softmax of logits it is their cross-entropy, to the bit in float32: torch computes that in these two
+    steps. With --precision fast on a CPU torch rounds the output of LogSoftmax, but not the step within its
+    cross-entropy.
+    """
+    return F.nll_loss(log_probabilities, labels, reduction=reduction)
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"cross-entropy": cross_entropy, "nll": nll}
+"""The losses of a training, by their names in a Config: functions (outputs, labels, *, reduction)."""
+
+
+def loss_named(name: str, label_smoothing: float = 0.0) -> Loss:
+    """Return the mean loss `name` of a batch as a function of the network's output, (n, classes), and class numbers.
+
+    With label smoothing s, of the cross-entropy alone, the label of each image is 1 − s of its class and s of all
+    classes alike (Szegedy et al. 2016).
+    """
+    if name == "nll":
+        return lambda output, labels: F.nll_loss(output_tensor(output), labels)
+    return lambda output, labels: F.cross_entropy(output_tensor(output), labels, label_smoothing=label_smoothing)
+
+
+def require_log_probabilities(output: Tensor, name: str) -> None:
+    """Raise SparsifyError, which calls the network by `name`, unless its outputs (n, classes) are log-probabilities.
+
+    The probabilities of each image must sum to 1, to a thousandth.
+    """
+    sums = output.double().exp().sum(1)
+    wrong = sums[~((sums - 1).abs() < 1e-3)]  # NaN is wrong, too
+    if len(wrong):
+        raise SparsifyError(
+            f"--loss nll needs log-probabilities, and what {name} gives for an image sums to {wrong[0].item():.3g} as "
+            "probabilities, not to 1; let the network end in LogSoftmax, or take --loss cross-entropy"
+        )
+
+
 def scores_of(score: Score, output: object, labels: Tensor) -> Tensor:
     """Return `score(output, labels)`, (n,). Raises SparsifyError for other shapes, and for values outside 0 to 1."""
     found = score(output, labels)

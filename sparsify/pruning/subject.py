@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparsify.config import HERE, Places
-from sparsify.data.augmentation import draw
+from sparsify.config import HERE, LOSSES, Places
 from sparsify.data.dataset import Data, Inputs, Split, described, mapped
-from sparsify.data.registry import AUGMENTATIONS, load_dataset
+from sparsify.data.registry import UNCHANGED, augmentation, load_dataset
 from sparsify.devices import permutation, resolve_device
 from sparsify.errors import SparsifyError, first_line
 from sparsify.nets.evaluation import Normaliser, call, data_for, evaluating, normaliser, require_shapes
-from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, scores_of
+from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, loss_named, scores_of
 from sparsify.nets.parametrized import with_own_weights
 from sparsify.nets.structure import Structure
 from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
@@ -66,7 +65,7 @@ class Subject:
     seed: int = 0
     name: str = "the network"
     precision: str = "exact"
-    augment: str = "none"
+    augment: str = UNCHANGED
     score: Score | None = None
     loss: Loss | None = None
 
@@ -131,12 +130,13 @@ class Subject:
             return None
         chosen = permutation(len(self.training), self.seed, "sample")[:SAMPLE]
         sample = self.training[chosen.to(self.training.device)]
-        if self.augment == "none":
+        augment = augmentation(self.augment)
+        if not augment.parts:
             return sample
         if not isinstance(sample.images, Tensor):
             raise SparsifyError(f"augment is '{self.augment}', and {self.name} takes several inputs; it must be none")
-        draws = draw(len(sample), self.seed, 0).to(sample.device)  # epochs count from 1
-        return Split(AUGMENTATIONS[self.augment](sample.images, draws), sample.labels)
+        draws = augment.draw(len(sample), self.seed, 0).to(sample.device)  # epochs count from 1
+        return Split(augment(sample.images, draws), sample.labels)
 
     def checked(self) -> Subject:
         """Return the Subject with its labels as class numbers, unless it has a `score`, after a run on one image.
@@ -183,6 +183,7 @@ class Subject:
 def subject_of(run: Run, places: Places = HERE) -> Subject:
     """Return the Subject of a finished run, measured on its test images, or on its held-out ones if it has some.
 
+    Its images are resized and normalised as in the training; the loss is that of the training without label smoothing.
     Raises SparsifyError if the run is not finished, if its data cannot be read, and if the images of its folder are not
     those that it was trained on.
     """
@@ -203,6 +204,7 @@ def subject_of(run: Run, places: Places = HERE) -> Subject:
         run.name,
         config.precision,
         config.augment,
+        loss=None if config.loss == LOSSES[0] else loss_named(config.loss),
     )
 
 

@@ -80,7 +80,7 @@ def prune_command(run: Run, plan: SweepPlan) -> list[str]:
 
 def _flag(name: str, value: object) -> list[str]:
     flag = "--" + name.replace("_", "-")
-    if value is True:
-        return [flag]
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{name.replace('_', '-')}"]
     text = shortest(value) if isinstance(value, float) else str(value)
     return [f"{flag}={text}"] if text.startswith("-") else [flag, text]

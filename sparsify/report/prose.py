@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sparsify.config import Config
+from sparsify.config import LOSSES, Config
 from sparsify.data.registry import DATASETS, FOLDER, DatasetSpec
 from sparsify.nets.registry import NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
@@ -39,6 +39,7 @@ def setup(result: StudyResult) -> list[str]:
     sentences = [
         f"{arms} {said('model')} for {_epochs(said('epochs'))} in batches of {said('batch_size')}, with a "
         f"{said('schedule')} learning rate and {augmented}, {each}{seed} {listed(map(str, seeds))}.",
+        *unusual_in_words([run.config for run in runs]),
         f"The data are {_alternatives(data_in_words(run) for run in runs)}.",
     ]
     counts = _alternatives(f"{run.summary['count']:,}" for arm in result.arms for run in arm.finished)
@@ -48,6 +49,30 @@ def setup(result: StudyResult) -> list[str]:
     if diverged:
         sentences.append(f"{diverged} of {len(runs)} runs diverged and {'is' if diverged == 1 else 'are'} not counted.")
     return sentences
+
+
+def unusual_in_words(configs: Sequence[Config]) -> list[str]:
+    """A sentence on what the trainings do to images, labels and weights that is no default; none if they do nothing."""
+    found = dict.fromkeys(listed(_departures(config)) for config in configs)
+    asked = [words for words in found if words]
+    if not asked:
+        return []
+    return [f"{'All' if len(found) == 1 else 'Some'} are trained with {'; or with '.join(asked)}."]
+
+
+def _departures(config: Config) -> list[str]:
+    words = []
+    if config.resize is not None:
+        words.append(f"images resized to {config.resize}×{config.resize} pixels")
+    if not config.normalise:
+        words.append("pixels from 0 to 1 instead of normalised ones")
+    if config.loss != LOSSES[0]:
+        words.append(f"the loss {config.loss}")
+    if config.label_smoothing:
+        words.append(f"label smoothing {_written(config.label_smoothing)}")
+    if config.pretrained:
+        words.append("weights trained on ImageNet at the start")
+    return words
 
 
 def data_in_words(run: Run) -> str:

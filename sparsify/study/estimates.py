@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from sparsify.config import Config, Places
-from sparsify.data.registry import load_dataset
 from sparsify.devices import describe, resolve_device
 from sparsify.nets.layers import prunable_layers
 from sparsify.optim.inclusion import RECORDS
@@ -22,6 +21,7 @@ from sparsify.pruning.subject import SAMPLE
 from sparsify.runs import Run, finished_runs
 from sparsify.study.planning import Plan, Planner, Task
 from sparsify.training.launch import processes_for, time_iteration
+from sparsify.training.starting import dataset_of
 
 NUMBER = 4
 """The size of a float32, in bytes."""
@@ -70,9 +70,9 @@ class PlanCost:
 def estimate_cost(planner: Planner, plan: Plan) -> PlanCost:
     """Estimate the cost of a plan.
 
-    The time of an epoch is the median over the finished runs with the same network, data, batch size and precision that
-    were trained on this kind of device (on a CPU, with as many threads): those of the same optimizer, or else of any.
-    If there is no such run, a few real training steps are timed.
+    The time of an epoch is the median over the finished runs with the same network, data, augmentation, batch size and
+    precision that were trained on this kind of device (on a CPU, with as many threads): those of the same optimizer, or
+    else of any. If there is no such run, a few real training steps are timed.
     """
     where = resolve_device(planner.places.device)
     processes, threads = processes_for(len(plan.tasks), where)
@@ -88,7 +88,7 @@ def estimate_cost(planner: Planner, plan: Plan) -> PlanCost:
 
 def _task(task: Task, network: nn.Module, clock: _Clock) -> TaskCost:
     config, untrained = task.config, task.status == "unfinished"
-    dataset = load_dataset(config.data, clock.data_dir)
+    dataset = dataset_of(config, clock.data_dir)
     epoch = clock.epoch(config)
     held = round(config.val * len(dataset.train))
     images, measured = len(dataset.train) - held, held or len(dataset.test)
@@ -122,7 +122,7 @@ class _Clock:
     def __init__(self, places: Places, device: torch.device, threads: int) -> None:
         self.runs_dir, self.data_dir = places.runs_dir, places.data_dir
         self.device, self.threads = device, threads
-        self.measured: dict[tuple[str, str, int, str, str], float] = {}
+        self.measured: dict[tuple[object, ...], float] = {}
 
     def epoch(self, config: Config) -> float:
         """Return the time of one epoch in seconds, as `estimate_cost` describes it."""
@@ -142,7 +142,7 @@ class _Clock:
         return [run for run in finished_runs(self.runs_dir) if here.items() <= run.environment.items()]
 
     def _measure(self, config: Config) -> float:
-        dataset = load_dataset(config.data, self.data_dir)
+        dataset = dataset_of(config, self.data_dir)
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -152,5 +152,6 @@ class _Clock:
             torch.set_num_threads(threads)
 
 
-def _kind(config: Config) -> tuple[str, str, int, str]:
-    return config.model, config.data, config.batch_size, config.precision
+def _kind(config: Config) -> tuple[object, ...]:
+    network = (config.model, config.net)
+    return *network, config.data, config.resize, config.augment, config.batch_size, config.precision

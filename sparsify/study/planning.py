@@ -7,36 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from sparsify.config import HERE, Config, Places
-from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import find_layers, find_sets
-from sparsify.nets.structure import Structure
 from sparsify.pruning.ledger import before_units
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_path
 from sparsify.runs import Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study
-from sparsify.training.starting import build, initial_mask, initial_weights, name_and_sum, named_data
-
-Structures = Mapping[str, Structure]
-"""The structure of each arm's untrained network, by the arm's label; arms with the same model and data share it."""
-
-
-def structures_of(study: Study, data_dir: Path | str | None = None) -> Structures:
-    """Return the structure of each arm's untrained network. Each combination of model and data is built once."""
-    built: dict[tuple[str, str], Structure] = {}
-    for config in (arm.configs[0] for arm in study.arms):
-        kind = (config.model, config.data)
-        if kind not in built:
-            dataset = load_dataset(config.data, data_dir)
-            built[kind] = Structure(build(config, dataset), torch.zeros(1, *dataset.shape))
-    return {arm.label: built[arm.configs[0].model, arm.configs[0].data] for arm in study.arms}
+from sparsify.study.structures import Structures, structures_of
+from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data
 
 
 def with_data(study: Study, data_dir: Path | str | None = None) -> Study:

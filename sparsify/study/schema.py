@@ -11,8 +11,8 @@ import msgspec
 from cyclopts import Parameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sparsify.config import OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
-from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
+from sparsify.config import LOSSES, OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
+from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER, UNCHANGED
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import KINDS, Misfit
 from sparsify.nets.registry import GRAINS, NETS, TORCHVISION
@@ -37,13 +37,16 @@ def _one_of(names: Any, begin: str = "") -> dict[str, Any]:
     return {"anyOf": [listed, {"pattern": f"^{begin}."}]} if begin else listed
 
 
+_AUGMENTATION = f"({'|'.join(AUGMENTATIONS)})(:[0-9.]+)?"
+
 CHOICES = {
     "model": _one_of(NETS, TORCHVISION),
     "data": _one_of(["auto", *DATASETS], FOLDER),
     "opt": _one_of(OPTIMIZERS),
     "structure": _one_of(STRUCTURES),
     "schedule": _one_of(SCHEDULES),
-    "augment": _one_of(AUGMENTATIONS),
+    "augment": {"pattern": rf"^({UNCHANGED}|{_AUGMENTATION}(\+{_AUGMENTATION})*)$"},
+    "loss": _one_of(LOSSES),
     "precision": _one_of(PRECISIONS),
     "criterion": _one_of(CRITERIA),
     "grain": _one_of(GRAINS),

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparsify.data.augmentation import Augmentation
 from sparsify.data.dataset import Dataset
 from sparsify.devices import has_streams, safe_convolutions
 from sparsify.errors import SparsifyWarning
+from sparsify.nets.outputs import Loss
 from sparsify.optim.inclusion import PathRecorder
 from sparsify.training.recording import Recorder
 
@@ -37,12 +38,14 @@ class Iteration:
         model: nn.Module,
         optimizer: Optimizer,
         data: Dataset,
-        augment: Callable[[Tensor, Tensor], Tensor],
+        augment: Augmentation,
+        loss: Loss,
         precision: str,
         recorder: PathRecorder | None,
         recorders: Sequence[Recorder] = (),
     ) -> None:
-        self.model, self.optimizer, self.data, self.augment = model, optimizer, data, augment
+        self.model, self.optimizer, self.data = model, optimizer, data
+        self.augment, self.loss = augment, loss
         self.fast, self.recorder, self.recorders = precision == "fast", recorder, recorders
         self.device = data.train.labels.device
         self.loss_sum = torch.zeros((), device=self.device)
@@ -67,7 +70,7 @@ class Iteration:
         images, labels = self.data.normalise(self.augment(batch.images, draws)), batch.labels
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast), safe_convolutions(self.model):
             logits = model(images.contiguous(memory_format=torch.channels_last))
-            return F.cross_entropy(logits, labels), logits, labels
+            return self.loss(logits, labels), logits, labels
 
     def look(self, index: Tensor, draws: Tensor, rate: float, step: int) -> None:
         """Have the recorders look at the training before iteration `step`."""
@@ -162,6 +165,7 @@ def stepper(iteration: Iteration) -> Eager | Replayed:
     """Return the stepper for the iteration's device."""
     if not has_streams(iteration.device):
         return Eager(iteration)
-    if iteration.data.train.streamed:  # a graph cannot take images from outside of the device
+    # a graph cannot take images from outside of the device, nor change them there
+    if iteration.data.train.streamed or iteration.augment.one_by_one:
         return Replayed(iteration, lambda run: run)
     return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))

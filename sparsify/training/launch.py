@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import time
@@ -19,7 +20,6 @@ import numpy as np
 import torch
 
 from sparsify.config import HERE, Config, PlaceOptions, Places
-from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
 from sparsify.data.registry import FOLDER, load_dataset
 from sparsify.devices import enough_memory, exactly, has_streams, keep_freed_memory, resolve_device, wait_for
@@ -36,11 +36,12 @@ from sparsify.training.starting import (
     all_named,
     build,
     data_of,
+    dataset_of,
     initial_mask,
-    initial_model,
     initial_weights,
     load_weights,
     named_data,
+    require_outputs,
 )
 from sparsify.training.trainer import Listener, Progress, Trainer
 
@@ -73,8 +74,8 @@ def train(
         return train_side_by_side([config], Places.of(places, **where), listener=heard)[0]
 
 
-_Placed = dict[tuple[str, float, int | None], Dataset]
-"""The data sets on the device, by name, the fraction that is held out, and its seed if one is."""
+_Placed = dict[tuple[object, ...], Dataset]
+"""The data sets on the device, by all that makes one another: name, size, normalisation, what is held out."""
 
 
 def train_side_by_side(
@@ -141,17 +142,18 @@ def _prepare(
         run.touch()
         delete_checkpoint(run.path)  # there is one if the process was killed at the very end
         return run, None
-    dataset = load_dataset(config.data, places.data_dir)
     data = data_of(config, places.data_dir)
-    model = build(config, dataset)
+    model = build(config, data)
     first = data.normalise(data.train.images[:1])
     require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")
+    require_outputs(config, model, first)
     if initial is not None:
         load_weights(model, initial, config)
     if mask is not None:
         check_fit(model, mask)
-    images = dataset.sha256() if config.data.startswith(FOLDER) else None
-    kind = (config.data, config.val, config.seed if config.val else None)
+    folder = config.data.startswith(FOLDER)
+    images = load_dataset(config.data, places.data_dir).sha256() if folder else None  # as they are in the folder
+    kind = (config.data, config.resize, config.normalise, config.val, config.seed if config.val else None)
     if kind not in placed:
         placed[kind] = data.to(where)
 
@@ -167,14 +169,15 @@ def _prepare(
 def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> float:
     """Return the seconds of an iteration in the middle of a Config's training, the median of a few. Nothing is kept.
 
-    `init` and `mask` are ignored.
+    `init`, `mask` and `pretrained` are ignored.
     """
+    config = dataclasses.replace(config, pretrained=False)
     if device.type == "cpu":
         keep_freed_memory()
     data = dataset.to(device)
     training = Trainer(Run(Path()), config, data, build(config, dataset).to(device), device)
     index = torch.arange(min(config.batch_size, len(data.train)), device=device)
-    draws = draw(len(index), config.seed, 1).to(device)
+    draws = training.augment.draw(len(index), config.seed, 1).to(device)
     seconds: list[float] = []
     stream = _stream(device)
     warm_up = WARM_UP + 1 if has_streams(device) else 1  # on CUDA until there is a graph
@@ -228,8 +231,9 @@ def overlap(config: Config, data_dir: Path | str | None = None) -> bool:
 
     A network with dropout draws from the one generator that the device has.
     """
-    model = initial_model(config, data_dir)
-    dataset = load_dataset(named_data(config, data_dir).data, data_dir)
+    config = dataclasses.replace(named_data(config, data_dir), pretrained=False)  # which weights makes no difference
+    dataset = dataset_of(config, data_dir)
+    model = build(config, dataset)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.get_rng_state()
         model.train()(dataset.normalise(dataset.train.images[:2]))
@@ -307,9 +311,12 @@ def _in_processes(
 def _in_one_process(
     configs: Sequence[Config], device: torch.device, places: Places, listener: Listener | None
 ) -> list[Run]:
-    """Train one after another; on a GPU, those of one network, data set and precision side by side if possible."""
+    """Train one after another; on a GPU, those of one network, data set and precision side by side if possible.
+
+    The network is that with its options, and the data set that with its size.
+    """
     runs: dict[int, Run] = {}
-    kinds = [(config.model, config.data, config.precision) for config in configs]
+    kinds = [(config.model, config.net, config.data, config.resize, config.precision) for config in configs]
     for kind in dict.fromkeys(kinds):
         numbers = [number for number, other in enumerate(kinds) if other == kind]
         first = configs[numbers[0]]

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from sparsify.config import Config
 from sparsify.data.dataset import Dataset
+from sparsify.data.downloads import limited
 from sparsify.data.places import DataNotFoundError
 from sparsify.data.registry import load_dataset
 from sparsify.devices import key, permutation
 from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.nets.evaluation import evaluating
 from sparsify.nets.mask import Mask, load_mask
-from sparsify.nets.registry import network
+from sparsify.nets.outputs import logits_of, require_log_probabilities
+from sparsify.nets.registry import network, network_spec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs import find_run
 from sparsify.sums import sha256
@@ -27,24 +30,34 @@ from sparsify.sums import sha256
 def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
     """Return the network that a training of this Config starts from; `init` is ignored."""
     config = named_data(config, data_dir)
-    return build(config, load_dataset(config.data, data_dir))
+    return build(config, dataset_of(config, data_dir))
 
 
 def build(config: Config, dataset: Dataset) -> nn.Module:
     """Build the Config's network with the initial weights of its seed, prepared for its optimizer.
 
-    torch's own generator is restored.
+    With `pretrained`, all but the last layer has trained weights. torch's own generator is restored. Raises
+    SparsifyError as `NetworkSpec.weights` does.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(config.seed, "init"))  # torch.manual_seed seeds every GPU, too
         model = network(config.model, dataset.shape, len(dataset.classes), config.net)
+    load = network_spec(config.model).weights
+    if config.pretrained and load is not None:
+        with limited():
+            load(model)
     OPTIMIZERS[config.opt].prepare(model, config)
     return model
 
 
+def dataset_of(config: Config, data_dir: Path | str | None = None) -> Dataset:
+    """Return the Config's data set, resized and normalised as it says, with all training images."""
+    return load_dataset(config.data, data_dir, resize=config.resize, normalise=config.normalise)
+
+
 def data_of(config: Config, data_dir: Path | str | None = None) -> Dataset:
     """Return the Config's data set; with `val`, that fraction of the training images replaces the test images."""
-    dataset = load_dataset(config.data, data_dir)
+    dataset = dataset_of(config, data_dir)
     if not config.val:
         return dataset
     return dataset.hold_out(config.val, permutation(len(dataset.train), config.seed, "val"))
@@ -106,6 +119,14 @@ def initial_mask(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
         raise SparsifyError(f"--mask {config.mask}: the sum of {path} is {found} now; name the file alone")
     where = path.resolve()
     return dataclasses.replace(config, mask=f"{where.parent.name}/{where.name}@{found}"), mask
+
+
+@torch.inference_mode()
+def require_outputs(config: Config, model: nn.Module, image: Tensor) -> None:
+    """Raise SparsifyError if the Config's loss is not one of what the network gives; `image` is (1, …), normalised."""
+    if config.loss == "nll":
+        with evaluating(model):
+            require_log_probabilities(logits_of(model(image), 1), config.model)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], config: Config) -> None:

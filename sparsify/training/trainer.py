@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsify.config import Config
-from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset
-from sparsify.data.registry import AUGMENTATIONS
+from sparsify.data.registry import augmentation
 from sparsify.devices import key, permutation, seed_dropout
 from sparsify.errors import SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.mask import Mask, apply_mask
+from sparsify.nets.outputs import loss_named
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.optim.registry import OPTIMIZERS, taken
@@ -99,12 +99,14 @@ class Trainer:
             self.times = path_times(path(self.rates, config))
             assert isinstance(self.optimizer, SelectingOptimizer)  # one with a path
             self.recorder = PathRecorder(self.model, self.optimizer, self.total)
+        self.augment = augmentation(config.augment)
         self.recorders = recorders(config.record, self.model, self.optimizer, self.total)
         self.iteration = Iteration(
             self.model,
             self.optimizer,
             data,
-            AUGMENTATIONS[config.augment],
+            self.augment,
+            loss_named(config.loss, config.label_smoothing),
             config.precision,
             self.recorder,
             list(self.recorders.values()),
@@ -158,7 +160,7 @@ class Trainer:
         config, train = self.config, self.data.train
         began = time.perf_counter()
         order = permutation(len(train), config.seed, epoch, "order").to(train.images.device)
-        draws = draw(len(train), config.seed, epoch).to(self.device)
+        draws = self.augment.draw(len(train), config.seed, epoch).to(self.device)
         self.model.train()
         seed_dropout(self.device, key(config.seed, epoch, "dropout"))
         batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)
@@ -180,7 +182,9 @@ class Trainer:
             "train_accuracy": correct / len(train),
             "seconds": round(share * (time.perf_counter() - began), 3),
         }
-        held_out = evaluate(self.model, self.data.test, self.data.normalise, precision=config.precision)
+        held_out = evaluate(
+            self.model, self.data.test, self.data.normalise, precision=config.precision, loss=config.loss
+        )
         if self.data.held_out == "val":
             row["val_loss"], row["val_accuracy"] = held_out.loss, held_out.accuracy
         else:

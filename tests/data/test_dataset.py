@@ -1,4 +1,4 @@
-"""Splits, their normalisation, what is held out, and augmentation."""
+"""Splits, their normalisation, and what is held out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from sparsify.data import dataset
-from sparsify.data.augmentation import crop_and_flip, draw
 from sparsify.data.dataset import Dataset, Normalise, Split, make_dataset
 from sparsify.devices import permutation
 from sparsify.errors import SparsifyError, SparsifyWarning
@@ -105,25 +104,6 @@ def test_hold_out_follows_the_order(numbered: Dataset) -> None:
 def test_hold_out_that_leaves_a_split_empty_is_refused(fraction: float, numbered: Dataset) -> None:
     with pytest.raises(SparsifyError, match=f"--val {fraction} of 100 training images leaves a split empty"):
         numbered.hold_out(fraction, permutation(100, 0, "val"))
-
-
-def test_crop_and_flip_is_a_padded_crop_and_a_mirror_image() -> None:
-    images = torch.randint(0, 256, (5, 3, 6, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    draws = torch.tensor([[4, 4, 0], [0, 8, 0], [8, 0, 1], [4, 4, 1], [3, 5, 1]])
-    found = crop_and_flip(images, draws)
-    padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
-    for image, (row, column, mirrored), result in zip(padded, draws.tolist(), found, strict=True):
-        crop = image[:, row : row + 6, column : column + 7]
-        assert torch.equal(result, crop.flip(-1) if mirrored else crop)
-    assert torch.equal(found[0], images[0])
-
-
-def test_draws_of_the_augmentation_are_keyed_and_cover_their_range() -> None:
-    draws = draw(2000, 3, 1)
-    assert torch.equal(draws, draw(2000, 3, 1))
-    assert not torch.equal(draws, draw(2000, 3, 2))
-    assert not torch.equal(draws, draw(2000, 4, 1))
-    assert [sorted(set(column.tolist())) for column in draws.T] == [list(range(9)), list(range(9)), [0, 1]]
 
 
 def test_sums_and_statistics_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch, numbered: Dataset) -> None:

@@ -24,7 +24,7 @@ import torch
 from datafiles import RAW_FILES, error_of, files_in
 from torchvision import datasets
 
-from sparsify.data import registry, vision
+from sparsify.data import downloads, registry
 from sparsify.data.places import DataNotFoundError, Roots
 from sparsify.data.registry import load_dataset
 
@@ -48,7 +48,7 @@ def test_a_name_server_that_hangs_is_given_up_after_the_time_limit(
 ) -> None:
     released = threading.Event()
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: released.wait(30) and io.BytesIO())
-    monkeypatch.setattr(vision, "DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", 0.2)
     before = sorted(tmp_path.rglob("*"))
     try:
         assert "no answer within 0.2 seconds" in error_of("mnist", kind=DataNotFoundError)
@@ -58,7 +58,7 @@ def test_a_name_server_that_hangs_is_given_up_after_the_time_limit(
 
 
 def test_the_time_limit_is_10_seconds() -> None:
-    assert vision.DOWNLOAD_TIMEOUT == 10
+    assert downloads.DOWNLOAD_TIMEOUT == 10
 
 
 @pytest.mark.parametrize("error", [http.client.BadStatusLine("<html>"), ValueError("unknown url type: proxy")])
@@ -157,7 +157,7 @@ def test_a_download_that_fails_leaves_nothing_and_says_why(
     mode: str, server: Server, tmp_path: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.mode = mode
-    monkeypatch.setattr(vision, "DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", 0.3)
     before = sorted(tmp_path.rglob("*"))
     message = error_of("mnist", roots.download, DataNotFoundError)
     assert {"half": "corrupted", "404": "404", "hang": "timed out"}[mode] in message

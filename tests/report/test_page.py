@@ -24,7 +24,7 @@ from sparsify.pruning.plan import SweepPlan
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.page import write_report
 from sparsify.report.pictures import HEAVY, pictures
-from sparsify.report.prose import arms_table, data_in_words, paths_in_words, plan_in_words, setup
+from sparsify.report.prose import arms_table, data_in_words, paths_in_words, plan_in_words, setup, unusual_in_words
 from sparsify.report.sections import environment_table, headline_table, likeness_tables
 from sparsify.report.studytables import accuracy_table
 from sparsify.report.table import percent, to_markdown
@@ -283,7 +283,10 @@ CONFIGS = st.fixed_dictionaries(
         "epochs": st.integers(1, 100),
         "batch_size": st.integers(1, 512),
         "schedule": st.sampled_from(["cosine", "constant"]),
-        "augment": st.sampled_from(["none", "crop-flip"]),
+        "augment": st.sampled_from(["none", "crop-flip", "mirror+crop+autoaugment:0.6"]),
+        "resize": st.sampled_from([None, 64]),
+        "normalise": st.booleans(),
+        "label_smoothing": st.sampled_from([0.0, 0.1]),
         "seed": st.integers(0, 2**40),
         "val": st.floats(0, 0.99),
         "init": st.sampled_from([None, "some run@0a1b2c3d", "-run", "$HOME"]),
@@ -626,3 +629,19 @@ def test_what_is_printed_has_all_commands_and_no_navigation(browser, page, resul
     assert not tab.locator("nav").is_visible()
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     tab.close()
+
+
+def test_what_is_not_at_its_default_in_training_is_said(result, monkeypatch):
+    every = Config(resize=64, normalise=False, label_smoothing=0.1)
+    assert unusual_in_words([every, every]) == [
+        "All are trained with images resized to 64×64 pixels, pixels from 0 to 1 instead of normalised ones and label "
+        "smoothing 0.1."
+    ]
+    trained = Config(model="torchvision:alexnet", pretrained=True)
+    assert unusual_in_words([Config(loss="nll"), Config(), trained]) == [
+        "Some are trained with the loss nll; or with weights trained on ImageNet at the start."
+    ]
+    assert unusual_in_words([Config()]) == []
+    run = result.arms[0].runs[0]
+    monkeypatch.setitem(run.__dict__, "config", dataclasses.replace(run.config, loss="nll"))
+    assert "Some are trained with the loss nll." in setup(result)

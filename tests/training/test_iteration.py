@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sparsify.config import Config
-from sparsify.data.augmentation import draw
 from sparsify.data.dataset import Dataset, Normalise, Split
-from sparsify.data.registry import AUGMENTATIONS, load_dataset
+from sparsify.data.registry import augmentation, load_dataset
+from sparsify.nets.outputs import loss_named
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import PathRecorder
 from sparsify.optim.registry import OPTIMIZERS
@@ -28,6 +28,7 @@ from sparsify.training.starting import initial_model
 from sparsify.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+CROSS_ENTROPY = loss_named("cross-entropy")
 IMAGES, BATCH = 200, 48  # four batches of 48 and one of 8
 TINY = Config(data="digits", epochs=2, batch_size=256, lr=0.05, mu=5)
 
@@ -71,13 +72,13 @@ def trained(config: Config, capture: Recorded | None = None) -> Iteration:
     recorder = PathRecorder(model, optimizer, 5 * len(batches)) if OPTIMIZERS[config.opt].selects else None
     if recorder is not None:
         recorder.tensors = {name: tensor.double() for name, tensor in recorder.tensors.items()}
-    iteration = Iteration(model, optimizer, dataset, AUGMENTATIONS["crop-flip"], "exact", recorder)
+    iteration = Iteration(model, optimizer, dataset, augmentation("crop-flip"), CROSS_ENTROPY, "exact", recorder)
     iteration.loss_sum = iteration.loss_sum.double()
     advance: Eager | Replayed = Eager(iteration)
     if capture is not None:
         advance = Replayed(iteration, capture)
         advance.rate = advance.rate.double()
-    draws = draw(IMAGES, 0, 1)
+    draws = augmentation("crop-flip").draw(IMAGES, 0, 1)
     step = 0
     for _ in range(5):
         for index in batches:
@@ -148,7 +149,7 @@ def without_values(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Dataset("none", split, split, tuple("0123456789"), Normalise((0.0,) * shape[0], (1.0,) * shape[0]))
     optimizer = OPTIMIZERS[config.opt].build(model, config)
     recorder = PathRecorder(model, optimizer, 6) if OPTIMIZERS[config.opt].selects else None
-    iteration = Iteration(model, optimizer, data, AUGMENTATIONS["crop-flip"], "exact", recorder)
+    iteration = Iteration(model, optimizer, data, augmentation("crop-flip"), CROSS_ENTROPY, "exact", recorder)
     advance = Replayed(iteration, Recorded())
     for step in range(1, 7):
         advance(index, draws, rate=0.1, step=step)
@@ -178,7 +179,7 @@ def test_a_training_goes_with_the_last_reference_to_it(masked: bool) -> None:
     try:
         training = Trainer(Run(Path()), TINY, dataset, model, torch.device("cpu"), mask=mask)
         optimizer = weakref.ref(training.optimizer)
-        training.step(1, torch.arange(4), draw(4, 0, 1))
+        training.step(1, torch.arange(4), training.augment.draw(4, 0, 1))
         del training
         assert optimizer() is None
     finally:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sparsify.config import Config
-from sparsify.config.config import RECORDS
+from sparsify.config.fields import RECORDS
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
 from sparsify.training.launch import train

@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 
 from sparsify import Config, load, train
 from sparsify.data import registry
-from sparsify.data.registry import AUGMENTATIONS, load_dataset
+from sparsify.data.registry import augmentation, load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.nets.mask import save_mask
+from sparsify.nets.outputs import loss_named
 from sparsify.optim.slbi import SLBI
 from sparsify.runs import Run, find_run, list_runs, newest_run
 from sparsify.training.iteration import Iteration
@@ -29,6 +30,7 @@ from sparsify.training.starting import initial_model
 from sparsify.training.trainer import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+CROSS_ENTROPY = loss_named("cross-entropy")
 SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}
 PENALIZED = ("linbreg", "adabreg", "prox-sgd")
 OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam", *PENALIZED)
@@ -374,7 +376,7 @@ def test_fast_rounds_products_and_keeps_weights_and_z_in_float32():
     for precision in ("exact", "fast"):
         model = initial_model(Config(data="digits"))
         optimizer = SLBI(model.parameters(), 0.05, mu=5)
-        iteration = Iteration(model, optimizer, dataset, AUGMENTATIONS["none"], precision, None)
+        iteration = Iteration(model, optimizer, dataset, augmentation("none"), CROSS_ENTROPY, precision, None)
         for step in range(1, 7):
             iteration(index, draws, step)
         losses.append(iteration.sums()[0])

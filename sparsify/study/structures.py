@@ -1,0 +1,31 @@
+"""The structures of a study's networks, with which its sweeps are planned before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from sparsify.config import Config
+from sparsify.nets.structure import Structure
+from sparsify.study.design import Study
+from sparsify.training.starting import build, dataset_of
+
+Structures = Mapping[str, Structure]
+"""The structure of each arm's untrained network, by the arm's label; arms with the same network and data share it."""
+
+
+def structures_of(study: Study, data_dir: Path | str | None = None) -> Structures:
+    """Return the structure of each arm's untrained network. Each network is built once for images of one shape."""
+    built: dict[Config, Structure] = {}
+    found = {}
+    for arm in study.arms:
+        first = arm.configs[0]
+        # nothing else changes the structure, and no trained weights are fetched for it
+        config = Config(model=first.model, net=first.net, data=first.data, resize=first.resize)
+        if config not in built:
+            dataset = dataset_of(config, data_dir)
+            built[config] = Structure(build(config, dataset), torch.zeros(1, *dataset.shape))
+        found[arm.label] = built[config]
+    return found
