@@ -16,8 +16,9 @@ from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
 from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, SEED, checked_characters, checked_text
 from sparsify.nets.registry import NAMES, is_network, network_spec
-from sparsify.optim.registry import OPTIMIZERS, taken
+from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
+from sparsify.optim.spec import taken
 from sparsify.settings import Setting, as_text
 from sparsify.text import called
 
@@ -69,18 +70,20 @@ class Config:
     )
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {choices(OPTIMIZERS)}"})
     opt_options: OwnOptions = dataclasses.field(
-        default="", metadata={"help": "options of the optimizer that have no flag of their own, NAME=VALUE"}
+        default="", metadata={"help": "the optimizer's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
     )
     epochs: Whole = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
     batch_size: Whole = dataclasses.field(default=128, metadata={"help": "images a step"})
-    lr: float | None = dataclasses.field(default=None, metadata=option("lr", "learning rate α"))
+    lr: float | None = dataclasses.field(
+        default=None, metadata=option("lr", "learning rate α; of rprop only the first step size")
+    )
     momentum: float | None = dataclasses.field(default=None, metadata=option("momentum", "momentum m"))
     weight_decay: float | None = dataclasses.field(
         default=None,
         metadata=option(
             "weight_decay",
-            "weight decay of weights of two or more dimensions: through the momentum, or decoupled as AdamW's "
-            "(slbi-adam, adabreg)",
+            "weight decay of weights of two or more dimensions: of the gradient (L2), or decoupled (adamw, adafactor, "
+            "slbi-adam, adabreg)",
         ),
     )
     kappa: float | None = dataclasses.field(default=None, metadata=option("kappa", "κ of DessiLBI: W moves at α·κ"))
@@ -111,7 +114,7 @@ class Config:
         default="cosine", metadata={"help": f"learning rate over time: {choices(SCHEDULES)}"}
     )
     schedule_options: OwnOptions = dataclasses.field(
-        default="", metadata={"help": "options of the schedule, NAME=VALUE"}
+        default="", metadata={"help": "the schedule's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
     )
     augment: str = dataclasses.field(
         default="none", metadata={"help": f"what is done to the training images at random: {choices(AUGMENTATIONS)}"}
@@ -155,6 +158,8 @@ class Config:
         self._resolve_own("schedule_options", self.schedule, SCHEDULES[self.schedule].settings)
         self._resolve_data()
         self._resolve_options()
+        if self.opt_options:
+            OPTIMIZERS[self.opt].check(self)
         for name, limit in (
             ("epochs", EPOCHS),
             ("batch_size", BATCH_SIZE),
