@@ -171,6 +171,11 @@ def _pairs(flag: str, given: Given) -> Iterator[tuple[str, object]]:
         yield name, value
 
 
+def named(flag: str, given: Given) -> dict[str, object]:
+    """Return the value of each option that is given, unchecked. Raises SparsifyError for a malformed text."""
+    return dict(_pairs(flag, given))
+
+
 def joined(given: Given) -> str:
     """Return options as one text, unchecked: {"dropout": 0.3, "kernels": [5, 3]} is "dropout=0.3,kernels=5+3"."""
     if isinstance(given, str):

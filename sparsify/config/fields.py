@@ -29,7 +29,7 @@ Whole = Annotated[int, Parameter(converter=_whole)]
 """An int that the command line does not round: it refuses 1.5 epochs."""
 
 OwnOptions = Annotated[str, Parameter(converter=_several, n_tokens=-1)]
-"""Options with their values as one text (`sparsify.settings`); on the command line the flag can stand several times."""
+"""A list as one text, as of options with their values; on the command line the flag can stand several times."""
 
 
 def option(name: str, text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Figures of results: functions of runs and sweeps that return a matplotlib Figure, and what a study draws."""
+"""Figures: functions of runs and sweeps that return a matplotlib Figure, what a study draws, and what needs no run."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.drawing.style import save
     from sparsify.viz.figures import classes, curves, filters, path, sweep
     from sparsify.viz.study import study_drawings
+    from sparsify.viz.textbook import optimizers, schedule
 
 _EXPORTS = {
     "classes": "sparsify.viz.figures",
     "curves": "sparsify.viz.figures",
     "filters": "sparsify.viz.figures",
+    "optimizers": "sparsify.viz.textbook",
     "path": "sparsify.viz.figures",
     "save": "sparsify.drawing.style",
+    "schedule": "sparsify.viz.textbook",
     "study_drawings": "sparsify.viz.study",
     "sweep": "sparsify.viz.figures",
 }
 
-__all__ = ["classes", "curves", "filters", "path", "save", "study_drawings", "sweep"]
+__all__ = ["classes", "curves", "filters", "optimizers", "path", "save", "schedule", "study_drawings", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from torch import nn
 
 from sparsify import Config
 from sparsify.errors import SparsifyError
-from sparsify.nets.registry import NETS
+from sparsify.nets.registry import NETS, network
 from sparsify.optim.penalties import kept_count, make_sparse
 from sparsify.training.starting import initial_model
 
@@ -97,7 +97,7 @@ def test_what_is_no_fraction_is_refused(density: float) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_every_network_starts_with_so_many_grains(name: str) -> None:
     shape = (1, 28, 28) if name == "lenet" else (3, 32, 32)
-    net = NETS[name].build(shape, 10)
+    net = network(name, shape, 10)
     make_sparse(net, 0.1, seed=0)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
