@@ -6,8 +6,9 @@ A registry's entry names them with their defaults. A Config holds those that dif
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsify.errors import SparsifyError, quoted, shown, unknown
@@ -26,7 +27,8 @@ Given = str | Mapping[str, object]
 class Setting:
     """One option: its default, whose type is the option's, what it does, and the limits of each of its numbers.
 
-    `above` and `below` are limits that it cannot reach. `counts` says how many numbers a tuple can have.
+    `above` and `below` are limits that it cannot reach. `counts` says how many numbers a tuple can have, else as many
+    as the default; with `any_count` one or more.
     """
 
     default: Value
@@ -37,6 +39,7 @@ class Setting:
     above: float = -math.inf
     below: float = math.inf
     counts: tuple[int, ...] = ()
+    any_count: bool = False
 
     def read(self, name: str, value: object) -> Value:
         """Return the option's value from a text, or from a value of TOML or Python.
@@ -55,7 +58,7 @@ class Setting:
                 return self._within(_number(value, type(default)))
             parts = value.split("+") if isinstance(value, str) else value
             parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
-            if len(parts) not in (self.counts or (len(default),)):
+            if not parts or not (self.any_count or len(parts) in (self.counts or (len(default),))):
                 raise ValueError
             return tuple(self._within(_number(part, type(default[0]))) for part in parts)
         except (ValueError, OverflowError) as error:
@@ -74,6 +77,7 @@ class Setting:
         noun = ("whole number" if whole else "number") + ("s" if several else "")
         if several:
             counts = " or ".join(map(str, self.counts or (len(default),)))  # type: ignore[arg-type]  # a tuple
+            counts = "one or more" if self.any_count else counts
             noun = f"{counts} {noun}, as in {_text(default)}"
         else:
             noun = f"a {noun}"
@@ -90,6 +94,32 @@ class Setting:
         if not (self.least <= number <= self.most and self.above < number < self.below):
             raise ValueError
         return number
+
+
+def settings_of(
+    function: Callable[..., object], *, without: Sequence[str], least: float = -math.inf
+) -> dict[str, Setting]:
+    """Return a Setting of each number, switch and tuple of numbers that a function or class takes with such a default.
+
+    A number is whole only if its annotation is int: torch often writes 0 for 0.0. Parameters in `without`, and those
+    whose default is something else or missing, are left out.
+    """
+    found = {}
+    for parameter in inspect.signature(function).parameters.values():
+        default = parameter.default
+        kind = int if parameter.annotation in (int, "int") else float
+        value: Value
+        if isinstance(default, bool):
+            value = default
+        elif isinstance(default, (int, float)):
+            value = kind(default)
+        elif isinstance(default, tuple) and all(isinstance(number, (int, float)) for number in default):
+            value = tuple(kind(number) for number in default)
+        else:
+            continue
+        if parameter.name not in without:
+            found[parameter.name] = Setting(default=value, least=least)
+    return found
 
 
 def _switch(value: object) -> bool:
@@ -139,6 +169,11 @@ def _pairs(flag: str, given: Given) -> Iterator[tuple[str, object]]:
             raise SparsifyError(f"{flag} sets {shown(name)} twice")
         seen.add(name)
         yield name, value
+
+
+def named(flag: str, given: Given) -> dict[str, object]:
+    """Return the value of each option that is given, unchecked. Raises SparsifyError for a malformed text."""
+    return dict(_pairs(flag, given))
 
 
 def joined(given: Given) -> str:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsify.errors import SparsifyError
-from sparsify.settings import Setting, as_text, joined, values_of
+from sparsify.settings import Setting, as_text, joined, settings_of, values_of
 
 SETTINGS = {
     "norm": Setting(default="none", choices=("none", "batch")),
@@ -14,6 +14,7 @@ SETTINGS = {
     "hidden": Setting(default=100, least=1),
     "nesterov": Setting(default=False),
     "betas": Setting(default=(0.9, 0.999), least=0, below=1),
+    "milestones": Setting(default=(10, 20), any_count=True, least=1),
 }
 DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
 
@@ -40,6 +41,9 @@ def test_what_is_not_given_is_at_its_default() -> None:
         (" norm = batch , dropout=1e-1 ", {"norm": "batch", "dropout": 0.1}),
         ("kernels=5+3", {"kernels": (5, 3)}),
         ("betas=0+0.5", {"betas": (0.0, 0.5)}),
+        ("milestones=3", {"milestones": (3,)}),
+        ({"milestones": 3}, {"milestones": (3,)}),
+        ({"milestones": [3, 1, 4, 1]}, {"milestones": (3, 1, 4, 1)}),
         ("nesterov=true", {"nesterov": True}),
         ({"kernels": [5, 3], "dropout": 0, "nesterov": True}, {"kernels": (5, 3), "nesterov": True}),
     ],
@@ -70,6 +74,15 @@ def test_the_text_has_the_order_of_the_settings_and_no_defaults() -> None:
         ({"hidden": True}, "--net hidden is True; it must be a whole number of at least 1"),
         ("kernels=5", "--net kernels is 5; it must be 2 whole numbers, as in 5+5, each of at least 1"),
         ("kernels=5+3+3", "--net kernels is 5+3+3; it must be 2 whole numbers, as in 5+5, each of at least 1"),
+        (
+            "milestones=3+0",
+            "--net milestones is 3+0; it must be one or more whole numbers, as in 10+20, each of",
+        ),
+        ({"milestones": []}, "--net milestones is []; it must be one or more whole numbers, as in 10+20, each of at "),
+        (
+            "milestones=3+",
+            "--net milestones is 3+; it must be one or more whole numbers, as in 10+20, each of",
+        ),
         ("nesterov=1", "--net nesterov is 1; it must be true or false"),
         ("dropout", "--net has 'dropout'; write NAME=VALUE,NAME=VALUE"),
         ("hidden=3,hidden=4", "--net sets hidden twice"),
@@ -85,6 +98,27 @@ def test_what_an_option_cannot_be_is_refused_in_one_line(given: object, error: s
 def test_a_network_without_options_says_so() -> None:
     with pytest.raises(SparsifyError, match=r"^--net width: lenet has no options$"):
         as_text("--net", "lenet", "width=2", {})
+
+
+def test_the_settings_of_a_function_are_its_numbers_and_switches_at_their_defaults() -> None:
+    def function(
+        needed: float,
+        rate: float = 0,
+        count: int = 3,
+        quoted: "int" = 4,
+        on: bool = False,
+        pair: tuple[float, float] = (1, 0.5),
+        name: str = "a",
+        nothing: float | None = None,
+        half: tuple[float | None, float] = (None, 0.5),
+        left: float = 0.5,
+    ) -> None: ...
+
+    found = {name: setting.default for name, setting in settings_of(function, without=("left",)).items()}
+    assert found == {"rate": 0.0, "count": 3, "quoted": 4, "on": False, "pair": (1.0, 0.5)}
+    assert [type(value) for value in found.values()] == [float, int, int, bool, tuple]
+    assert type(found["pair"][0]) is float  # type: ignore[index]
+    assert settings_of(function, without=(), least=1)["count"].wanted == "a whole number of at least 1"
 
 
 @given(st.text())

@@ -11,9 +11,11 @@ from cyclopts import App, Parameter
 from sparsify.cli import console
 from sparsify.cli.options import RunsDir, Where, compared_runs, finished_run
 from sparsify.config import HERE, Whole
+from sparsify.config.fields import OwnOptions, choices
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.schedules import SCHEDULES
 from sparsify.text import percentage
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ MOST_PICTURES = 400
 
 app = App(
     name="viz",
-    help="Draw filters, training curves, sweeps, inclusion paths, networks and their answers.",
+    help="Draw what runs hold: filters, curves, sweeps, paths, networks, answers; and schedules and optimizers.",
     help_format="plaintext",
 )
 
@@ -176,6 +178,54 @@ def predictions(
     classes = chosen.summary["classes"]
     figure = networks.predictions(subject, classes=classes, most=images, mask=mask, title=title)
     return _save(figure, [chosen], where.runs_dir, stem)
+
+
+Output = Annotated[Path, Parameter(help="the figure's files without their suffix: a PNG and an SVG are written")]
+
+
+@app.command
+def schedule(
+    *,
+    schedule: Annotated[
+        OwnOptions, Parameter(help=f"names, as in cosine,step-lr; else all: {choices(SCHEDULES)}")
+    ] = "",
+    schedule_options: Annotated[
+        OwnOptions, Parameter(help="NAME=VALUE,NAME=VALUE; each goes to the schedules that have such an option")
+    ] = "",
+    lr: Annotated[float, Parameter(help="the base rate α")] = 1.0,
+    epochs: Annotated[Whole, Parameter(help="passes over the training images")] = 20,
+    steps_per_epoch: Annotated[Whole, Parameter(help="steps an epoch; 469 is MNIST in batches of 128")] = 469,
+    output: Output = Path("schedule"),
+) -> int:
+    """The learning rate over the epochs, one panel a schedule, before anything trains."""
+    from sparsify.viz import textbook
+
+    drawn = textbook.schedule(schedule, options=schedule_options, lr=lr, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    return _write(drawn, output)
+
+
+@app.command
+def optimizers(
+    *,
+    opt: Annotated[OwnOptions, Parameter(help="names, as in sgd,adam,slbi; else all")] = "",
+    lr: Annotated[float | None, Parameter(help="the rate of all of them [default: the best of each]")] = None,
+    steps: Annotated[Whole, Parameter(help="steps of each")] = 250,
+    output: Output = Path("optimizers"),
+) -> int:
+    """The paths of optimizers on a valley of two weights, DessiLBI's W and Γ included."""
+    from sparsify.viz import textbook
+
+    return _write(textbook.optimizers(opt, lr=lr, steps=steps), output)
+
+
+def _write(figure: Figure, output: Path) -> int:
+    """Save a figure where it was asked for, and print the files' paths."""
+    from sparsify.drawing.style import save
+
+    name = output.stem if output.suffix in (".png", ".svg") else output.name
+    for path in save(figure, output.parent, name):
+        console.say(f"written: {path}")
+    return 0
 
 
 def _save(figure: Figure, chosen: Sequence[Run], runs_dir: Path, name: str) -> int:

@@ -41,8 +41,9 @@ from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
 from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, PIXELS, SEED, checked_characters, checked_text
 from sparsify.nets.registry import NAMES, is_network, network_spec
-from sparsify.optim.registry import OPTIMIZERS, taken
+from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
+from sparsify.optim.spec import taken
 from sparsify.settings import Setting, as_text
 from sparsify.text import called
 
@@ -85,18 +86,20 @@ class Config:
     )
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {choices(OPTIMIZERS)}"})
     opt_options: OwnOptions = dataclasses.field(
-        default="", metadata={"help": "options of the optimizer that have no flag of their own, NAME=VALUE"}
+        default="", metadata={"help": "the optimizer's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
     )
     epochs: Whole = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
     batch_size: Whole = dataclasses.field(default=128, metadata={"help": "images a step"})
-    lr: float | None = dataclasses.field(default=None, metadata=option("lr", "learning rate α"))
+    lr: float | None = dataclasses.field(
+        default=None, metadata=option("lr", "learning rate α; of rprop only the first step size")
+    )
     momentum: float | None = dataclasses.field(default=None, metadata=option("momentum", "momentum m"))
     weight_decay: float | None = dataclasses.field(
         default=None,
         metadata=option(
             "weight_decay",
-            "weight decay of weights of two or more dimensions: through the momentum, or decoupled as AdamW's "
-            "(slbi-adam, adabreg)",
+            "weight decay of weights of two or more dimensions: of the gradient (L2), or decoupled (adamw, adafactor, "
+            "slbi-adam, adabreg)",
         ),
     )
     kappa: float | None = dataclasses.field(default=None, metadata=option("kappa", "κ of DessiLBI: W moves at α·κ"))
@@ -127,7 +130,7 @@ class Config:
         default="cosine", metadata={"help": f"learning rate over time: {choices(SCHEDULES)}"}
     )
     schedule_options: OwnOptions = dataclasses.field(
-        default="", metadata={"help": "options of the schedule, NAME=VALUE"}
+        default="", metadata={"help": "the schedule's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
     )
     augment: str = dataclasses.field(
         default=UNCHANGED,
@@ -197,6 +200,8 @@ class Config:
         if self.pretrained:
             check_pretrained(self.model, network_spec(self.model), self.init)
         self._resolve_options()
+        if self.opt_options:
+            OPTIMIZERS[self.opt].check(self)
         for name, limit in (
             ("epochs", EPOCHS),
             ("batch_size", BATCH_SIZE),

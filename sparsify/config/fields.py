@@ -37,7 +37,7 @@ Switch = Annotated[bool, Parameter(negative=())]
 """A bool that is off by default; the command line only switches it on."""
 
 OwnOptions = Annotated[str, Parameter(converter=_several, n_tokens=-1)]
-"""Options with their values as one text (`sparsify.settings`); on the command line the flag can stand several times."""
+"""A list as one text, as of options with their values; on the command line the flag can stand several times."""
 
 
 PRECISIONS = ("exact", "fast")
@@ -69,9 +69,18 @@ LOSSES = ("cross-entropy", "nll")
 
 
 def option(name: str, text: str) -> dict[str, str]:
-    """Return the metadata of an option: its help, with its default for each optimizer that takes it."""
-    defaults = (f"{opt} {spec.defaults[name]:g}" for opt, spec in OPTIMIZERS.items() if name in spec.defaults)
-    return {"help": f"{text} [default: {', '.join(defaults)}]"}
+    """Return the metadata of an option: its help, with each default and the optimizers that have it.
+
+    What more than half of all optimizers have comes last and names none of them.
+    """
+    groups: dict[float, list[str]] = {}
+    for opt, spec in OPTIMIZERS.items():
+        if name in spec.defaults:
+            groups.setdefault(spec.defaults[name], []).append(opt)
+    usual = [default for default, opts in groups.items() if len(opts) > len(OPTIMIZERS) / 2]
+    said = [f"{default:g} of {choices(opts)}" for default, opts in groups.items() if default not in usual]
+    said += [f"{default:g} of the others" for default in usual]
+    return {"help": f"{text} [default: {'; '.join(said)}]"}
 
 
 def choices(names: Iterable[str]) -> str:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 # Okabe & Ito 2008
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+# each as far from all others as it can be, in CIELAB, for normal sight and for the three kinds of dichromats
+FURTHER = ("#8000E0", "#602000", "#E0C080", "#002080", "#608040", "#A00080", "#8060E0", "#400040", "#40E040")
+PALETTE = (*COLOURS, *FURTHER, "#A04000", "#604040")
+"""One for each optimizer, whose `colour` is a place in it."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 REMOVED = "#D55E00"
 GREY = "#B0B0B0"
@@ -62,12 +67,11 @@ def looks(labels: Iterable[str]) -> dict[str, Look]:
     """
     labels = list(labels)
     places = {label: OPTIMIZERS[label].colour for label in labels if label in OPTIMIZERS}
-    first = 1 + max(spec.colour for spec in OPTIMIZERS.values())
+    count = len(PALETTE)
     for label in labels:
         if label not in places:
-            after = range(first, first + len(COLOURS))
-            used = {place % len(COLOURS) for place in places.values()}
-            free = [place for place in after if place % len(COLOURS) not in used]
+            used = {place % count for place in places.values()}
+            free = [place for place in range(count, 2 * count) if place % count not in used]
             places[label] = free[0] if free else next(i for i in itertools.count() if i not in places.values())
     found = {label: _look(place) for label, place in places.items()}  # the optimizers first
     taken: set[str] = set()
@@ -80,8 +84,9 @@ def looks(labels: Iterable[str]) -> dict[str, Look]:
 
 
 def _look(place: int) -> Look:
-    marker = MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
-    return {"color": COLOURS[place % len(COLOURS)], "marker": marker, "markersize": 3.5}
+    round_, colour = divmod(place, len(PALETTE))
+    marker = MARKERS[(colour + colour // len(MARKERS) + round_) % len(MARKERS)]
+    return {"color": PALETTE[colour], "marker": marker, "markersize": 3.5}
 
 
 class ShownFigure(Figure):

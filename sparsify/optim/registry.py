@@ -6,11 +6,11 @@ torch is imported by the builders, not here, so that the command line can list t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyWarning
+from sparsify.optim.spec import OptimizerSpec, Options, taken
+from sparsify.optim.torch_optimizers import torch_optimizer
 from sparsify.settings import Setting
 
 if TYPE_CHECKING:
@@ -20,88 +20,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from sparsify.optim.slbi import SLBI
-
-
-class Options(Protocol):
-    """The options of a Config that the builders read; one that the optimizer does not take is None."""
-
-    @property
-    def lr(self) -> float | None: ...
-    @property
-    def momentum(self) -> float | None: ...
-    @property
-    def weight_decay(self) -> float | None: ...
-    @property
-    def kappa(self) -> float | None: ...
-    @property
-    def mu(self) -> float | None: ...
-    @property
-    def path_scale(self) -> float | None: ...
-    @property
-    def strength(self) -> float | None: ...
-    @property
-    def delta(self) -> float | None: ...
-    @property
-    def density(self) -> float | None: ...
-    @property
-    def structure(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def opt_options(self) -> str: ...
-
-
-def taken(option: float | None) -> float:
-    """Return the value of an option that the optimizer takes: a Config has put the default where none was given."""
-    assert option is not None
-    return option
-
-
-def _keep_weights(model: nn.Module, options: Options) -> None:
-    """Start from the network's own initial weights."""
-
-
-@dataclass(frozen=True)
-class OptimizerSpec:
-    """How to build one optimizer, and what studies and figures need to know of it.
-
-    `defaults` holds every option that it takes; other options are refused. `colour` is its place among the colours and
-    markers of figures, which it shares with no other optimizer. `prepare` changes the network's initial weights in
-    place. `path` is None unless the optimizer selects; it gives the path time of each step from the learning rates.
-    `control` names the optimizer that takes the same options and does the same without selecting, if there is one.
-    `settings` gives the options that are no field of a Config, `opt_options`; it can import torch.
-    """
-
-    build: Callable[[nn.Module, Options], Optimizer]
-    defaults: Mapping[str, float]
-    colour: int
-    prepare: Callable[[nn.Module, Options], None] = _keep_weights
-    path: Callable[[np.ndarray, Options], np.ndarray] | None = None
-    control: str | None = None
-    settings: Callable[[], Mapping[str, Setting]] = dict
-
-    @property
-    def selects(self) -> bool:
-        """Whether it has a path: a support that each grain enters at some step or never."""
-        return self.path is not None
-
-    @property
-    def couples(self) -> bool:
-        """Whether a coupling of strength 1/μ pulls the weights W towards Γ."""
-        return "mu" in self.defaults
-
-
-def sgd(model: nn.Module, options: Options) -> Optimizer:
-    """Build torch's SGD. Weight decay acts on weights of two or more dimensions only, as in SLBI."""
-    from torch.optim import SGD
-
-    from sparsify.devices import has_fused_kernels
-    from sparsify.optim.penalties import decay_groups
-
-    groups = decay_groups(model, taken(options.weight_decay))
-    # the fused step where there is one, because the others copy a learning rate that is a tensor back from the device
-    fused = all(has_fused_kernels(p.device) for p in model.parameters())
-    return SGD(groups, taken(options.lr), taken(options.momentum), fused=True if fused else None)
 
 
 def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
@@ -228,12 +146,29 @@ _LINBREG = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.05, "
 _ADABREG = {"lr": 0.003, "weight_decay": 0.0, "strength": 0.05, "delta": 1.0, "density": 0.1}
 _PROX_SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.0003}
 
+_DECAY = {"weight_decay": 0.0}
+_ADAFACTOR = {"eps": Setting(default=(2.0**-23, 0.001), least=0)}  # the first is None in torch: float32's own
+
 OPTIMIZERS: dict[str, OptimizerSpec] = {
-    "sgd": OptimizerSpec(sgd, _SGD, colour=0),
+    "sgd": torch_optimizer("SGD", _SGD, colour=0),
     "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1),
     "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull"),
     "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path),
     "linbreg": OptimizerSpec(linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path),
     "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
     "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path),
+    "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, colour=7),
+    "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, colour=8),
+    "rmsprop": torch_optimizer("RMSprop", {"lr": 0.01, "momentum": 0.0} | _DECAY, colour=9),
+    "adagrad": torch_optimizer("Adagrad", {"lr": 0.01} | _DECAY, colour=10),
+    "adadelta": torch_optimizer("Adadelta", {"lr": 1.0} | _DECAY, colour=11),
+    "adamax": torch_optimizer("Adamax", {"lr": 0.002} | _DECAY, colour=12),
+    "nadam": torch_optimizer("NAdam", {"lr": 0.002} | _DECAY, colour=13),
+    "radam": torch_optimizer("RAdam", {"lr": 0.001} | _DECAY, colour=14),
+    "adafactor": torch_optimizer("Adafactor", {"lr": 0.01} | _DECAY, colour=15, own=_ADAFACTOR),
+    "asgd": torch_optimizer("ASGD", {"lr": 0.01} | _DECAY, colour=16),
+    "rprop": torch_optimizer("Rprop", {"lr": 0.01}, colour=17),
 }
+"""Each of torch.optim is here that takes dense gradients of any network: not SparseAdam, LBFGS, which needs a closure,
+and Muon, which takes weights of two dimensions alone.
+"""

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from sparsify.limits import EPOCHS
+from sparsify.optim.spec import ScheduleSpec, Steps
+from sparsify.optim.torch_schedules import torch_schedule
 from sparsify.settings import Setting, Value, values_of
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The steps of a training: so many epochs of so many steps each."""
-
-    epochs: int
-    per_epoch: int
-
-    @property
-    def total(self) -> int:
-        """The number of all steps."""
-        return self.epochs * self.per_epoch
-
-
-@dataclass(frozen=True)
-class ScheduleSpec:
-    """One schedule. `rates` gives the learning rate of every step from the base rate, the steps and the settings.
-
-    `settings` gives its options; it can import torch.
-    """
-
-    rates: Callable[[float, Steps, Mapping[str, Value]], np.ndarray]
-    settings: Callable[[], Mapping[str, Setting]] = dict
 
 
 def constant(progress: float) -> float:
@@ -73,13 +51,93 @@ def _of_progress(factor: Callable[[float], float]) -> ScheduleSpec:
     return ScheduleSpec(rates)
 
 
+def noam(lr: float, steps: Steps, options: Mapping[str, Value]) -> np.ndarray:
+    """α·d^(−1/2)·min(s^(−1/2), s·w^(−3/2)) at step s = 1, 2, …: linear for w steps, then as 1/√s.
+
+    d is the `dimension` of the model, w is `warmup`. Its highest rate is α/√(d·w), at s = w. Source: Vaswani et al.,
+    "Attention Is All You Need", NeurIPS 2017, eq. (3), where α is 1.
+    """
+    import numpy as np
+
+    dimension, warmup = (float(cast(int, options[name])) for name in ("dimension", "warmup"))
+    step = np.arange(1.0, steps.total + 1)
+    rates: np.ndarray = lr * dimension**-0.5 * np.minimum(step**-0.5, step * warmup**-1.5)
+    return rates
+
+
+def sgdr(lr: float, steps: Steps, options: Mapping[str, Value]) -> np.ndarray:
+    """η + (α − η)·(1 + cos(π·(t − a)/(b − a)))/2 at t epochs, between the restarts a and b; η is `eta_min`.
+
+    The first period begins at 0; the last one ends with the training. Source: Loshchilov & Hutter, "SGDR: Stochastic
+    Gradient Descent with Warm Restarts", ICLR 2017, eq. (5).
+    """
+    import numpy as np
+
+    restarts, least = cast(tuple[int, ...], options["restarts"]), cast(float, options["eta_min"])
+    edges = np.unique([0, *restarts])
+    edges = np.append(edges, steps.epochs) if edges[-1] < steps.epochs else edges
+    time = np.arange(steps.total) / steps.per_epoch
+    period = np.searchsorted(edges, time, side="right")
+    begin, end = edges[period - 1], edges[period]
+    rates: np.ndarray = least + (lr - least) * (1 + np.cos(math.pi * (time - begin) / (end - begin))) / 2
+    return rates
+
+
+_FACTOR = Setting(default=0.1, least=0, help="what the rate is multiplied by")
+_NOAM = {
+    "dimension": Setting(default=512, least=1, help="d, the dimension of the model"),
+    "warmup": Setting(default=4000, least=1, help="w, the steps in which the rate grows"),
+}
+_SGDR = {
+    "restarts": Setting(
+        default=(10, 30, 70, 150), any_count=True, least=1, most=EPOCHS.most, help="the epochs that begin a period"
+    ),
+    "eta_min": Setting(default=0.0, least=0, help="the rate at the end of a period"),
+}
+_STEP_LR = {"step_size": Setting(default=10, least=1, help="epochs between two drops"), "gamma": _FACTOR}
+_MULTI_STEP = {
+    "milestones": Setting(default=(10, 15), any_count=True, least=1, help="the epochs after which it drops"),
+    "gamma": _FACTOR,
+}
+_RESTARTS = {
+    "T_0": Setting(default=10, least=1, help="epochs until the first restart"),
+    "T_mult": Setting(default=1, least=1, help="how much longer each period is than the one before"),
+}
+_CYCLIC = {
+    "top": Setting(default=4.0, above=0, help="the highest rate, in multiples of the base rate"),
+    "step_size_up": Setting(default=2000, least=1, help="steps from the base to the top, and back again"),
+    "mode": Setting(default="triangular", choices=("triangular", "triangular2", "exp_range")),
+}
+
+
+def _cycle(lr: float, steps: Steps, values: dict[str, Value]) -> dict[str, object]:
+    top = cast(float, values.pop("top"))
+    return {**values, "base_lr": lr, "max_lr": lr * top, "cycle_momentum": False}
+
+
 SCHEDULES: dict[str, ScheduleSpec] = {
     "constant": _of_progress(constant),
     "step": _of_progress(step),
     "cosine": _of_progress(cosine),
     "linear": _of_progress(linear),
     "one-cycle": _of_progress(one_cycle),
+    "noam": ScheduleSpec(noam, lambda: _NOAM),
+    "sgdr": ScheduleSpec(sgdr, lambda: _SGDR),
+    "step-lr": torch_schedule("StepLR", "epoch", own=_STEP_LR),
+    "multi-step": torch_schedule("MultiStepLR", "epoch", own=_MULTI_STEP),
+    "exponential": torch_schedule("ExponentialLR", "epoch", own={"gamma": Setting(default=0.95, least=0)}),
+    "cosine-restarts": torch_schedule("CosineAnnealingWarmRestarts", "part of an epoch", own=_RESTARTS),
+    "polynomial": torch_schedule(
+        "PolynomialLR",
+        "step",
+        without=("total_iters",),
+        arguments=lambda lr, steps, values: {**values, "total_iters": steps.total},
+    ),
+    "cyclic": torch_schedule(
+        "CyclicLR", "step", own=_CYCLIC, without=("cycle_momentum", "base_momentum", "max_momentum"), arguments=_cycle
+    ),
 }
+"""torch's OneCycleLR is not here: it is `one-cycle` with other numbers. Its plateaus need the loss, so the training."""
 
 
 def learning_rates(name: str, lr: float, steps: Steps, options: str = "") -> np.ndarray:

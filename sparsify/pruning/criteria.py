@@ -8,7 +8,8 @@ from types import EllipsisType
 from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyError
-from sparsify.optim.registry import OPTIMIZERS, OptimizerSpec
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.spec import OptimizerSpec
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, loss_na
 from sparsify.nets.parametrized import with_own_weights
 from sparsify.nets.structure import Structure
 from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
-from sparsify.optim.registry import taken
+from sparsify.optim.spec import taken
 from sparsify.pruning.criteria import PathState
 from sparsify.runs import Run
 from sparsify.runs.images import config_here

@@ -163,7 +163,9 @@ def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
 
 def stepper(iteration: Iteration) -> Eager | Replayed:
     """Return the stepper for the iteration's device."""
-    if not has_streams(iteration.device):
+    # of torch's own, Adafactor has neither: its step reads numbers back from the device
+    captured = {"capturable", "fused"} & iteration.optimizer.defaults.keys()
+    if not has_streams(iteration.device) or not captured:
         return Eager(iteration)
     # a graph cannot take images from outside of the device, nor change them there
     if iteration.data.train.streamed or iteration.augment.one_by_one:

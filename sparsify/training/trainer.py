@@ -26,9 +26,10 @@ from sparsify.nets.mask import Mask, apply_mask
 from sparsify.nets.outputs import loss_named
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
-from sparsify.optim.registry import OPTIMIZERS, taken
-from sparsify.optim.schedules import Steps, learning_rates
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.schedules import learning_rates
 from sparsify.optim.slbi import SplitOptimizer
+from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Epoch, Run
 from sparsify.runs.images import remember, shared
 from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, save_checkpoint

@@ -1,4 +1,4 @@
-"""Figures of results: functions of runs and sweeps that return a matplotlib Figure, and what a study draws."""
+"""Figures: functions of runs and sweeps that return a matplotlib Figure, what a study draws, and what needs no run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.viz.figures import classes, curves, filters, path, sweep
     from sparsify.viz.networks import net, predictions
     from sparsify.viz.study import study_drawings
+    from sparsify.viz.textbook import optimizers, schedule
     from sparsify.viz.trainings import landscape, losses
 
 _EXPORTS = {
@@ -19,9 +20,11 @@ _EXPORTS = {
     "landscape": "sparsify.viz.trainings",
     "losses": "sparsify.viz.trainings",
     "net": "sparsify.viz.networks",
+    "optimizers": "sparsify.viz.textbook",
     "path": "sparsify.viz.figures",
     "predictions": "sparsify.viz.networks",
     "save": "sparsify.drawing.style",
+    "schedule": "sparsify.viz.textbook",
     "study_drawings": "sparsify.viz.study",
     "sweep": "sparsify.viz.figures",
 }
@@ -33,9 +36,11 @@ __all__ = [
     "landscape",
     "losses",
     "net",
+    "optimizers",
     "path",
     "predictions",
     "save",
+    "schedule",
     "study_drawings",
     "sweep",
 ]

@@ -1,6 +1,7 @@
 """Figures: what is drawn, not how it looks."""
 
 import dataclasses
+import itertools
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from sweeps import sweep_of
 from torch import nn
@@ -18,7 +20,7 @@ from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.curves import curves_figure
 from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.drawing.paths import path_figure
-from sparsify.drawing.style import COLOURS, MARKERS, heading, looks, save
+from sparsify.drawing.style import COLOURS, MARKERS, PALETTE, heading, looks, save
 from sparsify.drawing.sweeps import sweep_figure
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
@@ -258,11 +260,37 @@ def test_an_optimizer_has_one_colour_and_no_two_labels_look_alike():
     assert list(looks(["mine", "slbi", "sgd"])) == ["mine", "slbi", "sgd"]
     colours = [look["color"] for look in looks(["a", "b", "sgd", "slbi", "c", "d", "e"]).values()]
     assert sorted(colours) == sorted(COLOURS)
-    nine = looks(["backward", *OPTIMIZERS, "forward"])
-    assert [nine[opt]["color"] for opt in OPTIMIZERS] == [looks([opt])[opt]["color"] for opt in OPTIMIZERS]
-    assert len({look["color"] for look in nine.values()}) == 9
-    many = looks([f"arm {n}" for n in range(len(COLOURS) * len(MARKERS))]).values()
-    assert len({(look["color"], look["marker"]) for look in many}) == len(COLOURS) * len(MARKERS)
+    several = looks(["backward", *OPTIMIZERS, "forward"])
+    assert [several[opt] for opt in OPTIMIZERS] == [looks([opt])[opt] for opt in OPTIMIZERS]
+    assert len({look["color"] for look in several.values()}) == len(OPTIMIZERS) + 2
+    many = looks([f"arm {n}" for n in range(len(PALETTE) * len(MARKERS))]).values()
+    assert len({(look["color"], look["marker"]) for look in many}) == len(PALETTE) * len(MARKERS)
+
+
+SIGHT = {
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""What is seen of linear sRGB (Machado, Oliveira & Fernandes 2009)."""
+
+
+def lab(colour: str, sight: str) -> np.ndarray:
+    """A colour in CIELAB, white D65, as it is seen."""
+    srgb = np.array(to_rgb(colour))
+    linear = np.clip(SIGHT[sight] @ np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4), 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = np.where((t := xyz / [0.9505, 1, 1.089]) > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_the_colours_of_all_optimizers_can_be_told_apart(sight):
+    colours = [look["color"] for look in looks(OPTIMIZERS).values()]
+    for one, other in itertools.combinations(colours, 2):
+        assert np.linalg.norm(lab(one, sight) - lab(other, sight)) > 15, (one, other)
+    assert max(lab(colour, sight)[0] for colour in colours) < 85  # none is lost on white
 
 
 def test_dollars_in_a_title_are_no_formula(tmp_path):

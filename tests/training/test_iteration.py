@@ -22,7 +22,7 @@ from sparsify.nets.registry import network
 from sparsify.optim.inclusion import PathRecorder
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs import Run
-from sparsify.training.iteration import WARM_UP, Eager, Iteration, Replayed, cuda_graph
+from sparsify.training.iteration import WARM_UP, Eager, Iteration, Replayed, cuda_graph, stepper
 from sparsify.training.launch import train, train_all
 from sparsify.training.starting import initial_model
 from sparsify.training.trainer import Trainer
@@ -184,6 +184,20 @@ def test_a_training_goes_with_the_last_reference_to_it(masked: bool) -> None:
         assert optimizer() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("opt", ["sgd", "slbi", "linbreg", "adam", "adagrad", "rprop", "adafactor"])
+def test_only_what_can_be_captured_is_replayed(opt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adafactor reads norms back; replayed, it would go on with those of the capture."""
+    config = Config(data="digits", opt=opt)
+    model = initial_model(config)
+    data = load_dataset("digits")
+    optimizer = OPTIMIZERS[opt].build(model, config)
+    iteration = Iteration(model, optimizer, data, augmentation("none"), CROSS_ENTROPY, "exact", None)
+    assert type(stepper(iteration)) is Eager
+    monkeypatch.setattr("sparsify.training.iteration.has_streams", lambda device: True)
+    monkeypatch.setattr("torch.cuda.graph_pool_handle", lambda: None)
+    assert type(stepper(iteration)) is (Eager if opt == "adafactor" else Replayed)
 
 
 @pytest.mark.cuda
