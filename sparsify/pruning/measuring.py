@@ -36,7 +36,7 @@ from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
-from sparsify.pruning.subject import Subject, subject_of
+from sparsify.pruning.subject import Subject, subject_for
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
 from sparsify.training.display import shown
@@ -105,7 +105,7 @@ def prune(
     plan = SweepPlan.of(plan, **asked)
     if batch_size is not None and batch_size < 1:
         raise SparsifyError(f"batch_size is {batch_size}; it must be at least 1")
-    target = _subject(target, data, training, Places.of(None, device=device, data_dir=data_dir))
+    target = subject_for(target, data, training, Places.of(None, device=device, data_dir=data_dir))
     with enough_memory("the network", "take --device cpu"):
         target = target.checked()
     if target.split.device.type == "cpu":
@@ -125,20 +125,6 @@ def prune(
         ]
         with shown(listener, counting("pruning") if progress else None) as heard:
             return measure(target, plan, points, batch_size=batch_size, listener=heard, visit=visit)
-
-
-def _subject(target: Run | Subject | nn.Module, data: Data | None, training: Data | None, places: Places) -> Subject:
-    """Return the Subject of what `prune` was given."""
-    if isinstance(target, nn.Module):
-        if data is None:
-            raise SparsifyError("a network needs data to be measured on: prune(model, data=(images, labels), …)")
-        return Subject.of(target, data, training)
-    if not isinstance(target, (Run, Subject)):
-        raise SparsifyError(f"a {type(target).__name__} cannot be pruned; it must be a network, a Run or a Subject")
-    if data is not None or training is not None:
-        kind, name = type(target).__name__, "training" if data is None else "data"
-        raise SparsifyError(f"{name} is given with a {kind}, which has its own; it goes with a network")
-    return subject_of(target, places) if isinstance(target, Run) else target
 
 
 def _require(subject: Subject, plan: SweepPlan) -> None:

@@ -180,6 +180,25 @@ class Subject:
             ) from error
 
 
+def subject_for(
+    target: Run | Subject | nn.Module, data: Data | None = None, training: Data | None = None, places: Places = HERE
+) -> Subject:
+    """Return the Subject of a finished run, a network with its data, or a Subject as it is.
+
+    Raises SparsifyError for anything else, for a network without data, and for data with what has its own.
+    """
+    if isinstance(target, nn.Module):
+        if data is None:
+            raise SparsifyError("a network needs data to be measured on, as in data=(images, labels)")
+        return Subject.of(target, data, training)
+    if not isinstance(target, (Run, Subject)):
+        raise SparsifyError(f"a {type(target).__name__} cannot be pruned; it must be a network, a Run or a Subject")
+    if data is not None or training is not None:
+        kind, name = type(target).__name__, "training" if data is None else "data"
+        raise SparsifyError(f"{name} is given with a {kind}, which has its own; it goes with a network")
+    return subject_of(target, places) if isinstance(target, Run) else target
+
+
 def subject_of(run: Run, places: Places = HERE) -> Subject:
     """Return the Subject of a finished run, measured on its test images, or on its held-out ones if it has some.
 

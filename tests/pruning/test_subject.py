@@ -249,7 +249,7 @@ def test_the_batch_is_halved_where_the_memory_is_not_enough():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (None, "a network needs data to be measured on: prune(model, data=(images, labels), …)"),
+        (None, "a network needs data to be measured on, as in data=(images, labels)"),
         (IMAGES, "the data is a Tensor; it must be (images, labels), a DataLoader or a Split"),
         ((IMAGES, LABELS[:3]), "4 images have 3 labels; each image needs one"),
         ((IMAGES, LABELS[:3] + 1), "4 images have 3 labels"),
