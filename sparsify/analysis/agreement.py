@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def compare_criteria(
         raise SparsifyError(f"--compare-criteria '{', '.join(names)}' is no pair; name two or more of: {choices}")
     plan = SweepPlan.of(plan, **asked)
     target = subject_for(target, data, training, Places.of(None, device=device, data_dir=data_dir))
-    sets = find_sets(target.model, plan.layers, target.name, target.structure.left_out)
+    sets = find_sets(target.model, plan.layers, target.name, functools.partial(target.structure.left_out, plan.grain))
     warn_of_mixed_grains(plan, sets.values())
     score = Scorer(target)
     found_units = {names: units_by_name(target, layers, plan.grain) for names, layers in sets.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def prune(
         target = target.checked()
     if target.split.device.type == "cpu":
         keep_freed_memory()
-    found = find_sets(target.model, plan.layers, target.name, target.structure.left_out)
+    found = find_sets(target.model, plan.layers, target.name, functools.partial(target.structure.left_out, plan.grain))
     plan = plan.on(found, batch_norm=True)
     warn_of_mixed_grains(plan, found.values())
     _require(target, plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,8 @@ def masks_of(run: Run, point: PointPlan, places: Places = HERE, *, control: bool
     SparsifyError as `prune` does.
     """
     subject = subject_of(run, places)
-    found = find_layers(subject.model, point.layers, subject.name, subject.structure.left_out)
+    left_out = functools.partial(subject.structure.left_out, point.grain)
+    found = find_layers(subject.model, point.layers, subject.name, left_out)
     units = units_by_name(subject, found, point.grain)
     chosen = rankings(Scorer(subject), units, point.sweep(controls=control))
     results = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,7 +86,8 @@ def with_layers(study: Study, structures: Structures) -> Study:
 def mask_point(mask: MaskOf, parent: Arm, structures: Structures) -> PointPlan:
     """Return the point of a mask with its layers by their names in the network of the arm that it is of."""
     of = structures[mask.of]
-    names = find_layers(of.model, mask.point.layers, parent.configs[0].model, of.left_out)
+    left_out = functools.partial(of.left_out, mask.point.grain)
+    names = find_layers(of.model, mask.point.layers, parent.configs[0].model, left_out)
     return replace(mask.point, layers=",".join(names))
 
 
@@ -94,7 +96,7 @@ def _plan_with_layers(plan: SweepPlan, arms: list[Arm], structures: Structures) 
     sets: dict[tuple[str, ...], str] = {}
     for arm in arms:
         of = structures[arm.label]
-        found = find_sets(of.model, plan.layers, arm.configs[0].model, of.left_out)
+        found = find_sets(of.model, plan.layers, arm.configs[0].model, functools.partial(of.left_out, plan.grain))
         sets[tuple(found)] = arm.label
     if len(sets) > 1:
         meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
