@@ -226,6 +226,7 @@ def evaluate(
     >>> sparsify.evaluate(run.model(), data.test, data.normalise).accuracy == run.summary["accuracy"]
     True
     """
+    require_shapes(model)
     split, prepare = data_for(model, split), normaliser(model, normalise)
     if not len(split):
         raise SparsifyError("there are no images to evaluate the network on")

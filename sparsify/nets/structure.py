@@ -61,7 +61,9 @@ class Structure:
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
         if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-            raise SparsifyError("the network is compiled by torch.jit.script; give the module from which it was made")
+            raise SparsifyError(
+                "the network is compiled by torch.jit (script or trace); give the module from which it was made"
+            )
         require_shapes(model)
         self.model, self.example = model, example
         self.layers = {layer.name: layer for layer in prunable_layers(model)}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sparsify.config import Places
 from sparsify.data.dataset import Data
 from sparsify.devices import enough_memory, halving, keep_freed_memory
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, quoted
 from sparsify.nets.evaluation import (
     PREDICTION_BATCH,
     RECALIBRATION_BATCH,
@@ -104,8 +104,8 @@ def prune(
     <Sweep ...: magnitude, 0% to 80% of conv3,fc1, 3 points>
     """
     plan = SweepPlan.of(plan, **asked)
-    if batch_size is not None and batch_size < 1:
-        raise SparsifyError(f"batch_size is {batch_size}; it must be at least 1")
+    if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
+        raise SparsifyError(f"batch_size is {quoted(batch_size)}; it must be at least 1, a whole number")
     target = subject_for(target, data, training, Places.of(None, device=device, data_dir=data_dir))
     with enough_memory("the network", "take --device cpu"):
         target = target.checked()

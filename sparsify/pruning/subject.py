@@ -29,7 +29,7 @@ from sparsify.training.starting import data_of
 SAMPLE = 5000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subject:
     """A network that is pruned and measured, with the images for that.
 
@@ -79,6 +79,10 @@ class Subject:
                 raise SparsifyError(f"{name} is a {kind}; write Split(images, labels), or Split.of(data) for a loader")
         require_shapes(self.model, self.name)
         object.__setattr__(self, "model", with_own_weights(self.model))
+
+    def __repr__(self) -> str:
+        training = "" if self.training is None else f", {len(self.training):,} to train on"
+        return f"<Subject {self.name}: a {type(self.model).__name__}, measured on {len(self.split):,} images{training}>"
 
     @classmethod
     def of(cls, model: nn.Module, data: Data, training: Data | None = None) -> Subject:
