@@ -149,6 +149,9 @@ class Structure:
 
     def _find_obstacle_beside(self, layer: Layer) -> str:
         """Return why what goes with a layer's outputs cannot be masked and counted, or "" if it can."""
+        classes = self.coupling.class_of[self.coupling.channels_of(layer.name)]
+        if layer.outputs > 1 and len(np.unique(classes)) == 1:
+            return f"its {layer.outputs} outputs can only go together, all of them as one"
         removed = self._with_all_outputs(layer)
         reasons = (self._weight_obstacle(name) for name in (*removed.outputs, *removed.inputs))
         return next((reason for reason in reasons if reason), "")
