@@ -122,6 +122,7 @@ def relative_difference(found: dict[str, Tensor], exact: dict[str, Tensor]) -> f
 def train_through_the_package() -> None:
     """Every way that trains or takes gradients here, against float64, which oneDNN does not compute."""
     from sparsify.data.dataset import Dataset
+    from sparsify.data.registry import augmentation
     from sparsify.training.iteration import Iteration
 
     split = problem()
@@ -139,7 +140,9 @@ def train_through_the_package() -> None:
         model = network().to(dtype)
         data = Dataset("pixels", split, split, ("0", "1"), lambda images, dtype=dtype: images.to(dtype))
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
-        iteration = Iteration(model, optimizer, data, lambda images, draws: images, "exact", None)
+        iteration = Iteration(
+            model, optimizer, data, augmentation("none"), torch.nn.functional.cross_entropy, "exact", None
+        )
         for step in range(1, 41):
             iteration(torch.arange(48), torch.zeros(48, 3), step)
         weights.append(dict(model.state_dict()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +11,17 @@ from typing import Unpack
 
 import torch
 from scipy.stats import kendalltau
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsify.config import Places
+from sparsify.data.dataset import Data
 from sparsify.errors import SparsifyError
 from sparsify.nets.layers import find_sets
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.cuts import units_by_name
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, strata_of, warn_of_mixed_grains
-from sparsify.pruning.subject import Subject, subject_of
+from sparsify.pruning.subject import Subject, subject_for
 from sparsify.runs import Run
 
 
@@ -51,15 +53,20 @@ def jaccard(first: Tensor, second: Tensor) -> float:
 
 
 def compare_criteria(
-    target: Run | Subject,
+    target: Run | Subject | nn.Module,
     plan: SweepPlan | None = None,
     *,
     criteria: str | Sequence[str],
+    data: Data | None = None,
+    training: Data | None = None,
     device: str = "auto",
     data_dir: Path | str | None = None,
     **asked: Unpack[SweepOptions],
 ) -> tuple[Agreement, ...]:
     """Return the agreement of every pair of `criteria` on each layer or, with the scope "global", on each set.
+
+    `target` is a finished Run, a Subject, or any network with `data` and, for the criterion "taylor", `training` data,
+    as `prune` takes them.
 
     The plan, given as a `SweepPlan` or by its keywords, names the sets of layers, the ratios, the grain and the scope;
     its other fields are not used. No accuracy is measured: only the scores and the grains that they remove are
@@ -75,9 +82,8 @@ def compare_criteria(
         choices = ", ".join(CRITERIA)
         raise SparsifyError(f"--compare-criteria '{', '.join(names)}' is no pair; name two or more of: {choices}")
     plan = SweepPlan.of(plan, **asked)
-    if isinstance(target, Run):
-        target = subject_of(target, Places.of(None, device=device, data_dir=data_dir))
-    sets = find_sets(target.model, plan.layers, target.name, target.structure.left_out)
+    target = subject_for(target, data, training, Places.of(None, device=device, data_dir=data_dir))
+    sets = find_sets(target.model, plan.layers, target.name, functools.partial(target.structure.left_out, plan.grain))
     warn_of_mixed_grains(plan, sets.values())
     score = Scorer(target)
     found_units = {names: units_by_name(target, layers, plan.grain) for names, layers in sets.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,12 +33,16 @@ def names_of(run: Run) -> list[str]:
 
 
 def announce(run: Run, subject: Subject, plan: SweepPlan, *, newest: bool) -> None:
-    """Print which run is pruned, which layers are meant by the given names, and which layers are coupled with them."""
+    """Print which run is pruned, which layers are meant by the given names, and which layers are coupled with them.
+
+    With "all" also which layers that leaves out, and why.
+    """
     from sparsify.nets.layers import Layer, find_layers
 
     found: dict[str, Layer] = {}
+    left_out = functools.partial(subject.structure.left_out, plan.grain)
     for names in plan.layers:
-        found |= find_layers(subject.model, names, run.name, subject.structure.left_out)
+        found |= find_layers(subject.model, names, run.name, left_out)
     meanings = []
     for name, layer in found.items():
         own = f"{layer.name}, " if layer.name != name else ""
@@ -45,6 +50,10 @@ def announce(run: Run, subject: Subject, plan: SweepPlan, *, newest: bool) -> No
         meanings.append(f"{name} = {own}{kind} {'×'.join(map(str, layer.weight.shape))}")
     console.say(f"run: {run.name}{' (the newest)' if newest else ''}")
     console.say(f"layers: {'; '.join(meanings)}")
+    taken = {layer.name for layer in found.values()}
+    if any("all" in names.split(",") for names in plan.layers) and "all" not in taken:
+        reasons = [f"{name} ({reason})" for name, reason in left_out().items() if name not in taken]
+        console.say(f"all leaves out: {'; '.join(reasons) or 'nothing'}")
     for group in subject.structure.coupled_groups(
         layer for layer in found.values() if layer.grain(plan.grain) != "weight"
     ):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -61,7 +62,7 @@ def described(inputs: Inputs) -> str:
     return ", ".join(name + kind for name, kind in zip(names, kinds, strict=True))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split(Generic[Images]):
     """Images and their labels, (n, …), on one device; in a data set uint8 (n, channels, height, width) and int64 (n,).
 
@@ -89,6 +90,9 @@ class Split(Generic[Images]):
         if self.labels.ndim == 0 or len(self.labels) != count:
             labels = len(self.labels) if self.labels.ndim else 1
             raise SparsifyError(f"{count:,} images have {labels:,} labels; each image needs one")
+
+    def __repr__(self) -> str:
+        return f"<Split: images {described(self.images)}, labels {described(self.labels)}, on {self.device}>"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -139,8 +143,8 @@ class Split(Generic[Images]):
     def of(data: Data) -> Split[Inputs]:
         """Return the Split of a pair (images, labels), a DataLoader, a torch data set, or other batches; it is read.
 
-        A batch is (images, labels), (first input, second input, …, labels), or a dict with "labels". Raises
-        SparsifyError for anything else.
+        A batch is (images, labels), (first input, second input, …, labels), or a dict with "labels"; a list may also
+        hold single samples, with one label each. Raises SparsifyError for anything else.
 
         >>> len(sparsify.Split.of(([[0.0, 1.0], [1.0, 0.0]], [1, 0])))
         2
@@ -151,8 +155,8 @@ class Split(Generic[Images]):
             if len(data) != 2:
                 raise SparsifyError(f"the data is a tuple of {len(data)}; it must be (images, labels)")
             return Split(*data)
-        if isinstance(data, SampleDataset):
-            data = DataLoader(data, READ)
+        if isinstance(data, SampleDataset) or (isinstance(data, list) and data and _is_sample(data[0])):
+            data = DataLoader(cast("SampleDataset[Any]", data), READ)
         if not isinstance(data, Iterable) or isinstance(data, (str, bytes, Mapping)) or hasattr(data, "shape"):
             raise _no_data(data)
         try:
@@ -166,6 +170,13 @@ class Split(Generic[Images]):
 
 Data = Split[Inputs] | tuple[Any, Any] | Iterable[Any]
 """What `Split.of` takes: a Split, a pair (images, labels), a DataLoader or torch data set, or other batches."""
+
+
+def _is_sample(one: object) -> bool:
+    """Whether it is a sample, with one label, not a batch."""
+    if isinstance(one, Mapping):
+        return "labels" in one and np.ndim(one["labels"]) == 0
+    return isinstance(one, (tuple, list)) and len(one) > 1 and np.ndim(one[-1]) == 0
 
 
 def _batch(one: object) -> Split[Inputs]:
@@ -287,7 +298,7 @@ class Normalise:
         return cls(tuple(mean), tuple(std))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A training split and a held-out split, `test`.
 
@@ -300,6 +311,10 @@ class Dataset:
     classes: tuple[str, ...]
     normalise: Normalise
     held_out: str = "test"
+
+    def __repr__(self) -> str:
+        images = f"{len(self.train):,} train and {len(self.test):,} {self.held_out} images"
+        return f"<Dataset {self.name}: {images} {self.shape}, {len(self.classes)} classes>"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -230,6 +230,7 @@ def evaluate(
     """
     if loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
+    require_shapes(model)
     split, prepare = data_for(model, split), normaliser(model, normalise)
     if not len(split):
         raise SparsifyError("there are no images to evaluate the network on")

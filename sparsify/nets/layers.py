@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -149,8 +149,8 @@ def find_layer(model: nn.Module, name: str, where: str = "the network") -> Layer
     return names[name]
 
 
-LeftOut = Callable[[], Collection[str]]
-"""A function that returns the layers that a pattern passes over; it is called only if there is a pattern."""
+LeftOut = Callable[[], Mapping[str, str]]
+"""A function that returns the layers that a pattern passes over, with the reason; it is called only for a pattern."""
 
 
 def find_layers(
@@ -171,7 +171,7 @@ def find_layers(
     found: dict[str, Layer] = {}
     for name in wanted:
         for one in [name] if name in names else _matches(name, names, where, left_out):
-            if all(layer.module is not names[one].module for layer in found.values()):
+            if all(layer.name != names[one].name for layer in found.values()):
                 found[one] = names[one]
     return found
 
@@ -196,7 +196,7 @@ def _matches(pattern: str, names: dict[str, Layer], where: str, left_out: LeftOu
     passed_over = left_out()
     chosen = [calls[0] for layer, calls in fits.items() if calls and layer not in passed_over]
     if not chosen:
-        only = ", ".join(calls[0] for layer, calls in fits.items() if calls)
-        reason = f", but for {only}, which can only be taken by name" if only else ""
+        only = "; ".join(f"{calls[0]} ({passed_over[layer]})" for layer, calls in fits.items() if calls)
+        reason = f", but for what it leaves out: {only}" if only else ""
         raise SparsifyError(f"'{pattern}' matches no layer in {where}{reason}; choose from: {', '.join(names)}")
     return chosen

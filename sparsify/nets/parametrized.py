@@ -9,25 +9,27 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils._pytree import tree_leaves
 
-from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.errors import SparsifyError, SparsifyWarning, first_line
 
 
 def copied(model: nn.Module) -> nn.Module:
     """Return a copy of the network. Raises SparsifyError if it cannot be copied.
 
-    Tensors that were computed, and are kept in a module, are copied by their values: torch refuses to copy them.
+    Tensors that were computed, and are kept in a module, alone, in a list or in a dict, are copied by their values:
+    torch refuses to copy them.
     """
     computed = {
         id(tensor): tensor.detach().clone()
         for module in model.modules()
-        for tensor in vars(module).values()
+        for tensor in tree_leaves(list(vars(module).values()))
         if isinstance(tensor, Tensor) and not tensor.is_leaf
     }
     try:
         return copy.deepcopy(model, computed)
     except Exception as error:  # whatever a module's attributes raise
-        raise SparsifyError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
+        raise SparsifyError(f"the network cannot be copied: {type(error).__name__}: {first_line(error)}") from error
 
 
 def with_own_weights(model: nn.Module) -> nn.Module:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sparsify.data.dataset import Inputs, part_of
 from sparsify.devices import exactly
 from sparsify.errors import SparsifyError, SparsifyWarning, first_line, unknown
+from sparsify.nets.coupling import Coupling
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
@@ -265,7 +266,8 @@ def _wholly_masked(structure: Structure, mask: Mask) -> tuple[dict[str, list[int
     """
     coupling = structure.coupling
     masked = [_masked_channels(structure, source, mask) for source in coupling.sources]
-    goes = coupling.inner & np.concatenate([np.empty(0, dtype=bool), *masked])
+    whole = np.concatenate([np.empty(0, dtype=bool), *masked])
+    goes = coupling.inner & whole
     reasons: list[str] = []
     while True:
         goes = coupling.whole(goes)
@@ -278,10 +280,18 @@ def _wholly_masked(structure: Structure, mask: Mask) -> tuple[dict[str, list[int
         if not any(channels.any() for channels in kept.values()):
             inexact = structure.inexact(mask, removed)
             if not inexact:
-                return {name: np.flatnonzero(gone).tolist() for name, gone in removed.outputs.items()}, reasons
+                lost = {name: np.flatnonzero(gone).tolist() for name, gone in removed.outputs.items()}
+                return lost, reasons + _stay(coupling, whole)
             reasons += inexact.values()
             kept = {name: removed.inputs[name] for name in inexact}
         goes &= ~coupling.entering(kept)
+
+
+def _stay(coupling: Coupling, channels: np.ndarray) -> list[str]:
+    """Return of which layers these channels, which are masked, reach no other layer one by one, nor the output."""
+    inner = [name for name in coupling.by_part if name not in coupling.to_output]
+    names = (name for name in inner if (channels & ~coupling.inner)[coupling.channels_of(name)].any())
+    return [f"the outputs of '{name}' are mixed, or cut off, before they reach a layer" for name in names]
 
 
 def _masked_channels(structure: Structure, source: Source, mask: Mask) -> np.ndarray:

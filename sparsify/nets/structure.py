@@ -22,6 +22,7 @@ from sparsify.nets.heads import heads_left
 from sparsify.nets.layers import Layer, prunable_layers
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.operations import count_operations
+from sparsify.nets.parametrized import with_own_weights
 from sparsify.nets.parts import ACROSS, OUTPUT
 from sparsify.nets.tracing import plainly
 
@@ -60,7 +61,9 @@ class Structure:
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
         if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-            raise SparsifyError("the network is compiled by torch.jit.script; give the module from which it was made")
+            raise SparsifyError(
+                "the network is compiled by torch.jit (script or trace); give the module from which it was made"
+            )
         require_shapes(model)
         self.model, self.example = model, example
         self.layers = {layer.name: layer for layer in prunable_layers(model)}
@@ -70,6 +73,7 @@ class Structure:
         self.operations = count_operations(model, example)
         self._coupling = functools.cache(functools.partial(find_coupling, model, example))
         self._obstacle_beside = functools.cache(self._find_obstacle_beside)  # it is asked for at each point of a sweep
+        self._left_out = functools.cache(self._find_left_out)
         self._checked: set[str] = set()  # parts of which it is known whether their inputs are 0 where they should be
 
     @property
@@ -141,24 +145,36 @@ class Structure:
             return f"the outputs of a layer of the {kind} go into its gates; its single weights can go (--grain weight)"
         if layer.name not in self.coupling.parts:
             return f"the network does not call it; if its weight is used, then not by '{layer.name}' itself"
-        return self._obstacle_beside(layer)
+        return self._obstacle_beside(layer) or (self._headless(layer) if grain == "head" else "")
 
     def _find_obstacle_beside(self, layer: Layer) -> str:
         """Return why what goes with a layer's outputs cannot be masked and counted, or "" if it can."""
+        classes = self.coupling.class_of[self.coupling.channels_of(layer.name)]
+        if layer.outputs > 1 and len(np.unique(classes)) == 1:
+            return f"its {layer.outputs} outputs can only go together, all of them as one"
         removed = self._with_all_outputs(layer)
         reasons = (self._weight_obstacle(name) for name in (*removed.outputs, *removed.inputs))
         return next((reason for reason in reasons if reason), "")
 
+    def _headless(self, layer: Layer) -> str:
+        """Return why whole heads of a layer cannot go, or "" if its outputs are in several heads."""
+        grains = self.coupling.grains([layer.name], heads=True)
+        if grains.max() == 0 and layer.outputs > 1:
+            return f"it has no heads: its {layer.outputs} outputs would all go as one"
+        of_parts = [grains[self.coupling.channels_of(part)] for part in self.coupling.by_part]
+        if all(len(np.unique(own)) == len(own) for own in of_parts if (own >= 0).any()):
+            return f"it has no heads: each of its {layer.outputs} outputs can go by itself"
+        return ""
+
     def _with_all_outputs(self, layer: Layer) -> Removed:
         return self.goes_with({layer.name: torch.ones(layer.outputs, dtype=torch.bool)})
 
-    def left_out(self) -> dict[str, str]:
+    def left_out(self, grain: str = "auto") -> dict[str, str]:
         """Return the layers that "all" does not take, with the reason: they make the network's output or cannot go."""
-        return self._left_out
+        return self._left_out(grain)
 
-    @functools.cached_property
-    def _left_out(self) -> dict[str, str]:
-        reasons = {name: self.obstacle(layer) for name, layer in self.layers.items()}
+    def _find_left_out(self, grain: str) -> dict[str, str]:
+        reasons = {name: self.obstacle(layer, grain) for name, layer in self.layers.items()}
         for name in self.layers.keys() & self.coupling.to_output:
             reasons[name] = "it makes the network's output"
         return {name: reasons[name] for name in self.layers if reasons[name]}
@@ -300,14 +316,15 @@ class Structure:
         return Cost(sum(left.values()), macs)
 
 
-def prunable(model: nn.Module, example: Inputs) -> dict[str, str]:
+def prunable(model: nn.Module, example: Inputs, grain: str = "auto") -> dict[str, str]:
     """Return for each layer "" if "all" takes it, else why not: it makes the network's output, or cannot be pruned.
 
-    `example` is one normalised input with a batch dimension. Raises SparsifyError if the network cannot be run on it.
+    `example` is one normalised input with a batch dimension, and `grain` that of the sweep. Raises SparsifyError if the
+    network cannot be run on the example, and for an unknown grain.
 
     >>> sparsify.prunable(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), torch.zeros(1, 4))
     {'0': '', '1': "it makes the network's output"}
     """
-    structure = Structure(model, example)
-    left_out = structure.left_out()
+    structure = Structure(with_own_weights(model), example)
+    left_out = structure.left_out(grain)
     return {name: left_out.get(name, "") for name in structure.layers}

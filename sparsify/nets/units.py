@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsify.errors import SparsifyError
 from sparsify.nets.layers import Layer
 from sparsify.nets.structure import Cut, Structure
 
@@ -155,8 +154,6 @@ def _unit(structure: Structure, asked: Mapping[str, Layer], *, heads: bool) -> U
     members = [(structure.layers[part], grains[coupling.channels_of(part)]) for part in coupling.by_part]
     members = [(layer, numbers) for layer, numbers in members if (numbers >= 0).any()]
     first = next(iter(asked.values()))
-    if heads and all(numbers.unique().numel() == layer.outputs for layer, numbers in members):
-        raise SparsifyError(f"{first.name} has no heads: each of its {first.outputs} outputs can go by itself")
     return Unit(asked, "head" if heads else first.grain("filter"), tuple(members), _strata(structure, grains))
 
 

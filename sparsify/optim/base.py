@@ -156,6 +156,8 @@ class SelectingOptimizer(Optimizer):
     def _refuse_foreign(self, state_dict: dict[str, Any]) -> None:
         """Raise SparsifyError for a state of another optimizer or of another network."""
         name = type(self).__name__
+        if not {"state", "param_groups"} <= state_dict.keys():
+            raise SparsifyError(f"this is not a state of {name}: it has no state and param_groups, as of an optimizer")
         for group in state_dict["param_groups"]:
             missing = sorted(self.defaults.keys() - LATER.keys() - group.keys())
             if missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Unpack
 
@@ -86,7 +87,8 @@ def cuts_of(subject: Subject, point: PointPlan) -> list[Cut]:
 
     Raises SparsifyError for unknown layers, and for a criterion that needs something that the subject lacks.
     """
-    found = find_layers(subject.model, point.layers, subject.name, subject.structure.left_out)
+    left_out = functools.partial(subject.structure.left_out, point.grain)
+    found = find_layers(subject.model, point.layers, subject.name, left_out)
     warn_of_mixed_grains(point, [found])
     units = units_by_name(subject, found, point.grain)
     scores = Scorer(subject)(units, point.criterion)

@@ -61,6 +61,11 @@ def before_units(sweep: Path) -> bool:
     return any(row.coupled for row in read_table(ledger_path(sweep), LedgerRow))
 
 
+def sweep_is_there(path: Path) -> bool:
+    """Return whether a sweep is saved there that new ones can be compared with (not `before_units`)."""
+    return path.exists() and not before_units(path)
+
+
 def read_plan(path: Path, kind: type[Row]) -> Row:
     """Return what the JSON file of a sweep holds. Raises SparsifyError if it is damaged or missing."""
     record = Record.of(path.parent)

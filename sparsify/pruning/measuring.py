@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from sparsify.config import Places
 from sparsify.data.dataset import Data
 from sparsify.devices import enough_memory, halving, keep_freed_memory
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, quoted
 from sparsify.nets.evaluation import (
     PREDICTION_BATCH,
     RECALIBRATION_BATCH,
@@ -36,7 +37,7 @@ from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
-from sparsify.pruning.subject import Subject, subject_of
+from sparsify.pruning.subject import Subject, subject_for
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
 from sparsify.training.display import shown
@@ -103,14 +104,14 @@ def prune(
     <Sweep ...: magnitude, 0% to 80% of conv3,fc1, 3 points>
     """
     plan = SweepPlan.of(plan, **asked)
-    if batch_size is not None and batch_size < 1:
-        raise SparsifyError(f"batch_size is {batch_size}; it must be at least 1")
-    target = _subject(target, data, training, Places.of(None, device=device, data_dir=data_dir))
+    if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
+        raise SparsifyError(f"batch_size is {quoted(batch_size)}; it must be at least 1, a whole number")
+    target = subject_for(target, data, training, Places.of(None, device=device, data_dir=data_dir))
     with enough_memory("the network", "take --device cpu"):
         target = target.checked()
     if target.split.device.type == "cpu":
         keep_freed_memory()
-    found = find_sets(target.model, plan.layers, target.name, target.structure.left_out)
+    found = find_sets(target.model, plan.layers, target.name, functools.partial(target.structure.left_out, plan.grain))
     plan = plan.on(found, batch_norm=True)
     warn_of_mixed_grains(plan, found.values())
     _require(target, plan)
@@ -125,20 +126,6 @@ def prune(
         ]
         with shown(listener, counting("pruning") if progress else None) as heard:
             return measure(target, plan, points, batch_size=batch_size, listener=heard, visit=visit)
-
-
-def _subject(target: Run | Subject | nn.Module, data: Data | None, training: Data | None, places: Places) -> Subject:
-    """Return the Subject of what `prune` was given."""
-    if isinstance(target, nn.Module):
-        if data is None:
-            raise SparsifyError("a network needs data to be measured on: prune(model, data=(images, labels), …)")
-        return Subject.of(target, data, training)
-    if not isinstance(target, (Run, Subject)):
-        raise SparsifyError(f"a {type(target).__name__} cannot be pruned; it must be a network, a Run or a Subject")
-    if data is not None or training is not None:
-        kind, name = type(target).__name__, "training" if data is None else "data"
-        raise SparsifyError(f"{name} is given with a {kind}, which has its own; it goes with a network")
-    return subject_of(target, places) if isinstance(target, Run) else target
 
 
 def _require(subject: Subject, plan: SweepPlan) -> None:

@@ -28,7 +28,7 @@ from sparsify.training.starting import data_of
 SAMPLE = 5000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subject:
     """A network that is pruned and measured, with the images for that.
 
@@ -78,6 +78,10 @@ class Subject:
                 raise SparsifyError(f"{name} is a {kind}; write Split(images, labels), or Split.of(data) for a loader")
         require_shapes(self.model, self.name)
         object.__setattr__(self, "model", with_own_weights(self.model))
+
+    def __repr__(self) -> str:
+        training = "" if self.training is None else f", {len(self.training):,} to train on"
+        return f"<Subject {self.name}: a {type(self.model).__name__}, measured on {len(self.split):,} images{training}>"
 
     @classmethod
     def of(cls, model: nn.Module, data: Data, training: Data | None = None) -> Subject:
@@ -178,6 +182,25 @@ class Subject:
             raise SparsifyError(
                 f"{self.name} does not run on {described(inputs)}: {type(error).__name__}: {reason}"
             ) from error
+
+
+def subject_for(
+    target: Run | Subject | nn.Module, data: Data | None = None, training: Data | None = None, places: Places = HERE
+) -> Subject:
+    """Return the Subject of a finished run, a network with its data, or a Subject as it is.
+
+    Raises SparsifyError for anything else, for a network without data, and for data with what has its own.
+    """
+    if isinstance(target, nn.Module):
+        if data is None:
+            raise SparsifyError("a network needs data to be measured on, as in data=(images, labels)")
+        return Subject.of(target, data, training)
+    if not isinstance(target, (Run, Subject)):
+        raise SparsifyError(f"a {type(target).__name__} cannot be pruned; it must be a network, a Run or a Subject")
+    if data is not None or training is not None:
+        kind, name = type(target).__name__, "training" if data is None else "data"
+        raise SparsifyError(f"{name} is given with a {kind}, which has its own; it goes with a network")
+    return subject_of(target, places) if isinstance(target, Run) else target
 
 
 def subject_of(run: Run, places: Places = HERE) -> Subject:

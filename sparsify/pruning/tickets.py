@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,20 @@ from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import save_mask
+from sparsify.nets.structure import Structure
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.ranking import Scorer, rankings
 from sparsify.pruning.subject import subject_of
 from sparsify.runs import Run
 from sparsify.runs.images import config_here
+from sparsify.sums import Record
 from sparsify.training.environment import changed_bits
 from sparsify.training.launch import train
 from sparsify.training.trainer import Listener
+
+MASK_BEFORE_UNITS = "may have been made before coupled layers were one unit"
+"""What is said of a mask that is there, but not as it would come out now."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,8 @@ def masks_of(run: Run, point: PointPlan, places: Places = HERE, *, control: bool
     SparsifyError as `prune` does.
     """
     subject = subject_of(run, places)
-    found = find_layers(subject.model, point.layers, subject.name, subject.structure.left_out)
+    left_out = functools.partial(subject.structure.left_out, point.grain)
+    found = find_layers(subject.model, point.layers, subject.name, left_out)
     units = units_by_name(subject, found, point.grain)
     chosen = rankings(Scorer(subject), units, point.sweep(controls=control))
     results = []
@@ -110,3 +117,17 @@ def mask_path(run: Run, point: PointPlan, runs_dir: Path) -> Path:
     """Return the file of the mask of a run at a point, whose layers are names and no patterns."""
     identity = dataclasses.replace(point.sweep(), layers=tuple(point.layers.split(","))).id
     return run.output(runs_dir) / f"mask-{identity}.safetensors"
+
+
+def mask_is_there(path: Path, structure: Structure, point: PointPlan) -> bool:
+    """Return whether the mask of a point, of which `mask_path` is the file, is saved there as it would come out now.
+
+    Before 0.3 coupled layers that were named together lost the union of what each would lose, and the file does not say
+    by which version it was written. But since 0.4 each mask has its sum in the record of its folder: one of coupled
+    layers without a sum may be from before, so that it has to be made again.
+    """
+    if not path.exists():
+        return False
+    layers = find_layers(structure.model, point.layers).values()
+    whole = [layer for layer in layers if layer.grain(point.grain) != "weight"]
+    return path.name in Record.of(path.parent).sums or not structure.coupled_groups(whole)

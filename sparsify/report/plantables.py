@@ -76,10 +76,12 @@ def plan_line(plan: Plan, estimates: PlanCost) -> str:
     left = f"{plural(runs, 'training')}{at_a_time} and {plural(sweeps, 'sweep')}"
     cost = f"about {duration(estimates.seconds)} and {size(estimates.kept)}"
     again = len({(task.known_run.path, task.sweeps[number]) for task in plan.tasks for number in task.again})
+    old = {"sweep": again, "mask": sum(path.exists() for path in plan.masks)}
+    counts = [plural(count, kind) for kind, count in old.items() if count]
     before = ""
-    if again:
-        verb = "is" if again == 1 else "are"
-        before = f"; {plural(again, 'sweep')} from before coupled layers were one unit {verb} made again"
+    if counts:
+        verb = "is" if sum(old.values()) == 1 else "are"
+        before = f"; {' and '.join(counts)} from before coupled layers were one unit {verb} made again"
     return f"missing: {left}; {cost}, {size(estimates.checkpoints)} more while it trains{before}"
 
 

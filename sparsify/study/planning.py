@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,10 @@ from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import find_layers, find_sets
-from sparsify.pruning.ledger import before_units
+from sparsify.pruning.ledger import sweep_is_there
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
-from sparsify.pruning.tickets import mask_path
+from sparsify.pruning.tickets import mask_is_there, mask_path
 from sparsify.runs import Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study
 from sparsify.study.structures import Structures, structures_of
@@ -69,7 +70,8 @@ def with_layers(study: Study, structures: Structures) -> Study:
 def mask_point(mask: MaskOf, parent: Arm, structures: Structures) -> PointPlan:
     """Return the point of a mask with its layers by their names in the network of the arm that it is of."""
     of = structures[mask.of]
-    names = find_layers(of.model, mask.point.layers, parent.configs[0].model, of.left_out)
+    left_out = functools.partial(of.left_out, mask.point.grain)
+    names = find_layers(of.model, mask.point.layers, parent.configs[0].model, left_out)
     return replace(mask.point, layers=",".join(names))
 
 
@@ -78,7 +80,7 @@ def _plan_with_layers(plan: SweepPlan, arms: list[Arm], structures: Structures) 
     sets: dict[tuple[str, ...], str] = {}
     for arm in arms:
         of = structures[arm.label]
-        found = find_sets(of.model, plan.layers, arm.configs[0].model, of.left_out)
+        found = find_sets(of.model, plan.layers, arm.configs[0].model, functools.partial(of.left_out, plan.grain))
         sets[tuple(found)] = arm.label
     if len(sets) > 1:
         meanings = "; ".join(f"{' and '.join(names)} in {label}" for names, label in sets.items())
@@ -200,6 +202,7 @@ class Planner:
         self.places = places
         study = with_data(study, places.data_dir)
         structures = structures_of(study, places.data_dir)
+        self._structures = structures
         self.networks = {label: structure.model for label, structure in structures.items()}
         self.study = with_layers(study, structures)
         arms = {arm.label: arm for arm in study.arms}
@@ -212,7 +215,7 @@ class Planner:
 
     def plan(self) -> Plan:
         """Read the disk and return the current plan."""
-        look = _Look(self.study, self.networks, self._points, self.places.runs_dir)
+        look = _Look(self.study, self._structures, self._points, self.places.runs_dir)
         read = {label: look.tasks(label) for label in self.study.in_order}  # a chain of any length without recursion
         return Plan({arm.label: read[arm.label] for arm in self.study.arms}, look.trials, look.selected, look.masks)
 
@@ -231,10 +234,8 @@ class Planner:
 class _Look:
     """Reads the state of a study from the disk, each arm once; `points` are those of the arms' masks, by label."""
 
-    def __init__(
-        self, study: Study, networks: Mapping[str, nn.Module], points: Mapping[str, PointPlan], runs_dir: Path
-    ) -> None:
-        self.study, self.networks, self.points, self.runs_dir = study, networks, points, runs_dir
+    def __init__(self, study: Study, structures: Structures, points: Mapping[str, PointPlan], runs_dir: Path) -> None:
+        self.study, self.structures, self.points, self.runs_dir = study, structures, points, runs_dir
         self.arms = {arm.label: arm for arm in study.arms}
         self.seen: dict[str, tuple[Task, ...]] = {}
         self.trials: dict[str, tuple[Task, ...]] = {}
@@ -271,7 +272,7 @@ class _Look:
         if arm.mask is not None:
             run, mask = self.tasks(arm.mask.of)[index].known_run, arm.mask
             path = mask_path(run, self.points[arm.label], self.runs_dir)
-            if not path.exists():
+            if not mask_is_there(path, self.structures[arm.mask.of], self.points[arm.label]):
                 self.masks[path] = (run, mask)
                 return replace(task, waits=f"the mask of '{mask.of}'")
             config = replace(config, mask=str(path))
@@ -283,9 +284,9 @@ class _Look:
         config, _ = initial_mask(config, self.runs_dir)
         run = Run(self.runs_dir / config.name)
         status = run.status
-        network = self.networks[task.arm]
+        network = self.structures[task.arm].model
         paths = [sweep_path(run, plan, network) for plan in task.sweeps if status != "diverged"]
-        missing = tuple(number for number, path in enumerate(paths) if not is_there(path))
+        missing = tuple(number for number, path in enumerate(paths) if not sweep_is_there(path))
         again = tuple(number for number in missing if paths[number].exists())
         return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing, again=again)
 
@@ -315,18 +316,13 @@ class _Look:
         if choice.on is None:
             return tuple(task.known_run.summary["accuracy"] for task in tasks)
         (layers,), (ratio,) = choice.on.layers, choice.on.ratios
-        paths = [sweep_path(task.known_run, choice.on, self.networks[task.arm]) for task in tasks]
+        paths = [sweep_path(task.known_run, choice.on, self.structures[task.arm].model) for task in tasks]
         return tuple(Sweep.read(path).accuracy(layers, ratio) for path in paths)
 
 
 def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:
     """Return the file of a sweep of a run; `network` is any network with the same layers as the run's."""
     return run.path / f"sweep-{plan_for(plan, network).id}.csv"
-
-
-def is_there(path: Path) -> bool:
-    """Return whether a sweep is saved there that new ones can be compared with (not `before_units`)."""
-    return path.exists() and not before_units(path)
 
 
 def plan_for(plan: SweepPlan, network: nn.Module) -> SweepPlan:

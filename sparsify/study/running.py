@@ -11,21 +11,21 @@ from torch import nn
 
 from sparsify.config import PlaceOptions, Places
 from sparsify.errors import SparsifyWarning
-from sparsify.pruning.ledger import BEFORE_UNITS
+from sparsify.pruning.ledger import BEFORE_UNITS, sweep_is_there
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.subject import subject_of
 from sparsify.pruning.sweep import Sweep
-from sparsify.pruning.tickets import masks_of
+from sparsify.pruning.tickets import MASK_BEFORE_UNITS, masks_of
 from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
-from sparsify.study.planning import Plan, Planner, is_there, plan_for, sweep_path
+from sparsify.study.planning import Plan, Planner, plan_for, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.training.launch import train, train_all
 from sparsify.training.trainer import Listener
 
 Note = Callable[[str], None]
-"""A function that is called with a line of text when a sweep begins."""
+"""A function that is called with a line of text when a sweep begins, and when an old mask is made again."""
 
 
 def run_study(
@@ -39,8 +39,8 @@ def run_study(
     """Train and sweep what is missing of a study, several runs at a time; check what exists; return the result.
 
     `places`, or its keywords, give the device and the folders of runs and data. `note` is called with a line of text
-    before each sweep. Raises SparsifyError as `Planner` does, before anything is trained. Warns (SparsifyWarning) about
-    runs that cannot be trained, because a run that they start from diverged.
+    before each sweep, and before an old mask is made again. Raises SparsifyError as `Planner` does, before anything is
+    trained. Warns (SparsifyWarning) about runs that cannot be trained, because a run that they start from diverged.
 
     >>> result = sparsify.run_study(study, device="cpu")
     >>> result.table()[["arm", "seed", "layers", "ratio"]]
@@ -62,7 +62,9 @@ def run_planned(
             train(task.config, places)
     while not plan.done:
         if plan.masks:
-            for run, mask in plan.masks.values():
+            for path, (run, mask) in plan.masks.items():
+                if note is not None and path.exists():
+                    note(f"{run.name}: making {path.name} again: the one there {MASK_BEFORE_UNITS}")
                 masks_of(run, mask.point, places)
             plan = planner.plan()
         trainable = [task for task in plan.tasks if task.trainable]
@@ -92,7 +94,7 @@ def run_planned(
 def _measure_sweep(run: Run, asked: SweepPlan, network: nn.Module, places: Places, note: Note | None) -> None:
     """Measure one sweep of a run and save it in the run's folder, unless it is there."""
     path = sweep_path(run, asked, network)
-    if is_there(path):
+    if sweep_is_there(path):
         return  # two arms share this run
     if note is not None:
         again = f" again: the sweep there {BEFORE_UNITS}" if path.exists() else ""

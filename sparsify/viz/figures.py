@@ -170,6 +170,8 @@ def _runs_by_label(runs: Runs) -> dict[str, list[Run]]:
 def _sweeps_by_label(sweeps: Sweeps) -> dict[str, list[Sweep]]:
     if isinstance(sweeps, Sweep):
         groups = {sweeps.plan.name: [sweeps]}
+    elif not isinstance(sweeps, Mapping):
+        raise SparsifyError(f"the sweeps are a {type(sweeps).__name__}; they must be one Sweep, or a dict by label")
     else:
         groups = {name: [found] if isinstance(found, Sweep) else list(found) for name, found in sweeps.items()}
     for name, found in groups.items():

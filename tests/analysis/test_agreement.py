@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -60,6 +62,28 @@ def test_two_criteria_on_one_layer():
     assert found.tau == pytest.approx(3 / math.sqrt(30))
     assert found.overlaps == {0.25: 1.0, 0.75: pytest.approx(2 / 4)}  # 2, 0, 1 and 2, 0, 3
     assert (found.layers, found.grains, found.first, found.second) == ("0", 4, "magnitude", "l1")
+
+
+def test_a_network_is_taken_with_its_data_as_prune_takes_it():
+    asked, of = {"layers": "0", "criteria": "magnitude,l1", "grain": "neuron"}, subject()
+    data = (np.array([[0.5, 1.0], [1.0, 0.5], [0.0, 1.0]], np.float32), [0, 1, 0])
+    found = compare_criteria(of.model, data=data, **asked)
+    assert found == compare_criteria(of, **asked)
+    (taylor,) = compare_criteria(of.model, data=data, training=data, layers="0", criteria="l1,taylor", grain="neuron")
+    assert -1 <= taylor.tau <= 1
+
+
+@pytest.mark.parametrize(
+    ("target", "data", "message"),
+    [
+        (subject().model, None, "a network needs data to be measured on, as in data=(images, labels)"),
+        (subject(), (torch.rand(3, 2), [0, 1, 0]), "data is given with a Subject, which has its own"),
+        ("lenet", None, "a str cannot be pruned; it must be a network, a Run or a Subject"),
+    ],
+)
+def test_another_target_is_refused(target, data, message):
+    with pytest.raises(SparsifyError, match=re.escape(message)):
+        compare_criteria(target, data=data, layers="0", criteria="magnitude,l1")
 
 
 def test_every_pair_on_every_layer_or_globally_on_every_set():

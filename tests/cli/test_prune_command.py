@@ -63,7 +63,7 @@ PRUNE = {
     "a glob that only the output layer fits": (
         "--layers 'fc2*'",
         "'fc2*'",
-        "but for fc2, which can only be taken by name",
+        "fc2 (it makes the network's output)",
     ),
     "controls of random": ("--layers conv3 --criterion random --controls", "--controls", "random"),
     "no draws of a control": ("--layers conv3 --controls --draws 0", "--draws", "0"),

@@ -197,6 +197,21 @@ def test_data_is_read_into_one_split(data):
     assert torch.equal(split.labels, LABELS)
 
 
+def test_a_list_of_samples_is_a_data_set():
+    samples = [(torch.full((1, 2, 2), float(number)), number % 2) for number in range(3)]
+    for data in (samples, [{"x": images, "labels": label} for images, label in samples]):
+        split = Split.of(data)
+        assert split.labels.tolist() == [0, 1, 0]
+        images = split.images if isinstance(split.images, Tensor) else split.images["x"]
+        assert torch.equal(images, torch.stack([images for images, _ in samples]))
+
+
+def test_a_split_and_a_data_set_show_themselves_in_a_line(numbered: Dataset) -> None:
+    split = Split((torch.zeros(2, 3), torch.zeros(2, dtype=torch.uint8)), [0, 1])
+    assert repr(split) == "<Split: images (2, 3) float32, (2,) uint8, labels (2,) int64, on cpu>"
+    assert repr(numbered).startswith(f"<Dataset {numbered.name}: {len(numbered.train):,} train and ")
+
+
 def test_batches_of_several_inputs_are_read():
     named = Split.of([{"ids": IMAGES[:2], "labels": LABELS[:2]}, {"ids": IMAGES[2:], "labels": LABELS[2:]}])
     assert list(named.images) == ["ids"]

@@ -635,9 +635,10 @@ def lazy() -> nn.Module:
 
 
 def holding_a_result() -> nn.Module:
-    """It keeps a tensor that autograd made, which `copy.deepcopy` refuses."""
+    """It keeps tensors that autograd made, which `copy.deepcopy` refuses."""
     model = plain()
     model.result = model[5].weight * 2
+    model.features = {"first": [model[5].weight * 3]}
     return model
 
 

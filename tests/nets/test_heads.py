@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from probing import removed
+from problem_networks import drawn, one_channel_gate, seeded
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparsify import SparsifyError, make_mask, shrink
+from sparsify import SparsifyError, make_mask, prunable, shrink
 from sparsify.nets.mask import masked
 from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.cuts import cuts_of
@@ -174,8 +175,22 @@ def test_an_attention_with_a_key_of_its_own_cannot_be_smaller() -> None:
 
 
 def test_a_layer_without_heads_is_refused() -> None:
-    with pytest.raises(SparsifyError, match="0 has no heads: each of its 8 outputs can go by itself"):
+    with pytest.raises(SparsifyError, match="0 cannot be pruned: it has no heads: each of its 8 outputs can go by its"):
         make_mask(block(Fused), TOKENS, layers="0", ratio=0.5, grain="head")
+
+
+def test_channels_over_which_something_is_broadcast_are_no_head() -> None:
+    """They are no grain, so that all of them would go at a ratio above a half."""
+    with pytest.raises(SparsifyError, match="conv cannot be pruned: it has no heads: its 6 outputs would all go as"):
+        make_mask(seeded(one_channel_gate), drawn((2, 3, 8, 8)), layers="conv", ratio=0.6, grain="head")
+
+
+def test_all_takes_the_layers_that_have_heads() -> None:
+    model = block(Fused)
+    gone = removed(make_mask(model, TOKENS, layers="all", ratio=0.5, grain="head"))
+    assert gone.keys() == {"1.qkv.weight", "1.qkv.bias"}
+    reasons = prunable(model, TOKENS, grain="head")
+    assert [name for name, reason in reasons.items() if not reason] == ["1.qkv"]
 
 
 def test_a_vision_transformer_of_timm() -> None:

@@ -167,7 +167,7 @@ def test_a_layer_knows_its_weight_and_its_name_in_the_state_dict():
     ],
 )
 def test_all_and_globs_leave_out_what_they_are_told_to_unless_it_is_named(asked, expected):
-    assert list(find_layers(lenet((1, 28, 28), 10), asked, left_out=lambda: {"fc2"})) == expected
+    assert list(find_layers(lenet((1, 28, 28), 10), asked, left_out=lambda: {"fc2": "it is last"})) == expected
 
 
 @pytest.mark.parametrize("asked", ["all", "conv*", "fc[12]", "conv?,fc1"])
@@ -190,21 +190,21 @@ def test_what_is_left_out_is_only_asked_for_if_there_is_a_pattern():
 
 
 def test_a_glob_takes_modules_own_names_before_ordinals_in_the_networks_order():
-    found = find_layers(misleading(), "conv*", left_out=lambda: {"fc1"})
+    found = find_layers(misleading(), "conv*", left_out=lambda: {"fc1": "it is left"})
     assert {name: layer.name for name, layer in found.items()} == {
         "conv2": "block.fc1",
         "conv3": "block.conv1",
         "conv1": "conv1",
     }
-    found = find_layers(misleading(), "block.*,all", left_out=lambda: {"fc1"})
+    found = find_layers(misleading(), "block.*,all", left_out=lambda: {"fc1": "it is left"})
     assert list(found) == ["block.fc1", "block.conv1", "stem", "conv1", "head"]
 
 
 def test_a_module_that_is_called_all_is_meant():
     model = nn.ModuleDict({"all": nn.Linear(1, 1), "other": nn.Linear(1, 1), "last": nn.Linear(1, 1)})
     assert list(find_layers(model, "all")) == ["all"]
-    assert list(find_layers(model, "all", left_out=lambda: {"last"})) == ["all"]
-    assert list(find_layers(model, "a*", left_out=lambda: {"last"})) == ["all"]
+    assert list(find_layers(model, "all", left_out=lambda: {"last": "it is last"})) == ["all"]
+    assert list(find_layers(model, "a*", left_out=lambda: {"last": "it is last"})) == ["all"]
 
 
 @pytest.mark.parametrize(
@@ -212,21 +212,21 @@ def test_a_module_that_is_called_all_is_meant():
     [
         ("vonv*", ""),
         ("Conv*", ""),
-        ("fc2*", ", but for fc2, which can only be taken by name"),
-        ("conv3,fc[2]", ", but for fc2, which can only be taken by name"),
+        ("fc2*", ", but for what it leaves out: fc2 (it is last)"),
+        ("conv3,fc[2]", ", but for what it leaves out: fc2 (it is last)"),
     ],
 )
 def test_a_glob_without_a_match_lists_the_names(asked, but):
     with pytest.raises(SparsifyError) as caught:
-        find_layers(lenet((1, 28, 28), 10), asked, "lenet", lambda: {"fc2"})
+        find_layers(lenet((1, 28, 28), 10), asked, "lenet", lambda: {"fc2": "it is last"})
     assert str(caught.value) == (
         f"'{asked.split(',')[-1]}' matches no layer in lenet{but}; choose from: conv1, conv2, conv3, fc1, fc2"
     )
 
 
 def test_all_of_a_network_that_is_one_layer_is_nothing():
-    with pytest.raises(SparsifyError, match="'all' matches no layer in the network, but for fc1, which can only be"):
-        find_layers(nn.Linear(2, 2), "all", left_out=lambda: {""})
+    with pytest.raises(SparsifyError, match=r"'all' matches no layer in the network, but for .*: fc1 \(it is all\)"):
+        find_layers(nn.Linear(2, 2), "all", left_out=lambda: {"": "it is all"})
 
 
 def test_one_layer_is_found_by_its_name_only():
@@ -239,7 +239,7 @@ def test_one_layer_is_found_by_its_name_only():
 def test_sets_are_known_by_what_they_stand_for():
     assert list(find_sets(lenet((1, 28, 28), 10), "conv3,fc1")) == ["conv3,fc1"]
     sets = ["conv*", "conv1, conv2,conv3", "all"]
-    assert list(find_sets(lenet((1, 28, 28), 10), sets, left_out=lambda: {"fc2"})) == [
+    assert list(find_sets(lenet((1, 28, 28), 10), sets, left_out=lambda: {"fc2": "it is last"})) == [
         "conv1,conv2,conv3",
         "conv1,conv2,conv3,fc1",
     ]

@@ -10,7 +10,7 @@ import torch
 from probing import removed
 from torch import Tensor, nn
 
-from sparsify import Subject, make_mask, prune, shrink
+from sparsify import Subject, make_mask, prunable, prune, shrink
 from sparsify.errors import SparsifyWarning
 from sparsify.nets.mask import masked
 from sparsify.nets.parametrized import with_own_weights
@@ -58,6 +58,8 @@ def test_masks_sweeps_and_shrinking_take_the_copy(norm: str) -> None:
     said = "a copy with plain weights is taken"
     with pytest.warns(SparsifyWarning, match=said):
         mask = make_mask(model, X, layers="0", ratio=0.5, grain="neuron")
+    with pytest.warns(SparsifyWarning, match=said):
+        assert prunable(model, X, grain="neuron") == {"0": "", "2": "it makes the network's output"}
     with pytest.warns(SparsifyWarning, match=said):
         small = shrink(model, mask, X)
     with pytest.warns(SparsifyWarning, match=said):

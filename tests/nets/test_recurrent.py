@@ -30,7 +30,7 @@ def build(kind: type[nn.RNNBase] = nn.LSTM) -> Reader:
 
 
 def test_the_weights_are_layers_of_their_own() -> None:
-    reasons = prunable(build(), TOKENS)
+    reasons = prunable(build(), TOKENS, grain="neuron")
     own = [f"rnn.weight_{which}_l0{way}" for way in ("", "_reverse") for which in ("ih", "hh")]
     assert list(reasons) == ["embed", *own, "head"]
     assert reasons["embed"] == ""
@@ -45,6 +45,24 @@ def test_single_weights_go(kind: type[nn.RNNBase]) -> None:
     smallest = weight.abs().flatten().argsort()[: weight.numel() // 3]
     assert mask.keys() == {"rnn.weight_hh_l0"}
     assert set((~mask["rnn.weight_hh_l0"]).flatten().nonzero().flatten().tolist()) == set(smallest.tolist())
+
+
+def test_all_weights_of_one_can_be_named_together() -> None:
+    weights = ["rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.weight_ih_l0_reverse"]
+    mask = make_mask(build(), TOKENS, layers=",".join(weights), ratio=0.5, grain="weight")
+    assert {name: int((~keep).sum()) for name, keep in mask.items()} == {
+        "rnn.weight_ih_l0": 12 * 6 // 2,
+        "rnn.weight_hh_l0": 12 * 3 // 2,
+        "rnn.weight_ih_l0_reverse": 12 * 6 // 2,
+    }
+
+
+@pytest.mark.parametrize(("grain", "taken"), [("auto", 5), ("weight", 5), ("neuron", 1)])
+def test_all_takes_them_where_single_weights_go(grain: str, taken: int) -> None:
+    reasons = prunable(build(), TOKENS, grain)
+    assert [name for name, reason in reasons.items() if not reason] == list(reasons)[:taken]
+    mask = make_mask(build(), TOKENS, layers="all", ratio=0.5, grain=grain)
+    assert sum(name.partition("_l0")[0].endswith(("weight", "weight_ih", "weight_hh")) for name in mask) == taken
 
 
 def test_outputs_of_its_gates_are_refused() -> None:

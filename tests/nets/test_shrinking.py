@@ -128,6 +128,33 @@ def test_what_is_not_wholly_masked_stays_as_zeros(mask: Mask) -> None:
         assert torch.equal(model(inputs), small(inputs))
 
 
+@pytest.mark.parametrize(
+    "mixed", [lambda x: x - x.mean(1, keepdim=True), lambda x: x.softmax(1), lambda x: x.sort(1).values]
+)
+def test_channels_that_are_mixed_before_the_next_layer_are_refused(mixed):
+    """Nothing of them can go; the same network, as large as before, is no answer without a word."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Applied(mixed), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1))
+    example = torch.randn(2, 3, 4, 4)
+    said = "the outputs of '0' are mixed, or cut off, before they reach a layer"
+    with pytest.raises(SparsifyError, match=f"^the network cannot be shrunk: {said}; its masks are exact"):
+        shrink(model, make_mask(model, example, layers="0", ratio=0.5), example)
+    mask = make_mask(model, example, layers="0,2", ratio=0.5)
+    with pytest.warns(SparsifyWarning, match=f"some of what is masked stays as zeros, because .*: {said}"):
+        small = shrink(model, mask, example)
+    assert (small[0].out_channels, small[2].out_channels) == (4, 2)
+
+
+class Applied(nn.Module):
+    """A function of its input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 def test_a_filter_whose_batchnorm_is_not_masked_stays_because_its_shift_is_felt() -> None:
     build = lambda: nn.Sequential(  # noqa: E731
         nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(1), nn.Linear(4 * 4, 3)

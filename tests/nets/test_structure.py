@@ -167,6 +167,24 @@ def counted(model: nn.Module, example: Tensor) -> Cost:
 # by hand ---------------------------------------------------------------------------------------------------------
 
 
+class Gram(nn.Module):
+    """y yᵀ of the channels y of an image: every element is of two of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).flatten(2)
+        return self.head((y @ y.mT).flatten(1))
+
+
+def test_a_layer_whose_outputs_can_only_go_all_together_is_refused():
+    """A ratio above a half would remove the whole layer."""
+    structure = Structure(Gram(), torch.randn(1, 3, 8, 8))
+    assert structure.left_out("filter")["conv"] == "its 4 outputs can only go together, all of them as one"
+
+
 def test_the_cost_of_lenet_by_hand():
     """Weights and biases; each convolution's weights are used at every position of its output, 28×28, 10×10 and 1×1."""
     params = (6 * 25 + 6) + (16 * 6 * 25 + 16) + (120 * 16 * 25 + 120) + (84 * 120 + 84) + (10 * 84 + 10)

@@ -244,7 +244,7 @@ def test_the_heads_of_an_attention_are_one_unit_however_they_are_asked_for(asked
 
 
 def test_outputs_that_are_in_no_heads_are_refused() -> None:
-    with pytest.raises(SparsifyError, match="conv1 has no heads: each of its 5 outputs can go by itself"):
+    with pytest.raises(SparsifyError, match="conv1 cannot be pruned: it has no heads: each of its 5 outputs"):
         found(residual, IMAGE, "conv1", "head")
 
 

@@ -253,6 +253,12 @@ def test_a_state_of_another_optimizer_says_so_and_changes_nothing(kind: type[Sel
             assert all(torch.equal(value, after["state"][number][key]) for key, value in state.items())
 
 
+def test_a_state_of_no_optimizer_says_so() -> None:
+    weight = nn.Linear(2, 1)
+    with pytest.raises(SparsifyError, match="this is not a state of SLBI: it has no state and param_groups"):
+        SLBI(weight.parameters()).load_state_dict(weight.state_dict())
+
+
 def test_a_state_of_another_network_says_so() -> None:
     one, other = (nn.Parameter(torch.ones(shape)) for shape in ((2, 3), (3, 2)))
     a, b = SLBI([one]), SLBI([other])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sparsify import SparsifyError, Split, Subject, Sweep, prune
+from sparsify import SparsifyError, Split, Subject, Sweep, evaluate, prune
 from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.outcomes import Outcomes, Scores
 
@@ -239,8 +239,9 @@ def test_the_batch_is_halved_where_the_memory_is_not_enough():
     assert max(sizes) == 16
     with pytest.raises(SparsifyError, match="the GPU's memory is not enough for the sweep"):
         prune(Small(), data=(images, labels), layers="inner.0", ratios=[0, 0.5], batch_size=8)
-    with pytest.raises(SparsifyError, match="batch_size is 0; it must be at least 1"):
-        prune(Small(), data=(images, labels), layers="inner.0", batch_size=0)
+    for wrong in (0, 2.5, "8"):
+        with pytest.raises(SparsifyError, match=f"batch_size is {wrong!r}; it must be at least 1, a whole number"):
+            prune(Small(), data=(images, labels), layers="inner.0", batch_size=wrong)
 
 
 # what is refused -----------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_the_batch_is_halved_where_the_memory_is_not_enough():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (None, "a network needs data to be measured on: prune(model, data=(images, labels), …)"),
+        (None, "a network needs data to be measured on, as in data=(images, labels)"),
         (IMAGES, "the data is a Tensor; it must be (images, labels), a DataLoader or a Split"),
         ((IMAGES, LABELS[:3]), "4 images have 3 labels; each image needs one"),
         ((IMAGES, LABELS[:3] + 1), "4 images have 3 labels"),
@@ -308,6 +309,7 @@ def test_a_network_with_lazy_modules_is_refused_and_not_damaged():
     for function in (
         lambda: prune(model, data=(IMAGES, LABELS), **ASKED),
         lambda: make_mask(model, IMAGES[:1], layers="0", ratio=0.5),
+        lambda: evaluate(model, (IMAGES, LABELS)),
     ):
         with pytest.raises(SparsifyError, match=words):
             function()
@@ -339,6 +341,11 @@ def test_a_subject_of_a_loader_says_how_to_read_it():
     with pytest.raises(SparsifyError, match="model is a str"):
         Subject("lenet", Split(IMAGES, LABELS))
     assert accuracies(Subject(network(), Split.of(loader))) == [0.75, 0.75]
+
+
+def test_a_subject_shows_itself_in_a_line():
+    given = Subject(network(), Split(IMAGES, LABELS), training=Split(IMAGES[:3], LABELS[:3]), name="mine")
+    assert repr(given) == "<Subject mine: a Sequential, measured on 4 images, 3 to train on>"
 
 
 def test_a_score_is_refused_before_anything_is_measured():

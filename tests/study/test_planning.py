@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 from summaries import before_sums
+from torch import Tensor, nn
 
 from sparsify.config import Config, Places
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.mask import load_mask, save_mask
+from sparsify.nets.registry import NETS, NetworkSpec
 from sparsify.pruning.plan import PointPlan
 from sparsify.report.plantables import plan_line, plan_table, studies_table
 from sparsify.report.studytables import choice_tables, choices_csv
@@ -253,6 +255,68 @@ def test_a_stopped_study_goes_on_where_it_was(folder, runs, result):
     assert sweep.read_bytes() == before
     assert sorted(path.name for path in runs.iterdir()) == sorted(path.name for path in (folder / "runs").iterdir())
     assert Planner(study, Places(runs_dir=runs)).plan().done
+
+
+class Sum(nn.Module):
+    """Two convolutions whose outputs are added, so that they lose the same channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(1, 4, 1), nn.Conv2d(1, 4, 1), nn.Linear(4, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last((self.first(images) + self.second(images)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "grain", "again"),
+    [("first,second", "auto", True), ("first", "auto", True), ("last", "neuron", False), ("first", "weight", False)],
+)
+def test_a_mask_from_before_coupled_layers_were_one_unit_is_made_again(layers, grain, again, tmp_path, monkeypatch):
+    """As 0.3 and earlier left it: no record has its sum. Both layers had lost the union of what each would lose."""
+    monkeypatch.setitem(NETS, "sum", NetworkSpec(lambda shape, classes: Sum(), "a sum"))
+    study = read(
+        tmp_path,
+        f"""
+seeds = [0]
+[base]
+model = "sum"
+data = "digits"
+epochs = 1
+opt = "sgd"
+[[arms]]
+label = "whole"
+[[arms]]
+label = "ticket"
+mask = {{ of = "whole", layers = "{layers}", ratio = 0.5, grain = "{grain}" }}
+[sweep]
+layers = ["last"]
+ratios = "0"
+""",
+    )
+    places = Places(runs_dir=tmp_path / "runs", device="cpu")
+    result = run_study(study, places)
+    new = {run.name for run in named(result)["ticket"].runs}
+    (path,) = (tmp_path / "runs").glob("*/mask-*.safetensors")
+    right = path.read_bytes()
+    union = {name: torch.ones_like(keep) for name, keep in load_mask(path).items()}
+    for keep in union.values():
+        keep[:3] = False
+    save_mask(path, union)
+    run_study(study, places)  # the new sum is that of a mask of this version
+    assert path.read_bytes() != right
+    before_sums(path.parent / "summary.json")
+    planner = Planner(study, places)
+    plan, lines = planner.plan(), []
+    assert (list(plan.masks), plan.done) == (([path], False) if again else ([], True))
+    said = "; 1 mask from before coupled layers were one unit is made again"
+    assert plan_line(plan, estimate_cost(planner, plan)).endswith(said) == again
+    result = run_study(study, places, note=lines.append)
+    made = f"making {path.name} again: the one there may have been made before coupled layers were one unit"
+    assert lines == ([f"{path.parent.name}: {made}"] if again else [])
+    assert (path.read_bytes() == right) == again
+    assert ({run.name for run in named(result)["ticket"].runs} == new) == again
+    assert Planner(study, places).plan().done
 
 
 def test_a_training_that_was_stopped_is_missing_from_its_epoch_on(tmp_path):

@@ -52,6 +52,11 @@ def test_runs_without_labels_are_named_by_optimizers_or_else_by_themselves(tmp_p
     assert list(lines(viz.curves([one, again]), 1)) == [f"{named.name}, test (n = 1)" for named in (one, again)]
 
 
+def test_sweeps_without_labels_are_refused():
+    with pytest.raises(SparsifyError, match="the sweeps are a list; they must be one Sweep, or a dict by label"):
+        viz.sweep([sweep(1, 0.5)])
+
+
 def test_runs_of_one_label_are_one_line_of_their_mean(tmp_path):
     seeds = [run(tmp_path, accuracy=0.5), run(tmp_path, accuracy=0.75, seed=1)]
     drawn = viz.curves({"mine": seeds, "other": run(tmp_path, "slbi")}, title="title")
