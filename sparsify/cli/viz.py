@@ -208,7 +208,7 @@ def schedule(
 def optimizers(
     *,
     opt: Annotated[OwnOptions, Parameter(help="names, as in sgd,adam,slbi; else all")] = "",
-    lr: Annotated[float | None, Parameter(help="the rate of all of them [default: the best of each]")] = None,
+    lr: Annotated[float | None, Parameter(help="the rate of all of them [default: one that suits each]")] = None,
     steps: Annotated[Whole, Parameter(help="steps of each")] = 250,
     output: Output = Path("optimizers"),
 ) -> int:

@@ -31,9 +31,9 @@ _RATES = {
     "sgd-pull": 0.01,
     "slbi": 0.01,
     "slbi-adam": 0.1,
-    "linbreg": 0.1,
+    "linbreg": 0.03,
     "adabreg": 0.1,
-    "prox-sgd": 0.01,
+    "prox-sgd": 0.003,
     "adam": 0.1,
     "adamw": 0.1,
     "rmsprop": 0.03,
@@ -81,7 +81,7 @@ def schedule(
     steps = Steps(epochs, steps_per_epoch)
     if not 0 < steps.total <= _MOST_STEPS:
         raise SparsifyError(
-            f"--steps-per-epoch is {steps_per_epoch}; with --epochs {epochs} 1 to {_MOST_STEPS:,} in all"
+            f"--steps-per-epoch is {steps_per_epoch}; with --epochs {epochs} it must give 1 to {_MOST_STEPS:,} steps"
         )
     rates = {}
     for name, own in settings.items():
@@ -116,11 +116,14 @@ def optimizers(
     walks = {name: _walk(_on_valley(name, lr, steps), steps) for name in asked}
     sparse = [name for name in asked if OPTIMIZERS[name].selects or OPTIMIZERS[name].couples]
     dense = [name for name in asked if name not in sparse]
-    size = per_row(len(dense), _TOGETHER) if dense else 1
-    panels = {"sparse, or pulled to 0; Γ dashed": sparse} if sparse else {}
-    for first in range(0, len(dense), size):
-        part = dense[first : first + size]
-        panels[part[0] if len(part) == 1 else f"{part[0]} to {part[-1]}"] = part
+    if len(asked) <= _TOGETHER:
+        panels = {"": asked}
+    else:
+        panels = {"sparse, or pulled to 0; Γ dashed": sparse} if sparse else {}
+        size = per_row(len(dense), _TOGETHER) if dense else 1
+        for first in range(0, len(dense), size):
+            part = dense[first : first + size]
+            panels[part[0] if len(part) == 1 else f"{part[0]} to {part[-1]}"] = part
     if title is None:
         title = f"{steps:,} steps on Beale's function; behind each name is its learning rate"
     return valley_figure({name: {one: walks[one] for one in part} for name, part in panels.items()}, title=title)
@@ -151,7 +154,7 @@ def _on_valley(name: str, lr: float | None, steps: int) -> Config:
         opt=name,
         lr=rate,
         density=1.0 if "density" in defaults else None,
-        strength=0.01 if "strength" in defaults else None,
+        strength=0.1 if "strength" in defaults else None,
         path_scale=_PATH_TIME * defaults["mu"] / (rate * steps) if OPTIMIZERS[name].couples else None,
     )
 

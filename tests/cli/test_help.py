@@ -50,7 +50,9 @@ def test_every_field_of_config_is_a_flag_of_train_with_a_help_text(flag, sparsif
 REACHING = {
     "sgd-pull": {"momentum": 0.5, "weight_decay": 0.001, "kappa": 2.0, "mu": 30.0, "path_scale": 1.5},
     "linbreg": {"momentum": 0.5, "weight_decay": 0.002, "strength": 0.02, "delta": 2.0, "density": 0.5},
+    "sgd": {"momentum": 0.5, "weight_decay": 0.003},
 }
+OWN = {"sgd": "nesterov=true"}
 
 
 def test_every_option_is_tried():
@@ -62,9 +64,10 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
     parent = None if "density" in REACHING[opt] else run_of(runs, "sgd").name
     values = {
         **{"model": "lenet", "data": "digits", "opt": opt, "epochs": 2, "batch_size": 512, "lr": 0.01, "val": 0.25},
-        **{"schedule": "linear", "augment": "crop-flip+rotation:0.5", "seed": 4, "init": parent, "precision": "fast"},
+        **{"net": "", "opt_options": OWN.get(opt, "")},
+        **{"schedule": "multi-step", "schedule_options": "milestones=1+2", "augment": "crop-flip+rotation:0.5"},
+        **{"seed": 4, "init": parent, "precision": "fast", "record": "loss"},
         **{"normalise": False, "resize": 28, "loss": "cross-entropy", "label_smoothing": 0.1, "pretrained": False},
-        **dict.fromkeys(OWN_OPTIONS, ""),
         **dict.fromkeys(OPTIONS),
         **REACHING[opt],
         "structure": "grains",
@@ -72,8 +75,10 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
         "mask_from": 1,
     }
     assert set(values) == {field.name for field in dataclasses.fields(Config)}
-    given = {name: value for name, value in values.items() if value not in (None, "") and value is not False}
-    flags = " ".join([*(f"--{name.replace('_', '-')} {value}" for name, value in given.items()), "--no-normalise"])
+        **{"net": "", "opt_options": OWN.get(opt, "")},
+        **{"schedule": "multi-step", "schedule_options": "milestones=1+2", "augment": "crop-flip+rotation:0.5"},
+        **{"seed": 4, "init": parent, "precision": "fast", "record": "loss"},
+        **{"normalise": False, "resize": 28, "loss": "cross-entropy", "label_smoothing": 0.1, "pretrained": False},
     assert sparsify(f"train {flags} --device cpu").code == 0
     (folder,) = runs.glob(f"lenet-digits-{opt}-s4-*")
     found = json.loads((folder / "config.json").read_text())

@@ -150,3 +150,34 @@ def _labels(figure) -> list[str]:
     for legend in figure.legends:
         return [text.get_text() for text in legend.get_texts()]
     return [axis.get_title().split("\n")[0] for axis in figure.axes if axis.get_title()]
+
+
+def test_a_schedule_is_drawn_where_it_is_asked_for(sparsify, tmp_path):
+    line = "viz schedule --schedule cosine,step-lr --schedule noam --schedule-options step_size=5 --epochs 3"
+    answer = sparsify(f"{line} --steps-per-epoch 4 --output pictures/rates.png")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines() == ["written: pictures/rates.png", "written: pictures/rates.svg"]
+    assert (tmp_path / "pictures" / "rates.png").read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "pictures" / "rates.svg").read_text(encoding="utf-8")
+    assert [name for name in ("cosine", "step-lr, step_size=5", "noam") if f"<!-- {name} -->" not in text] == []
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_optimizers_are_drawn_without_a_run(sparsify, tmp_path):
+    answer = sparsify("viz optimizers --opt sgd --opt adam,slbi --steps 5")
+    assert (answer.code, answer.err) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["optimizers.png", "optimizers.svg"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fragments"),
+    [
+        ("schedule --schedule cosin", ["'cosin'", "cosine"]),
+        ("schedule --schedule step-lr --schedule-options every=3", ["'every'", "step_size"]),
+        ("schedule --epochs 1.5", ["1.5"]),
+        ("optimizers --opt adams", ["'adams'", "adam"]),
+        ("optimizers --steps 0", ["--steps is 0"]),
+    ],
+)
+def test_viz_without_a_run_refuses(line, fragments, refused):
+    refused(f"viz {line}", *fragments)
