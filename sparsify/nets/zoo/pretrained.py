@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # nosec B403: only to catch its error; torch reads with weights_only
 from pathlib import Path
 from urllib.parse import urlparse
 
