@@ -1,4 +1,4 @@
-"""Folders that files are written to: what killed writers left there, and folders that must not be made anew."""
+"""Folders: what killed writers left there, those that must not be made anew, and the order of runs."""
 
 from __future__ import annotations
 
@@ -91,3 +91,29 @@ def make_folder(folder: Path) -> None:
             )
     if where not in _HELD:
         where.mkdir(parents=not holders, exist_ok=True)
+
+
+def run_states(runs_dir: Path) -> dict[str, str]:
+    """For the name of each run in a folder, a text that changes when its files do: their times and sizes.
+
+    The run that was trained or asked for last is the first, unfinished ones are at the end, by name. The files are
+    config.json, which makes a folder that of a run, and summary.json, or metrics.csv of an unfinished run.
+    """
+    found = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(runs_dir) as entries:
+        for entry in entries:
+            config = _state(f"{entry.path}/config.json")
+            if config is not None:
+                summary = _state(f"{entry.path}/summary.json")
+                rest = _state(f"{entry.path}/metrics.csv") if summary is None else None
+                found.append((-summary[0] if summary else 0, entry.name, (summary, config, rest)))
+    return {name: str(state) for _, name, state in sorted(found)}
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    """The times and the size of a file; None if there is none, or it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size

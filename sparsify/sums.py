@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from sparsify.errors import SparsifyError
 from sparsify.files import no_link, parse_json, regular, write_bytes
 
@@ -131,6 +129,8 @@ def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
     Raises SparsifyError if another process is still writing there after `wait` seconds, and if the folder, or its lock,
     is a symbolic link.
     """
+    from filelock import FileLock, Timeout  # slow to import: only what writes needs it
+
     no_link(folder)
     folder.mkdir(parents=True, exist_ok=True)
     no_link(folder / ".lock")

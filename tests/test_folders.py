@@ -12,7 +12,7 @@ import pytest
 
 from sparsify.errors import SparsifyError
 from sparsify.files import write_text
-from sparsify.folders import _machine, held, suffix
+from sparsify.folders import _machine, held, run_states, suffix
 
 KILLED = """
 import os, signal, sys
@@ -91,3 +91,22 @@ def test_a_folder_that_is_deleted_between_the_look_and_the_write_is_not_made_ane
     with held(folder), pytest.raises(FileNotFoundError):
         write_text(folder / "file", "")
     assert not folder.exists()
+
+
+def test_the_newest_run_is_the_first_and_the_unfinished_come_last_by_name(tmp_path: Path) -> None:
+    for name, finished in (("b", None), ("old", 1), ("new", 2), ("a", None), ("no run", 3)):
+        (tmp_path / name).mkdir()
+        if name != "no run":
+            (tmp_path / name / "config.json").touch()
+        if finished is not None:
+            (tmp_path / name / "summary.json").touch()
+            os.utime(tmp_path / name / "summary.json", (finished, finished))
+    (tmp_path / "a file").touch()
+    before = run_states(tmp_path)
+    assert list(before) == ["new", "old", "a", "b"]
+    (tmp_path / "a" / "metrics.csv").write_text("1")
+    (tmp_path / "old" / "summary.json").write_text("1")
+    after = run_states(tmp_path)
+    assert list(after) == ["old", "new", "a", "b"]
+    assert [name for name in after if after[name] != before[name]] == ["old", "a"]
+    assert run_states(tmp_path / "a file") == run_states(tmp_path / "nowhere") == {}
