@@ -15,7 +15,7 @@ from cyclopts import Parameter, Token
 
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
-from sparsify.files import sanitise, short_sum
+from sparsify.files import last_parts, sanitise, short_sum
 from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, SEED, checked_characters, checked_text
 from sparsify.nets.registry import NAMES, is_network
 from sparsify.optim.registry import OPTIMIZERS, taken
@@ -281,6 +281,18 @@ class Config:
             if key not in names:
                 raise unknown("setting", key, names)
         return cls(**values)
+
+
+def without_place(name: str, value: object) -> object:
+    """Return the value of a setting as files and reports show it: of a path its end, and the sum after an "@".
+
+    That is the name of a folder of images, the run's folder in `init`, and in `mask` the file with its folder.
+    """
+    if name == "data" and isinstance(value, str) and value.startswith(FOLDER):
+        return FOLDER + last_parts(value.removeprefix(FOLDER))
+    if name in ("init", "mask") and isinstance(value, str):
+        return last_parts(value, 1 if name == "init" else 2)
+    return value
 
 
 def _flag(name: str) -> str:

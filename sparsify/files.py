@@ -268,6 +268,12 @@ def tensors_as_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None
     return content
 
 
+def last_parts(path: str, count: int = 1) -> str:
+    """Return the end of a path without what it is in, "root" if it has no name: the last part, or more of them."""
+    parts = Path(path).parts[len(Path(path).anchor) > 0 :]
+    return "/".join(parts[-count:]) or "root"
+
+
 def sanitise(text: str) -> str:
     """Return `text` as a part of a file's name: at most 40 lower-case letters, digits, '.', '_' and '-'."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower())[:40].strip("-.") or "unnamed"
