@@ -105,6 +105,20 @@ def test_runs_from_before_have_the_whole_path(run: Run, images: Path) -> None:
     assert Run(run.path).config == run.config
 
 
+@pytest.mark.parametrize(("old", "new"), [('"epochs": 1', '"epochs": 3'), ("My Photos", "My Photot"), ("{", "{ ")])
+def test_a_config_of_an_unfinished_run_that_has_changed_is_named(old: str, new: str, run: Run) -> None:
+    (run.path / "summary.json").unlink()
+    assert Run(run.path).config == run.config
+    text = (run.path / "config.json").read_text()
+    (run.path / "config.json").write_text(text.replace(old, new, 1))
+    with pytest.raises(SparsifyError, match=r"config.json is damaged: its SHA-256 sum is not the one in environment"):
+        Run(run.path).config  # noqa: B018
+    environment = json.loads((run.path / "environment.json").read_text())
+    del environment["config_sha256"]  # a run from before
+    run.write_json("environment.json", environment)
+    assert Run(run.path).config.opt == "sgd"
+
+
 def test_commands_in_a_report_have_no_places() -> None:
     config = sparsify.Config(data="folder:/home/me/My Photos", opt="sgd")
     assert train_command(config) == ["sparsify", "train", "--data", "folder:My Photos", "--opt", "sgd"]
