@@ -55,6 +55,36 @@ def test_only_what_no_writer_needs_is_deleted(name: str, hours: int, kept: bool,
     assert temporary.exists() is kept
 
 
+@pytest.mark.parametrize("differs", ["boot", "container"])
+def test_a_process_of_another_boot_or_container_is_not_taken_for_a_dead_one_of_ours(
+    differs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = f"-{2**22 + 1}.tmp"
+    with monkeypatch.context() as patch:
+        if differs == "boot":
+            patch.setattr(Path, "read_text", lambda _: "another boot")
+        else:
+            patch.setattr(os, "readlink", lambda _: "pid:[1]")
+        theirs = tmp_path / f".f.abcdefgh.{_machine()}{dead}"
+    theirs.touch()
+    ours = tmp_path / f".f.abcdefgh.{_machine()}{dead}"
+    ours.touch()
+    write_text(tmp_path / "file", "")
+    assert (theirs.exists(), ours.exists()) == (True, False)
+
+
+def test_a_folder_that_a_killed_writer_has_left_is_deleted_with_what_is_in_it(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    (precious / "a").mkdir(parents=True)
+    end = f".{_machine()}-{2**22 + 1}.tmp"
+    (tmp_path / f".download-abcdefgh{end}" / "raw").mkdir(parents=True)
+    (tmp_path / f".download-abcdefgh{end}" / "raw" / "file").touch()
+    (tmp_path / f".link{end}").symlink_to(precious)
+    write_text(tmp_path / "file", "")
+    assert sorted(os.listdir(tmp_path)) == ["file", "precious"]
+    assert os.listdir(precious) == ["a"]
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["gone", "another in its place"])
 @pytest.mark.parametrize("name", ["file", "figures/file"])
 def test_a_folder_that_is_held_is_not_made_anew(name: str, again: bool, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from torchvision.datasets.utils import check_integrity
 from sparsify.data.dataset import Dataset, Split, make_dataset
 from sparsify.data.places import DataNotFoundError, Roots, status_of
 from sparsify.errors import SparsifyError
+from sparsify.folders import delete_leftovers, suffix
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
@@ -125,7 +126,8 @@ def _fetch(source: type, root: Path) -> str | None:
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none for its connections
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as beside:
+        delete_leftovers(root)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download-", suffix=suffix()) as beside:
             source(beside, download=True)
             for file in Path(beside).rglob("*"):
                 if file.is_file() and file.suffix != ".gz":  # the archives are no longer needed
