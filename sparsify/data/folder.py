@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sparsify.data.dataset import Dataset, Split, fits, make_dataset
 from sparsify.data.decoding import FORMATS, decode, without_warnings
-from sparsify.data.places import Roots, status_of
+from sparsify.data.places import Roots
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import regular, replacing
 from sparsify.limits import checked_text
@@ -59,7 +59,7 @@ def image_folder(path: Path, roots: Roots) -> Dataset:
     for part in PARTS:
         for label in classes:
             for file in found[part][label]:
-                status = status_of(file)
+                status = os.stat(regular(file))
                 stamp.update(os.fsencode(file) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     files = _Files(
         {part: [file for label in classes for file in found[part][label]] for part in PARTS},
@@ -119,7 +119,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
         if entry.name.startswith("."):
             continue
         if entry.is_symlink() and not entry.exists():
-            status_of(entry)
+            regular(entry)
         if entry.is_dir():
             checked_text("the class", entry.name)
             found[entry.name] = list(_images(entry))

@@ -19,8 +19,9 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.datasets.utils import check_integrity
 
 from sparsify.data.dataset import Dataset, Split, make_dataset
-from sparsify.data.places import DataNotFoundError, Roots, status_of
+from sparsify.data.places import DataNotFoundError, Roots
 from sparsify.errors import SparsifyError
+from sparsify.files import regular
 from sparsify.folders import delete_leftovers, suffix
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
@@ -75,7 +76,7 @@ def _check_raw(path: Path, md5: str) -> None:
     mend = _MEND.format(path.parent)
     if not path.is_symlink() and not path.exists():
         raise SparsifyError(f"{path} is missing, though other files of the data set are there; {mend}")
-    found, size = status_of(path).st_size, RAW_BYTES[path.name]
+    found, size = regular(path).stat().st_size, RAW_BYTES[path.name]
     if found != size:  # before anything is read
         raise SparsifyError(f"{path} is truncated or corrupt: it has {found:,} bytes, not {size:,}; {mend}")
     if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:

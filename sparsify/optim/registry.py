@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sparsify.errors import SparsifyWarning
+from sparsify.errors import SparsifyWarning, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +137,7 @@ def slbi_for(device: torch.device) -> type[SLBI]:
 
         try_out(device)
     except Exception as error:  # Triton may be absent or lack a C compiler, and raises errors of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         warnings.warn(
             f"Triton does not run here ({reason}); SLBI's step takes several passes over the memory, which is slower "
             "and computes the same",

@@ -161,7 +161,7 @@ def test_an_image_that_claims_to_be_huge_is_named(photos: Path) -> None:
 def test_a_link_to_nowhere_is_named(photos: Path) -> None:
     file = photos / "train" / "cat" / "gone.png"
     file.symlink_to(photos / "nowhere.png")
-    assert error_of(f"folder:{photos}").startswith(f"{file} cannot be read: ")
+    assert error_of(f"folder:{photos}").startswith(f"{file} is a link to ")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -341,12 +341,12 @@ def make_socket(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (os.mkfifo, " cannot be read: it is a pipe, not a file"),
-        (make_socket, " cannot be read: it is a socket, not a file"),
-        (lambda path: path.symlink_to("/dev/zero"), " cannot be read: it is a device, not a file"),
+        (os.mkfifo, " is a named pipe, not a file"),
+        (make_socket, " is a socket, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), " is a device, not a file"),
         (lambda path: path.symlink_to(path.parent), " is a folder, and its name is that of an image"),
         (Path.mkdir, " is a folder, and its name is that of an image"),
-        (lambda path: path.symlink_to("gone"), " cannot be read: it is a link to gone, which is not there"),
+        (lambda path: path.symlink_to("gone"), " is a link to gone, which is not there"),
         (lambda path: path.symlink_to(path), " cannot be read: Too many levels of symbolic links"),
     ],
     ids=["pipe", "socket", "device", "link to a folder", "folder", "link to nowhere", "link to itself"],
@@ -363,7 +363,7 @@ def test_what_is_no_file_is_named_before_anything_is_opened(
 def test_a_class_that_is_a_link_to_nowhere_is_named(photos: Path) -> None:
     for part in ("train", "test"):
         (photos / part / "cow").symlink_to("gone")
-    assert error_of(f"folder:{photos}").startswith(f"{photos / 'train' / 'cow'} cannot be read: it is a link to gone,")
+    assert error_of(f"folder:{photos}").startswith(f"{photos / 'train' / 'cow'} is a link to gone,")
 
 
 def test_a_link_that_goes_round_in_a_circle_is_named(photos: Path) -> None:
