@@ -128,3 +128,22 @@ def test_commands_in_a_report_have_no_places() -> None:
     # as the Tab key leaves them, and quoted in a value
     words = ["--runs-dir", "/home/me/runs/", "--data-dir=/home/me/d/", "arms.init='/home/me/r/x'"]
     assert without_places(words) == ["--runs-dir", "runs", "--data-dir=d", "arms.init='x'"]
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        (r"C:\Users\me\runs", "runs"),
+        ("C:\\Users\\me\\runs\\", "runs"),
+        ("c:/Users/me/runs", "runs"),
+        (r"\\server\share\runs", "runs"),
+        (r"~\runs", "runs"),
+        (r"data=folder:D:\me\My Photos", "data=folder:My Photos"),
+        (r"arms.init=['C:\me\a','C:\me\b']", "arms.init=['a','b']"),
+        (r"--data-dir=C:\me\d", "--data-dir=d"),
+        (r"studies\mine.toml", r"studies\mine.toml"),
+        ("lr=0.1", "lr=0.1"),
+    ],
+)
+def test_commands_in_a_report_have_no_places_of_windows(word: str, shown: str) -> None:
+    assert without_places([word]) == [shown]
