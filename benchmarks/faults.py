@@ -17,7 +17,7 @@ one of three cases is killed again, and at last is left to end. What must hold:
 
 Most commands are forked from a process that has imported everything (`faults_server`), because a start takes longer
 than a small training. One in `FRESH` is a fresh interpreter instead, so that its start and its imports are met, too. It
-needs Linux, and takes two cores for `--seeds`, one for all else.
+needs Linux, for exports what they need (sparsify-study[onnx]), and takes two cores for `--seeds`, one for all else.
 
 Writes <output>/faults-<date>.json after every command, and a table of it, faults-<date>.md. A file that is there
 is gone on with, if it is of the same seed and, where they are named, the same scenarios.
@@ -97,6 +97,7 @@ SCENARIOS = {
     "tickets": Scenario("ticket lenet-digits-sgd-s0 --layers conv3 --ratio 0.5 --device cpu", (TRAINED,)),
     "newest ticket": Scenario("ticket --layers conv3,fc1 --ratio 0.5 --rewind 1 --device cpu", (TRAINED,)),
     "study": Scenario("study tiny.toml --device cpu"),
+    "export": Scenario("export lenet-digits-sgd-s0 --onnx", (TRAINED,)),
     "report": Scenario("study tiny.toml --device cpu", ("study tiny.toml --device cpu",)),
 }
 
