@@ -107,16 +107,22 @@ def run_states(runs_dir: Path) -> dict[str, str]:
     """For the name of each run in a folder, a text that changes when its files do: their times and sizes.
 
     The run that was trained or asked for last is the first, unfinished ones are at the end, by name. The files are
-    config.json, which makes a folder that of a run, and summary.json, or metrics.csv of an unfinished run.
+    config.json, which makes a folder that of a run, and summary.json, or metrics.csv of an unfinished run. Raises
+    SparsifyError for what is no folder, and OSError for one that cannot be read; what is missing has no runs.
     """
+    try:
+        entries = list(os.scandir(runs_dir))
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError as error:
+        raise SparsifyError(f"{runs_dir} is not a folder; --runs-dir takes the folder of runs") from error
     found = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(runs_dir) as entries:
-        for entry in entries:
-            config = _state(f"{entry.path}/config.json")
-            if config is not None:
-                summary = _state(f"{entry.path}/summary.json")
-                rest = _state(f"{entry.path}/metrics.csv") if summary is None else None
-                found.append((-summary[0] if summary else 0, entry.name, (summary, config, rest)))
+    for entry in entries:
+        config = _state(f"{entry.path}/config.json")
+        if config is not None:
+            summary = _state(f"{entry.path}/summary.json")
+            rest = _state(f"{entry.path}/metrics.csv") if summary is None else None
+            found.append((-summary[0] if summary else 0, entry.name, (summary, config, rest)))
     return {name: str(state) for _, name, state in sorted(found)}
 
 

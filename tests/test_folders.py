@@ -139,4 +139,8 @@ def test_the_newest_run_is_the_first_and_the_unfinished_come_last_by_name(tmp_pa
     after = run_states(tmp_path)
     assert list(after) == ["old", "new", "a", "b"]
     assert [name for name in after if after[name] != before[name]] == ["old", "a"]
-    assert run_states(tmp_path / "a file") == run_states(tmp_path / "nowhere") == {}
+    assert run_states(tmp_path / "nowhere") == {}
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("a file", "pipe"):
+        with pytest.raises(SparsifyError, match=f"{name} is not a folder; --runs-dir takes the folder of runs$"):
+            run_states(tmp_path / name)
