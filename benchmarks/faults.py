@@ -12,15 +12,15 @@ one of three cases is killed again, and at last is left to end. What must hold:
   command, and after its end, they end it by themselves: then nothing is asked of what it prints. If it ends with
   status 0 after them, it was at its end, or did not heed them, which is counted;
 - the same command, run again, ends with status 0;
-- then its folder holds the files of an undisturbed run, each with the same bytes but for `comparable`'s exceptions, and
+- then its folder holds the files of an undisturbed run, each with the same bytes but for times (`faults_compared`), and
   no temporary file.
 
 Most commands are forked from a process that has imported everything (`faults_server`), because a start takes longer
 than a small training. One in `FRESH` is a fresh interpreter instead, so that its start and its imports are met, too. It
-needs Linux, and takes two cores for `--seeds`, one for all else.
+needs Linux, for exports what they need (sparsify-study[onnx]), and takes two cores for `--seeds`, one for all else.
 
 Writes <output>/faults-<date>.json after every command, and a table of it, faults-<date>.md. A file that is there
-is gone on with, if it is of the same seed and scenarios.
+is gone on with, if it is of the same seed and, where they are named, the same scenarios.
 """
 
 from __future__ import annotations
@@ -29,15 +29,11 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import json
 import os
 import random
-import re
-import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,6 +46,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks.faults_commands import Started, start_server
+from benchmarks.faults_compared import differences, state
 from sparsify.files import parse_json, write_text
 from sparsify.report.table import COUNT, NUMBER, TEXT, Column, Table, to_markdown
 
@@ -58,7 +56,6 @@ LIMIT = 30.0  # seconds until everything has stopped; the libraries' own start, 
 LONGEST = 300.0  # seconds after which a command that was not killed hangs
 FRESH = 8  # one command of so many is a fresh interpreter
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 TRAINED = "train --data digits --opt sgd --epochs 2 --batch-size 64 --device cpu"
 STUDY = """title = "Tiny"
@@ -100,151 +97,9 @@ SCENARIOS = {
     "tickets": Scenario("ticket lenet-digits-sgd-s0 --layers conv3 --ratio 0.5 --device cpu", (TRAINED,)),
     "newest ticket": Scenario("ticket --layers conv3,fc1 --ratio 0.5 --rewind 1 --device cpu", (TRAINED,)),
     "study": Scenario("study tiny.toml --device cpu"),
+    "export": Scenario("export lenet-digits-sgd-s0 --onnx", (TRAINED,)),
     "report": Scenario("study tiny.toml --device cpu", ("study tiny.toml --device cpu",)),
 }
-
-
-class Started:
-    """A command that runs, in a session of its own: by the server, or in a fresh interpreter if there is none."""
-
-    def __init__(self, command: str, folder: Path, count: int, server: subprocess.Popen[bytes] | None) -> None:
-        self.out, self.err = folder.with_name("out"), folder.with_name("err")
-        self._server, self._status = server, None
-        argv, cores = command.split(), sorted(os.sched_getaffinity(0))[:count]
-        if server is None:
-            mine = os.sched_getaffinity(0)
-            os.sched_setaffinity(0, cores)  # what is started inherits them
-            with open(self.out, "wb") as out, open(self.err, "wb") as err:
-                # commands of this module, without a shell
-                self._process = subprocess.Popen(  # nosec B603
-                    [sys.executable, "-m", "sparsify", *argv],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    start_new_session=True,
-                    env=_environment(),
-                )
-            os.sched_setaffinity(0, mine)
-            self.number = self._process.pid
-        else:
-            order = {"argv": argv, "folder": str(folder), "out": str(self.out), "err": str(self.err)}
-            assert server.stdin is not None
-            server.stdin.write(json.dumps({**order, "cores": cores}).encode() + b"\n")
-            self.number = int(_line(server))
-
-    def wait(self, seconds: float) -> int | None:
-        """Return the exit status, or None if it still runs after so many seconds."""
-        if self._status is None and self._server is None:
-            try:
-                self._status = self._process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                return None
-        elif self._status is None:
-            assert self._server is not None
-            if not select.select([self._server.stdout], [], [], seconds)[0]:
-                return None
-            self._status = int(_line(self._server))
-        return self._status
-
-    def living(self) -> list[int]:
-        """The processes of its session that live."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
-            except (OSError, ValueError):
-                continue  # it has just ended
-            if int(session) == self.number and state not in "ZX":
-                found.append(int(path.parent.name))
-        return found
-
-    def said(self) -> str:
-        """What it has printed on its standard error."""
-        return self.err.read_text(errors="replace")
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-
-
-def _line(server: subprocess.Popen[bytes]) -> bytes:
-    assert server.stdout is not None
-    line = server.stdout.readline()
-    if not line:
-        raise RuntimeError("the server that starts the commands has ended")
-    return line
-
-
-def start_server() -> subprocess.Popen[bytes]:
-    """Start `faults_server`; it is ready when this returns."""
-    command = [sys.executable, "-m", "benchmarks.faults_server"]
-    pipe = subprocess.PIPE
-    # not buffered: `select` must see every line that has not been read
-    # a module of our own, without a shell
-    server = subprocess.Popen(  # nosec B603
-        command, cwd=ROOT, stdin=pipe, stdout=pipe, bufsize=0, env=_environment()
-    )
-    _line(server)
-    return server
-
-
-TIMES = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
-TIMED = ("metrics.csv", "environment.json", "summary.json")  # files of a run that hold times
-
-
-def comparable(path: Path) -> bytes:
-    """The content of a file without what differs from one undisturbed run to the next, which is only time.
-
-    That is: in metrics.csv the seconds of each epoch; in environment.json when the training began, in summary.json when
-    it ended, the median of the seconds, and the sums of files that hold times; in the table and the report of a study
-    the seconds an epoch; in the report the times of day. All else is compared, byte by byte.
-    """
-    content = path.read_bytes()
-    if path.name == "metrics.csv":
-        return b"\n".join(line.rpartition(b",")[0] for line in content.splitlines())
-    if path.name in ("environment.json", "summary.json"):
-        values: dict[str, Any] = json.loads(content)
-        for name in ("started", "finished", "seconds_per_epoch"):
-            values.pop(name, None)
-        values["sha256"] = {file: one for file, one in values.get("sha256", {}).items() if file not in TIMED}
-        return json.dumps(values).encode()
-    if path.name == "table.md":
-        return b"\n".join(line for line in content.splitlines() if b"seconds an epoch" not in line)
-    if path.name == "report.html":
-        return TIMES.sub(b"", re.sub(rb"<table.*?</table>", _without_seconds, content, flags=re.DOTALL))
-    return content
-
-
-def _without_seconds(table: re.Match[bytes]) -> bytes:
-    """A table of the report without its column "seconds an epoch", if it has one."""
-    rows = [re.findall(rb"<t[hd].*?</t[hd]>", row, re.DOTALL) for row in table[0].split(b"</tr>")]
-    places = [place for place, cell in enumerate(rows[0]) if b">seconds an epoch<" in cell]
-    if not places:
-        return table[0]
-    return b"\n".join(b"".join(cell for place, cell in enumerate(row) if place not in places) for row in rows)
-
-
-def state(folder: Path) -> dict[str, str]:
-    """The sum of the `comparable` content of each file in a folder; locks, which are empty and stay, are left out."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(comparable(path)).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
-    """The first files in which two states differ, and how, in words; "" if there are none."""
-    words = []
-    for file in sorted(found.keys() | expected.keys()):
-        if file not in found:
-            words.append(f"{file} is missing")
-        elif file not in expected:
-            words.append(f"{file} is too much")
-        elif found[file] != expected[file]:
-            words.append(f"{file} differs")
-    return ", ".join(words[:5])
 
 
 @dataclass
@@ -259,6 +114,12 @@ class Result:
     slowest: dict[str, float] = field(default_factory=dict)  # seconds until all had stopped, by scenario
     undisturbed: dict[str, float] = field(default_factory=dict)  # seconds
     failures: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        """The result in a file, which holds more than that."""
+        values = parse_json(path.read_bytes(), dict[str, Any])
+        return cls(**{one.name: values[one.name] for one in dataclasses.fields(cls)})
 
     def count(self, scenario: str, number: signal.Signals, what: str) -> None:
         """Add one."""
@@ -406,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     asked = parser.parse_args()
     signal.signal(
@@ -414,13 +275,9 @@ def main() -> None:
     )  # a job in the background, and all that it starts, ignores it
     now = datetime.datetime.now(datetime.UTC)
     path = asked.output / f"faults-{now:%Y%m%d}.json"
-    result = Result(asked.seed, asked.only)
-    if path.exists():
-        before = parse_json(path.read_bytes(), dict[str, Any])
-        if (before["seed"], before["scenarios"]) != (asked.seed, asked.only):
-            sys.exit(f"{path} is of another seed or other scenarios; move it away")
-        names = {one.name for one in dataclasses.fields(Result)}
-        result = Result(**{name: value for name, value in before.items() if name in names})
+    result = Result.read(path) if path.exists() else Result(asked.seed, asked.only or list(SCENARIOS))
+    if (result.seed, result.scenarios) != (asked.seed, asked.only or result.scenarios):
+        sys.exit(f"{path} is of another seed or other scenarios; move it away")
     if result.kills < asked.kills:
         with tempfile.TemporaryDirectory(prefix="faults-") as folder:
             faults = Faults(Path(folder), result)

@@ -19,6 +19,7 @@ from typing import Any
 
 IMPORTED = (
     "sparsify.cli.app",
+    "sparsify.nets.deployment",
     "sparsify.training.launch",
     "sparsify.pruning.measuring",
     "sparsify.pruning.shrunk",

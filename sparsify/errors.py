@@ -43,8 +43,8 @@ class SparsifyWarning(UserWarning):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, for errors of libraries that go on for many."""
-    return str(error).strip().partition("\n")[0]
+    """Return the first line of what an error says, for errors of libraries that go on for many; else its type."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def one_line(text: str) -> str:

@@ -42,9 +42,15 @@ def regular(path: Path) -> Path:
     """The path itself, if a regular file is there, or a link to one: `regular(path).read_bytes()`.
 
     To be asked before anything is opened for reading: a named pipe would be waited for, and a device never ends. Raises
-    SparsifyError that says what is there instead, and OSError (FileNotFoundError) if nothing is, or a link to nothing.
+    SparsifyError that says what is there instead, or where a link leads to nothing, and FileNotFoundError or another
+    OSError if there is nothing.
     """
-    kind = stat.S_IFMT(os.stat(path).st_mode)
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except FileNotFoundError as error:
+        if os.path.islink(path):
+            raise SparsifyError(f"{path} is a link to {os.readlink(path)}, which is not there") from error
+        raise
     if kind != stat.S_IFREG:
         raise SparsifyError(f"{path} is {NO_FILES.get(kind, 'something else')}, not a file")
     return Path(path)
@@ -266,6 +272,12 @@ def tensors_as_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None
     copies = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     content: bytes = save(copies, metadata)
     return content
+
+
+def last_parts(path: str, count: int = 1) -> str:
+    """Return the end of a path without what it is in, "root" if it has no name: the last part, or more of them."""
+    parts = Path(path).parts[len(Path(path).anchor) > 0 :]
+    return "/".join(parts[-count:]) or "root"
 
 
 def sanitise(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Folders that files are written to: what killed writers left there, and folders that must not be made anew."""
+"""Folders: what killed writers left there, those that must not be made anew, and the order of runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import hashlib
 import os
 import platform
 import re
+import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +20,15 @@ _SAFE = 24 * 3600.0  # seconds after which no write can still go on, for writers
 
 
 def suffix() -> str:
-    """Return the end of the names of this process's temporary files: its machine and its number."""
+    """Return the end of the names of this process's temporary files and folders: its machine and its number."""
     return f".{_machine()}-{os.getpid()}.tmp"
 
 
 def delete_leftovers(folder: Path) -> None:
-    """Delete the temporary files of writers that live no more; where that is not known, those that are a day old.
+    """Delete what writers that live no more have left; where that is not known, what is a day old.
 
-    It is not known of other machines, which may share the disk, and on systems that are not POSIX.
+    Temporary files and folders have names that end in `suffix`. It is not known of other machines and containers, which
+    may share the disk, and on systems that are not POSIX.
     """
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
@@ -33,13 +36,20 @@ def delete_leftovers(folder: Path) -> None:
             continue
         ended = match[1] == _machine() and not _alive(int(match[2]))
         with contextlib.suppress(OSError):  # its writer, or another one, was faster
-            if ended or time.time() - path.stat().st_mtime > _SAFE:
-                path.unlink()
+            status = path.lstat()
+            if ended or time.time() - status.st_mtime > _SAFE:
+                shutil.rmtree(path) if stat.S_ISDIR(status.st_mode) else path.unlink()
 
 
 def _machine() -> str:
-    """Return 8 hex digits of this machine's name."""
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """Return 8 hex digits of where the number of a process means the same one: a name, a boot, a container.
+
+    Containers can have the host's name, and each counts its processes from 1.
+    """
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):  # only Linux has them
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def _alive(pid: int) -> bool:
@@ -91,3 +101,35 @@ def make_folder(folder: Path) -> None:
             )
     if where not in _HELD:
         where.mkdir(parents=not holders, exist_ok=True)
+
+
+def run_states(runs_dir: Path) -> dict[str, str]:
+    """For the name of each run in a folder, a text that changes when its files do: their times and sizes.
+
+    The run that was trained or asked for last is the first, unfinished ones are at the end, by name. The files are
+    config.json, which makes a folder that of a run, and summary.json, or metrics.csv of an unfinished run. Raises
+    SparsifyError for what is no folder, and OSError for one that cannot be read; what is missing has no runs.
+    """
+    try:
+        entries = list(os.scandir(runs_dir))
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError as error:
+        raise SparsifyError(f"{runs_dir} is not a folder; --runs-dir takes the folder of runs") from error
+    found = []
+    for entry in entries:
+        config = _state(f"{entry.path}/config.json")
+        if config is not None:
+            summary = _state(f"{entry.path}/summary.json")
+            rest = _state(f"{entry.path}/metrics.csv") if summary is None else None
+            found.append((-summary[0] if summary else 0, entry.name, (summary, config, rest)))
+    return {name: str(state) for _, name, state in sorted(found)}
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    """The times and the size of a file; None if there is none, or it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size

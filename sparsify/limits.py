@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sparsify.errors import SparsifyError, quoted, shown
@@ -121,15 +121,15 @@ def checked_values(values: object) -> None:
 
     The limits are `MOST_DEPTH` and `MOST_DIGITS`. What passes can be converted, compared and shown.
     """
-    level: list[object] = [values]
+    level, too_large = [values], 10**MOST_DIGITS
     for _ in range(MOST_DEPTH):
         inside: list[object] = []
         for value in level:
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 inside += value.values()
             elif isinstance(value, (list, tuple)):
                 inside += value
-            elif isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
+            elif isinstance(value, int) and abs(value) >= too_large:
                 raise SparsifyError(f"it holds a whole number of more than {MOST_DIGITS} digits")
         level = inside
         if not level:

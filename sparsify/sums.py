@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from sparsify.errors import SparsifyError
 from sparsify.files import no_link, parse_json, regular, write_bytes
 
 FORMAT = 2
 """Of records that have their own sum, and those of all files that were written with them."""
 
-OF_RUN, ELSEWHERE = "summary.json", "sums.json"
+OF_RUN, OF_SHRUNK, ELSEWHERE = "summary.json", "shrunk.json", "sums.json"
 
 
 def sha256(content: bytes) -> str:
@@ -79,11 +77,11 @@ class Record:
     @classmethod
     def of(cls, folder: Path) -> Record:
         """The record of a folder; an empty one if there is none. Raises SparsifyError if it is damaged."""
-        for file in (OF_RUN, ELSEWHERE):
-            if os.path.lexists(folder / file) and (file != OF_RUN or _is_run(folder)):
-                values = _read(folder / file)
-                return cls(file, parse_sums(values, folder / file), file == OF_RUN and "format" in values)
-        return cls(ELSEWHERE, {}, every=False)
+        path = _record_of(folder)
+        if not os.path.lexists(path):
+            return cls(ELSEWHERE, {}, every=False)
+        values = _read(path)
+        return cls(path.name, parse_sums(values, path), path.name == OF_RUN and "format" in values)
 
     def read(self, path: Path) -> bytes:
         """The content of a file of the folder.
@@ -104,9 +102,11 @@ class Record:
             raise SparsifyError(f"it has no SHA-256 sum in {self.file}")
 
 
-def _is_run(folder: Path) -> bool:
-    """Whether a summary.json in this folder is that of a run: another program may have written one of its own."""
-    return (folder / "config.json").exists()
+def _record_of(folder: Path) -> Path:
+    """Where the record of a folder is, or will be."""
+    # another program may have written a summary.json of its own into a folder that is no run
+    names = [OF_RUN, OF_SHRUNK] if (folder / "config.json").exists() else [OF_SHRUNK]
+    return folder / next((name for name in names if os.path.lexists(folder / name)), ELSEWHERE)
 
 
 def parse_sums(values: Mapping[str, Any], path: Path) -> dict[str, str]:
@@ -131,6 +131,8 @@ def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
     Raises SparsifyError if another process is still writing there after `wait` seconds, and if the folder, or its lock,
     is a symbolic link.
     """
+    from filelock import FileLock, Timeout  # slow to import: only what writes needs it
+
     no_link(folder)
     folder.mkdir(parents=True, exist_ok=True)
     no_link(folder / ".lock")
@@ -183,7 +185,7 @@ def _is_there(folder: Path, name: str, content: bytes | None, record: Record) ->
 
 def _note(folder: Path, sums: Mapping[str, str | None]) -> None:
     """Set or delete sums in the record of a folder. The record stays as old as it is: that is the age of a run."""
-    path = folder / (OF_RUN if (folder / OF_RUN).exists() and _is_run(folder) else ELSEWHERE)
+    path = _record_of(folder)
     status = path.stat() if path.exists() else None
     values: dict[str, Any] = {"sha256": {}, "format": FORMAT} if status is None else _read(path)
     both = {**values["sha256"], **sums}

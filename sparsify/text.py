@@ -21,6 +21,8 @@ def printable(text: str, *, keep: str = "") -> str:
     These are control characters, line ends, marks of direction, bytes of names that are no UTF-8, and characters
     without a meaning of their own. Those of `keep` stay, spaces of any width, and what joins letters or parts them.
     """
+    if text.isprintable():
+        return text
     return "".join(
         one
         if one.isprintable() or one in keep or one in JOINERS or unicodedata.category(one) == "Zs"
@@ -67,16 +69,17 @@ def width_of(table: Table) -> int:
 
 def simple_table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
     """Headings, each with its side ("left" or "right"), and rows as rich draws a simple table, but in linear time."""
-    lines = [[heading for heading, _ in heads], *rows]
-    sizes = [[len(text) if text.isascii() else cell_len(text) for text in line] for line in lines]
-    widths = [max(column) for column in zip(*sizes, strict=True)]
-    total = sum(widths) + 3 * len(widths) - 1
-    texts = []
-    for line, own in zip(lines, sizes, strict=True):
-        pads = [" " * (width - size) for width, size in zip(widths, own, strict=True)]
-        cells = zip(line, pads, (side for _, side in heads), strict=True)
-        texts.append(f" {'   '.join(pad + text if side == 'right' else text + pad for text, pad, side in cells)} ")
-    return "\n".join([" " * total, texts[0], f" {'─' * (total - 2)} ", *texts[1:], " " * total]) + "\n"
+    columns, total = [], -1
+    for (heading, side), *texts in zip(heads, *rows, strict=True):
+        cells = [heading, *texts]
+        sizes = [len(text) if text.isascii() else cell_len(text) for text in cells]
+        width = max(sizes)
+        pads = [" " * (width - size) for size in sizes]
+        both = (pads, cells) if side == "right" else (cells, pads)
+        columns.append(["".join(one) for one in zip(*both, strict=True)])
+        total += width + 3
+    first, *lines = [f" {'   '.join(line)} " for line in zip(*columns, strict=True)]
+    return "\n".join([" " * total, first, f" {'─' * (total - 2)} ", *lines, " " * total]) + "\n"
 
 
 def duration(seconds: float) -> str:

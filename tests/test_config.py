@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from sparsify.config import LOSSES, NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config
+from sparsify.config import LOSSES, NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config, without_place
 from sparsify.data.registry import AUGMENTATIONS, DATASETS
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
@@ -504,3 +504,22 @@ def test_a_config_is_shown_as_the_call_that_makes_it_without_the_defaults() -> N
     config = Config(data="digits", opt="linbreg", lr=0.25, init="a run")
     assert repr(config) == "Config(model='lenet', data='digits', opt='linbreg', lr=0.25, density=1.0, init='a run')"
     assert eval(repr(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("data", "folder:/home/me/photos", "folder:photos"),
+        ("data", "folder:/", "folder:root"),
+        ("data", "mnist", "mnist"),
+        ("init", "/home/me/runs/lenet@0a1b2c3d", "lenet@0a1b2c3d"),
+        ("init", "../me/lenet/", "lenet"),
+        ("init", "lenet", "lenet"),
+        ("mask", "/home/me/runs/lenet/mask.safetensors@0a1b2c3d", "lenet/mask.safetensors@0a1b2c3d"),
+        ("mask", "/mask.safetensors", "mask.safetensors"),
+        ("lr", 0.1, 0.1),
+        ("init", None, None),
+    ],
+)
+def test_what_is_shared_of_a_setting_does_not_say_where_it_is(name: str, value: object, shown: object) -> None:
+    assert without_place(name, value) == shown

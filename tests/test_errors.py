@@ -7,7 +7,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsify.errors import MOST_NAMES, SparsifyError, one_line, quoted, shown, some, unknown
+from sparsify.errors import MOST_NAMES, SparsifyError, first_line, one_line, quoted, shown, some, unknown
 from sparsify.text import printable
 
 
@@ -34,6 +34,11 @@ def test_an_error_is_one_line_wherever_it_is_made_and_stays_itself():
     assert str(SparsifyError(error)) == str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert len(str(SparsifyError("a " * 100_000))) == 10_001
+
+
+def test_an_error_of_many_lines_is_its_first_and_one_without_words_its_type():
+    assert first_line(RuntimeError("\na\nb")) == "a"
+    assert first_line(KeyError()) == "KeyError"
 
 
 def test_a_path_is_shown_whole():

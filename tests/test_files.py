@@ -42,9 +42,10 @@ def test_only_what_is_a_regular_file_is_opened(tmp_path: Path) -> None:
             regular(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name} is {kind}, not a file"
     (tmp_path / "broken").symlink_to("nothing")
-    for name in ("broken", "missing"):
-        with pytest.raises(FileNotFoundError):
-            regular(tmp_path / name)
+    with pytest.raises(SparsifyError, match=r"broken is a link to nothing, which is not there$"):
+        regular(tmp_path / "broken")
+    with pytest.raises(FileNotFoundError):
+        regular(tmp_path / "missing")
 
 
 def test_writes_the_bytes_and_makes_the_folders(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import dataclasses
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,10 +33,16 @@ if TYPE_CHECKING:
     from sparsify.runs import Run
 
 
+def _version() -> str:
+    from importlib import metadata  # slow to import
+
+    return metadata.version("sparsify-study")
+
+
 app = App(
     name="sparsify",
     help="Which parts of a network can go, and what does it cost? Train, prune, look.",
-    version=lambda: metadata.version("sparsify-study"),
+    version=_version,
     suppress_keyboard_interrupt=False,
     help_format="plaintext",
 )

@@ -8,7 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
+from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError, shown, unknown
+from sparsify.files import last_parts
 from sparsify.nets.registry import NETS, TORCHVISION, NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.text import shortest
@@ -147,3 +149,15 @@ def records(asked: object) -> str:
         if name not in RECORDS:
             raise unknown("record", name, RECORDS)
     return ",".join(name for name in RECORDS if name in wanted)
+
+
+def without_place(name: str, value: object) -> object:
+    """Return the value of a setting as files and reports show it: of a path its end, and the sum after an "@".
+
+    That is the name of a folder of images, the run's folder in `init`, and in `mask` the file with its folder.
+    """
+    if name == "data" and isinstance(value, str) and value.startswith(FOLDER):
+        return FOLDER + last_parts(value.removeprefix(FOLDER))
+    if name in ("init", "mask") and isinstance(value, str):
+        return last_parts(value, 1 if name == "init" else 2)
+    return value

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import math
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, cast
 
@@ -18,10 +15,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as SampleDataset
 from typing_extensions import TypeVar
 
-from sparsify.data.places import Roots
-from sparsify.devices import room_for_data
+from sparsify.data.pixels import Normalise, assembled, chunks, fits
 from sparsify.errors import SparsifyError, SparsifyWarning, first_line
-from sparsify.folders import delete_leftovers, suffix
 from sparsify.text import size
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
@@ -31,7 +26,6 @@ Batch = TypeVar("Batch", bound=Inputs)
 Images = TypeVar("Images", bound=Inputs, default=Tensor, covariant=True)
 
 READ = 256  # samples of a torch data set that are collated at a time
-CHUNK = 2**24  # bytes of a tensor that are read at a time
 
 
 def each(inputs: Inputs) -> list[Tensor]:
@@ -219,83 +213,11 @@ def _no_data(data: object) -> SparsifyError:
     return SparsifyError(f"the data is a {type(data).__name__}; it must be (images, labels), a DataLoader or a Split")
 
 
-def fits(bytes_: int, device: torch.device) -> bool:
-    """Whether the device has room for so much data."""
-    return bytes_ <= room_for_data(device)
-
-
 def _gathered(images: Tensor, index: Tensor) -> Tensor:
     """Return `images[index]`; what the memory has no room for is kept as `assembled` does."""
     if fits(images.nbytes, images.device):
         return images[index]
     return assembled((images[index[rows]] for rows in chunks(images)), (len(index), *images.shape[1:]))
-
-
-def assembled(parts: Iterable[Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Return the uint8 tensor of this shape, on the CPU, whose rows are those of the parts, one part after another.
-
-    What the memory has no room for is in a file without a name, mapped into memory.
-    """
-    if fits(math.prod(shape), torch.device("cpu")):
-        whole, done = torch.empty(shape, dtype=torch.uint8), 0
-        for part in parts:
-            whole[done : done + len(part)] = part
-            done += len(part)
-        return whole
-    kept = Roots.of().cache  # not the system's folder of temporary files, which may be in memory
-    kept.mkdir(parents=True, exist_ok=True)
-    delete_leftovers(kept)
-    with tempfile.NamedTemporaryFile(dir=kept, prefix=".images-", suffix=suffix()) as file:
-        for part in parts:
-            file.write(part.contiguous().numpy().data)
-        file.flush()
-        return torch.from_file(file.name, shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
-
-
-def chunks(tensor: Tensor) -> Iterator[slice]:
-    """Slices of the first dimension, each of a few megabytes, so that a mapped tensor is not read as a whole."""
-    step = max(1, CHUNK * len(tensor) // max(1, tensor.nbytes))
-    return (slice(begin, begin + step) for begin in range(0, len(tensor), step))
-
-
-@functools.lru_cache(maxsize=64)
-def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return the values as (channels, 1, 1). It is cached, because each copy to the device waits for the device."""
-    return torch.tensor(values, device=device).view(-1, 1, 1)
-
-
-@dataclass(frozen=True)
-class Normalise:
-    """Maps pixel values from 0 to 255 to float32 with mean 0 and standard deviation 1 in each channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Normalise images: (n, channels, height, width), uint8 → float32."""
-        mean, std = (_of_channels(values, images.device) for values in (self.mean, self.std))
-        return images.float().sub_(mean).div_(std)
-
-    @property
-    def off(self) -> Normalise:
-        """Without normalisation: of as many channels, pixel values from 0 to 1."""
-        return Normalise((0.0,) * len(self.mean), (255.0,) * len(self.std))
-
-    @classmethod
-    def of(cls, images: Tensor) -> Normalise:
-        """Return the normalisation of these images. A constant channel gets the standard deviation 1."""
-        values = torch.arange(256, dtype=torch.float64)
-        mean, std = [], []
-        for channel in range(images.shape[1]):
-            # a histogram is exact and needs no copy of the data in floats
-            counts = torch.zeros(256, dtype=torch.int64, device=images.device)
-            for rows in chunks(images):
-                counts += images[rows, channel].flatten().bincount(minlength=256)
-            share = counts.double() / images[:, channel].numel()
-            average = float(values @ share)
-            mean.append(average)
-            std.append(float((values - average).square() @ share) ** 0.5 or 1.0)
-        return cls(tuple(mean), tuple(std))
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,19 +24,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sparsify.data.dataset import Dataset, Split, fits, make_dataset
+from sparsify.data.dataset import Dataset, Split, make_dataset
 from sparsify.data.decoding import FORMATS, decode, without_warnings
-from sparsify.data.places import Roots, status_of
+from sparsify.data.pixels import fits
+from sparsify.data.places import Roots
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import regular, replacing
 from sparsify.limits import checked_text
 from sparsify.progress import counting
 from sparsify.text import plural, size
 
-DECODING = b"2"  # to be raised when images are decoded in another way, so that older copies are not used
+DECODING = b"3"  # to be raised when images are decoded in another way, or kept, so that older copies are not used
 PARTS = ("train", "test")
+KINDS = ("labels", "images")  # of tensors, in the order of the file
 BLOCK = 2**22  # bytes of the images that a thread decodes at a time
-AHEAD = 2  # blocks for each thread that wait to be written, or are being decoded
+AHEAD = 2**27  # bytes of the images that wait to be written, or are being decoded
 THREADS = min(16, os.cpu_count() or 1)  # PIL releases Python's lock while it decodes
 
 
@@ -58,7 +60,7 @@ def image_folder(path: Path, roots: Roots) -> Dataset:
     for part in PARTS:
         for label in classes:
             for file in found[part][label]:
-                status = status_of(file)
+                status = os.stat(regular(file))
                 stamp.update(os.fsencode(file) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     files = _Files(
         {part: [file for label in classes for file in found[part][label]] for part in PARTS},
@@ -88,9 +90,12 @@ class _Files:
     labels: dict[str, list[int]]
     stamp: str
 
-    def header(self, shape: Sequence[int]) -> bytes:
-        """What a safetensors file begins with, if each image has this shape; the labels come first, as int64."""
-        entries: dict[str, object] = {"__metadata__": {"stamp": self.stamp}}
+    def header(self, shape: Sequence[int], digest: str = "0" * 64) -> bytes:
+        """What a safetensors file begins with, if each image has this shape; the labels come first, as int64.
+
+        `digest` is the SHA-256 sum of what follows in hex digits.
+        """
+        entries: dict[str, object] = {"__metadata__": {"stamp": self.stamp, "sha256": digest}}
         end = 0
         for name, kind, bytes_each, dimensions in (
             ("labels", "I64", 8, ()),
@@ -115,7 +120,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
         if entry.name.startswith("."):
             continue
         if entry.is_symlink() and not entry.exists():
-            status_of(entry)
+            regular(entry)
         if entry.is_dir():
             checked_text("the class", entry.name)
             found[entry.name] = list(_images(entry))
@@ -156,7 +161,7 @@ Result = TypeVar("Result")
 
 
 class _Writer(Protocol):
-    def write(self, content: bytes, /) -> object: ...
+    def write(self, content: bytes | memoryview, /) -> object: ...
 
 
 class _InColour(Exception):
@@ -187,7 +192,9 @@ def _decode_as(shape: tuple[int, int, int], files: _Files, cached: Path) -> tupl
     try:
         with replacing(cached) as file:
             file.write(files.header(shape))
-            transparent = _write(file, shape, files)
+            transparent, digest = _write(file, shape, files)
+            file.seek(0)
+            file.write(files.header(shape, digest))
     except OSError as error:  # of writing: that of an image is a SparsifyError
         reason = error.strerror
     else:
@@ -202,7 +209,7 @@ def _decode_as(shape: tuple[int, int, int], files: _Files, cached: Path) -> tupl
     )
     counts = {part: len(labels) for part, labels in files.labels.items()}
     memory = mmap.mmap(-1, sum(counts.values()) * (8 + math.prod(shape)))
-    transparent = _write(memory, shape, files)
+    transparent, _ = _write(memory, shape, files)
     tensors, place = {}, 0
     for name, kind, of in (("labels", torch.int64, ()), ("images", torch.uint8, shape)):
         for part, count in counts.items():
@@ -212,28 +219,36 @@ def _decode_as(shape: tuple[int, int, int], files: _Files, cached: Path) -> tupl
     return tensors, transparent
 
 
-def _write(file: _Writer, shape: tuple[int, int, int], files: _Files) -> int:
-    """Write all labels, then all images, in their order. Return how many images have transparent pixels."""
+def _write(file: _Writer, shape: tuple[int, int, int], files: _Files) -> tuple[int, str]:
+    """Write all labels, then all images, in their order.
+
+    Return how many images have transparent pixels, and the SHA-256 sum of what was written in hex digits.
+    """
+    digest = hashlib.sha256()
     for labels in files.labels.values():
-        file.write(np.array(labels, "<i8").tobytes())
+        content = np.array(labels, "<i8").tobytes()
+        digest.update(content)
+        file.write(content)
     paths = [path for images in files.images.values() for path in images]
     count = max(1, BLOCK // math.prod(shape))
     done = transparent = 0
     with ThreadPoolExecutor(THREADS) as pool, counting("decoding images") as listener:
         blocks = (paths[begin : begin + count] for begin in range(0, len(paths), count))
-        for pixels, some in _in_order(pool.submit(_block, block, shape) for block in blocks):
-            file.write(pixels.tobytes())
+        most = max(1, AHEAD // (count * math.prod(shape)))
+        for pixels, some in _in_order((pool.submit(_block, block, shape) for block in blocks), most):
+            digest.update(pixels.data)
+            file.write(pixels.data)
             done, transparent = done + len(pixels), transparent + some
             listener(done, len(paths))
-    return transparent
+    return transparent, digest.hexdigest()
 
 
-def _in_order(jobs: Iterator[Future[Result]]) -> Iterator[Result]:
-    """Yield the result of each job, in order. A job begins when it is taken; a few are taken ahead."""
+def _in_order(jobs: Iterator[Future[Result]], most: int) -> Iterator[Result]:
+    """Yield the result of each job, in order. A job begins when it is taken; at most so many are taken and wait."""
     waiting: collections.deque[Future[Result]] = collections.deque()
     for job in jobs:
         waiting.append(job)
-        if len(waiting) == AHEAD * THREADS:
+        if len(waiting) == most:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
@@ -254,11 +269,25 @@ def _block(paths: Sequence[Path], shape: tuple[int, int, int]) -> tuple[np.ndarr
 
 
 def _read_cache(path: Path, stamp: str) -> dict[str, Tensor] | None:
-    """Return the tensors of the file, mapped into memory; None if it is of other images, or damaged."""
+    """Return the tensors of the file, mapped into memory; None if there is none, or it is of other images.
+
+    None as well, with a SparsifyWarning, if it is damaged: it is written anew from the images.
+    """
     try:
         with safe_open(regular(path), "pt") as file:
-            if (file.metadata() or {}).get("stamp") != stamp:
+            kept = file.metadata() or {}
+            if kept.get("stamp") != stamp:
                 return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, SparsifyError):
-        return None  # a damaged cache is written anew from the images
+            tensors = {f"{part}.{name}": file.get_tensor(f"{part}.{name}") for name in KINDS for part in PARTS}
+        digest = hashlib.sha256()
+        for tensor in tensors.values():
+            digest.update(tensor.numpy().data)
+        if digest.hexdigest() == kept.get("sha256"):
+            return tensors
+        reason = "its SHA-256 sum is not the one that stands in it"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (SafetensorError, OSError, SparsifyError) as error:
+        reason = str(error)
+    warnings.warn(f"{path} is damaged ({reason}); the images are decoded again", SparsifyWarning, stacklevel=3)
+    return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,30 +39,3 @@ class Roots:
 def absolute(path: Path | str) -> Path:
     """Return the path in full, with "~" and links resolved."""
     return Path(os.path.realpath(os.path.expanduser(path)))
-
-
-_KINDS: dict[str, Callable[[int], bool]] = {
-    "a folder": stat.S_ISDIR,
-    "a pipe": stat.S_ISFIFO,
-    "a socket": stat.S_ISSOCK,
-    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-}
-
-
-def status_of(file: Path) -> os.stat_result:
-    """Return the status of a file, links followed.
-
-    Raises SparsifyError for a link to nowhere and for what is no file: opening a pipe would wait, and a device may have
-    no end. Raises OSError if there is nothing.
-    """
-    try:
-        status = file.stat()
-    except FileNotFoundError as error:
-        if file.is_symlink():
-            target = os.readlink(file)
-            raise SparsifyError(f"{file} cannot be read: it is a link to {target}, which is not there") from error
-        raise
-    for kind, holds in _KINDS.items():
-        if holds(status.st_mode):
-            raise SparsifyError(f"{file} cannot be read: it is {kind}, not a file")
-    return status

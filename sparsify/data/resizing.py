@@ -8,7 +8,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from sparsify.data.dataset import Dataset, Normalise, Split, assembled, chunks
+from sparsify.data.dataset import Dataset, Split
+from sparsify.data.pixels import Normalise, assembled, chunks
 
 
 def resized(dataset: Dataset, size: int) -> Dataset:

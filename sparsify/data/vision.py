@@ -15,8 +15,10 @@ from torchvision.datasets.utils import check_integrity
 
 from sparsify.data.dataset import Dataset, Split, make_dataset
 from sparsify.data.downloads import FAILURES, limited, reason_of, unreachable
-from sparsify.data.places import DataNotFoundError, Roots, status_of
+from sparsify.data.places import DataNotFoundError, Roots
 from sparsify.errors import SparsifyError
+from sparsify.files import regular
+from sparsify.folders import delete_leftovers, suffix
 
 # MD5 sums of the unpacked files, which torchvision does not check.
 RAW_MD5 = {
@@ -68,7 +70,7 @@ def _check_raw(path: Path, md5: str) -> None:
     mend = _MEND.format(path.parent)
     if not path.is_symlink() and not path.exists():
         raise SparsifyError(f"{path} is missing, though other files of the data set are there; {mend}")
-    found, size = status_of(path).st_size, RAW_BYTES[path.name]
+    found, size = regular(path).stat().st_size, RAW_BYTES[path.name]
     if found != size:  # before anything is read
         raise SparsifyError(f"{path} is truncated or corrupt: it has {found:,} bytes, not {size:,}; {mend}")
     if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:
@@ -117,7 +119,8 @@ def _fetch(source: type, root: Path) -> str | None:
     """Download into `root`, completely or not at all. Return the reason if it failed, else None."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as beside:
+        delete_leftovers(root)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download-", suffix=suffix()) as beside:
             with limited():
                 source(beside, download=True)
             for file in Path(beside).rglob("*"):

@@ -15,10 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from sparsify.files import write_bytes
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -147,7 +149,12 @@ def save(drawing: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def _content(drawing: Figure, kind: str, metadata: Mapping[str, None]) -> bytes:
-    """The content of the figure's file of a kind."""
+    """The content of the figure's file of a kind. What cannot be printed is escaped: SVG cannot hold it."""
+    for text in drawing.findobj(Text):
+        assert isinstance(text, Text)
+        words = printable(text.get_text(), keep="\n")
+        if words != text.get_text():
+            text.set_text(words)
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
         drawing.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)

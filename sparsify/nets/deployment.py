@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sparsify.data.dataset import Inputs, each, mapped
 from sparsify.devices import wait_for
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, first_line
 from sparsify.files import rows_as_bytes
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.shrinking import relative_difference, shrink_by
@@ -193,8 +193,8 @@ def _exported(model: nn.Module, example: Tensor) -> bytes:
                 dynamic_shapes=({0: torch.export.Dim("n")},),
             )
     except Exception as error:  # the network's own forward and the exporter can raise anything
-        reason = str(error).strip().splitlines() or [""]
-        raise SparsifyError(f"the network cannot be exported: {type(error).__name__}: {reason[0]}") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise SparsifyError(f"the network cannot be exported: {reason}") from error
     assert program is not None  # dynamo=True gives a program
     content: bytes = program.model_proto.SerializeToString()
     return content

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from sparsify.errors import SparsifyWarning
+from sparsify.errors import SparsifyWarning, first_line
 from sparsify.optim.spec import OptimizerSpec, Options, taken
 from sparsify.optim.torch_optimizers import torch_optimizer
 from sparsify.settings import Setting
@@ -60,7 +60,7 @@ def slbi_for(device: torch.device) -> type[SLBI]:
 
         try_out(device)
     except Exception as error:  # Triton may be absent or lack a C compiler, and raises errors of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         warnings.warn(
             f"Triton does not run here ({reason}); SLBI's step takes several passes over the memory, which is slower "
             "and computes the same",

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from sparsify.errors import SparsifyError
-from sparsify.files import write_bytes
 from sparsify.sums import Record
 
 
@@ -53,10 +52,6 @@ class Outcomes:
         accuracies: list[float] = (self.right.sum(1) / len(self.labels)).tolist()
         return accuracies
 
-    def save(self, path: Path) -> None:
-        """Write what `as_bytes` returns, in one step."""
-        write_bytes(path, self.as_bytes())
-
     def as_bytes(self) -> bytes:
         """An npz file with the arrays `labels`, `right` (a bitset for each point) and `wrong`.
 
@@ -71,7 +66,7 @@ class Outcomes:
 
     @classmethod
     def read(cls, path: Path) -> Outcomes:
-        """Return the Outcomes that `save` wrote. Raises SparsifyError if the file is missing or damaged."""
+        """Return the Outcomes of a file of `as_bytes`. Raises SparsifyError if the file is missing or damaged."""
         record = Record.of(path.parent)
         try:
             with np.load(io.BytesIO(record.read(path)), allow_pickle=False) as file:
@@ -110,10 +105,6 @@ class Scores:
         means: list[float] = (self.scores.sum(1) / self.scores.shape[1]).tolist()
         return means
 
-    def save(self, path: Path) -> None:
-        """Write what `as_bytes` returns, in one step."""
-        write_bytes(path, self.as_bytes())
-
     def as_bytes(self) -> bytes:
         """An npz file with the array `scores`."""
         buffer = io.BytesIO()
@@ -122,7 +113,7 @@ class Scores:
 
 
 def read_outcomes(path: Path) -> Outcomes | Scores:
-    """Return what `save` wrote. Raises SparsifyError if the file is missing or damaged."""
+    """Return what a file of `as_bytes` holds. Raises SparsifyError if it is missing or damaged."""
     record = Record.of(path.parent)
     try:
         with np.load(io.BytesIO(record.read(path)), allow_pickle=False) as file:

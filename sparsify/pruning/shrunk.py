@@ -25,9 +25,9 @@ from sparsify.pruning.measuring import SweepPoint
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject
 from sparsify.runs import Run, find_run
-from sparsify.sums import Record, sealed, sha256, unsealed
+from sparsify.sums import OF_SHRUNK, Record, sealed, sha256, unsealed
 
-_WEIGHTS, _FACTS = "model.safetensors", "shrunk.json"
+_WEIGHTS, _FACTS = "model.safetensors", OF_SHRUNK
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,12 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
 
 
 def without_places(words: Sequence[str]) -> list[str]:
-    """The words of a command as a report shows them: of a path from the root, or from someone's home, the last name."""
-    return [re.sub(r"(^|[=:,'\"\[])[/~][^=:,'\"]*/", r"\1", word.rstrip("/")) for word in words]
+    """The words of a command as a report shows them: of a path from the root, or from someone's home, the last name.
+
+    Windows' paths count, too, with their drive or their server.
+    """
+    place = re.compile(r"(^|[=:,'\"\[])([A-Za-z]:)?[/\\~][^=:,'\"]*[/\\]")
+    return [place.sub(r"\1", word.rstrip("/\\")) for word in words]
 
 
 _PLAN = SweepPlan()

@@ -18,7 +18,7 @@ from sparsify.report.studytables import old_sweeps
 from sparsify.report.table import to_html
 from sparsify.study.findings import Findings
 from sparsify.study.results import StudyResult
-from sparsify.text import capitalised
+from sparsify.text import capitalised, printable
 from sparsify.viz.study import Drawn
 
 FILE = "report.html"
@@ -56,11 +56,17 @@ def write_report(
     return path
 
 
+def _shown(value: object) -> object:
+    """A value as the page shows it: of a text that is no HTML yet, what cannot be printed is escaped."""
+    return printable(value, keep="\n") if type(value) is str else value
+
+
 @functools.cache
 def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("sparsify.report"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,38 +1,38 @@
 """The list of runs that `sparsify runs` shows. What has not changed comes from an index, without torch being imported.
 
 The index, `.index.json` in the folder of runs, is written where there are many runs. It holds what each run's row
-shows, with the times and sizes of the files that it was read from. It is made anew where it is damaged, or of another
-version, and where it cannot be written the list is the same.
+shows, with the state of the files that it was read from. It is made anew where it is damaged, or its rows are of
+another kind, and where it cannot be written the list is the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypedDict
 
 from sparsify.errors import SparsifyError
 from sparsify.files import regular, typed, write_bytes
+from sparsify.folders import run_states
 from sparsify.sums import sealed, unsealed
 
 INDEX = ".index.json"
 WORTH = 100
 """The number of runs from which on there is an index."""
+ROWS = 1
+"""To be raised when the row of a run shows other things than before, or shows them in another way."""
 
 Side = Literal["left", "right"]
-State = list[int]
 Heads = list[tuple[str, Side]]
 
 
 class _Index(TypedDict):
-    """The version that wrote it, the headings with their sides, and for each run's name its state and its row."""
+    """The kind of its rows, the headings with their sides, and for each run's name its state and its row."""
 
-    version: str
+    kind: int
     heads: Heads
-    rows: dict[str, tuple[State, list[str]]]
+    rows: dict[str, tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RunsList:
 
 def runs_list(runs_dir: Path) -> RunsList:
     """The list of the runs of a folder, in the order of `list_runs`. A damaged run has its reason in its row."""
-    states = dict(sorted(_states(runs_dir).items(), key=lambda one: (-one[1][0] / 1e9, one[0])))
+    states = run_states(runs_dir)
     index = _read(runs_dir)
     fresh = {name: row for name, (state, row) in index["rows"].items() if states.get(name) == state}
     stale = [name for name in states if name not in fresh]
@@ -59,32 +59,8 @@ def runs_list(runs_dir: Path) -> RunsList:
         fresh.update(zip(stale, table.texts(), strict=True))
     if len(states) >= WORTH and (stale or len(index["rows"]) != len(states)):
         rows = {name: (state, fresh[name]) for name, state in states.items()}
-        _write(runs_dir, {"version": metadata.version("sparsify-study"), "heads": heads, "rows": rows})
+        _write(runs_dir, {"kind": ROWS, "heads": heads, "rows": rows})
     return RunsList(heads, [fresh[name] for name in states])
-
-
-def _states(runs_dir: Path) -> dict[str, State]:
-    """For each run's name the times and sizes of summary.json and config.json, 0 where one is missing.
-
-    Of an unfinished run also those of metrics.csv.
-    """
-    found = {}
-    with contextlib.suppress(FileNotFoundError), os.scandir(runs_dir) as entries:
-        for entry in entries:
-            config = _state(f"{entry.path}/config.json")
-            if any(config):
-                summary = _state(f"{entry.path}/summary.json")
-                rest = [] if any(summary) else _state(f"{entry.path}/metrics.csv")
-                found[entry.name] = [*summary, *config, *rest]
-    return found
-
-
-def _state(path: str) -> State:
-    try:
-        status = os.stat(path)
-    except OSError:  # there is none, or it cannot be looked at
-        return [0, 0, 0]
-    return [status.st_mtime_ns, status.st_ctime_ns, status.st_size]
 
 
 def _read(runs_dir: Path) -> _Index:
@@ -92,8 +68,8 @@ def _read(runs_dir: Path) -> _Index:
     try:
         found = typed(unsealed(INDEX, regular(runs_dir / INDEX).read_bytes()), _Index)
     except (OSError, SparsifyError):
-        return {"version": "", "heads": [], "rows": {}}
-    return found if found["version"] == metadata.version("sparsify-study") else {**found, "rows": {}}
+        return {"kind": ROWS, "heads": [], "rows": {}}
+    return found if found["kind"] == ROWS else {**found, "rows": {}}
 
 
 def _write(runs_dir: Path, index: _Index) -> None:

@@ -31,6 +31,7 @@ from sparsify.report.prose import paths_in_words
 from sparsify.report.studytables import NOTES, findings_tables, interval_tables, results_tables, sources
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
 from sparsify.runs import Run
+from sparsify.runs.records import CONFIG_SUM
 from sparsify.study.findings import Findings
 from sparsify.study.results import Point, StudyResult, accuracies, held_out
 from sparsify.text import capitalised, layers_in_words, percentage, points, thousands, written
@@ -257,7 +258,7 @@ def environment_table(result: StudyResult) -> Table:
     """One row for each value that a run's environment.json holds, and which runs have it."""
     labelled = [(f"{arm.label}, seed {run.config.seed}", run.environment) for arm in result.arms for run in arm.runs]
     rows = []
-    for key in dict.fromkeys(key for _, environment in labelled for key in environment):
+    for key in dict.fromkeys(key for _, environment in labelled for key in environment if key != CONFIG_SUM):
         values: dict[object, list[str]] = {}
         for label, environment in labelled:
             value = environment.get(key)

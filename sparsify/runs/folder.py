@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsify.errors import SparsifyError
-from sparsify.files import no_link, parse_json, regular, typed, write_bytes, write_text
-from sparsify.runs.records import METRICS, TRAINED, Epoch
+from sparsify.files import no_link, parse_json, regular, typed, write_bytes
+from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch
 from sparsify.sums import OF_RUN, locked, sealed, sha256, unsealed
 
 T = TypeVar("T")
+
+
+def as_json(values: Mapping[str, Any]) -> bytes:
+    """The text of one of a run's JSON files."""
+    return (json.dumps(values, indent=2) + "\n").encode()
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -64,7 +69,20 @@ class RunFolder:
 
         >>> run.write_json("note.json", {"why": "a try"})
         """
-        write_text(self.path / file, json.dumps(values, indent=2) + "\n")
+        write_bytes(self.path / file, as_json(values))
+
+    def write_begun(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """Write environment.json and, last, config.json, which makes the folder that of a run.
+
+        The name of the folder holds the digest of its settings. Where `without_place` has shortened them, as it does
+        the path of a folder of images, nobody can compute it, so that environment.json has the sum of config.json, too.
+
+        >>> sparsify.Run(Path("copy")).write_begun(run.config.to_dict(), run.environment)
+        """
+        content = as_json(config)
+        kept = {} if environment.get("images_sha256") is None else {CONFIG_SUM: sha256(content)}
+        self.write_json("environment.json", {**environment, **kept})
+        write_bytes(self.path / "config.json", content)
 
     def write_metrics(self, rows: Sequence[Epoch]) -> None:
         """Write metrics.csv, in one step.

@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from pathlib import Path
 
-from sparsify.config import Config
+from sparsify.config import Config, without_place
 from sparsify.data.places import Roots
 from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError, SparsifyWarning
@@ -14,11 +14,8 @@ from sparsify.files import regular, write_text
 
 
 def shared(config: Config) -> dict[str, object]:
-    """The values of a Config as its run's files and reports show them: of a folder of images the name alone."""
-    values = config.to_dict()
-    if config.data.startswith(FOLDER):
-        values["data"] = FOLDER + (Path(config.data.removeprefix(FOLDER)).name or "root")
-    return values
+    """The values of a Config as its run's files and reports show them, each `without_place`."""
+    return {name: without_place(name, value) for name, value in config.to_dict().items()}
 
 
 def remember(config: Config, images_sha256: str | None) -> None:

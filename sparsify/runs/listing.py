@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
 from sparsify.errors import SparsifyError, SparsifyWarning, some, unknown
+from sparsify.folders import run_states
 from sparsify.runs.run import Run
 
 
@@ -21,16 +21,7 @@ def _believed(run: Run) -> bool:
 
 def list_runs(runs_dir: Path) -> list[Run]:
     """Return the runs of a folder, the last one that was trained or asked for first, unfinished ones at the end."""
-    # os.path says no where Path raises for a folder that cannot be looked into
-    folders = [path for path in Path(runs_dir).glob("*/") if os.path.exists(path / "config.json")]
-
-    def age(path: Path) -> tuple[float, str]:
-        try:
-            return (-(path / "summary.json").stat().st_mtime_ns / 1e9, path.name)
-        except OSError:
-            return (0.0, path.name)
-
-    return [Run(path) for path in sorted(folders, key=age)]
+    return [Run(Path(runs_dir) / name) for name in run_states(Path(runs_dir))]
 
 
 def finished_runs(runs_dir: Path) -> list[Run]:

@@ -36,6 +36,9 @@ def require_epoch(row: Epoch, number: int) -> None:
             raise SparsifyError(f"line {number + 1}: {name} is {value:g}; it must be from 0 to 1")
 
 
+CONFIG_SUM = "config_sha256"
+"""The key in environment.json of the sum of config.json, where settings do not give the digest in the run's name."""
+
 TRAINED = (
     "config.json",
     "environment.json",

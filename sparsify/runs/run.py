@@ -25,7 +25,7 @@ from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.folder import RunFolder
 from sparsify.runs.images import remembered
-from sparsify.runs.records import METRICS, TRAINED, Epoch, Summary, require_epoch
+from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch, Summary, require_epoch
 from sparsify.sums import Record
 from sparsify.text import plural
 
@@ -99,6 +99,9 @@ class Run(RunFolder):
             raise self._damaged("config.json", str(error)) from error
         named = re.search(r"-s\d+-([0-9a-f]{8})$", self.name)  # runs can be given other names
         if config.data.startswith(FOLDER) and "/" not in values["data"]:
+            kept = self.environment.get(CONFIG_SUM)
+            if kept is not None and kept != self.sha256("config.json"):
+                raise self._damaged("config.json", "its SHA-256 sum is not the one in environment.json")
             return self._with_folder(config, named[1] if named else "")
         if named and config.digest() != named[1] and not self._has_sum("config.json"):
             raise self._damaged("config.json", f"its settings give the digest {config.digest()}, not {named[1]}")

@@ -84,8 +84,10 @@ class _Configs(Struct):
     each: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, configs: Sequence[Config]) -> _Configs:
-        every = [images.shared(config) for config in configs]
+    def of(cls, configs: Sequence[Config], arm: Arm) -> _Configs:
+        # where an arm starts from another, what stands there is its label, not a path
+        labels = {name: getattr(configs[0], name) for name in ("init", "mask") if getattr(arm, name) is not None}
+        every = [{**images.shared(config), **labels} for config in configs]
         shared = {key: value for key, value in (every or [{}])[0].items() if all(one[key] == value for one in every)}
         return cls(shared, [{key: value for key, value in one.items() if key not in shared} for one in every])
 
@@ -121,12 +123,12 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
         choice = None
         if arm.choice is not None:
             candidates = [
-                _Candidate(one.label, _Configs.of(one.trials), _Configs.of(one.configs))
+                _Candidate(one.label, _Configs.of(one.trials, arm), _Configs.of(one.configs, arm))
                 for one in arm.choice.candidates
             ]
             choice = _Choice(candidates, arm.choice.on)
         mask = None if arm.mask is None else mask_table(arm.mask)
-        configs = _Configs.of(arm.configs)
+        configs = _Configs.of(arm.configs, arm)
         return cls(
             label=arm.label,
             stage=arm.stage,

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from sparsify.config import OWN_OPTIONS, Config
+from sparsify.config import OWN_OPTIONS, Config, without_place
 from sparsify.data.registry import FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum, shortened
@@ -30,7 +30,6 @@ from sparsify.study.schema import (
     ArmKeys,
     ArmTable,
     MaskTable,
-    PublishedTable,
     SelectKeys,
     StudyFile,
     given,
@@ -75,11 +74,9 @@ def combinations(grid: Grid) -> list[dict[str, Any]]:
 
 
 def describe_settings(point: Mapping[str, Any]) -> str:
-    """Return a combination of settings in words: "slbi, lr 0.05"."""
-    return ", ".join(
-        written(value) if key in _OWN_NAMES else f"{key.replace('_', ' ')} {written(value)}"
-        for key, value in point.items()
-    )
+    """Return a combination of settings in words: "slbi, lr 0.05"; paths in it are `without_place`."""
+    words = {key: written(without_place(key, value)) for key, value in point.items()}
+    return ", ".join(text if key in _OWN_NAMES else f"{key.replace('_', ' ')} {text}" for key, text in words.items())
 
 
 def arm_label(first: str | None, settings: Mapping[str, Any], point: Mapping[str, Any], grid: Grid) -> str:
@@ -177,10 +174,15 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
             raise unknown("drawing", one, DRAWINGS)
     title = name if study.title is UNSET else study.title
     if changed:  # a study with a name of its own, so that it does not overwrite the original one
-        shown = {**changed, **({"data": arms[0].configs[0].data_name} if "data" in changed else {})}
+        shown = {key: without_place(key, value) for key, value in changed.items()}
+        if "data" in changed:
+            shown["data"] = arms[0].configs[0].data_name
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
         if "data" in changed and arms[0].configs[0].data.startswith(FOLDER):
-            shown["data"] += f"-{short_sum(arms[0].configs[0].data)}"  # two folders can have the same name
+            shown["data"] = f"{shown['data']}-{short_sum(arms[0].configs[0].data)}"  # two can have the same name
+        for key in ("init", "mask"):
+            if key in changed and shown[key] != changed[key]:
+                shown[key] = f"{shown[key]}-{short_sum(changed[key])}"  # the same
         name = _within(name + "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items()))
     return Study(name, title, tuple(arms), _sweeps(study), draw)
 
@@ -222,7 +224,8 @@ def _arms(
     if isinstance(settings.get("mask"), (dict, MaskTable)):
         mask = mask_of(settings["mask"])
         settings["mask"] = mask.of
-    published = None if table.published is UNSET else published_of(table.published)
+    told = table.published
+    published = None if told is UNSET else Published(told.test_accuracy, told.source)
     arms = []
     for point in combinations(grid):
         chosen = {**settings, **point}
@@ -284,11 +287,6 @@ def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
     ratio = _ratio(table.ratio)
     point = PointPlan(layers=table.layers, ratio=ratio, criterion=table.criterion, grain=table.grain)
     return MaskOf(table.of, point)
-
-
-def published_of(table: PublishedTable) -> Published:
-    """Return the Published of an arm's table."""
-    return Published(float(table.test_accuracy), table.source)
 
 
 def mask_table(mask: MaskOf) -> MaskTable:

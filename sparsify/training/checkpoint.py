@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, first_line
 from sparsify.files import regular, write_tensors
 from sparsify.folders import make_folder
 from sparsify.runs import Epoch
@@ -73,8 +73,7 @@ def load_checkpoint(
             value = tensor.to(parameter.device) if like is None else like.copy_(tensor)
             optimizer.state[parameter][key] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _damaged(file, reason) from error
+        raise _damaged(file, first_line(error)) from error
     for name in BEGUN if files else ():
         if sha256(_content(folder / name)) != files[name]:
             raise _damaged(folder / name, f"its SHA-256 sum is not the one in {FILE}")

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from sparsify.data.augmentation import Augmentation
 from sparsify.data.dataset import Dataset
 from sparsify.devices import has_streams, safe_convolutions
-from sparsify.errors import SparsifyWarning
+from sparsify.errors import SparsifyWarning, first_line
 from sparsify.nets.outputs import Loss
 from sparsify.optim.inclusion import PathRecorder
 from sparsify.training.recording import Recorder
@@ -150,7 +150,7 @@ def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
         with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
             run()
     except RuntimeError as error:
-        reason = str(error.__context__ or error).splitlines()[0]  # the end of a capture fails after what failed in it
+        reason = first_line(error.__context__ or error)  # the end of a capture fails after what failed in it
         warnings.warn(
             f"an iteration cannot be captured as a CUDA graph ({reason}); each is launched kernel by kernel, which is "
             "slower and computes the same",

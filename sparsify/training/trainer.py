@@ -124,8 +124,7 @@ class Trainer:
         if not self._restore():
             remember(self.config, self.images_sha256)
             environment = describe_environment(self.device, self.config.precision)
-            self.run.write_json("environment.json", environment | {"images_sha256": self.images_sha256})
-            self.run.write_json("config.json", shared(self.config))
+            self.run.write_begun(shared(self.config), environment | {"images_sha256": self.images_sha256})
             self._predict()
         while len(self.rows) < self.config.epochs:
             row = yield from self._epoch(len(self.rows) + 1, listener, share)

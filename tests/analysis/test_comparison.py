@@ -17,6 +17,7 @@ from sweeps import sweep_of
 
 from sparsify.analysis.comparison import churn, class_accuracy, compare, difference_interval, mcnemar
 from sparsify.errors import SparsifyError
+from sparsify.files import write_bytes
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
 
@@ -205,7 +206,7 @@ def test_outcomes_take_the_smallest_type():
 
 def test_the_file_holds_a_bitset_and_the_wrong_answers(tmp_path):
     outcomes = Outcomes.of(LABELS, np.stack([ONE, OTHER]))
-    outcomes.save(tmp_path / "o.npz")
+    write_bytes(tmp_path / "o.npz", outcomes.as_bytes())
     with np.load(tmp_path / "o.npz", allow_pickle=False) as file:
         assert sorted(file.files) == ["labels", "right", "wrong"]
         assert file["right"].tolist() == [[0b11010100], [0b10011000]]
@@ -222,7 +223,7 @@ def test_what_is_saved_is_read(tmp_path_factory, data):
     predictions = data.draw(arrays.arrays(np.int64, (points, images), elements=classes))
     outcomes = Outcomes.of(labels, predictions)
     path = tmp_path_factory.mktemp("outcomes") / "o.npz"
-    outcomes.save(path)
+    write_bytes(path, outcomes.as_bytes())
     read = Outcomes.read(path)
     assert read == outcomes
     assert np.array_equal(read.predictions, predictions)
@@ -274,7 +275,7 @@ def test_a_sweep_keeps_the_outcomes_of_each_measure(tmp_path):
         Sweep.read(path).right("conv3", 0.5, "finetuned_accuracy")
     half = Outcomes.of(LABELS[:3], np.stack([[*LABELS[:2], 9], LABELS[:3]]))  # as many right, of half the images
     for wrong in (others["recalibrated_accuracy"], half):
-        wrong.save(tmp_path / f"{path.stem}-finetuned-outcomes.npz")
+        write_bytes(tmp_path / f"{path.stem}-finetuned-outcomes.npz", wrong.as_bytes())
         with pytest.raises(SparsifyError, match=r"-finetuned-outcomes\.npz is not that of sweep-"):
             Sweep.read(path)
 
@@ -290,7 +291,7 @@ def test_a_sweep_of_before_is_read_without_outcomes(tmp_path):
 def test_outcomes_of_another_sweep_are_refused(tmp_path):
     path = sweep(Outcomes.of(LABELS, np.stack([ONE, OTHER]))).save(tmp_path)
     (tmp_path / "sums.json").unlink()
-    Outcomes.of(LABELS, np.stack([OTHER, ONE])).save(path.with_name(f"{path.stem}-outcomes.npz"))
+    write_bytes(path.with_name(f"{path.stem}-outcomes.npz"), Outcomes.of(LABELS, np.stack([OTHER, ONE])).as_bytes())
     with pytest.raises(SparsifyError, match=r"-outcomes\.npz is not that of sweep-"):
         Sweep.read(path)
 

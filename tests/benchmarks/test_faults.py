@@ -23,6 +23,12 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.faults")
 
 
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.faults_compared")
+
+
 def killed(kills: int, folder: Path) -> dict[str, object]:
     """The content of the JSON file after so many kills."""
     command = [sys.executable, "-m", "benchmarks.faults", "--kills", str(kills), "--output", str(folder)]
@@ -72,14 +78,14 @@ def test_commands_are_killed_six_times_and_begun_again(tmp_path: Path) -> None:
         ("report.html", "<td>1</td><td>2026-11-28T08:24:04+00:00</td>", "<td>1</td><td>2026-11-28T08:25:04+00:00</td>"),
     ],
 )
-def test_all_but_times_is_compared(name: str, one: str, other: str, faults: ModuleType, tmp_path: Path) -> None:
+def test_all_but_times_is_compared(name: str, one: str, other: str, compared: ModuleType, tmp_path: Path) -> None:
     states = []
     for text in (one, other, one.replace("1", "3")):
         (tmp_path / name).write_text(text)
-        states.append(faults.state(tmp_path))
+        states.append(compared.state(tmp_path))
     assert states[0] == states[1] != states[2]
     (tmp_path / f".{name}.abcdefgh.tmp").touch()
-    assert len(faults.state(tmp_path)) == 2, "a temporary file is a difference"
+    assert len(compared.state(tmp_path)) == 2, "a temporary file is a difference"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,14 @@ def test_how_a_command_stops(status: int, said: str, wrong: str, faults: ModuleT
     assert bool(found) is bool(wrong)
 
 
-def test_what_differs_is_named(faults: ModuleType) -> None:
-    assert faults.differences({"a": "1", "c": "1"}, {"a": "2", "b": "1", "c": "1"}) == "a differs, b is missing"
-    assert faults.differences({"a": "1", "b": "1"}, {"a": "1"}) == "b is too much"
-    assert faults.differences({"a": "1"}, {"a": "1"}) == ""
+def test_a_result_that_was_written_before_is_read_and_gives_the_same_table(faults: ModuleType) -> None:
+    path = max((ROOT / "benchmarks" / "results").glob("faults-*.json"))
+    result = faults.Result.read(path)
+    assert set(result.scenarios) <= set(faults.SCENARIOS)
+    assert faults._markdown(result) == path.with_suffix(".md").read_text()
+
+
+def test_what_differs_is_named(compared: ModuleType) -> None:
+    assert compared.differences({"a": "1", "c": "1"}, {"a": "2", "b": "1", "c": "1"}) == "a differs, b is missing"
+    assert compared.differences({"a": "1", "b": "1"}, {"a": "1"}) == "b is too much"
+    assert compared.differences({"a": "1"}, {"a": "1"}) == ""

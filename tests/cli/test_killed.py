@@ -16,6 +16,8 @@ from commandline import QUICK, files, run_of
 
 from sparsify import Run
 from sparsify.errors import SparsifyError
+from sparsify.report import writing
+from sparsify.study import running
 from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Trainer
 
@@ -138,6 +140,53 @@ def test_a_training_whose_folder_vanishes_stops_with_one_line(
     assert answer.err.count("\n") == 1
     assert "deleted or moved while it was written to" in answer.err
     assert os.listdir(tmp_path / "runs") == []
+
+
+STUDY = """
+draw = ["curves"]
+[base]
+data = "digits"
+epochs = 1
+batch_size = 64
+[[arms]]
+opt = "sgd"
+[sweep]
+layers = "conv3"
+ratios = [0.5]
+"""
+
+
+@pytest.mark.parametrize("how", [shutil.rmtree, lambda folder: folder.rename("moved")], ids=["deleted", "moved"])
+@pytest.mark.parametrize("what", ["the study's", "a run's, in training", "a run's, before it is swept"])
+def test_a_study_whose_folder_vanishes_stops_with_one_line_and_goes_on_with_what_is_there(
+    what: str, how: Callable[[Path], object], sparsify, monkeypatch, tmp_path
+):
+    module, name = {
+        "the study's": (writing, "draw_study"),
+        "a run's, in training": (Trainer, "_finish"),
+        "a run's, before it is swept": (running, "prune"),
+    }[what]
+    before = getattr(module, name)
+
+    def vanish(*given, **named):
+        (folder,) = (tmp_path / "runs").glob("studies/*" if what == "the study's" else "lenet-*")
+        how(folder)
+        return before(*given, **named)
+
+    (tmp_path / "mine.toml").write_text(STUDY)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, vanish)
+        answer = sparsify("study mine.toml --device cpu")
+    assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
+    assert "deleted or moved" in answer.err
+    left = sorted(path.name for path in (tmp_path / "runs").glob("*") if path.name != "studies")
+    assert len(left) == (1 if what == "the study's" else 0)  # nothing was made anew
+    assert list((tmp_path / "runs").glob("studies/*")) == []
+    again = sparsify("study mine.toml --device cpu")
+    assert (again.code, again.err) == (0, "")
+    assert ("epoch 1/1" in again.out) is (what != "the study's")
+    assert (tmp_path / "runs" / "studies" / "mine" / "report.html").exists()
 
 
 def test_a_sweep_does_not_make_a_run_anew_that_was_deleted(runs):

@@ -152,3 +152,33 @@ def test_a_study_that_cannot_be_is_one_line_and_nothing_is_written(old, new, fra
     assert answer.err.count("\n") == 1
     assert fragment in answer.err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize("way", ["in the file", "in a grid", "with --set"])
+def test_where_a_run_is_that_arms_start_from_is_in_nothing_that_is_shared(way, sparsify, tmp_path):
+    assert sparsify("train --data digits --opt sgd --epochs 1 --runs-dir begun").code == 0
+    (run,) = (tmp_path / "begun").iterdir()
+    place = tmp_path / "secret-place"
+    place.mkdir()
+    run = run.rename(place / "my-run")
+    path = f"{run}@{json.loads((run / 'summary.json').read_text())['sha256']['model.safetensors'][:8]}"
+    base = '[base]\ndata = "digits"\nepochs = 1\n' + (f'init = "{path}"\n' if way == "in the file" else "")
+    grid = f'[grid]\nopt = ["sgd"]\nlr = [0.01, 0.02]\ninit = ["{run}", "{path}"]\n'
+    text = base + (grid if way == "in a grid" else '[[arms]]\nopt = "sgd"\nlr = 0.01\n')
+    (tmp_path / "mine.toml").write_text(text + '[sweep]\nlayers = "conv3"\nratios = [0.5]\n')
+    command = "study mine.toml" + (f" --set init={path}" if way == "with --set" else "")
+    assert sparsify(command).code == 0
+    (folder,) = (tmp_path / "runs" / "studies").iterdir()
+    assert [one for one in files(tmp_path / "runs") if "secret-place" in str(one)] == []
+    for file in (one for one in (tmp_path / "runs").rglob("*") if one.is_file() and one.suffix != ".npz"):
+        assert b"secret-place" not in file.read_bytes(), file
+    design = json.loads((folder / "study.json").read_text())["design"]
+    named = {one["configs"]["shared"]["init"].partition("@")[0] for one in design}
+    assert named == {"my-run"}
+    weights = {name: one for name, one in files(tmp_path / "runs").items() if name.endswith("model.safetensors")}
+    assert len(weights) == (2 if way == "in a grid" else 1)
+    assert sparsify(command).code == 0  # what is there is found again
+    assert [one.name for one in (tmp_path / "runs" / "studies").iterdir()] == [folder.name]
+    after = files(tmp_path / "runs")
+    assert {name: one for name, one in after.items() if name.endswith("model.safetensors")} == weights
+    assert read_study(folder.name).arms[0].finished

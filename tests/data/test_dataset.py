@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from sparsify.data import dataset
+from sparsify.data import pixels
 from sparsify.data.dataset import Dataset, Normalise, Split, make_dataset
 from sparsify.devices import permutation
 from sparsify.errors import SparsifyError, SparsifyWarning
@@ -107,7 +107,7 @@ def test_hold_out_that_leaves_a_split_empty_is_refused(fraction: float, numbered
 
 
 def test_sums_and_statistics_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch, numbered: Dataset) -> None:
-    monkeypatch.setattr(dataset, "CHUNK", 12)  # three images, one and a half labels
+    monkeypatch.setattr(pixels, "CHUNK", 12)  # three images, one and a half labels
     tensors = (numbered.train.images, numbered.train.labels, numbered.test.images, numbered.test.labels)
     assert numbered.sha256() == hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
     assert Normalise.of(numbered.train.images) == numbered.normalise
@@ -119,7 +119,7 @@ def test_what_the_memory_has_no_room_for_is_held_out_in_a_file(
 ) -> None:
     order = permutation(100, 0, "val")
     kept = numbered.hold_out(0.3, order)
-    monkeypatch.setattr(dataset, "room_for_data", lambda _: 10)
+    monkeypatch.setattr(pixels, "room_for_data", lambda _: 10)
     held = numbered.hold_out(0.3, order)
     assert held.sha256() == kept.sha256()
     assert list((tmp_path / "cache").iterdir()) == []
@@ -127,9 +127,9 @@ def test_what_the_memory_has_no_room_for_is_held_out_in_a_file(
 
 def test_images_for_which_a_device_has_no_room_stay_and_their_batches_move(monkeypatch: pytest.MonkeyPatch) -> None:
     split = Split(random_images(5, 1, 2, 2), torch.arange(5))
-    monkeypatch.setattr(dataset, "room_for_data", lambda _: 20)
+    monkeypatch.setattr(pixels, "room_for_data", lambda _: 20)
     assert not split.to("meta").streamed
-    monkeypatch.setattr(dataset, "room_for_data", lambda _: 19)
+    monkeypatch.setattr(pixels, "room_for_data", lambda _: 19)
     with pytest.warns(SparsifyWarning, match="the images take 20 B, too much for what is free on meta: each batch is"):
         moved = split.to("meta")
     assert moved.streamed

@@ -10,6 +10,8 @@ import http.client
 import http.server
 import io
 import os
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -144,6 +146,19 @@ def test_a_download_is_kept_in_torchvisions_layout_and_used_again(
     registry._load.cache_clear()
     server.files = {}
     assert torch.equal(load_dataset("mnist", roots.download).train.images, data.train.images)
+
+
+def test_what_a_killed_download_has_left_is_deleted_by_the_next_one(server: Server, roots: Roots) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from sparsify.data import vision\n"
+        "def killed(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "vision._fetch(killed, Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(roots.download)], check=False)
+    (left,) = roots.download.iterdir()
+    assert left.name.startswith(".download-")
+    load_dataset("mnist", roots.download)
+    assert [path.name for path in roots.download.iterdir()] == ["MNIST"]
 
 
 def test_a_download_without_data_dir_goes_to_the_cache_folder(server: Server, tmp_path: Path) -> None:

@@ -114,4 +114,4 @@ def test_a_raw_file_that_cannot_be_read_is_named(roots: Roots, fake_raw: Callabl
     path = roots.download / "MNIST" / "raw" / RAW_FILES[1]
     path.unlink()
     path.mkdir()  # root may read everything, but not a folder
-    assert error_of("mnist", roots.download).startswith(f"{path} cannot be read: ")
+    assert error_of("mnist", roots.download).startswith(f"{path} is a folder, not a file")

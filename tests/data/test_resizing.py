@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from sparsify.data import dataset
+from sparsify.data import dataset, pixels
 from sparsify.data.dataset import Normalise
 from sparsify.data.registry import load_dataset
 from sparsify.data.resizing import resized
@@ -46,8 +46,8 @@ def test_what_the_memory_has_no_room_for_is_resized_into_a_file(
     digits = load_dataset("digits")
     kept = resized(digits, 14)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(dataset, "room_for_data", lambda _: 10)
-    monkeypatch.setattr(dataset, "CHUNK", 50_000)  # several parts
+    monkeypatch.setattr(pixels, "room_for_data", lambda _: 10)
+    monkeypatch.setattr(pixels, "CHUNK", 50_000)  # several parts
     found = resized(digits, 14)
     assert found.sha256() == kept.sha256()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +21,7 @@ from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.curves import curves_figure
 from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.drawing.paths import path_figure
-from sparsify.drawing.style import COLOURS, MARKERS, PALETTE, heading, looks, save
+from sparsify.drawing.style import COLOURS, MARKERS, PALETTE, heading, legend_below, looks, save
 from sparsify.drawing.sweeps import sweep_figure
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
@@ -452,3 +453,15 @@ def test_the_lines_of_a_title_are_about_as_long(text, lines):
     drawing = Figure(figsize=(1, 1))
     heading(drawing, text)
     assert drawing.get_suptitle().split("\n") == lines
+
+
+def test_what_cannot_be_printed_is_escaped_so_that_the_svg_is_well_formed(tmp_path):
+    drawing = Figure()
+    (line,) = drawing.subplots().plot([0, 1], label="\x1b[31mred\x00")
+    heading(drawing, "a\x07title")
+    legend_below(drawing, [line])
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        _, svg = save(drawing, tmp_path, "figure")
+    texts = "".join(ElementTree.parse(svg).getroot().itertext())
+    assert "\\x1b[31mred\\x00" in texts
+    assert "a\\x07title" in texts

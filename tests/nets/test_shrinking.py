@@ -38,6 +38,7 @@ from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.shrunk import Shrunk
 from sparsify.pruning.sweep import list_sweeps
 from sparsify.runs import Run, newest_run
+from sparsify.sums import Record
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -715,6 +716,11 @@ def test_a_run_and_a_shrunk_network_are_exported(kind: str, lenet_run: Run, caps
         Shrunk("lenet", (1, 28, 28), classes, removed, "", *how, 2, 1, 0.0).save(folder, small)
     assert main(["export", str(folder), "--onnx", "--runs-dir", str(lenet_run.path.parent)]) == 0
     assert "checked with onnxruntime: its logits differ from torch's by no more than" in capsys.readouterr().out
+    record = Record.of(folder)
+    record.require("model.onnx", (folder / "model.onnx").read_bytes())
+    assert record.file == ("summary.json" if folder == lenet_run.path else "shrunk.json")
+    assert "model.safetensors" in record.sums
+    assert not (folder / "sums.json").exists()
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     inputs = images(3, 1, 28, 28)
     (logits,) = session.run(None, {"images": inputs.numpy()})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sparsify import SparsifyError, Split, Subject, Sweep, evaluate, prune
+from sparsify.files import write_bytes
 from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.outcomes import Outcomes, Scores
 
@@ -182,7 +183,7 @@ def test_scores_that_are_no_whole_number_are_saved_and_read(tmp_path):
     path = sweep.save(tmp_path)
     assert Sweep.read(path) == sweep
     (tmp_path / "sums.json").unlink()
-    Scores(np.zeros((2, 4))).save(path.with_name(f"{path.stem}-outcomes.npz"))
+    write_bytes(path.with_name(f"{path.stem}-outcomes.npz"), Scores(np.zeros((2, 4))).as_bytes())
     with pytest.raises(SparsifyError, match=r"outcomes\.npz is not that of sweep-"):
         Sweep.read(path)
     path.with_name(f"{path.stem}-outcomes.npz").write_bytes(b"PK")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 from summaries import SUMMARY
 
 from sparsify.cli.app import app, main
@@ -21,6 +22,7 @@ from sparsify.config import Config
 from sparsify.nets.registry import NETS
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import SweepPlan
+from sparsify.report import page as page_module
 from sparsify.report.commands import prune_command, train_command
 from sparsify.report.page import write_report
 from sparsify.report.pictures import HEAVY, pictures
@@ -138,6 +140,12 @@ def test_what_users_wrote_is_escaped(page):
     assert "&lt;script&gt;alert(&#39;label&#39;)&lt;/script&gt;" in page
     assert "&lt;script&gt;alert(&#39;verdict&#39;)" in page
     assert "my &lt;odd&gt;.toml" in page
+
+
+def test_a_text_with_what_cannot_be_printed_is_escaped_in_the_page():
+    render = page_module._template().environment.from_string("<p title='{{ a }}'>{{ b }}{{ c }}</p>").render
+    found = render(a="\x1b[31m", b="x\x00\n\u202e<b>α", c=Markup("<i>\x07</i>"))
+    assert found == "<p title='\\x1b[31m'>x\\x00\n\\u202e&lt;b&gt;α<i>\x07</i></p>"
 
 
 def test_the_page_loads_nothing_and_is_small(page):

@@ -76,7 +76,7 @@ def test_only_what_has_changed_is_read_again(runs, monkeypatch):
     assert rows[finished.name][3] == "50.00%"
 
 
-@pytest.mark.parametrize("damage", ["cut", "a bit", "no index", "another version", "a pipe"])
+@pytest.mark.parametrize("damage", ["cut", "a bit", "no index", "another kind", "a pipe"])
 def test_an_index_that_cannot_be_used_is_made_anew(damage, runs, monkeypatch):
     found = runs_list(runs)
     index = runs / INDEX
@@ -87,8 +87,8 @@ def test_an_index_that_cannot_be_used_is_made_anew(damage, runs, monkeypatch):
         index.write_bytes(content.replace(b"90.83%", b"98.83%"))
     elif damage == "no index":
         index.write_text(json.dumps([1]))
-    elif damage == "another version":
-        monkeypatch.setattr(runslist.metadata, "version", lambda _: "9")
+    elif damage == "another kind":
+        monkeypatch.setattr(runslist, "ROWS", runslist.ROWS + 1)
     else:
         index.unlink()
         os.mkfifo(index)
@@ -118,12 +118,19 @@ def test_few_runs_have_no_index_and_none_are_no_list(runs, tmp_path):
     assert runs_list(tmp_path / "missing").rows == []
 
 
+def test_a_row_that_shows_other_things_is_of_another_kind(runs):
+    found = runs_list(runs)
+    sides = [("run", "left"), ("status", "left"), ("epochs", "right"), ("accuracy", "right"), ("in support", "right")]
+    row = [Config(data="digits", opt="sgd", seed=119, lr=0.5).name, "finished", "1", "99.17%", "–", "lr 0.5"]
+    assert (runslist.ROWS, found.heads, found.rows[1]) == (1, [*sides, ("settings", "left")], row)  # else raise ROWS
+
+
 def test_what_is_in_the_index_takes_no_torch(runs):
     found = runs_list(runs)
     code = (
         "import sys; from sparsify.cli.app import main\n"
         f"main(['runs', '--runs-dir', {str(runs)!r}])\n"
-        "print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
+        "print([m for m in ('torch', 'pandas', 'scipy', 'filelock', 'importlib.metadata') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == simple_table(found.heads, found.rows) + "[]\n"

@@ -105,6 +105,20 @@ def test_runs_from_before_have_the_whole_path(run: Run, images: Path) -> None:
     assert Run(run.path).config == run.config
 
 
+@pytest.mark.parametrize(("old", "new"), [('"epochs": 1', '"epochs": 3'), ("My Photos", "My Photot"), ("{", "{ ")])
+def test_a_config_of_an_unfinished_run_that_has_changed_is_named(old: str, new: str, run: Run) -> None:
+    (run.path / "summary.json").unlink()
+    assert Run(run.path).config == run.config
+    text = (run.path / "config.json").read_text()
+    (run.path / "config.json").write_text(text.replace(old, new, 1))
+    with pytest.raises(SparsifyError, match=r"config.json is damaged: its SHA-256 sum is not the one in environment"):
+        Run(run.path).config  # noqa: B018
+    environment = json.loads((run.path / "environment.json").read_text())
+    del environment["config_sha256"]  # a run from before
+    run.write_json("environment.json", environment)
+    assert Run(run.path).config.opt == "sgd"
+
+
 def test_commands_in_a_report_have_no_places() -> None:
     config = sparsify.Config(data="folder:/home/me/My Photos", opt="sgd")
     assert train_command(config) == ["sparsify", "train", "--data", "folder:My Photos", "--opt", "sgd"]
@@ -114,3 +128,22 @@ def test_commands_in_a_report_have_no_places() -> None:
     # as the Tab key leaves them, and quoted in a value
     words = ["--runs-dir", "/home/me/runs/", "--data-dir=/home/me/d/", "arms.init='/home/me/r/x'"]
     assert without_places(words) == ["--runs-dir", "runs", "--data-dir=d", "arms.init='x'"]
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        (r"C:\Users\me\runs", "runs"),
+        ("C:\\Users\\me\\runs\\", "runs"),
+        ("c:/Users/me/runs", "runs"),
+        (r"\\server\share\runs", "runs"),
+        (r"~\runs", "runs"),
+        (r"data=folder:D:\me\My Photos", "data=folder:My Photos"),
+        (r"arms.init=['C:\me\a','C:\me\b']", "arms.init=['a','b']"),
+        (r"--data-dir=C:\me\d", "--data-dir=d"),
+        (r"studies\mine.toml", r"studies\mine.toml"),
+        ("lr=0.1", "lr=0.1"),
+    ],
+)
+def test_commands_in_a_report_have_no_places_of_windows(word: str, shown: str) -> None:
+    assert without_places([word]) == [shown]

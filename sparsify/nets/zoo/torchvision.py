@@ -8,7 +8,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, first_line
 
 _OPTIONS: dict[str, dict[str, bool]] = {
     # without the auxiliary outputs, which exist only to train on ImageNet; both warn if init_weights is not given
@@ -35,7 +35,7 @@ def zoo(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
         with torch.inference_mode():
             logits = model(torch.zeros(1, *shape))
     except Exception as error:  # the network's own forward can raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise SparsifyError(f"torchvision:{name} does not take images of {size}: {reason}") from error
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):
         raise SparsifyError(f"torchvision:{name} does not give one tensor of {classes} logits for an image")
