@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
+from sparsify.drawing.architecture import LayerLeft
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import Mask
 from sparsify.nets.shrinking import plan_removal
 from sparsify.nets.structure import Structure
-
-
-@dataclass(frozen=True)
-class LayerLeft:
-    """A layer, its outputs and its weights, and how many of them are left.
-
-    An output is left if a weight of it is; a weight is not left if it is masked, or if it only sees what is removed.
-    """
-
-    name: str
-    kind: str
-    outputs: int
-    outputs_left: int
-    weights: int
-    weights_left: int
 
 
 def layers_left(structure: Structure, mask: Mask) -> list[LayerLeft]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -13,8 +13,20 @@ from matplotlib.figure import Figure
 from sparsify.drawing.style import COLOURS, GREY, RC, figure, heading
 from sparsify.text import thousands
 
-if TYPE_CHECKING:
-    from sparsify.analysis.architecture import LayerLeft
+
+@dataclass(frozen=True)
+class LayerLeft:
+    """A layer, its outputs and its weights, and how many of them are left.
+
+    An output is left if a weight of it is; a weight is not left if it is masked, or if it only sees what is removed.
+    """
+
+    name: str
+    kind: str
+    outputs: int
+    outputs_left: int
+    weights: int
+    weights_left: int
 
 
 def architecture_figure(layers: Sequence[LayerLeft], *, title: str) -> Figure:
