@@ -92,7 +92,7 @@ def colour_folder(tmp_path: Path) -> Path:
 
 def test_a_network_with_dropout_does_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(784, 10))
-    monkeypatch.setattr("sparsify.training.launch.initial_model", lambda *_: net)
+    monkeypatch.setattr("sparsify.training.launch.build", lambda *_: net)
     assert not overlap(TINY)
     net[1].p = 0.0
     assert overlap(TINY)
