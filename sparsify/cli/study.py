@@ -25,6 +25,9 @@ def study(
             negative=(),
         ),
     ] = (),
+    smoke: Annotated[
+        bool, Parameter(help="all of it in seconds: one epoch, one seed, narrow networks, embedded data", negative=())
+    ] = False,
     dry_run: Annotated[
         bool, Parameter(help="print what is missing, with an estimate of time and disk, and stop", negative=())
     ] = False,
@@ -35,7 +38,7 @@ def study(
     where: Where = HERE,
 ) -> int:
     """Train, prune, tabulate, draw, report: a built-in study (quick unless one is named; see --list) or a TOML file."""
-    more = name is not None or settings or dry_run
+    more = name is not None or settings or smoke or dry_run
     if list_ and (more or schema):
         raise SparsifyError("--list lists every built-in study; leave the rest out")
     if schema and more:
@@ -44,9 +47,11 @@ def study(
         return _list()
     if schema:
         return _schema()
+    from sparsify.study.smoke import smoke as made_small
     from sparsify.study.toml import load_study
 
     asked = load_study(name or "quick", settings)  # before torch is imported: what is wrong is said at once
+    asked = made_small(asked) if smoke else asked
     from sparsify.report.plantables import plan_line, plan_table
     from sparsify.report.studytables import choice_tables, notes, study_tables
     from sparsify.report.writing import write_study
@@ -74,6 +79,7 @@ def study(
     for run in (run for arm in result.arms for run in arm.runs if run.status == "diverged"):
         console.fail(f"{run.name} diverged and is not counted")
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
+    command += ["--smoke"] if smoke else []
     report = write_study(result, findings, command=command)
     console.say(f"written: {result.folder}")
     console.say(f"report: {report}")

@@ -62,6 +62,12 @@ def _digits(roots: Roots) -> Dataset:
     return embedded_digits()
 
 
+def _colour_digits(roots: Roots) -> Dataset:
+    from sparsify.data.vision import colour_digits
+
+    return colour_digits()
+
+
 DATASETS: dict[str, DatasetSpec] = {
     "mnist": DatasetSpec(_mnist, "60,000 and 10,000 grey images of 28×28, 10 digits", "LeCun et al. 1998"),
     "fashion-mnist": DatasetSpec(
@@ -69,6 +75,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "cifar10": DatasetSpec(_cifar10, "50,000 and 10,000 colour images of 32×32, 10 classes", "Krizhevsky 2009"),
     "digits": DatasetSpec(_digits, "scikit-learn's 1,797 handwritten digits, resized to 28×28"),
+    "colour-digits": DatasetSpec(_colour_digits, "256 and 64 of scikit-learn's digits, 32×32, each in a colour"),
 }
 
 

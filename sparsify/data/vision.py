@@ -16,6 +16,7 @@ from torchvision.datasets.utils import check_integrity
 from sparsify.data.dataset import Dataset, Split, make_dataset
 from sparsify.data.downloads import FAILURES, limited, reason_of, unreachable
 from sparsify.data.places import DataNotFoundError, Roots
+from sparsify.devices import generator
 from sparsify.errors import SparsifyError
 from sparsify.files import regular
 from sparsify.folders import delete_leftovers, suffix
@@ -157,4 +158,22 @@ def embedded_digits() -> Dataset:
         everything[torch.from_numpy(train)],
         everything[torch.from_numpy(test)],
         tuple(str(digit) for digit in range(10)),
+    )
+
+
+def colour_digits() -> Dataset:
+    """Return 256 training and 64 test images of scikit-learn's digits, 32×32 pixels, each in a colour of its own.
+
+    They stand in for coloured photographs where a network only has to run.
+    """
+    grey = embedded_digits()
+
+    def coloured(split: Split, count: int, purpose: str) -> Split:
+        few = split[:count]
+        tints = torch.rand(len(few), 3, 1, 1, generator=generator(0, "colour-digits", purpose)) * 0.7 + 0.3
+        larger = interpolate(few.images.float(), size=(32, 32), mode="bilinear", align_corners=False)
+        return Split((larger * tints).round().to(torch.uint8), few.labels)
+
+    return make_dataset(
+        "colour-digits", coloured(grey.train, 512, "train"), coloured(grey.test, 128, "test"), grey.classes
     )

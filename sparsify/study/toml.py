@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET
 
-from sparsify.config import OWN_OPTIONS, Config, without_place
+from sparsify.config import Config, without_place
 from sparsify.data.registry import FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum, shortened
@@ -24,6 +23,7 @@ from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
 from sparsify.pruning.ratios import parse_ratios
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Published, Study
+from sparsify.study.grids import arm_label, as_grid, combinations, describe_settings
 from sparsify.study.reading import parse_settings, parse_toml, toml_text
 from sparsify.study.schema import (
     EXPECTED,
@@ -36,54 +36,9 @@ from sparsify.study.schema import (
     read_mask,
     read_tables,
 )
-from sparsify.text import written
 
 _LONGEST_NAME = 200
 """The characters of a study's name, before its sum: a folder's name has at most 255."""
-
-_OWN_NAMES = ("opt", "model", *OWN_OPTIONS)
-"""Fields whose values are clear without the name of the field."""
-
-Grid = Mapping[str, list[Any]]
-"""The values to try of each field of Config, by the field's name."""
-
-
-def as_grid(settings: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
-    """Return the settings of a table, each of which is a value or a list of values, as a grid.
-
-    Raises SparsifyError for an empty list, and for a value that is named twice.
-    """
-    grid: dict[str, list[Any]] = {}
-    for key, value in settings.items():
-        grid[key] = _list(value)
-        if not grid[key]:
-            raise SparsifyError(f"{key} is empty in {where}; write a list of values, as in [0.05, 0.1]")
-        one = twice(grid[key])
-        if one is not None:
-            raise SparsifyError(f"{key} names {quoted(one)} twice in {where}")
-    return grid
-
-
-def combinations(grid: Grid) -> list[dict[str, Any]]:
-    """Return every combination of a grid's values; the last key changes fastest. An empty grid has one: {}.
-
-    Raises SparsifyError if there are more than a study can have arms.
-    """
-    at_most(math.prod(map(len, grid.values())), MOST_ARMS, "combinations of settings")
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def describe_settings(point: Mapping[str, Any]) -> str:
-    """Return a combination of settings in words: "slbi, lr 0.05"; paths in it are `without_place`."""
-    words = {key: written(without_place(key, value)) for key, value in point.items()}
-    return ", ".join(text if key in _OWN_NAMES else f"{key.replace('_', ' ')} {text}" for key, text in words.items())
-
-
-def arm_label(first: str | None, settings: Mapping[str, Any], point: Mapping[str, Any], grid: Grid) -> str:
-    """Return `first`, or else the optimizer's name, and then the settings that differ within the grid."""
-    differs = {key: value for key, value in point.items() if len(grid[key]) > 1 and (first or key != "opt")}
-    return ", ".join(filter(None, (first or str(settings.get("opt", Config.opt)), describe_settings(differs))))
-
 
 LAYERS = ("conv3", "conv3,fc1")
 """The default sets of layers of a sweep."""

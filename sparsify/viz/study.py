@@ -25,8 +25,8 @@ from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.runs import Run
+from sparsify.study.grids import describe_settings
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
-from sparsify.study.toml import describe_settings
 from sparsify.text import layers_in_words, listed, percentage
 from sparsify.viz.figures import class_damage, curves, filter_panel, folded_panels, selected_through, sweep
 from sparsify.viz.trainings import landscape, losses

@@ -13,7 +13,8 @@ from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.study.design import DRAWINGS, Arm, MaskOf, Published, Study
-from sparsify.study.toml import arm_label, combinations, load_study
+from sparsify.study.grids import arm_label, combinations
+from sparsify.study.toml import load_study
 
 CHAIN = """
 [[arms]]
