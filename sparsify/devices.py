@@ -51,6 +51,16 @@ def seed_dropout(device: torch.device, seed: int) -> None:
         torch.mps.manual_seed(seed)
 
 
+@contextlib.contextmanager
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """Restore the state of torch's own generators of the CPU and of this device afterwards."""
+    before = torch.mps.get_rng_state() if device.type == "mps" else None
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+    if before is not None:
+        torch.mps.set_rng_state(before)
+
+
 def describe(device: torch.device) -> str:
     """Return the device in words: a GPU's product name, else "cpu" or "mps"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

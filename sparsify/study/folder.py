@@ -85,9 +85,10 @@ class _Configs(Struct):
 
     @classmethod
     def of(cls, configs: Sequence[Config], arm: Arm) -> _Configs:
-        # where an arm starts from another, what stands there is its label, not a path
-        labels = {name: getattr(configs[0], name) for name in ("init", "mask") if getattr(arm, name) is not None}
-        every = [{**images.shared(config), **labels} for config in configs]
+        # until an arm that it starts from is trained, what stands there is the arm's label, not a path
+        labels = {arm.init, None if arm.mask is None else arm.mask.of}
+        own = [{name: value for name in ("init", "mask") if (value := getattr(one, name)) in labels} for one in configs]
+        every = [images.shared(config) | kept for config, kept in zip(configs, own, strict=True)]
         shared = {key: value for key, value in (every or [{}])[0].items() if all(one[key] == value for one in every)}
         return cls(shared, [{key: value for key, value in one.items() if key not in shared} for one in every])
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
+from sparsify.devices import generators_kept
+
 PLACES = 100
 """At how many steps of a training the landscape is looked at."""
 
@@ -132,8 +134,7 @@ class Landscape(Recorder):
         """Return the loss and its gradient at these weights. The network and torch's generators stay as they are."""
         weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
         buffers = {name: buffer.clone() for name, buffer in self._model.named_buffers()}
-        device = next(self._model.parameters()).device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
+        with generators_kept(next(self._model.parameters()).device), torch.enable_grad():
             value = loss(_Moved(self._model, weights | buffers))
             gradient = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
         parts = zip(gradient, weights.values(), strict=True)

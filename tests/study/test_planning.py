@@ -274,7 +274,7 @@ class Sum(nn.Module):
 )
 def test_a_mask_from_before_coupled_layers_were_one_unit_is_made_again(layers, grain, again, tmp_path, monkeypatch):
     """As 0.3 and earlier left it: no record has its sum. Both layers had lost the union of what each would lose."""
-    monkeypatch.setitem(NETS, "sum", NetworkSpec(lambda shape, classes: Sum(), "a sum"))
+    monkeypatch.setitem(NETS, "sum", NetworkSpec(lambda shape, classes, options: Sum(), "a sum"))
     study = read(
         tmp_path,
         f"""

@@ -71,7 +71,13 @@ def tiny(tmp_path_factory):
 
 def test_the_built_in_studies_are_valid_and_have_the_four_arms():
     vgg = ["vgg-cifar10", "vgg-cifar10-published"]
-    assert built_in_studies() == ["lenet-control", "lenet-mnist", "quick", *vgg, "vgg-light-control"]
+    core = ["lenet-control", "lenet-mnist", "quick", *vgg, "vgg-light-control"]
+    others = ["adam-variants", "bn-landscape", "cifar-nets", "cnn-tuning", "optimizers"]
+    alexnet = ["alexnet", "alexnet-fashion", "alexnet-pretrained"]
+    assert built_in_studies() == sorted([*core, *others, *alexnet])
+    for name in (*others, *alexnet):
+        (sweep,) = load_study(name).sweeps
+        assert (len(sweep.layers), max(sweep.ratios)) == (2, 0.6)
     for name in ("lenet-mnist", "quick", *vgg):
         study = load_study(name)
         assert [arm.label for arm in study.arms][:4] == ["sgd", "sgd-pull", "slbi", "slbi-adam"]
@@ -82,7 +88,7 @@ def test_the_built_in_studies_are_valid_and_have_the_four_arms():
 
 
 def test_the_control_differs_from_slbi_in_nothing_but_the_threshold():
-    for name in built_in_studies():
+    for name in ("lenet-control", "lenet-mnist", "quick", "vgg-cifar10", "vgg-cifar10-published", "vgg-light-control"):
         by_label = {arm.label: arm.configs[0].to_dict() for arm in load_study(name).arms}
         assert {**by_label["sgd-pull"], "opt": "slbi"} == by_label["slbi"]
 

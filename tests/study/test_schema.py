@@ -19,7 +19,7 @@ from sparsify.study.toml import built_in_studies
 SCHEMA = study_schema()
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool}
 KNOWN = {"$schema", "$ref", "$defs", "title", "description", "default", "type", "enum", "pattern", "anyOf"}
-KNOWN |= {"properties", "required", "additionalProperties", "items"}
+KNOWN |= {"properties", "required", "additionalProperties", "items", "minimum", "maximum", "minLength"}
 
 
 def fits(value: Any, schema: dict[str, Any]) -> bool:
@@ -31,6 +31,10 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
         kind = TYPES[schema["type"]]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             return False
+    if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        return False
+    if isinstance(value, str) and len(value) < schema.get("minLength", 0):
+        return False
     if "enum" in schema and value not in schema["enum"]:
         return False
     if "pattern" in schema and isinstance(value, str) and not re.search(schema["pattern"], value):

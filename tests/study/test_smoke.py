@@ -1,0 +1,48 @@
+"""Studies made small: what is changed, and that one of them runs."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from sparsify.nets.registry import network_spec
+from sparsify.settings import values_of
+from sparsify.study.running import run_study
+from sparsify.study.smoke import WIDTH, smoke
+from sparsify.study.toml import built_in_studies, load_study
+
+
+@pytest.mark.parametrize("name", built_in_studies())
+def test_every_study_is_made_small_and_needs_no_files(name: str) -> None:
+    whole, small = load_study(name), smoke(load_study(name))
+    assert small.name == f"{name}-smoke"
+    assert small.title == f"{whole.title} (smoke)"
+    assert [arm.label for arm in small.arms] == [arm.label for arm in whole.arms]
+    assert small.sweeps == whole.sweeps
+    data = {config.data for arm in small.arms for config in arm.configs}
+    assert len(data) == 1
+    assert data <= {"digits", "colour-digits"}
+    for arm in small.arms:
+        (config,) = arm.configs
+        assert (config.epochs, config.pretrained) == (1, False)
+        settings = network_spec(config.model).settings
+        assert values_of("--net", config.model, config.net, settings).get("width", WIDTH) == WIDTH
+
+
+def test_the_candidates_of_a_choice_are_small_too() -> None:
+    arms = smoke(load_study("lenet-control")).arms
+    (choice,) = (arm.choice for arm in arms if arm.choice is not None)
+    configs = [config for one in choice.candidates for config in (*one.trials, *one.configs)]
+    assert {(config.data, config.epochs) for config in configs} == {("digits", 1)}
+    assert {config.val for config in configs} == {0.1, 0.0}
+
+
+@pytest.mark.filterwarnings("ignore:the path may be too short")
+def test_a_small_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)  # no processes of their own
+    study = smoke(load_study("bn-landscape"))
+    few = dataclasses.replace(study, arms=study.arms[::5])  # VGG-A without and with BatchNorm, and DessiLBI
+    result = run_study(few, device="cpu", runs_dir=tmp_path)
+    assert [len(arm.finished) for arm in result.arms] == [1] * 3
+    assert all(len(arm.sweeps[0][0].table()) == 14 for arm in result.arms)
+    assert {name.partition("/")[0] for name in result.arms[0].runs[0].records} == {"loss", "gradients", "landscape"}
