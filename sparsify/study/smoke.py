@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from sparsify.config import Config
 from sparsify.nets.registry import network_spec
-from sparsify.settings import joined, values_of
+from sparsify.settings import Value, joined, values_of
 from sparsify.study.design import Arm, Candidate, Study
 
 COLOURED = ("cifar10", "colour-digits")
 """Data sets of 32×32 pixels in colours, in whose place stands `colour-digits`; in that of others, `digits`."""
 
-WIDTH = 1 / 16
-"""The `width` of networks that have such an option."""
+NARROW: dict[str, Value] = {"width": 1 / 16, "channels": (8, 8), "hidden": 16}
+"""The values of such options of networks, where they have them."""
 
 
 def smoke(study: Study) -> Study:
@@ -46,6 +46,7 @@ def smoke(study: Study) -> Study:
 def _small(config: Config, data: str) -> Config:
     settings = network_spec(config.model).settings
     net = config.net
-    if "width" in settings:
-        net = joined(values_of("--net", config.model, net, settings) | {"width": WIDTH})
+    narrow = {name: value for name, value in NARROW.items() if name in settings}
+    if narrow:
+        net = joined(values_of("--net", config.model, net, settings) | narrow)
     return dataclasses.replace(config, data=data, epochs=1, mask_from=0, net=net, pretrained=False)
