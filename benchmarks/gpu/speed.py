@@ -17,6 +17,7 @@ from common import CUDA, DATA, DEVICE, PRECISIONS, TINY, TMP, Found, batch_of, c
 from trainings import TRAINER, trained
 
 from sparsify.config import Config
+from sparsify.data.augmentation import Augmentation
 from sparsify.data.registry import load_dataset
 from sparsify.training.launch import train_all
 
@@ -98,9 +99,9 @@ def clocked() -> Iterator[dict[str, list[float]]]:
     """Within it, the seconds of each call of what a training does beside its iterations, by the function's name."""
     seconds: dict[str, list[float]] = defaultdict(list)
     with contextlib.ExitStack() as stack:
-        for name in ("evaluate", "save_checkpoint", "permutation", "draw"):
-            function = _with_clock(getattr(TRAINER, name), seconds[name])
-            stack.enter_context(patch.object(TRAINER, name, function))
+        parts = [(TRAINER, name) for name in ("evaluate", "save_checkpoint", "permutation")]
+        for place, name in [*parts, (Augmentation, "draw")]:
+            stack.enter_context(patch.object(place, name, _with_clock(getattr(place, name), seconds[name])))
         yield seconds
 
 
