@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sparsify.drawing.style import RC, Look, figure, heading, legend_below, log_scale, looks
 from sparsify.errors import SparsifyError
@@ -58,6 +59,7 @@ def landscape_figure(rows: Mapping[str, Mapping[str, Spread]], *, title: str) ->
                 (right, "Effective smoothness", "largest ‖Δg‖₂ / ‖ΔW‖₂"),
             ):
                 axis.set(title=f"{what}\n{name}", xlabel="step", ylabel=unit)
+                axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
                 log_scale(axis)
         legend_below(drawing, _handles(axes))
         heading(drawing, title)

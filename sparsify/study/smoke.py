@@ -20,7 +20,7 @@ NARROW: dict[str, Value] = {"width": 1 / 16, "channels": (8, 8), "hidden": 16}
 def smoke(study: Study) -> Study:
     """Return the study with one epoch, its first seed, embedded data and narrow networks, under a name of its own.
 
-    Nothing is fetched: no data, and no trained weights.
+    Nothing is fetched: no data, and no trained weights. What was published is left out: it is of other networks.
 
     >>> small = smoke(sparsify.load_study("vgg-cifar10"))
     >>> small.name, small.arms[0].configs[0].data
@@ -37,7 +37,7 @@ def smoke(study: Study) -> Study:
         if choice is not None:
             tried = tuple(Candidate(c.label, few(c.trials), few(c.configs)) for c in choice.candidates)
             choice = dataclasses.replace(choice, candidates=tried)
-        return dataclasses.replace(arm, configs=few(arm.configs), choice=choice)
+        return dataclasses.replace(arm, configs=few(arm.configs), choice=choice, published=None)
 
     arms = tuple(map(of, study.arms))
     return dataclasses.replace(study, name=f"{study.name}-smoke", title=f"{study.title} (smoke)", arms=arms)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sparsify.analysis.landscapes import has_records
 from sparsify.analysis.weights import TrainedNetwork
-from sparsify.config import Config
+from sparsify.config import OPTIONS, Config
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.filters import filters_figure
 from sparsify.drawing.losses import EVERY
@@ -129,10 +129,12 @@ def _landscape(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawi
         return
     values = [config.to_dict() for config in recorded]
     differ = [name for name in values[0] if len({one[name] for one in values}) > 1] or ["model", "opt"]
-    named = {
-        describe_settings({name: one[name] for name in differ}): runs
-        for one, runs in zip(values, recorded.values(), strict=True)
-    }
+    # the options that only some optimizers take are named only where nothing else tells the groups apart
+    few = [name for name in differ if name not in ("lr", *OPTIONS)]
+    labels = [describe_settings({name: one[name] for name in few}) for one in values]
+    if len(set(labels)) < len(labels):
+        labels = [describe_settings({name: one[name] for name in differ}) for one in values]
+    named = dict(zip(labels, recorded.values(), strict=True))
     what = (
         f"Loss, change of the gradient and effective smoothness of {listed(named)}: the band over the learning rates, "
         "and along the gradient of one training."

@@ -10,6 +10,7 @@ from sparsify.settings import values_of
 from sparsify.study.running import run_study
 from sparsify.study.smoke import NARROW, smoke
 from sparsify.study.toml import built_in_studies, load_study
+from sparsify.viz.study import study_drawings
 
 
 @pytest.mark.parametrize("name", built_in_studies())
@@ -24,6 +25,7 @@ def test_every_study_is_made_small_and_needs_no_files(name: str) -> None:
     assert data <= {"digits", "colour-digits"}
     for arm in small.arms:
         (config,) = arm.configs
+        assert arm.published is None
         assert (config.epochs, config.pretrained) == (1, False)
         values = values_of("--net", config.model, config.net, network_spec(config.model).settings)
         assert {name: values[name] for name in NARROW if name in values}.items() <= NARROW.items()
@@ -44,5 +46,11 @@ def test_a_small_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     few = dataclasses.replace(study, arms=study.arms[::5])  # VGG-A without and with BatchNorm, and DessiLBI
     result = run_study(few, device="cpu", runs_dir=tmp_path)
     assert [len(arm.finished) for arm in result.arms] == [1] * 3
+    (drawing,) = (one for one in study_drawings(result) if one.name == "landscape")
+    assert [text.get_text() for text in drawing.figure.legends[0].texts] == [
+        "vgg-a, sgd",
+        "vgg-a-bn, sgd",
+        "vgg-a-bn, slbi",
+    ]
     assert all(len(arm.sweeps[0][0].table()) == 14 for arm in result.arms)
     assert {name.partition("/")[0] for name in result.arms[0].runs[0].records} == {"loss", "gradients", "landscape"}
