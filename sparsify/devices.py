@@ -55,10 +55,12 @@ def seed_dropout(device: torch.device, seed: int) -> None:
 def generators_kept(device: torch.device) -> Iterator[None]:
     """Restore the state of torch's own generators of the CPU and of this device afterwards."""
     before = torch.mps.get_rng_state() if device.type == "mps" else None
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
-    if before is not None:
-        torch.mps.set_rng_state(before)
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        if before is not None:
+            torch.mps.set_rng_state(before)
 
 
 def describe(device: torch.device) -> str:

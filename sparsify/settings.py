@@ -96,6 +96,10 @@ class Setting:
         return number
 
 
+MOST = 1e9
+"""The largest number of an option whose limits nobody has written down: larger ones end in overflows."""
+
+
 def settings_of(
     function: Callable[..., object], *, without: Sequence[str], least: float = -math.inf
 ) -> dict[str, Setting]:
@@ -118,7 +122,7 @@ def settings_of(
         else:
             continue
         if parameter.name not in without:
-            found[parameter.name] = Setting(default=value, least=least)
+            found[parameter.name] = Setting(default=value, least=least, most=MOST)
     return found
 
 
@@ -177,9 +181,15 @@ def named(flag: str, given: Given) -> dict[str, object]:
 
 
 def joined(given: Given) -> str:
-    """Return options as one text, unchecked: {"dropout": 0.3, "kernels": [5, 3]} is "dropout=0.3,kernels=5+3"."""
+    """Return options as one text, unchecked: {"dropout": 0.3, "kernels": [5, 3]} is "dropout=0.3,kernels=5+3".
+
+    Raises SparsifyError for a name or a value with a comma or an equals sign, which the text could not hold.
+    """
     if isinstance(given, str):
         return given
+    for name, value in given.items():
+        if set(",=") & set(f"{name}{value if isinstance(value, str) else ''}"):
+            raise SparsifyError(f"option {shown(name)} is {shown(value)}; names and texts have no comma and no =")
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return ",".join(f"{name}={_text(value)}" for name, value in plain.items())  # type: ignore[arg-type]
 

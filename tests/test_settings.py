@@ -95,6 +95,12 @@ def test_what_an_option_cannot_be_is_refused_in_one_line(given: object, error: s
     assert refused(given).startswith(error)
 
 
+@pytest.mark.parametrize("given", [{"norm": "batch,hidden=5"}, {"norm=batch,hidden": 5}])
+def test_a_table_sets_no_second_option_by_the_way(given: dict[str, object]) -> None:
+    with pytest.raises(SparsifyError, match="have no comma and no ="):
+        joined(given)
+
+
 def test_a_network_without_options_says_so() -> None:
     with pytest.raises(SparsifyError, match=r"^--net width: lenet has no options$"):
         as_text("--net", "lenet", "width=2", {})
@@ -118,7 +124,9 @@ def test_the_settings_of_a_function_are_its_numbers_and_switches_at_their_defaul
     assert found == {"rate": 0.0, "count": 3, "quoted": 4, "on": False, "pair": (1.0, 0.5)}
     assert [type(value) for value in found.values()] == [float, int, int, bool, tuple]
     assert type(found["pair"][0]) is float  # type: ignore[index]
-    assert settings_of(function, without=(), least=1)["count"].wanted == "a whole number of at least 1"
+    assert (
+        settings_of(function, without=(), least=1)["count"].wanted == "a whole number of at least 1 and at most 1e+09"
+    )
 
 
 @given(st.text())

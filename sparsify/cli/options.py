@@ -13,6 +13,7 @@ from sparsify.cli import console
 from sparsify.config import OPTIONS, Places
 from sparsify.errors import SparsifyError, shown
 from sparsify.limits import MOST_SEEDS, SEED
+from sparsify.pruning.plan import PointPlan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,9 +129,17 @@ def differing(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def _kind(run: Run) -> tuple[str, str, int, str | None]:
+def _kind(run: Run) -> tuple[object, ...]:
     """Return the settings that runs must share to be compared; the mask is one, so that tickets are apart."""
-    return run.config.model, run.config.data, run.config.seed, run.config.mask
+    names = ("model", "net", "data", "resize", "normalise", "seed", "mask")
+    return tuple(getattr(run.config, name) for name in names)
+
+
+def point_of(layers: str | None, ratio: float | None) -> PointPlan | None:
+    """Return the point that --layers and --ratio ask for together, None without them. Raises SparsifyError for one."""
+    if (layers is None) != (ratio is None):
+        raise SparsifyError("--layers and --ratio belong together, as in --layers conv3,fc1 --ratio 0.6")
+    return None if layers is None or ratio is None else PointPlan(layers=layers, ratio=ratio)
 
 
 _DIGITS = len(str(SEED.most))

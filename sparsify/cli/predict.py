@@ -8,10 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sparsify.cli import console
-from sparsify.cli.options import Where, finished_run
+from sparsify.cli.options import Where, finished_run, point_of
 from sparsify.config import HERE, Whole
 from sparsify.errors import SparsifyError
-from sparsify.pruning.plan import PointPlan
 from sparsify.text import percentage
 
 
@@ -29,9 +28,7 @@ def predict(
         raise SparsifyError("no picture is named; write sparsify predict RUN picture.png")
     if top < 1:
         raise SparsifyError(f"--top is {top}; it must be at least 1")
-    if (layers is None) != (ratio is None):
-        raise SparsifyError("--layers and --ratio belong together, as in --layers conv3,fc1 --ratio 0.6")
-    point = PointPlan(layers=layers, ratio=ratio) if layers is not None and ratio is not None else None
+    point = point_of(layers, ratio)
     from sparsify.pruning.cuts import cuts_of
     from sparsify.pruning.predicting import probabilities, read_pictures
     from sparsify.pruning.subject import subject_of
@@ -43,11 +40,11 @@ def predict(
     whole = probabilities(subject, pictures)
     mask = None if point is None else subject.structure.remove(cuts_of(subject, point))[0]
     pruned = None if mask is None else probabilities(subject, pictures, mask)
-    for place, image in enumerate(images):
+    names = [image.name for image in images]
+    names = names if len(set(names)) == len(names) else [str(image) for image in images]
+    classes = chosen.summary["classes"]
+    for place, name in enumerate(names):
         after = None if pruned is None else pruned[place].tolist()
         gone = "" if point is None else f"{percentage(point.ratio)} of {point.layers} removed"
-        table = prediction_table(
-            image.name, chosen.summary["classes"], whole[place].tolist(), after, gone=gone, top=top
-        )
-        console.show(table)
+        console.show(prediction_table(name, classes, whole[place].tolist(), after, gone=gone, top=top))
     return 0

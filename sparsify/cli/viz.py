@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from sparsify.cli import console
-from sparsify.cli.options import RunsDir, Where, compared_runs, finished_run
+from sparsify.cli.options import RunsDir, Where, compared_runs, finished_run, point_of
 from sparsify.config import HERE, Whole
 from sparsify.config.fields import OwnOptions, choices
 from sparsify.errors import SparsifyError
@@ -117,14 +117,12 @@ def inclusion_path(
 
 @app.command
 def landscape(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
-    """The loss landscape that trainings recorded: of the runs that are named, those with equal labels as one group."""
+    """The loss landscape that trainings recorded; of the runs that are named, those that differ only in --lr as one."""
     from sparsify.viz import trainings
     from sparsify.viz.figures import networks
 
     chosen = compared_runs(names, runs_dir)
-    groups: dict[str, list[Run]] = {}
-    for run in chosen:
-        groups.setdefault(run.config.opt, []).append(run)
+    groups = trainings.by_rate(chosen)
     return _save(trainings.landscape(groups, title=networks(chosen)), chosen, runs_dir, "landscape")
 
 
@@ -140,11 +138,10 @@ def net(
     """The layers of a network (of the newest run unless one is named), and what is left of each."""
     from sparsify.viz import networks
 
-    if (layers is None) != (ratio is None):
-        raise SparsifyError("--layers and --ratio belong together, as in --layers conv3,fc1 --ratio 0.6")
+    point = point_of(layers, ratio)
     chosen = finished_run(run, runs_dir)
-    stem = "net" if layers is None else f"net-{layers}-{ratio:g}"
-    return _save(networks.net(chosen, layers=layers, ratio=ratio), [chosen], runs_dir, stem)
+    stem = "net" if point is None else f"net-{point.layers}-{point.ratio:g}"
+    return _save(networks.net(chosen, point), [chosen], runs_dir, stem)
 
 
 @app.command
@@ -159,21 +156,20 @@ def predictions(
 ) -> int:
     """Test pictures with the answers of a run (the newest unless one is named), its most confident errors first."""
     from sparsify.pruning.cuts import cuts_of
-    from sparsify.pruning.plan import PointPlan
     from sparsify.pruning.subject import subject_of
     from sparsify.viz import networks
     from sparsify.viz.figures import networks as called
 
-    if (layers is None) != (ratio is None):
-        raise SparsifyError("--layers and --ratio belong together, as in --layers conv3,fc1 --ratio 0.6")
+    point = point_of(layers, ratio)
     if not 1 <= images <= MOST_PICTURES:
         raise SparsifyError(f"--images is {images}; it must be from 1 to {MOST_PICTURES}")
     chosen = finished_run(run, where.runs_dir)
     subject = subject_of(chosen, where)
     mask, gone, stem = None, "", "predictions"
-    if layers is not None and ratio is not None:
-        mask = subject.structure.remove(cuts_of(subject, PointPlan(layers=layers, ratio=ratio)))[0]
-        gone, stem = f", {percentage(ratio)} of {layers} removed", f"predictions-{layers}-{ratio:g}"
+    if point is not None:
+        mask = subject.structure.remove(cuts_of(subject, point))[0]
+        gone = f", {percentage(point.ratio)} of {point.layers} removed"
+        stem = f"predictions-{point.layers}-{point.ratio:g}"
     title = f"{called([chosen])}, {chosen.config.opt}{gone}"
     classes = chosen.summary["classes"]
     figure = networks.predictions(subject, classes=classes, most=images, mask=mask, title=title)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, unknown
 
 Score = Callable[[Any, Tensor], Tensor]
 """A function of a network's output for a batch, as it is, and the labels: a score from 0 to 1 for each image, (n,)."""
@@ -127,8 +127,10 @@ def loss_named(name: str, label_smoothing: float = 0.0) -> Loss:
     """Return the mean loss `name` of a batch as a function of the network's output, (n, classes), and class numbers.
 
     With label smoothing s, of the cross-entropy alone, the label of each image is 1 − s of its class and s of all
-    classes alike (Szegedy et al. 2016).
+    classes alike (Szegedy et al. 2016). Raises SparsifyError for an unknown name.
     """
+    if name not in LOSSES:
+        raise unknown("loss", name, LOSSES)
     if name == "nll":
         return lambda output, labels: F.nll_loss(output_tensor(output), labels)
     return lambda output, labels: F.cross_entropy(output_tensor(output), labels, label_smoothing=label_smoothing)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
+from sparsify.errors import SparsifyError
 from sparsify.limits import EPOCHS
 from sparsify.optim.spec import ScheduleSpec, Steps
 from sparsify.optim.torch_schedules import torch_schedule
@@ -68,14 +69,14 @@ def noam(lr: float, steps: Steps, options: Mapping[str, Value]) -> np.ndarray:
 def sgdr(lr: float, steps: Steps, options: Mapping[str, Value]) -> np.ndarray:
     """η + (α − η)·(1 + cos(π·(t − a)/(b − a)))/2 at t epochs, between the restarts a and b; η is `eta_min`.
 
-    The first period begins at 0; the last one ends with the training. Source: Loshchilov & Hutter, "SGDR: Stochastic
-    Gradient Descent with Warm Restarts", ICLR 2017, eq. (5).
+    The first period begins at 0; the last one ends with the training, and restarts behind that do not count. Source:
+    Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, eq. (5).
     """
     import numpy as np
 
     restarts, least = cast(tuple[int, ...], options["restarts"]), cast(float, options["eta_min"])
-    edges = np.unique([0, *restarts])
-    edges = np.append(edges, steps.epochs) if edges[-1] < steps.epochs else edges
+    edges = np.unique([0, *(one for one in restarts if one < steps.epochs)])
+    edges = np.append(edges, steps.epochs)
     time = np.arange(steps.total) / steps.per_epoch
     period = np.searchsorted(edges, time, side="right")
     begin, end = edges[period - 1], edges[period]
@@ -143,7 +144,16 @@ SCHEDULES: dict[str, ScheduleSpec] = {
 def learning_rates(name: str, lr: float, steps: Steps, options: str = "") -> np.ndarray:
     """Return the learning rate of every step, (steps.total,), of the schedule `name` with its options.
 
-    Raises SparsifyError for an unknown option, and for a value that it cannot have.
+    Raises SparsifyError for an unknown option, for a value that it cannot have, and for rates that are not finite.
     """
+    import numpy as np
+
     spec = SCHEDULES[name]
-    return spec.rates(lr, steps, values_of("--schedule-options", name, options, spec.settings()))
+    reason = "its rates are not finite numbers"
+    try:
+        rates = spec.rates(lr, steps, values_of("--schedule-options", name, options, spec.settings()))
+    except ArithmeticError as error:
+        raise SparsifyError(f"--schedule-options {options}: {reason} ({error})") from error
+    if not np.isfinite(rates).all():
+        raise SparsifyError(f"--schedule-options {options}: {reason}")
+    return rates

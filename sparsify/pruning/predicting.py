@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from sparsify.data.decoding import decode, without_warnings
+from sparsify.devices import exactly
 from sparsify.errors import SparsifyError
 from sparsify.files import regular
 from sparsify.nets.evaluation import PREDICTION_BATCH, call, evaluating
@@ -45,10 +46,15 @@ def _in_channels(pixels: Tensor, channels: int) -> Tensor:
 
 @torch.inference_mode()
 def probabilities(subject: Subject, images: Tensor, mask: Mask | None = None) -> Tensor:
-    """Return softmax(logits) of each image, (n, classes), float32 on the CPU, under a mask if there is one."""
+    """Return softmax(logits) of each image, (n, classes), float32 on the CPU, under a mask if there is one.
+
+    Of a network with one logit z, whose classes are 0 and 1, it is (1 − σ(z), σ(z)).
+    """
     parts = []
-    with evaluating(subject.model), masked(subject.model, mask or {}):
+    with exactly(subject.precision), evaluating(subject.model), masked(subject.model, mask or {}):
         for batch in images.split(PREDICTION_BATCH):
             output = call(subject.model, subject.prepared(batch.to(subject.split.device)))
-            parts.append(logits_of(output, len(batch)).float().softmax(1).cpu())
+            logits = logits_of(output, len(batch)).float()
+            logits = logits if logits.shape[1] > 1 else torch.cat([torch.zeros_like(logits), logits], 1)
+            parts.append(logits.softmax(1).cpu())
     return torch.cat(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,7 +17,7 @@ from sparsify.errors import SparsifyError
 from sparsify.nets.mask import Mask
 from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.cuts import cuts_of
-from sparsify.pruning.plan import PointPlan
+from sparsify.pruning.plan import PointOptions, PointPlan
 from sparsify.pruning.predicting import probabilities
 from sparsify.pruning.subject import Subject, path_states
 from sparsify.runs import Run
@@ -23,25 +25,25 @@ from sparsify.text import percentage
 from sparsify.viz.figures import networks
 
 
-def net(run: Run, *, layers: str | None = None, ratio: float | None = None) -> Figure:
+def net(run: Run, point: PointPlan | None = None, **asked: Unpack[PointOptions]) -> Figure:
     """Draw the layers of a run's network, and what is left of each.
 
-    That is what magnitude leaves if it removes `ratio` of `layers`; without these, what the run has selected, or the
-    whole network if it selects nothing. Raises SparsifyError for unknown layers, or if only one of both is given.
+    That is what a point of pruning leaves, which is given as a `PointPlan` or by its keywords; without one, what the
+    run has selected, or the whole network if it selects nothing. Raises SparsifyError as `make_mask` does.
 
     >>> sparsify.viz.net(run, layers="conv3,fc1", ratio=0.6).savefig("net.png")
     """
     title = f"{networks([run])}, {run.config.opt}"
     network = TrainedNetwork(run)
-    if layers is None and ratio is None:
+    if point is None and not asked:
         structure = Structure(network.model, torch.zeros(1, *run.summary["shape"]))
         cuts = _not_selected(network, structure)
         title += ": what it has selected" if cuts else ""
         return architecture_figure(layers_left(structure, structure.mask(cuts)), title=title)
-    point = PointPlan(layers=layers or "all", ratio=1.0 if ratio is None else ratio)
+    point = PointPlan.of(point, **asked)
     subject = _blank(run, network)
     mask = subject.structure.mask(cuts_of(subject, point))
-    title += f": {percentage(point.ratio)} of {point.layers} removed by magnitude"
+    title += f": {percentage(point.ratio)} of {point.layers} removed by {point.criterion}"
     return architecture_figure(layers_left(subject.structure, mask), title=title)
 
 
@@ -74,6 +76,7 @@ def predictions(
     >>> subject = sparsify.Subject(run.model(), data.test, data.normalise)
     >>> sparsify.viz.predictions(subject, classes=list(data.classes)).savefig("predictions.png")
     """
+    subject = subject.checked()
     images = subject.split.images
     if not isinstance(images, Tensor):
         raise SparsifyError(f"{subject.name} takes several inputs; pictures are drawn of images alone")

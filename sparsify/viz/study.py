@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from matplotlib.figure import Figure
 
 from sparsify.analysis.landscapes import has_records
 from sparsify.analysis.weights import TrainedNetwork
-from sparsify.config import OPTIONS, Config
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.filters import filters_figure
 from sparsify.drawing.losses import EVERY
@@ -24,12 +22,10 @@ from sparsify.nets.layers import Layer, layer_names
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
-from sparsify.runs import Run
-from sparsify.study.grids import describe_settings
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
 from sparsify.text import layers_in_words, listed, percentage
 from sparsify.viz.figures import class_damage, curves, filter_panel, folded_panels, selected_through, sweep
-from sparsify.viz.trainings import landscape, losses
+from sparsify.viz.trainings import by_rate, landscape, losses
 
 
 @dataclass(frozen=True)
@@ -115,29 +111,15 @@ def _losses(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawing]
 
 
 def _landscape(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
-    """Arms that differ in the learning rate only are one group, called by what it does not share with the others."""
-    groups: dict[Config, list[Run]] = {}
-    for arm in arms:
-        run = arm.finished[0]
-        groups.setdefault(dataclasses.replace(run.config, lr=None, record="", seed=0), []).append(run)
-    recorded = {
-        config: found
-        for config, found in groups.items()
-        if any(has_records(run, "loss", "gradients") or has_records(run, "landscape") for run in found)
-    }
+    """Arms that differ in the learning rate only are one group; of each the run of its first seed is drawn."""
+    runs = [arm.finished[0] for arm in arms]
+    recorded = [run for run in runs if has_records(run, "loss", "gradients") or has_records(run, "landscape")]
     if not recorded:
         return
-    values = [config.to_dict() for config in recorded]
-    differ = [name for name in values[0] if len({one[name] for one in values}) > 1] or ["model", "opt"]
-    # the options that only some optimizers take are named only where nothing else tells the groups apart
-    few = [name for name in differ if name not in ("lr", *OPTIONS)]
-    labels = [describe_settings({name: one[name] for name in few}) for one in values]
-    if len(set(labels)) < len(labels):
-        labels = [describe_settings({name: one[name] for name in differ}) for one in values]
-    named = dict(zip(labels, recorded.values(), strict=True))
+    named = by_rate(recorded)
     what = (
         f"Loss, change of the gradient and effective smoothness of {listed(named)}: the band over the learning rates, "
-        "and along the gradient of one training."
+        "and along the gradient of one training; of each arm the run of its first seed."
     )
     yield Drawing("training", "Line chart", "landscape", what, landscape(named, title=result.study.title))
 

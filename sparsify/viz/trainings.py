@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
 from sparsify.analysis.landscapes import along_gradient, has_records, over_runs
+from sparsify.config import OPTIONS, Config
 from sparsify.drawing.landscape import Spread, landscape_figure
 from sparsify.drawing.losses import losses_figure
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
+from sparsify.study.grids import describe_settings
+
+
+def by_rate(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return runs in groups of those that differ in the learning rate, the seed and the records only.
+
+    A group is called by the settings in which groups differ; by options that only some optimizers take only where
+    nothing else tells the groups apart.
+    """
+    groups: dict[Config, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(dataclasses.replace(run.config, lr=None, record="", seed=0), []).append(run)
+    values = [config.to_dict() for config in groups]
+    differ = [name for name in values[0] if len({one[name] for one in values}) > 1] or ["model", "opt"]
+    few = [name for name in differ if name not in ("lr", *OPTIONS)]
+    labels = [describe_settings({name: one[name] for name in few}) for one in values]
+    if len(set(labels)) < len(labels):
+        labels = [describe_settings({name: one[name] for name in differ}) for one in values]
+    return dict(zip(labels, groups.values(), strict=True))
 
 
 def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:

@@ -74,7 +74,7 @@ def cosine(part: float) -> float:
         ("cyclic", "step_size_up=2,top=3,mode=triangular2", [ALPHA * f for f in (1, 2, 3, 2, 1, 1.5, 2, 1.5, 1)]),
         ("sgdr", "restarts=1+3", [ALPHA * f for f in (1, 0.5, *(cosine(s / 4) for s in range(4)))]),
         ("sgdr", "restarts=3+1", [ALPHA * f for f in (1, 0.5, *(cosine(s / 4) for s in range(4)))]),
-        ("sgdr", "restarts=9,eta_min=0.1", [0.1 + 0.4 * cosine(s / 18) for s in range(12)]),
+        ("sgdr", "restarts=9,eta_min=0.1", [0.1 + 0.4 * cosine(s / 12) for s in range(12)]),
         ("noam", "dimension=4,warmup=4", [ALPHA / 2 * min(s**-0.5, s / 8) for s in range(1, 13)]),
     ],
 )
@@ -161,3 +161,16 @@ def test_a_config_without_options_of_its_schedule_needs_no_torch() -> None:
     code = "import sys; from sparsify import Config; Config(schedule='step-lr').digest(); print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "False\n"
+
+
+def test_restarts_behind_the_end_do_not_count() -> None:
+    rates = learning_rates("sgdr", 1.0, Steps(20, 100), "restarts=10+30")
+    assert rates[999] == pytest.approx(0, abs=1e-4)
+    assert rates[1000] == 1
+    assert rates[-1] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("options", ["mode=exp_range,gamma=10", "mode=exp_range,gamma=1e10"])
+def test_rates_that_no_number_holds_are_refused(options: str) -> None:
+    with pytest.raises(SparsifyError, match=r"^--schedule-options .*(not finite|gamma is 1e10; it must be )"):
+        learning_rates("cyclic", 1.0, Steps(10, 500), options)
