@@ -149,7 +149,7 @@ def learning_rates(name: str, lr: float, steps: Steps, options: str = "") -> np.
     import numpy as np
 
     spec = SCHEDULES[name]
-    reason = "its rates are not finite numbers"
+    reason = f"the rates of {name} are not finite at --lr {lr:g}"
     try:
         rates = spec.rates(lr, steps, values_of("--schedule-options", name, options, spec.settings()))
     except ArithmeticError as error:

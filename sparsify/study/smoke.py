@@ -22,6 +22,7 @@ def smoke(study: Study) -> Study:
 
     Nothing is fetched: no data, and no trained weights. What was published is left out: it is of other networks.
 
+    >>> from sparsify.study.smoke import smoke
     >>> small = smoke(sparsify.load_study("vgg-cifar10"))
     >>> small.name, small.arms[0].configs[0].data
     ('vgg-cifar10-smoke', 'colour-digits')

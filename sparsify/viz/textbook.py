@@ -88,8 +88,6 @@ def schedule(
         text = as_text(_FLAG, name, {option: value for option, value in given.items() if option in own}, own)
         label = f"{name}, {text}" if text else name
         rates[label] = learning_rates(name, lr, steps, text)
-        if not np.isfinite(rates[label]).all():
-            raise SparsifyError(f"the learning rate of {label} is not finite at α = {lr:g}; give other options")
     if title is None:
         title = f"Learning rate over {epochs:,} epochs of {steps_per_epoch:,} steps, α = {lr:g}"
     return schedules_figure(rates, per_epoch=steps_per_epoch, title=title)

@@ -65,7 +65,7 @@ def test_an_option_goes_to_the_schedules_that_have_it() -> None:
         ({"steps_per_epoch": 1_000_000}, "--steps-per-epoch is 1000000; with --epochs 20 it must give 1 to 10,000,000"),
         (
             {"names": "exponential", "options": "gamma=1e200"},
-            "the learning rate of exponential, gamma=1e+200 is not fin",
+            "--schedule-options gamma=1e+200: the rates of exponential are not",
         ),
     ],
 )
