@@ -19,8 +19,9 @@ from sparsify.data.dataset import Inputs, each, mapped
 from sparsify.devices import wait_for
 from sparsify.errors import SparsifyError, first_line
 from sparsify.files import rows_as_bytes
+from sparsify.nets.comparing import relative_difference
 from sparsify.nets.evaluation import call, evaluating
-from sparsify.nets.shrinking import relative_difference, shrink_by
+from sparsify.nets.shrinking import shrink_by
 from sparsify.nets.structure import Cut, Structure
 from sparsify.sums import write_recorded
 

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Inputs, part_of
-from sparsify.devices import exactly
-from sparsify.errors import SparsifyError, SparsifyWarning, first_line, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.nets.comparing import ADVICE, REFUSED, TOLERANCE, first_apart, output_difference
 from sparsify.nets.coupling import Coupling
-from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.layers import Layer
-from sparsify.nets.mask import Mask, apply_mask, check_fit, masked
+from sparsify.nets.mask import Mask, apply_mask, check_fit
 from sparsify.nets.parametrized import copied, with_own_weights
 from sparsify.nets.parts import Part
-from sparsify.nets.parts import part_of as module_part
 from sparsify.nets.probing import Source
 from sparsify.nets.structure import Cut, Structure
 from sparsify.nets.surgery import cut
-from sparsify.nets.tracing import tensors
-
-REFUSED, ADVICE = "the network cannot be shrunk", "its masks are exact, and other layers may be shrunk"
 
 REASONS = 3
 """So many reasons why something is not removed are listed."""
-
-TOLERANCE = 1e-5
-"""How far the logits of the masked network and of its shrunk form may differ, as a fraction of the largest logit."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +112,11 @@ def _shrunk(structure: Structure, removal: Removal, example: Inputs) -> Shrinkin
     small = remove_outputs(structure, removal.outputs, mask=removal.mask)
     difference = output_difference(structure.model, removal.mask, small, example)
     if not difference <= TOLERANCE:  # also if it is not a number
+        name = first_apart(structure.model, removal.mask, small, example)
+        where = f", from '{name}' on: before it, something such as a mean over channels depends on how many there are"
         raise SparsifyError(
-            f"the network cannot be shrunk: its outputs would differ from the masked network's by {difference:.1e} of "
-            f"the largest, more than {TOLERANCE:g}"
+            f"{REFUSED}: its outputs would differ from the masked network's by {difference:.1e} of the largest, more "
+            f"than {TOLERANCE:g}{where if name else ''}; {ADVICE}"
         )
     return Shrinking(small, removal, difference)
 
@@ -202,51 +192,6 @@ def remove_outputs(
         if before[name].ndim == 4 and before[name].is_contiguous(memory_format=torch.channels_last):
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return small
-
-
-def output_difference(model: nn.Module, mask: Mask, small: nn.Module, inputs: Inputs) -> float:
-    """Return max |a − b| / max |a| for the outputs a of the masked and b of the shrunk network for `inputs`.
-
-    Both are evaluated in their own precision, without TF32 and cuDNN. The result is infinite if the shapes differ.
-    Raises SparsifyError if the shrunk network does not run, or if the outputs are no tensor.
-    """
-    with masked(model, mask), evaluating(model), _comparable(), torch.inference_mode():
-        expected = call(model, inputs)
-    try:
-        with evaluating(small), _comparable(), torch.inference_mode():
-            return _difference(expected, call(small, inputs))
-    except Exception as error:  # whatever a forward raises that is made for the network's own number of channels
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        where = _obstacle(small, error)
-        raise SparsifyError(f"{REFUSED}: {where} ({reason}); {ADVICE}") from error
-
-
-def _obstacle(model: nn.Module, error: Exception) -> str:
-    """Return which forward raised the error, or which layer was given channels that are not its own."""
-    names = {id(module): name for name, module in model.named_modules()}
-    running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [names[id(one)] for one in running if id(one) in names]
-    if not own or not own[-1]:
-        return "its forward does not take fewer channels"
-    if module_part(own[-1], model.get_submodule(own[-1])) is None:
-        return f"the forward of '{own[-1]}' does not take fewer channels"
-    return f"'{own[-1]}' is given other channels than it has, as where a forward around it splits at a fixed place"
-
-
-def _difference(expected: Any, actual: Any) -> float:
-    """Return the largest `relative_difference` of the tensors that two networks give."""
-    pairs = list(zip(tensors(expected), tensors(actual), strict=True))
-    if not pairs:
-        raise SparsifyError(f"the network gives a {type(expected).__name__} without a tensor, so nothing is compared")
-    return max(relative_difference(one, other) for one, other in pairs)
-
-
-def relative_difference(expected: Tensor, actual: Tensor) -> float:
-    """Return max |a − b| / max |a|; only max |a − b| if a is 0, and infinity if the shapes differ."""
-    if expected.shape != actual.shape:
-        return math.inf
-    size, difference = expected.abs().max().item(), (expected - actual).abs().max().item()
-    return difference / size if size else difference
 
 
 def remaining_zeros(structure: Structure, removal: Removal) -> dict[str, tuple[int, int]]:
@@ -331,18 +276,3 @@ def _dropped(layer: Layer, indices: Sequence[int]) -> Tensor:
     if drop.all():
         raise SparsifyError(f"nothing would be left of {layer.name}: all of its {count} outputs are to be removed")
     return drop
-
-
-@contextmanager
-def _comparable() -> Iterator[None]:
-    """Make torch round alike for any number of channels.
-
-    cuDNN may use Winograd's transforms for some numbers of channels only, which alone can differ by TOLERANCE.
-    """
-    enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        with exactly("exact"):
-            yield
-    finally:
-        torch.backends.cudnn.enabled = enabled

@@ -1,7 +1,6 @@
 """Physical removal: the shrunk network is the masked one, in fewer numbers; saved, loaded, trained on and exported."""
 
-from __future__ import annotations
-
+import copy
 import json
 import shlex
 import sys
@@ -20,19 +19,13 @@ from sparsify import SparsifyError, load, shrink
 from sparsify.cli.app import main
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyWarning
+from sparsify.nets.comparing import TOLERANCE, first_apart, output_difference, relative_difference
 from sparsify.nets.deployment import to_onnx
 from sparsify.nets.evaluation import evaluate
 from sparsify.nets.layers import layer_names
 from sparsify.nets.mask import Mask, masked
 from sparsify.nets.registry import NETS, NetworkSpec, network
-from sparsify.nets.shrinking import (
-    TOLERANCE,
-    output_difference,
-    plan_removal,
-    relative_difference,
-    remaining_zeros,
-    remove_outputs,
-)
+from sparsify.nets.shrinking import plan_removal, remaining_zeros, remove_outputs
 from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.shrunk import Shrunk
@@ -181,6 +174,38 @@ def test_zeros_that_are_left_are_counted_without_those_that_go_with_inputs() -> 
     }
     removal = plan_removal(Structure(model, torch.ones(1, 2)[:1]), mask)
     assert remaining_zeros(Structure(model, torch.ones(1, 2)), removal) == {"fc2.weight": (1, 2)}
+
+
+class SpatialAttention(nn.Module):
+    """The second half of CBAM (Woo et al. 2018): a gate of each pixel from the mean and the maximum of its channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Conv2d(1, 6, 3)
+        self.gate = nn.Conv2d(2, 1, 3, padding=1)
+        self.behind = nn.Conv2d(6, 2, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.before(images).relu()
+        over = torch.cat([maps.mean(1, keepdim=True), maps.amax(1, keepdim=True)], 1)
+        return self.behind(maps * self.gate(over).sigmoid()).mean((2, 3))
+
+
+def test_where_a_mean_over_channels_is_in_the_way_the_first_module_that_sees_it_is_named() -> None:
+    model, example = seeded(SpatialAttention), images(3, 1, 8, 8)
+    mask = make_mask(model, example, layers="before", ratio=0.5)
+    with pytest.raises(
+        SparsifyError, match=r"more than 1e-05, from 'gate' on: before it, something such as a mean over"
+    ):
+        shrink(model, mask, example)
+
+
+def test_networks_that_compute_the_same_are_nowhere_apart() -> None:
+    model, example = seeded(SpatialAttention), images(3, 1, 8, 8)
+    assert first_apart(model, {}, model, example) == ""
+    changed = copy.deepcopy(model)
+    changed.behind.weight.data[0, 0, 0, 0] += 1
+    assert first_apart(model, {}, changed, example) == "behind"
 
 
 def test_the_relative_difference_by_hand() -> None:

@@ -16,10 +16,10 @@ from sparsify.cli.app import main
 from sparsify.data.dataset import Split
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError
+from sparsify.nets.comparing import relative_difference
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import masked
 from sparsify.nets.registry import network
-from sparsify.nets.shrinking import relative_difference
 from sparsify.nets.structure import Structure
 from sparsify.pruning.cuts import cuts_of, make_mask
 from sparsify.pruning.plan import PointPlan

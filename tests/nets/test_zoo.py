@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from sparsify import Config, load, shrink
 from sparsify.cli.app import main
 from sparsify.errors import SparsifyError
+from sparsify.nets.comparing import relative_difference
 from sparsify.nets.mask import masked
 from sparsify.nets.registry import NETS, network, network_spec
-from sparsify.nets.shrinking import relative_difference
 from sparsify.nets.structure import Cost, Cut, Structure
 from sparsify.runs import newest_run
 
