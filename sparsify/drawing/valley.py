@@ -59,12 +59,13 @@ def valley_figure(panels: Mapping[str, Mapping[str, Walk]], *, title: str) -> Fi
             axis.contour(x, y, height, levels=24, colors=GREY, linewidths=0.4)
             handles: list[Line2D] = []
             for label, walk in panel.items():
-                look = styles[label]
-                how = {"linewidth": 1.3, "alpha": 0.85, "markevery": [n for n in _MARKED if n < len(walk.weights)]}
-                handles += axis.plot(*walk.weights.T, label=f"{label} {walk.rate:g}", **look, **how)
+                lines = axis.plot(*walk.weights.T, label=f"{label} {walk.rate:g}", **styles[label])
                 if walk.gamma is not None:
-                    how |= {"linestyle": (0, (3, 1.5)), "markerfacecolor": "white", "label": f"{label}: Γ"}
-                    handles += axis.plot(*walk.gamma.T, **look, **how)
+                    lines += axis.plot(*walk.gamma.T, label=f"{label}: Γ", **styles[label])
+                    lines[-1].set(linestyle=(0, (3, 1.5)), markerfacecolor="white")
+                for line in lines:
+                    line.set(linewidth=1.3, alpha=0.85, markevery=[n for n in _MARKED if n < len(walk.weights)])
+                handles += lines
             ends = {"start": (START, "o", 8), "minimum": (MINIMUM, "*", 13)}
             for what, (place, marker, size) in ends.items():
                 handles += axis.plot(

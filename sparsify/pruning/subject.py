@@ -231,6 +231,12 @@ def subject_of(run: Run, places: Places = HERE) -> Subject:
     )
 
 
+def subject_without_data(run: Run, model: nn.Module) -> Subject:
+    """Return the Subject of a run's network with one black image, for what needs no data."""
+    split = Split(torch.zeros(1, *run.summary["shape"]), torch.zeros(1, dtype=torch.long))
+    return Subject(model, split, path=path_states(run, model), seed=run.config.seed, name=run.name)
+
+
 def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
     """Return the path of each parameter that has one, by the parameter's name; None if the run has no path."""
     path, zs = run.inclusion_path, run.z

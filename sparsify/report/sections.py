@@ -14,16 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from sparsify.analysis.agreement import Agreement, compare_criteria
 from sparsify.analysis.statistics import Estimate
-from sparsify.data.dataset import Split
 from sparsify.nets.layers import find_layers
 from sparsify.pruning.cuts import units_by_name
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.ranking import path_of, scale_of
-from sparsify.pruning.subject import Subject, path_states
+from sparsify.pruning.subject import Subject, subject_without_data
 from sparsify.report.checklist import checked
 from sparsify.report.commands import commands_of, without_places
 from sparsify.report.pictures import Picture
@@ -204,10 +201,7 @@ def likeness_tables(result: StudyResult) -> list[Table]:
 
 
 def _agreements(run: Run, plan: SweepPlan, ratio: float) -> tuple[Agreement, ...]:
-    model = run.model()
-    example = torch.zeros(1, *run.summary["shape"])
-    split = Split(example, torch.zeros(1, dtype=torch.long))
-    subject = Subject(model, split, path=path_states(run, model), seed=run.config.seed, name=run.name)
+    subject = subject_without_data(run, run.model())
     asked = SweepPlan(layers=plan.layers, ratios=(ratio,), grain=plan.grain, scope=plan.scope)
     return compare_criteria(subject, asked, criteria=list(_without_images(subject, plan)))
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sparsify.analysis.architecture import layers_left
 from sparsify.analysis.weights import TrainedNetwork
-from sparsify.data.dataset import Split
 from sparsify.drawing.architecture import architecture_figure
 from sparsify.drawing.predictions import Answer, predictions_figure
 from sparsify.errors import SparsifyError
@@ -19,7 +18,7 @@ from sparsify.nets.structure import Cut, Structure
 from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.plan import PointOptions, PointPlan
 from sparsify.pruning.predicting import probabilities
-from sparsify.pruning.subject import Subject, path_states
+from sparsify.pruning.subject import Subject, subject_without_data
 from sparsify.runs import Run
 from sparsify.text import percentage
 from sparsify.viz.figures import networks
@@ -41,16 +40,10 @@ def net(run: Run, point: PointPlan | None = None, **asked: Unpack[PointOptions])
         title += ": what it has selected" if cuts else ""
         return architecture_figure(layers_left(structure, structure.mask(cuts)), title=title)
     point = PointPlan.of(point, **asked)
-    subject = _blank(run, network)
+    subject = subject_without_data(run, network.model)
     mask = subject.structure.mask(cuts_of(subject, point))
     title += f": {percentage(point.ratio)} of {point.layers} removed by {point.criterion}"
     return architecture_figure(layers_left(subject.structure, mask), title=title)
-
-
-def _blank(run: Run, network: TrainedNetwork) -> Subject:
-    """The run's network with one black image, for what needs no data."""
-    split = Split(torch.zeros(1, *run.summary["shape"]), torch.zeros(1, dtype=torch.long))
-    return Subject(network.model, split, path=path_states(run, network.model), name=run.name)
 
 
 def _not_selected(network: TrainedNetwork, structure: Structure) -> list[Cut]:

@@ -10,7 +10,7 @@ import torch
 import torchvision.models
 from torch import nn
 
-from sparsify.errors import SparsifyError, shown
+from sparsify.errors import SparsifyError, first_line, shown
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """What GoogLeNet's and Inception's weights have for outputs that exist only to train on ImageNet."""
@@ -33,7 +33,7 @@ def load_imagenet(model: nn.Module, name: str) -> None:
     try:
         tensors = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        why = shown((str(error).splitlines() or [type(error).__name__])[0])
+        why = shown(first_line(error) or type(error).__name__)
         if place.is_file():
             raise SparsifyError(f"the ImageNet weights in {place} cannot be read: {why}; delete the file") from error
         raise SparsifyError(
