@@ -20,7 +20,7 @@ from sparsify.optim.penalties import filter_norms
 
 SHOW = ("auto", "slices", "norms")
 FOLDED = "\ntimes γ/√(variance + ε) of the BatchNorm behind it"
-MOST_SLICES = 4096  # more than that many are too small to be seen
+MOST_SLICES = 4096  # in one panel, and three times as many in a figure: more are too small to be seen
 NEAR_ZERO = 0.01
 
 
@@ -52,7 +52,8 @@ def filters_figure(panels: Sequence[FilterPanel], *, layer: str, show: str = "au
                 f"{layer} has no filters: its weight is {tuple(panel.weight.shape)}; take a convolution"
             )
     if show == "auto":
-        show = "slices" if max(p.weight.shape[0] * p.weight.shape[1] for p in panels) <= MOST_SLICES else "norms"
+        slices = [panel.weight.shape[0] * panel.weight.shape[1] for panel in panels]
+        show = "slices" if max(slices) <= MOST_SLICES and sum(slices) <= 3 * MOST_SLICES else "norms"
     arrays = [_sorted(panel) for panel in panels]
     with mpl.rc_context(RC):
         draw = _mosaics if show == "slices" else _matrices
@@ -160,7 +161,7 @@ def _matrices(
     limit = _scale(norms)
     drawing, axes = _grid(len(panels), 2.7, 4.1)
     for axis, panel, (_, marked), image in zip(axes, panels, arrays, norms, strict=True):
-        drawn = axis.imshow(image, cmap="cividis", vmin=0, vmax=limit, aspect="auto", interpolation="nearest")
+        drawn = axis.imshow(image, cmap="cividis", vmin=0, vmax=limit, aspect="auto", interpolation="none")
         axis.set_title(_title(panel, marked), fontsize=8.5)
         axis.set_xlabel("input channel")
         axis.set_ylabel("filter, by norm" if axis is axes[0] else "")

@@ -6,13 +6,13 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from PIL import Image
 
 from sparsify.drawing.style import DPI
 from sparsify.viz.study import Drawn
 
-HEAVY = 200_000  # bytes: a PNG is shown in the place of a larger SVG
 MOST = 4_500_000  # bytes of all pictures together
 
 
@@ -27,21 +27,25 @@ class Picture:
 
 
 def pictures(drawn: Sequence[Drawn], *, most: int = MOST) -> list[Picture]:
-    """Every figure as SVG, or as PNG of 256 colours where the SVG is heavy.
+    """Every figure as SVG, or as PNG of 256 colours where that is smaller.
 
     Figures from which on all together are more than `most` bytes have no URI: the page names their files instead.
     """
     found, spent = [], 0
     for one in drawn:
         with Image.open(one.png) as image:
-            width, height = (pixels / DPI for pixels in image.size)
-            content, kind = one.svg.read_bytes(), "svg+xml"
-            if len(content) > HEAVY:
-                content, kind = _palette(image), "png"
-        uri = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+            width, height = (side / DPI for side in image.size)
+            drawing = f"data:image/svg+xml,{_quoted(one.svg.read_text(encoding='utf-8'))}"
+            pixels = f"data:image/png;base64,{base64.b64encode(_palette(image)).decode()}"
+        uri = min(drawing, pixels, key=len)
         spent += len(uri)
         found.append(Picture(one, uri if spent <= most else None, width, height))
     return found
+
+
+def _quoted(svg: str) -> str:
+    """The text as part of a URL, which takes a quarter less than base64."""
+    return quote(" ".join(svg.split("\n")), safe=" /:;=,*!@?~$+")
 
 
 def _palette(image: Image.Image) -> bytes:

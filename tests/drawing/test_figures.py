@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -460,8 +461,27 @@ def test_what_cannot_be_printed_is_escaped_so_that_the_svg_is_well_formed(tmp_pa
     (line,) = drawing.subplots().plot([0, 1], label="\x1b[31mred\x00")
     heading(drawing, "a\x07title")
     legend_below(drawing, [line])
-    with mpl.rc_context({"svg.fonttype": "none"}):
-        _, svg = save(drawing, tmp_path, "figure")
+    _, svg = save(drawing, tmp_path, "figure")
     texts = "".join(ElementTree.parse(svg).getroot().itertext())
     assert "\\x1b[31mred\\x00" in texts
     assert "a\\x07title" in texts
+
+
+def test_an_svg_keeps_its_text_and_has_coordinates_of_two_decimals(tmp_path):
+    drawing = Figure()
+    drawing.subplots().plot([0, 1 / 3, 1], [0, 1 / 7, 1])
+    heading(drawing, "1.23456 <d> 'x' 100%")
+    _, svg = save(drawing, tmp_path, "figure")
+    text = svg.read_text(encoding="utf-8")
+    assert "1.23456 <d> 'x' 100%" in "".join(ElementTree.fromstring(text).itertext())
+    places = re.findall(r' (?:d|x|y)="([^"]*)"', text)
+    assert places
+    assert not any(re.search(r"\.\d{3}", place) for place in places)
+    assert any(re.search(r"\.\d{2}", place) for place in places)
+
+
+def test_many_panels_show_norms_so_that_each_can_be_seen():
+    panel = FilterPanel("run", torch.randn(32, 64, 3, 3))
+    few, many = (filters_figure([panel] * count, layer="conv") for count in (6, 7))
+    assert "weight" in few.axes[-1].get_ylabel()
+    assert "L2 norm" in many.axes[-1].get_ylabel()
