@@ -95,13 +95,14 @@ def runs(archive: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are built, but not rendered, which is what takes the time: a file of them holds one white pixel."""
+    """Figures are built, but not rendered, which is what takes the time: a file of them holds one white pixel, or nothing."""
     from matplotlib.figure import Figure
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1), "white").save(buffer, "PNG")
-    monkeypatch.setattr(Figure, "savefig", lambda _self, file, **_options: file.write(buffer.getvalue()))
+    contents = {"png": buffer.getvalue(), "svg": b"<svg/>"}
+    monkeypatch.setattr(Figure, "savefig", lambda _self, file, *, format, **_: file.write(contents[format]))
 
 
 def same(name: str, text: str) -> None:
