@@ -716,5 +716,5 @@ def test_one_seed_has_no_table_of_intervals():
 def test_an_interval_stays_among_the_accuracies():
     """Of 95 and 100%, where Student's would reach from 65.73 to 129.27."""
     assert interval(in_percent([0.95, 1.0])) == "[0.01, 100.00]"
-    assert interval(in_percent([0.991, 0.992, 0.99])) == "[98.82, 99.31]"
+    assert interval(in_percent([0.991, 0.992, 0.99])) == "[98.81, 99.32]"
     assert interval(in_percent([0.9])) == interval(in_percent([1.0, 1.0])) == "–"
