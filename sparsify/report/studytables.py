@@ -200,8 +200,8 @@ def _beside(published: Published | None, summaries: Sequence[Summary]) -> tuple[
 def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[Table]:
     """The difference of each arm to its reference, in points; a table a sweep, measure and kind, changes first.
 
-    The columns are the two intervals, that of Student or over images, and that over both; p, the family, and n. Where
-    no contrast has an interval over both there is no column for it.
+    The columns are the two intervals, that of Student or over images, and that over both; p and n. Where no contrast
+    has an interval over both there is no column for it. Each family has groups of its own.
     """
     tables = []
     kinds = dict.fromkeys((one.sweep, one.measure, one.compared) for one in contrasts)
@@ -212,8 +212,8 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
         references = {one.reference for one in found}
         against = f" against {found[0].reference}" if len(references) == 1 else ""
         accuracy = f"{held_out(result)} accuracy"
-        what = f"change of {accuracy} from 0%" if compared == "change" else accuracy
-        title = f"difference of {what}{against}, pruned by {found[0].by}{MEASURES[measure].clause}"
+        what = f"in the change of {accuracy} from 0%" if compared == "change" else f"of {accuracy}"
+        title = f"difference {what}{against}, pruned by {found[0].by}{MEASURES[measure].clause}"
         both = any(one.both_low is not None for one in found)
         columns = [
             Column("arm", TEXT),
@@ -222,20 +222,22 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
             Column(f"{100 * found[0].confidence:g}% interval", Format(_ends, key=lambda one: one.low)),
             *([Column("both ways", Format(_both_ends, key=lambda one: one.both_low))] if both else []),
             *(Column(name, Format(p_value)) for name in ("Holm's p", "p, seeds", "p, images")),
-            Column("family", TEXT),
             Column("n"),
         ]
         rows = []
-        for layers, ratio in dict.fromkeys((one.layers, one.ratio) for one in found):
-            for one in found:
-                if (one.layers, one.ratio) == (layers, ratio):
-                    arm = one.arm if against else f"{one.arm} − {one.reference}"
-                    removed = f"{percentage(ratio)} of {layers_in_words(layers)}"
-                    ps = (one.p_adjusted, one.p_seeds, one.p_images)
-                    ends = (one, one) if both else (one,)
-                    rows.append((arm, removed, one.difference, *ends, *ps, one.family, one.seeds))
+        for group in dict.fromkeys(map(_group, found)):
+            for one in (one for one in found if _group(one) == group):
+                arm = one.arm if against else f"{one.arm} − {one.reference}"
+                ends = (one, one) if both else (one,)
+                ps = (one.p_adjusted, one.p_seeds, one.p_images)
+                rows.append((arm, group, one.difference, *ends, *ps, one.seeds))
         tables.append(_table(result, title, columns, rows, group=1))
     return tables
+
+
+def _group(one: Contrast) -> str:
+    """What is removed, and the family: "60% of conv3 and fc1, primary"."""
+    return f"{percentage(one.ratio)} of {layers_in_words(one.layers)}, {one.family}"
 
 
 def _ends(one: Contrast) -> str:

@@ -209,7 +209,7 @@ def _too_few_images(affordable: Sequence[Affordable]) -> Iterator[str]:
         assert least is not None
         lost = f"{100 * tolerance:g} {'point is' if tolerance == 0.01 else 'points are'}"
         yield (
-            f"Whether less than {lost} lost cannot be shown on {images:,} images: "
+            f"Whether less than {lost} lost cannot be shown over {images:,} images alone: "
             f"even if not one is answered otherwise the bound is {100 * least:.2f} points"
         )
 

@@ -630,8 +630,8 @@ def test_images_that_are_too_few_for_a_bound_are_said_to_be():
     few = dataclasses.replace(found, images=360, least=2 / 362, tolerance=0.005)
     result = study(ALL[0])
     assert verdicts(result, [], [few]) == [
-        "Whether less than 0.5 points are lost cannot be shown on 360 images: even if not one is answered otherwise "
-        "the bound is 0.55 points"
+        "Whether less than 0.5 points are lost cannot be shown over 360 images alone: even if not one is answered "
+        "otherwise the bound is 0.55 points"
     ]
     (table,) = affordable_tables(result, [few, dataclasses.replace(few, arm="sgd", least=2 / 502)])
     assert table.texts() == [["conv3", "0.5 points", "too few images", "0%"]]
@@ -666,7 +666,7 @@ def test_tables_hold_what_was_found():
     assert titles == [
         "training",
         "test accuracy (%) with conv3 pruned by magnitude",
-        "difference of change of test accuracy from 0% against sgd-pull, pruned by magnitude",
+        "difference in the change of test accuracy from 0% against sgd-pull, pruned by magnitude",
         "difference of test accuracy against sgd-pull, pruned by magnitude",
         "largest part that can go by magnitude, with 95% confidence",
     ]
