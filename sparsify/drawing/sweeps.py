@@ -68,9 +68,10 @@ def sweep_figure(
         drawing = figure(4.4 * len(sets) + 0.4, 3.9)
         axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]
         for axis, layers in zip(axes, sets, strict=True):
-            for label, sweeps in groups.items():
+            for place, (label, sweeps) in enumerate(groups.items()):
                 x, values = _line(sweeps, layers, order, against, measure)
-                _seeds(axis, x, values.mean(1), label, styles[label])
+                aside = (place + 0.5) / len(groups) - 0.5 if against == "ratio" else 0.0
+                _seeds(axis, x, values.mean(1), label, styles[label], aside)
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
                     look = styles[label]
                     x, values = _line(sweeps, layers, control, against, measure)
@@ -98,11 +99,19 @@ def sweep_figure(
         return drawing
 
 
-def _seeds(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look) -> None:
-    """The mean of the rows of `values`, one a sweep, and from two rows on a dot for each value."""
+def _seeds(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, aside: float) -> None:
+    """The mean of the rows of `values`, one a sweep, and from two rows on a dot for each value.
+
+    The dots stand `aside`, from −½ to ½, of the line's point, so that those of other lines do not hide them: at most a
+    quarter of the way to the next point.
+    """
     axis.plot(x, values.mean(0), label=f"{label} (n = {len(values)})", linewidth=1.4, **look)
+    gap = np.diff(x).min(initial=np.inf)
+    beside = x + 0.5 * aside * (gap if np.isfinite(gap) else 1.0)
     for row in values if len(values) > 1 else ():
-        axis.plot(x, row, label="_", color=look["color"], linestyle="", marker=".", markersize=4, alpha=0.45, mew=0)
+        axis.plot(
+            beside, row, label="_", color=look["color"], linestyle="", marker="o", markersize=2.6, alpha=0.6, mew=0
+        )
 
 
 def _line(

@@ -129,13 +129,22 @@ def test_the_sweep_figure_draws_the_mean_in_percent():
     assert line.get_label() == "sgd (n = 2)"
     assert [one.get_ydata().tolist() for one in dots] == [pytest.approx([90, 50]), pytest.approx([80, 30])]
     assert {(one.get_linestyle(), one.get_marker(), one.get_color()) for one in dots} == {
-        ("None", ".", line.get_color())
+        ("None", "o", line.get_color())
     }
+    assert {tuple(one.get_xdata().tolist()) for one in dots} == {(0.0, 50.0)}
     assert not figure.axes[0].collections  # no band
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sgd (n = 2)"]
     low, high = figure.axes[0].get_ylim()
     assert low < 30 < 90 < high  # each seed is within the panel
     assert figure.axes[0].get_ylabel() == "test accuracy (%), log scale of the error"
+
+
+def test_the_dots_of_several_labels_stand_side_by_side():
+    """Two labels, points 50 apart: a quarter of half the gap to the left and to the right."""
+    two = [sweep((0.9, 0.5)).table(), sweep((0.8, 0.3)).table()]
+    lines = sweep_figure({"sgd": two, "slbi": two}, title="t").axes[0].lines
+    dots = [line.get_xdata().tolist() for line in lines if line.get_linestyle() == "None"]
+    assert dots == [[-6.25, 43.75]] * 2 + [[6.25, 56.25]] * 2
 
 
 @pytest.mark.parametrize("worse", ["conv3", "fc1"])
