@@ -60,7 +60,7 @@ def ties_decide(ranking: Ranking, ratio: float) -> bool:
     that never entered.
     """
     asked = ranking.drops(ratio)
-    scores = {name: _backwards(ranking.scores[name]) for name in reversed(ranking.scores)}
+    scores = {name: _backwards(ranking.scores[name]) for name in reversed(list(ranking.scores))}
     strata = {name: _backwards(one) for name, one in ranking.strata.items()}
     mirrored = replace(ranking, scores=scores, strata=strata).drops(ratio)
     return any(not torch.equal(drop, _backwards(mirrored[name])) for name, drop in asked.items())
