@@ -66,7 +66,7 @@ def estimate_fraction(values: Sequence[float], confidence: float = CONFIDENCE) -
     >>> from sparsify.analysis.statistics import estimate_fraction
     >>> found = estimate_fraction([0.98, 0.999, 1.0])
     >>> f"{found.mean:.3f}, from {found.low:.3f} to {found.high:.3f}"
-    '0.993, from 0.864 to 1.000'
+    '0.993, from 0.717 to 1.000'
     """
     for value in values:
         if not 0 <= value <= 1:  # NaN is neither

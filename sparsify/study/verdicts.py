@@ -20,8 +20,8 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
 
     A primary contrast that the study names, or that is of an arm with its control, has a sentence of its own; the
     others share one for each point. Then come the arm with the highest accuracy at each of these points, planned
-    contrasts that could not be made, arms that could have a control and have none, what the images are too few for, and
-    what was not tested at all.
+    contrasts that could not be made, arms that could have a control and have none, the exploratory contrasts that hold,
+    what the images are too few for, and what was not tested at all.
     """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
     single: list[Contrast] = []
@@ -32,7 +32,7 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
         (single if one.family == "primary" and own else shared).append(one)
     beside = {_pair(one): one for one in contrasts if one.compared == "accuracy"}
     found = [verdict(one, beside.get(_pair(one))) for one in single]
-    found += _together(shared)
+    found += _together(one for one in shared if one.family == "primary")
     found += _best(result, contrasts)
     found += _impossible(result, contrasts)
     alone = [arm.label for arm in result.arms if _could_have_a_control(arm) and controls[arm.label] is None]
@@ -41,6 +41,7 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
             f"What the selection adds to {listed(alone)} is not shown: its control, an arm that differs from it in "
             f"opt = '{CONTROL}' alone, is not in the study"
         )
+    found += _together(one for one in shared if one.family == "exploratory")
     found += _too_few_images(affordable)
     found += _untested(result, contrasts)
     return found
@@ -113,7 +114,7 @@ def verdict(contrast: Contrast, beside: Contrast | None = None) -> str:
 def _has(difference: float, arm: str, reference: str) -> str:
     """ "slbi has 0.31 points more than sgd-pull", of accuracies."""
     if f"{100 * abs(difference):.2f}" == "0.00":
-        return f"{arm} has as much as {reference}"
+        return f"{arm} has the same accuracy as {reference}"
     return f"{arm} has {100 * abs(difference):.2f} points {'more' if difference > 0 else 'less'} than {reference}"
 
 
@@ -124,14 +125,10 @@ def _amount(difference: float) -> str:
 
 def _together(contrasts: Iterable[Contrast]) -> Iterator[str]:
     """One sentence for the contrasts of a point with one reference: those that hold, each with its p."""
-
-    def kind(one: Contrast) -> tuple[object, ...]:
-        return (one.family != "primary", *vars(_point(one)).values(), one.compared, one.reference)
-
     groups: dict[tuple[object, ...], list[Contrast]] = {}
     for one in contrasts:
-        groups.setdefault(kind(one), []).append(one)
-    for ones in sorted(groups.values(), key=lambda ones: ones[0].family != "primary"):
+        groups.setdefault((_point(one), one.compared, one.reference), []).append(one)
+    for ones in groups.values():
         held = [one for one in ones if holds(one)]
         others = [one.arm for one in ones if not holds(one)]
         first = ones[0]
@@ -141,7 +138,9 @@ def _together(contrasts: Iterable[Contrast]) -> Iterator[str]:
         if held:
             what = "from 0% on and " if change else ""
             rest = f"; nothing is shown for {_few(others)}" if others and first.family == "primary" else ""
-            seeds = "; one seed each: that is of these networks, and not of the methods" if first.seeds == 1 else ""
+            single = [one.arm for one in held if one.seeds == 1]
+            whose = "each" if len(single) == len(held) else f"of {_few(single)}"
+            seeds = f"; one seed {whose}: that is of these networks, and not of the methods" if single else ""
             clauses = _few([_clause(one) for one in held])
             yield f"{where}, {what}against {first.reference}, {clauses}; p is Holm-adjusted{rest}{seeds}"
         elif first.family == "primary":

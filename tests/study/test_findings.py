@@ -541,7 +541,7 @@ def test_a_change_alone_and_accuracies_that_are_alike():
     evidence = "(95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.02)"
     assert verdict(change) == f"{where} from 0% on slbi loses 0.31 points less than sgd-pull {evidence}"
     alike = verdict(change, dataclasses.replace(FOUND, difference=-0.00004))
-    assert alike == f"{where} slbi has as much as sgd-pull; from 0% on it loses 0.31 points less {evidence}"
+    assert alike == f"{where} slbi has the same accuracy as sgd-pull; from 0% on it loses 0.31 points less {evidence}"
 
 
 ALL = [arm("sgd-pull", falling((10, 30), (8, 42), (6, 50))), arm("slbi", falling((5, 20), (5, 30), (2, 35)))]
@@ -561,10 +561,10 @@ def test_every_sentence_of_a_study_without_a_plan():
         "may be chance",
         f"{HERE}, from 0% on and against sgd-pull, sgd loses 20.03 points more ({p['sgd', 'change']}); p is "
         "Holm-adjusted; nothing is shown for sgd, decay",
-        f"Exploratory: {HERE[0].lower()}{HERE[1:]}, against sgd-pull, slbi has 1.23 points more "
-        f"({p['slbi', 'accuracy']}) and sgd has 20.03 points less ({p['sgd', 'accuracy']}); p is Holm-adjusted",
         f"{HERE} slbi has the highest mean accuracy, 97.17% (n = 3 seeds), before sgd-pull with 95.93%; the difference "
         f"is shown (Holm-adjusted {p['slbi', 'accuracy']}, exploratory)",
+        f"Exploratory: {HERE[0].lower()}{HERE[1:]}, against sgd-pull, slbi has 1.23 points more "
+        f"({p['slbi', 'accuracy']}) and sgd has 20.03 points less ({p['sgd', 'accuracy']}); p is Holm-adjusted",
         "Not tested: 3 of the 6 pairs of arms and what differs with 30% removed",
     ]
 
@@ -608,6 +608,14 @@ def test_of_one_seed_no_sentence_is_about_a_method():
     assert said[1].endswith("; one seed each: that is of these networks, and not of the methods")
     (best,) = [one for one in said if "highest" in one]
     assert best.startswith(f"{HERE} the network of slbi has the highest accuracy, 98.00% (n = 1 seed), before sgd-pull")
+
+
+def test_an_arm_with_one_seed_among_others_is_named():
+    one = arm("sgd, once", {0: SGD.sweeps[0][0]}, opt="sgd", lr=0.3)
+    result = study(ALL[0], SGD, one)
+    first = verdicts(result, contrasts(result))[0]
+    assert first.startswith(f"{HERE}, from 0% on and against sgd-pull, sgd loses 20.03 points more (p ")
+    assert first.endswith("; one seed of sgd, once: that is of these networks, and not of the methods")
 
 
 def test_of_very_many_arms_the_first_ten_are_named():
