@@ -55,6 +55,9 @@ MOST_ARMS = 20_000
 MOST_SWEEPS = 100
 """The sweeps of a study."""
 
+MOST_CONTRASTS = 1_000
+"""The contrasts that a study names."""
+
 MOST_RUNS = 100_000
 """The runs of a study: its arms and candidates, each with its seeds."""
 

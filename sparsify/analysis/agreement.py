@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -30,7 +31,7 @@ class Agreement:
     """The agreement of the criteria `first` and `second` on the `grains` grains of `layers`.
 
     `tau` is Kendall's τ of their scores. `overlaps` holds, for each ratio, the Jaccard overlap of the grains that they
-    remove.
+    remove; it is NaN where `ties_decide` what one of them removes: it would be the agreement of indices.
     """
 
     layers: str
@@ -50,6 +51,23 @@ def jaccard(first: Tensor, second: Tensor) -> float:
     """Return |A ∩ B| / |A ∪ B| of two bool tensors; 1 if both are empty."""
     union = int((first | second).sum())
     return int((first & second).sum()) / union if union else 1.0
+
+
+def ties_decide(ranking: Ranking, ratio: float) -> bool:
+    """Return whether other grains would go if equal scores went in the opposite order.
+
+    So it is where the last grain that goes and the first that stays have the same score, as Γ = 0 or the entry of all
+    that never entered.
+    """
+    asked = ranking.drops(ratio)
+    scores = {name: _backwards(ranking.scores[name]) for name in reversed(list(ranking.scores))}
+    strata = {name: _backwards(one) for name, one in ranking.strata.items()}
+    mirrored = replace(ranking, scores=scores, strata=strata).drops(ratio)
+    return any(not torch.equal(drop, _backwards(mirrored[name])) for name, drop in asked.items())
+
+
+def _backwards(tensor: Tensor) -> Tensor:
+    return tensor.flatten().flip(0).view(tensor.shape)
 
 
 def compare_criteria(
@@ -95,11 +113,16 @@ def compare_criteria(
     for unit, found in units.items():
         chosen = {name: Ranking(name, score(found, name), plan.scope, strata=strata_of(found)) for name in names}
         scores = {name: _together(ranking.scores) for name, ranking in chosen.items()}
-        removed = {name: [_together(one.drops(ratio)) for ratio in plan.ratios] for name, one in chosen.items()}
+        removed = {
+            name: [None if ties_decide(one, ratio) else _together(one.drops(ratio)) for ratio in plan.ratios]
+            for name, one in chosen.items()
+        }
         for a, b in itertools.combinations(names, 2):
-            overlaps = map(jaccard, removed[a], removed[b])
             tau = kendall(scores[a], scores[b])
-            overlap = dict(zip(plan.ratios, overlaps, strict=True))
+            overlap = {
+                ratio: math.nan if first is None or second is None else jaccard(first, second)
+                for ratio, first, second in zip(plan.ratios, removed[a], removed[b], strict=True)
+            }
             agreements.append(Agreement(unit, len(scores[a]), a, b, tau, overlap))
     return tuple(agreements)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from scipy.special import expit, logit
 from scipy.stats import t as student
 
 from sparsify.errors import SparsifyError
@@ -50,6 +51,32 @@ def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     '98.27, from 97.89 to 98.65 (n = 3)'
     """
     return _estimate(values, confidence, max(map(abs, values), default=0.0))
+
+
+def estimate_fraction(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """Return the mean m of fractions, such as accuracies, and its interval on the scale of the logit, ln(m / (1 − m)).
+
+    The interval is that of logit(m) ± t·s / (√n·m·(1 − m)), taken back to fractions: the standard error of the mean,
+    s/√n, times the derivative of the logit. It lies between 0 and 1 whatever the values are. Accuracies near 100% are
+    skewed: of 3 seeds whose errors follow a log-normal law of deviation 0.5, 0.8 and 1, Student's interval covers the
+    mean in 92, 88 and 84% of all cases, this one in 94, 93 and 92% (benchmarks/coverage.py). Values of 1 are no
+    exception, as they would be if each value had its own logit. Raises SparsifyError as `estimate` does, and for a
+    value below 0 or above 1.
+
+    >>> from sparsify.analysis.statistics import estimate_fraction
+    >>> found = estimate_fraction([0.98, 0.999, 1.0])
+    >>> f"{found.mean:.3f}, from {found.low:.3f} to {found.high:.3f}"
+    '0.993, from 0.717 to 1.000'
+    """
+    for value in values:
+        if not 0 <= value <= 1:  # NaN is neither
+            raise SparsifyError(f"{value:g} is no fraction; it must be between 0 and 1")
+    found = estimate(values, confidence)
+    if found.low is None or found.high is None:
+        return found
+    middle = float(logit(found.mean))
+    half = (found.high - found.mean) / (found.mean * (1 - found.mean))
+    return replace(found, low=float(expit(middle - half)), high=float(expit(middle + half)))
 
 
 def paired(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:

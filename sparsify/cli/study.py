@@ -98,7 +98,7 @@ def _list() -> int:
 def _schema() -> int:
     import json
 
-    from sparsify.study.schema import study_schema
+    from sparsify.study.jsonschema import study_schema
 
     console.say(json.dumps(study_schema(), indent=2, ensure_ascii=False))
     return 0

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sparsify.drawing.curves import band
-from sparsify.drawing.style import GREY, RC, figure, heading, legend_below, looks
+from sparsify.drawing.style import GREY, RC, Look, figure, heading, legend_below, looks
 from sparsify.errors import SparsifyError, unknown
 from sparsify.text import listed
 
@@ -42,6 +41,9 @@ def sweep_figure(
 ) -> Figure:
     """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps).
 
+    Behind a line of several sweeps stands a dot for each: a band of a standard deviation would reach above 100%, and on
+    this axis, the logarithm of the error, it would not be where the sweeps are.
+
     `groups` maps a label to its sweeps, as `Sweep.table` gives them: the criterion that comes first is the one that was
     asked for, the others are its controls. `held_out` is the split of the images, "" if it is not known. `against` is
     one of AGAINST; points where nothing is left, and the saving is infinite, are left out. `measure` is one of the
@@ -66,9 +68,10 @@ def sweep_figure(
         drawing = figure(4.4 * len(sets) + 0.4, 3.9)
         axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]
         for axis, layers in zip(axes, sets, strict=True):
-            for label, sweeps in groups.items():
+            for place, (label, sweeps) in enumerate(groups.items()):
                 x, values = _line(sweeps, layers, order, against, measure)
-                band(axis, x, values.mean(1), label, styles[label])
+                aside = (place + 0.5) / len(groups) - 0.5 if against == "ratio" else 0.0
+                _seeds(axis, x, values.mean(1), label, styles[label], aside)
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
                     look = styles[label]
                     x, values = _line(sweeps, layers, control, against, measure)
@@ -94,6 +97,21 @@ def sweep_figure(
         legend_below(drawing, [*axes[0].get_legend_handles_labels()[0], *greys])
         heading(drawing, title)
         return drawing
+
+
+def _seeds(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, aside: float) -> None:
+    """The mean of the rows of `values`, one a sweep, and from two rows on a dot for each value.
+
+    The dots stand `aside`, from −½ to ½, of the line's point, so that those of other lines do not hide them: at most a
+    quarter of the way to the next point.
+    """
+    axis.plot(x, values.mean(0), label=f"{label} (n = {len(values)})", linewidth=1.4, **look)
+    gap = np.diff(x).min(initial=np.inf)
+    beside = x + 0.5 * aside * (gap if np.isfinite(gap) else 1.0)
+    for row in values if len(values) > 1 else ():
+        axis.plot(
+            beside, row, label="_", color=look["color"], linestyle="", marker="o", markersize=2.6, alpha=0.6, mew=0
+        )
 
 
 def _line(

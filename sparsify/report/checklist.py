@@ -11,7 +11,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 
+from sparsify.config import Config
 from sparsify.data.registry import FOLDER
 from sparsify.nets.registry import network_spec
 from sparsify.optim.registry import OPTIMIZERS
@@ -30,10 +32,11 @@ DECLINE = 0.1
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an item is done, and why."""
+    """Whether an item is done, and why; `link` is the address that a reader is led to, "" for none."""
 
     done: bool
     reason: str
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,31 @@ class Item:
 
 
 def plain_magnitude(result: StudyResult) -> Verdict:
-    """Whether magnitude prunes networks of an ordinary optimizer, one that neither selects nor pulls at the weights."""
-    plain = [arm.label for arm in result.arms if arm.finished and _ordinary(arm.finished[0].config.opt)]
+    """Whether magnitude prunes networks that an ordinary optimizer trained from scratch, all of their weights.
+
+    Ordinary is one that neither selects nor pulls at the weights.
+    """
+    plain = [arm.label for arm in result.arms if arm.finished and _ordinary(arm.finished[0].config)]
     if "magnitude" not in _criteria(result):
         others = listed(_criteria(result))
         return Verdict(False, f"no sweep is by magnitude, only by {others}" if others else "no sweep is by magnitude")
     if not plain:
-        return Verdict(False, "every arm was trained with an optimizer that selects, or with the pull of one")
+        reason = "with the pull of one, or goes on from other weights or under a mask"
+        return Verdict(False, f"every arm was trained with an optimizer that selects, {reason}")
     return Verdict(True, f"magnitude prunes {listed(plain)}, too")
 
 
 def recent_methods(result: StudyResult) -> Verdict:
-    """Whether a criterion from after 2010 was swept; all sweeps are made anew, none is taken from a paper."""
-    published = {name: CRITERIA[name].published for name in _criteria(result)}
+    """Whether a criterion from after 2010 was swept; all sweeps are made anew, none is taken from a paper.
+
+    The order of an optimizer's own path is no other method: it belongs to what is studied.
+    """
+    published = {name: CRITERIA[name].published for name in _criteria(result) if CRITERIA[name].needs is None}
     recent = [f"{name} ({year})" for name, year in published.items() if year is not None and year > 2010]
     if not recent:
+        own = [name for name in _criteria(result) if CRITERIA[name].needs is not None]
+        if own:
+            return Verdict(False, f"{listed(own)} is the order of the studied method's own path, not another method")
         return Verdict(False, f"the only criterion is {listed(_criteria(result)) or 'the opposite of one'}")
     return Verdict(True, f"swept by {listed(recent)}, with the same code on the same networks")
 
@@ -83,7 +96,7 @@ def settings_known(result: StudyResult) -> Verdict:
 
 
 def code_known(result: StudyResult) -> Verdict:
-    """Whether all runs record the same commit, without changes that were not committed."""
+    """Whether all runs record the same commit, without changes, and a link leads a reader to it."""
     commits = {str(run.environment.get("git_commit") or "none") for run in _runs(result)}
     if commits == {"none"}:
         return Verdict(False, "the runs record the version of the package, but no commit")
@@ -92,7 +105,20 @@ def code_known(result: StudyResult) -> Verdict:
         return Verdict(False, f"the code had changes that were not committed: {listed(changed)}")
     if len(commits) > 1:
         return Verdict(False, f"the runs record {len(commits)} different commits: {listed(sorted(commits))}")
-    return Verdict(True, f"every run records the commit {commits.pop()[:12]}")
+    (commit,) = commits
+    reason = f"every run records the commit {commit[:12]}"
+    address = repository()
+    if address is None:
+        return Verdict(False, f"{reason}, but the package names no repository in which a reader finds it")
+    return Verdict(True, reason, f"{address}/commit/{commit}")
+
+
+def repository() -> str | None:
+    """The address of the package's repository, by its metadata (`[project.urls]` of pyproject.toml); None without."""
+    named = [one.partition(",") for one in metadata.metadata("sparsify-study").get_all("Project-URL") or []]
+    found = {label.strip().lower(): address.strip() for label, _, address in named}
+    address = found.get("repository")
+    return None if address is None or not address.startswith("https://") else address.rstrip("/")
 
 
 def architecture_cited(result: StudyResult) -> Verdict:
@@ -248,9 +274,14 @@ def _inits(arm: ArmResult) -> set[str]:
     return {run.config.init for run in arm.finished if run.config.init}
 
 
-def _ordinary(opt: str) -> bool:
-    """Whether an optimizer only follows the loss: the control of SLBI selects nothing, but has its pull (1/μ)."""
-    return not OPTIMIZERS[opt].selects and not OPTIMIZERS[opt].couples
+def _ordinary(config: Config) -> bool:
+    """Whether a training only follows the loss, from scratch and without a mask.
+
+    The control of SLBI selects nothing, but has its pull (1/μ); what starts from its weights or trains under its mask
+    is a product of the selection, whatever optimizer goes on.
+    """
+    spec = OPTIMIZERS[config.opt]
+    return not spec.selects and not spec.couples and config.init is None and config.mask is None
 
 
 def _finished(result: StudyResult) -> list[ArmResult]:

@@ -29,6 +29,7 @@ from sparsify.report.studytables import NOTES, findings_tables, interval_tables,
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
 from sparsify.runs import Run
 from sparsify.runs.records import CONFIG_SUM
+from sparsify.study.contrasts import usual_ratio
 from sparsify.study.findings import Findings
 from sparsify.study.results import Point, StudyResult, accuracies, held_out
 from sparsify.text import capitalised, layers_in_words, percentage, points, thousands, written
@@ -132,15 +133,14 @@ SECTIONS = (
 
 
 def headline_table(result: StudyResult) -> Table:
-    """For each arm, accuracy and savings: whole, and with as much removed as the first sweep removes.
+    """For each arm, accuracy and savings: whole, and with as much removed as the contrasts are of (`usual_ratio`).
 
-    The first sweep's last set of layers counts, at its largest ratio below 1 if there is one. The change is that of
-    each seed, in points. Whole is the sweep's ratio 0 if there is one: networks that are trained on between rounds are
-    trained on without pruning, too.
+    The first sweep's last set of layers counts. The change is that of each seed, in points. Whole is the sweep's ratio
+    0 if there is one: networks that are trained on between rounds are trained on without pruning, too.
     """
     plan = result.study.sweeps[0]
     layers = plan.layers[-1]
-    ratio = max((ratio for ratio in plan.ratios if ratio < 1), default=max(plan.ratios))
+    ratio = usual_ratio(plan)
     point = Point(sweep=0, by=plan.name, layers=layers, ratio=ratio, measure="accuracy")
     gone = f"{percentage(ratio)} of {layers_in_words(layers)} removed"
     columns = [

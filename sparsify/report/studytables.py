@@ -32,10 +32,14 @@ from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percen
 
 NOTES = (
     "n is the number of seeds; ± is one sample standard deviation",
-    "p, seeds: would other seeds differ, too? p, images: would these networks differ on other images? Holm's p is of"
-    " the first, or, at a star, of the second, and allows for all comparisons of the study",
+    "p, seeds: would other seeds differ, too (paired t-test)? p, images: would these networks differ on other images"
+    " (the exact test that flips the sign of each image's difference)? Holm's p is of the first, or, at a star, of the"
+    " second, and allows for the comparisons of its family: the primary ones, fixed before the study was run, or the"
+    " exploratory ones",
+    "change: from the accuracy with nothing removed; both ways: a bootstrap over seeds and images, which takes the"
+    " spread of few seeds for the true one",
     "*: one seed, or seeds without spread, so that only images are sampled; ≥: nothing larger was swept; 0%: not even"
-    " the smallest ratio is shown to cost so little",
+    " the smallest ratio is shown to cost so little; too few images: it could not be shown on so few",
 )
 """What the tables mean."""
 
@@ -130,7 +134,7 @@ def accuracy_table(
     title = f"{held_out(result)} accuracy (%) with {layers_in_words(layers)} pruned by {by}"
     if intervals:
         title += ", 95% intervals of the mean"
-    cell, kind = (estimated, INTERVAL) if intervals else (in_percent, MEAN)
+    kind = INTERVAL if intervals else MEAN
     columns = [Column("arm", TEXT), *(Column(percentage(ratio), kind) for ratio in plan.ratios), Column("n")]
     rows = []
     for arm in result.arms:
@@ -140,15 +144,13 @@ def accuracy_table(
                 Point(sweep=sweep, by=plan.name, layers=layers, ratio=ratio, measure=measure) for ratio in plan.ratios
             )
         ]
-        rows.append((arm.label, *map(cell, found), len(found[-1])))
+        rows.append((arm.label, *map(in_percent, found), len(found[-1])))
     return _table(result, title, columns, rows, turned=Turned("removed", "right"))
 
 
 def interval(one: Estimate) -> str:
-    """ "[98.81, 99.51]", in %; a dash where there is none. An accuracy lies between 0 and 100, and so do its ends."""
-    if one.low is None or one.high is None:
-        return MISSING
-    return f"[{max(0.0, 100 * one.low):.2f}, {min(100.0, 100 * one.high):.2f}]"
+    """The interval of an estimate in %: "[98.81, 99.51]"; a dash where there is none."""
+    return MISSING if one.low is None or one.high is None else f"[{one.low:.2f}, {one.high:.2f}]"
 
 
 INTERVAL = Format(interval, key=lambda one: None if one.low is None else one.mean)
@@ -196,31 +198,46 @@ def _beside(published: Published | None, summaries: Sequence[Summary]) -> tuple[
 
 
 def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[Table]:
-    """The difference of each arm to its reference, in points, with its interval and p; a table a sweep and measure."""
+    """The difference of each arm to its reference, in points; a table a sweep, measure and kind, changes first.
+
+    The columns are the two intervals, that of Student or over images, and that over both; p and n. Where no contrast
+    has an interval over both there is no column for it. Each family has groups of its own.
+    """
     tables = []
-    for sweep, measure in dict.fromkeys((one.sweep, one.measure) for one in contrasts):
-        found = [one for one in contrasts if (one.sweep, one.measure) == (sweep, measure)]
+    kinds = dict.fromkeys((one.sweep, one.measure, one.compared) for one in contrasts)
+    for sweep, measure, compared in sorted(
+        kinds, key=lambda kind: (kind[0], list(MEASURES).index(kind[1]), kind[2] != "change")
+    ):
+        found = [one for one in contrasts if (one.sweep, one.measure, one.compared) == (sweep, measure, compared)]
         references = {one.reference for one in found}
         against = f" against {found[0].reference}" if len(references) == 1 else ""
-        title = f"difference of {held_out(result)} accuracy{against}, pruned by {found[0].by}{MEASURES[measure].clause}"
+        accuracy = f"{held_out(result)} accuracy"
+        what = f"in the change of {accuracy} from 0%" if compared == "change" else f"of {accuracy}"
+        title = f"difference {what}{against}, pruned by {found[0].by}{MEASURES[measure].clause}"
+        both = any(one.both_low is not None for one in found)
         columns = [
             Column("arm", TEXT),
             Column("removed", TEXT),
             Column("points", POINTS),
             Column(f"{100 * found[0].confidence:g}% interval", Format(_ends, key=lambda one: one.low)),
+            *([Column("both ways", Format(_both_ends, key=lambda one: one.both_low))] if both else []),
             *(Column(name, Format(p_value)) for name in ("Holm's p", "p, seeds", "p, images")),
             Column("n"),
         ]
         rows = []
-        for layers, ratio in dict.fromkeys((one.layers, one.ratio) for one in found):
-            for one in found:
-                if (one.layers, one.ratio) == (layers, ratio):
-                    arm = one.arm if against else f"{one.arm} − {one.reference}"
-                    removed = f"{percentage(ratio)} of {layers_in_words(layers)}"
-                    ps = (one.p_adjusted, one.p_seeds, one.p_images)
-                    rows.append((arm, removed, one.difference, one, *ps, one.seeds))
+        for group in dict.fromkeys(map(_group, found)):
+            for one in (one for one in found if _group(one) == group):
+                arm = one.arm if against else f"{one.arm} − {one.reference}"
+                ends = (one, one) if both else (one,)
+                ps = (one.p_adjusted, one.p_seeds, one.p_images)
+                rows.append((arm, group, one.difference, *ends, *ps, one.seeds))
         tables.append(_table(result, title, columns, rows, group=1))
     return tables
+
+
+def _group(one: Contrast) -> str:
+    """What is removed, and the family: "60% of conv3 and fc1, primary"."""
+    return f"{percentage(one.ratio)} of {layers_in_words(one.layers)}, {one.family}"
 
 
 def _ends(one: Contrast) -> str:
@@ -229,6 +246,13 @@ def _ends(one: Contrast) -> str:
         return MISSING
     star = "*" if one.over == "images" else ""
     return f"[{points(one.low)}, {points(one.high)}]{star}"
+
+
+def _both_ends(one: Contrast) -> str:
+    """The interval over seeds and images."""
+    if one.both_low is None or one.both_high is None:
+        return MISSING
+    return f"[{points(one.both_low)}, {points(one.both_high)}]"
 
 
 def affordable_tables(result: StudyResult, found: Sequence[Affordable]) -> list[Table]:
@@ -250,10 +274,12 @@ def affordable_tables(result: StudyResult, found: Sequence[Affordable]) -> list[
 
 
 def _affordable_up_to(most: float) -> Callable[[Affordable], str]:
-    """ "40%", "≥ 60%" where `most`, the largest ratio that was swept, can go, and a star where only images were
-    sampled."""
+    """ "40%", "≥ 60%" where `most`, the largest ratio that was swept, can go, with a star where only images were
+    sampled; "too few images" where no loss at all could be shown to be so small."""
 
     def write(one: Affordable) -> str:
+        if one.too_few_images:
+            return "too few images"
         at_least = "≥ " if one.ratio == most else ""
         star = "*" if one.over == "images" else ""
         return f"{at_least}{percentage(one.ratio)}{star}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from rich import box
 from rich.table import Table as RichTable
 
-from sparsify.analysis.statistics import Estimate, estimate
+from sparsify.analysis.statistics import Estimate, estimate, estimate_fraction
 from sparsify.text import (
     MISSING,
     capitalised,
@@ -97,8 +97,12 @@ def estimated(values: Sequence[float]) -> Estimate | None:
 
 
 def in_percent(fractions: Sequence[float]) -> Estimate | None:
-    """The Estimate of fractions in percent; None of none."""
-    return estimated([100 * fraction for fraction in fractions])
+    """The Estimate of fractions in percent, with the interval of `estimate_fraction`; None of none."""
+    if not fractions:
+        return None
+    within = estimate_fraction(fractions)
+    low, high = (None if end is None else 100 * end for end in (within.low, within.high))
+    return dataclasses.replace(estimate([100 * fraction for fraction in fractions]), low=low, high=high)
 
 
 def percent(fractions: Sequence[float]) -> str:

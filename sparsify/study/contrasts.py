@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sparsify.analysis.comparison import difference_interval, mcnemar
+import numpy as np
+
+from sparsify.analysis.comparison import (
+    difference_interval,
+    differences,
+    images_interval,
+    signs_flipped,
+    two_way_interval,
+)
 from sparsify.analysis.statistics import CONFIDENCE, holm, paired
 from sparsify.config import Config
 from sparsify.errors import unknown
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.plan import SweepPlan
 from sparsify.study.results import (
     ArmResult,
     Point,
@@ -23,20 +33,30 @@ from sparsify.study.results import (
 
 CONTROL = "sgd-pull"
 
+LARGEST = 0.6
+"""The largest ratio at which arms are compared where a study does not say."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast(Point):
     """The accuracy of `arm` minus that of `reference` at a point, in fractions, over the `seeds` that both have.
 
-    `p_seeds` is the p of the paired t-test: would other seeds differ, too, on these images? `p_images` is the p of
-    McNemar's test over `images`: would these networks differ on other images? The interval from `low` to `high` and
-    `p_adjusted`, Holm's over all contrasts of the study, answer the first question where several seeds do, else the
-    second; `over` says which: "seeds", "images", or "" for neither. What could not be computed is None. `images` is 0
-    where the answers to single images were not kept, or are not all of the same images.
+    With `compared` "change" it is the difference of their changes: each arm's accuracy at the point minus its accuracy
+    with nothing removed. `p_seeds` is the p of the paired t-test: would other seeds differ, too, on these images?
+    `p_images` is the p of the exact test that flips the signs of `images` (`signs_flipped`; for the accuracies of one
+    seed it is McNemar's test): would these networks differ on other images? The interval from `low` to `high` and
+    `p_adjusted` answer the first question where several seeds do, else the second; `over` says which: "seeds",
+    "images", or "" for neither. From `both_low` to `both_high` is the bootstrap's interval over seeds and images.
+
+    `family` is "primary" for what was planned before the study was run, else "exploratory"; `p_adjusted` is Holm's over
+    the contrasts of the same family. What could not be computed is None. `images` is 0 where the answers to single
+    images were not kept, or are not all of the same images.
     """
 
     arm: str
     reference: str
+    compared: str
+    family: str
     seeds: int
     images: int
     difference: float
@@ -44,6 +64,8 @@ class Contrast(Point):
     high: float | None
     confidence: float
     over: str
+    both_low: float | None
+    both_high: float | None
     p_seeds: float | None
     p_images: float | None
     p_adjusted: float | None = None
@@ -54,29 +76,88 @@ class Contrast(Point):
         return self.p_seeds if self.over == "seeds" else self.p_images
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is compared, before it is."""
+
+    point: Point
+    arm: ArmResult
+    reference: ArmResult
+    compared: str
+    primary: bool
+
+    @property
+    def what(self) -> tuple[object, ...]:
+        """All but the family."""
+        return (*vars(self.point).values(), self.arm.label, self.reference.label, self.compared)
+
+
 def contrasts(
     result: StudyResult,
     *,
     reference: str | None = None,
     ratios: Sequence[float] | None = None,
 ) -> list[Contrast]:
-    """Every arm against its reference, for each sweep, set of layers and measure.
+    """The contrasts that the study planned, and every arm against its reference, accuracies and changes.
 
-    The reference is `reference`, the label of an arm; without one it is the arm's own control (`control_of`) if the
-    study has it, else "sgd-pull", else the first arm. `ratios` are by default each sweep's largest below 1. An arm
-    without a seed in common with its reference has no contrast. Raises SparsifyError for an unknown arm and a ratio
-    that was not swept.
+    The primary ones are those that the study names as such. If it names none at all, they are the changes from 0% of
+    every arm at `usual_ratio`, against its reference, for each set of layers in the first sweep that has it: fixed by
+    the study's file alone, before anything is seen. (A sweep without ratio 0 has accuracies in their place.) All others
+    are exploratory: the accuracies beside them, other sweeps and measures.
+
+    The reference is the arm's own control (`control_of`) if the study has it, else "sgd-pull", else the first arm. An
+    arm without a seed in common with its reference has no contrast. With a `reference`, the label of an arm, or with
+    `ratios`, which are chosen afterwards, all contrasts are those, and exploratory. Raises SparsifyError for an unknown
+    arm and a ratio that was not swept.
     """
+    chosen = reference is not None or ratios is not None
+    planned = [] if chosen else _planned(result)
+    asked = [*planned, *_every_arm(result, reference, ratios, primary=not (chosen or planned))]
+    found = {one.what: one for one in reversed(asked)}  # of two that are the same, the first
+    kept = [one for one in asked if found[one.what] is one]
+    made = [one for one in map(functools.partial(_contrast, result), kept) if one is not None]
+    adjusted: dict[int, float | None] = {}
+    for family in ("primary", "exploratory"):
+        places = [place for place, one in enumerate(made) if one.family == family]
+        adjusted |= zip(places, holm([made[place].p for place in places]), strict=True)
+    return [replace(one, p_adjusted=adjusted[place]) for place, one in enumerate(made)]
+
+
+def usual_ratio(plan: SweepPlan) -> float:
+    """The largest ratio of a sweep up to 60%; the smallest above 0 if all are larger, 0 if there is none.
+
+    Where nearly all is removed every network has collapsed, and what is compared is chance.
+    """
+    above = [ratio for ratio in plan.ratios if ratio > 0]
+    return max((ratio for ratio in above if ratio <= LARGEST), default=min(above, default=0.0))
+
+
+def _planned(result: StudyResult) -> list[_Asked]:
+    """What the study names, and behind it the accuracies beside the changes."""
+    arms = {arm.label: arm for arm in result.arms}
     found = []
+    for one in result.study.contrasts:
+        by = result.study.sweeps[one.sweep].name
+        point = Point(sweep=one.sweep, by=by, layers=one.layers, ratio=one.ratio, measure="accuracy")
+        found.append(_Asked(point, arms[one.arm], arms[one.reference], one.measure, one.primary))
+    return [*found, *(replace(one, compared="accuracy", primary=False) for one in found if one.compared == "change")]
+
+
+def _every_arm(
+    result: StudyResult, reference: str | None, ratios: Sequence[float] | None, *, primary: bool
+) -> Iterator[_Asked]:
+    """Every arm against its reference; with `primary` its changes in the first sweep of each set of layers are."""
+    pairs = [(arm, _reference(result, arm, reference)) for arm in result.arms]
+    seen: set[str] = set()
     for number, plan in enumerate(result.study.sweeps):
-        chosen = ratios or [max((r for r in plan.ratios if r < 1), default=plan.ratios[-1])]
-        pairs = [(arm, _reference(result, arm, reference)) for arm in result.arms]
-        measured = measured_in(result, number)
-        for point in points_of(plan, number, chosen, measured):
-            found += [_contrast(result, arm, other, point) for arm, other in pairs if arm is not other]
-    made = [one for one in found if one is not None]
-    adjusted = holm([one.p for one in made])
-    return [replace(one, p_adjusted=p) for one, p in zip(made, adjusted, strict=True)]
+        for point in points_of(plan, number, ratios or [usual_ratio(plan)], measured_in(result, number)):
+            kinds = ("change", "accuracy") if 0 in plan.ratios and point.ratio > 0 else ("accuracy",)
+            first = primary and point.measure == "accuracy" and point.layers not in seen
+            for compared in kinds:
+                for arm, other in pairs:
+                    if arm is not other:
+                        yield _Asked(point, arm, other, compared, first and compared == kinds[0])
+        seen.update(plan.layers)
 
 
 def control_of(result: StudyResult, arm: ArmResult) -> ArmResult | None:
@@ -110,22 +191,42 @@ def _reference(result: StudyResult, arm: ArmResult, label: str | None) -> ArmRes
     return control_of(result, arm) or arms.get(CONTROL, result.arms[0])
 
 
-def _contrast(result: StudyResult, arm: ArmResult, other: ArmResult, point: Point) -> Contrast | None:
-    """The contrast of an arm with another one at a point; None without a seed that both have."""
+def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
+    """The contrast that is asked for; None without a seed that both arms have."""
+    arm, other, point = asked.arm, asked.reference, asked.point
     theirs, own = accuracies(result, other, point), accuracies(result, arm, point)
     seeds = [seed for seed in own if seed in theirs]
     if not seeds:
         return None
+    change = asked.compared == "change"
+    if (
+        change
+    ):  # own − own whole − (theirs − their whole), as a difference of two sums: rounding is judged by their size
+        their_whole, whole = (accuracies(result, one, replace(point, ratio=0.0)) for one in (other, arm))
+        theirs, own = (
+            {seed: theirs[seed] + whole[seed] for seed in seeds},
+            {seed: own[seed] + their_whole[seed] for seed in seeds},
+        )
     found = paired([theirs[seed] for seed in seeds], [own[seed] for seed in seeds], CONFIDENCE)
-    right = right_answers([(other, point.ratio), (arm, point.ratio)], point, seeds)
+    sides = [(other, point.ratio), (arm, point.ratio), *([(arm, 0.0), (other, 0.0)] if change else [])]
+    right = right_answers(sides, point, seeds)
     low, high, over = found.low, found.high, "seeds" if found.low is not None else ""
-    if not over and right is not None:
-        low, high = difference_interval(*right, confidence=CONFIDENCE)
-        over = "images"
+    both_low, both_high, p_images = None, None, None
+    if right is not None:
+        by_image = np.sum(list(map(differences, right[::2], right[1::2])), axis=0)
+        p_images = signs_flipped(by_image)
+        if not over:
+            models = len(right[0])
+            low, high = images_interval(by_image, models, most=models * len(right) // 2, confidence=CONFIDENCE)
+            over = "images"
+        if len(seeds) > 1:
+            both_low, both_high = two_way_interval(_by_seed_and_image(right, len(seeds)), confidence=CONFIDENCE)
     return Contrast(
         **vars(point),
         arm=arm.label,
         reference=other.label,
+        compared=asked.compared,
+        family="primary" if asked.primary else "exploratory",
         seeds=found.n,
         images=0 if right is None else right[0].shape[1],
         difference=found.mean,
@@ -133,9 +234,18 @@ def _contrast(result: StudyResult, arm: ArmResult, other: ArmResult, point: Poin
         high=high,
         confidence=CONFIDENCE,
         over=over,
+        both_low=both_low,
+        both_high=both_high,
         p_seeds=found.p,
-        p_images=None if right is None else mcnemar(*right),
+        p_images=p_images,
     )
+
+
+def _by_seed_and_image(right: Sequence[np.ndarray], seeds: int) -> np.ndarray:
+    """The differences of each seed and image, (seeds, images), each a mean over the seed's draws."""
+    of_seeds = [one.reshape(seeds, -1, one.shape[1]).mean(1) for one in right]
+    found: np.ndarray = np.sum([b - a for a, b in zip(of_seeds[::2], of_seeds[1::2], strict=True)], axis=0)
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,6 +253,7 @@ class Loss:
     """What an arm loses at a `ratio`: its accuracy with nothing removed minus that at the ratio, in fractions.
 
     `bound` is the one-sided upper bound of the loss over `seeds` or over `images`, as `over` says; None without either.
+    `least` is the bound over images if not one of them were answered otherwise; None where the bound is over seeds.
     """
 
     ratio: float
@@ -151,6 +262,7 @@ class Loss:
     over: str
     seeds: int
     images: int
+    least: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +271,8 @@ class Affordable(Point):
 
     `loss` is the accuracy with nothing removed minus that at the ratio, and `bound` its one-sided upper bound, `over`
     "seeds" or "images" as in `Contrast`. The ratio is 0 where the smallest one that was swept has a bound that is not
-    below the tolerance.
+    below the tolerance. `least` is the smallest bound that could be shown at the ratio that was tested last: that of a
+    loss of no image at all; None where the bound is over seeds.
     """
 
     arm: str
@@ -170,6 +283,12 @@ class Affordable(Point):
     loss: float
     bound: float
     over: str
+    least: float | None
+
+    @property
+    def too_few_images(self) -> bool:
+        """Whether these images could not have shown so small a loss, whatever the network."""
+        return self.ratio == 0 and self.least is not None and self.least >= self.tolerance
 
 
 def affordable(result: StudyResult, *, tolerances: Sequence[float] = (0.005, 0.01)) -> list[Affordable]:
@@ -200,15 +319,17 @@ def _loss(result: StudyResult, arm: ArmResult, whole: Point, ratio: float) -> Lo
     both = 2 * CONFIDENCE - 1  # the upper end of this interval is the one-sided bound
     found = paired(list(after.values()), list(before.values()), both)
     right = right_answers([(arm, ratio), (arm, whole.ratio)], whole, list(before))
-    bound, over = found.high, "seeds" if found.high is not None else ""
+    bound, over, least = found.high, "seeds" if found.high is not None else "", None
     if not over and right is not None:
         bound, over = difference_interval(*right, confidence=both)[1], "images"
-    return Loss(ratio, found.mean, bound, over, found.n, 0 if right is None else right[0].shape[1])
+        least = difference_interval(right[0], right[0], confidence=both)[1]
+    return Loss(ratio, found.mean, bound, over, found.n, 0 if right is None else right[0].shape[1], least)
 
 
 def _largest_affordable(arm: ArmResult, whole: Point, losses: Sequence[Loss], tolerance: float) -> Affordable:
     best = replace(losses[0], ratio=0.0, loss=0.0, bound=0.0, over="")
     for loss in losses:
+        best = replace(best, least=loss.least)
         if loss.bound is None or loss.bound >= tolerance:
             break
         best = loss

@@ -9,8 +9,12 @@ from graphlib import CycleError, TopologicalSorter
 
 from sparsify.config import Config
 from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
+from sparsify.limits import MOST_CONTRASTS, at_most, twice
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan, SweepPlan
+
+COMPARED = ("accuracy", "change")
+"""What a contrast compares: accuracies at a ratio, or their changes from those with nothing removed."""
 
 DRAWINGS = ("curves", "losses", "landscape", "sweep", "filters", "path")
 
@@ -83,11 +87,34 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A contrast that a study names before it is run: what it compares of `arm` and `reference` at one point.
+
+    `layers` is a set of the study's sweep number `sweep` (from 0), and `ratio` one of its ratios. The primary contrasts
+    are what the study is about, and are adjusted for one another alone; all others are exploratory.
+    """
+
+    arm: str
+    reference: str
+    layers: str
+    ratio: float
+    measure: str = "change"
+    primary: bool = True
+    sweep: int = 0
+
+    @property
+    def what(self) -> tuple[object, ...]:
+        """All but whether it is primary: no other contrast of a study has the same."""
+        return (self.sweep, self.arm, self.reference, self.layers, self.ratio, self.measure)
+
+
+@dataclass(frozen=True)
 class Study:
-    """The arms to train, the sweeps to measure and the figures to draw.
+    """The arms to train, the sweeps to measure, the figures to draw, and the contrasts that were planned.
 
     Raises SparsifyError for an unknown arm, for arms that start from each other in a circle, for a choice in an arm
-    that starts from another one, for a criterion that needs another optimizer, and if every arm is a stage.
+    that starts from another one, for a criterion that needs another optimizer, if every arm is a stage, and for a
+    contrast of what is not measured.
     """
 
     name: str
@@ -95,6 +122,7 @@ class Study:
     arms: tuple[Arm, ...]
     sweeps: tuple[SweepPlan, ...]
     draw: tuple[str, ...] = DRAWINGS
+    contrasts: tuple[Planned, ...] = ()
 
     def __post_init__(self) -> None:
         arms = {arm.label: arm for arm in self.arms}
@@ -112,6 +140,35 @@ class Study:
         _ = self.in_order  # for its errors
         if all(arm.stage for arm in self.arms):
             raise SparsifyError("every arm is a stage, so that there is none to show")
+        self._check_contrasts()
+
+    def _check_contrasts(self) -> None:
+        at_most(len(self.contrasts), MOST_CONTRASTS, "contrasts")
+        shown = [arm.label for arm in self.arms if not arm.stage]
+        stages = {arm.label for arm in self.arms if arm.stage}
+        for number, one in enumerate(self.contrasts, start=1):
+            where = f"contrast {number}"
+            for label in (one.arm, one.reference):
+                if label in stages:
+                    raise SparsifyError(f"{where} names the stage '{label}', which is not swept; take {some(shown)}")
+                if label not in shown:
+                    raise unknown("arm", label, shown, where=where)
+            if one.arm == one.reference:
+                raise SparsifyError(f"{where} compares '{one.arm}' with itself; take another reference")
+            if not 0 <= one.sweep < len(self.sweeps):
+                raise SparsifyError(f"{where} is of sweep {one.sweep + 1}; there are {len(self.sweeps)}, from 1 on")
+            plan = self.sweeps[one.sweep]
+            if one.layers not in plan.layers:
+                raise unknown("layers", one.layers, plan.layers, where=where)
+            if one.ratio not in plan.ratios:
+                raise unknown("ratio", f"{one.ratio:g}", [f"{ratio:g}" for ratio in plan.ratios], where=where)
+            if one.measure not in COMPARED:
+                raise unknown("measure", one.measure, COMPARED, where=where)
+            if one.measure == "change" and (one.ratio == 0 or 0 not in plan.ratios):
+                reason = "0 has none" if one.ratio == 0 else "the sweep has no ratio 0"
+                raise SparsifyError(f"{where} is of a change from ratio 0, and {reason}; take measure = 'accuracy'")
+        if twice(one.what for one in self.contrasts) is not None:
+            raise SparsifyError("two contrasts are the same but for primary; leave one of them out")
 
     @functools.cached_property
     def in_order(self) -> tuple[str, ...]:

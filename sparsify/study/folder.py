@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
@@ -17,7 +17,7 @@ from sparsify.files import parse_json, regular, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
-from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Published, Study
+from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Planned, Published, Study
 from sparsify.study.findings import Findings
 from sparsify.study.planning import Chosen
 from sparsify.study.results import ArmResult, StudyResult
@@ -65,7 +65,9 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
     if design is None:
         design = tuple(Arm(arm.label, tuple(run.config for run in arm.runs)) for arm in arms)
     with _blaming(folder / FILE):
-        return StudyResult(Study(kept.name, kept.title, design, tuple(kept.sweeps), tuple(kept.draw)), arms, folder)
+        planned = () if kept.contrasts is UNSET else tuple(kept.contrasts)
+        study = Study(kept.name, kept.title, design, tuple(kept.sweeps), tuple(kept.draw), planned)
+        return StudyResult(study, arms, folder)
 
 
 @contextlib.contextmanager
@@ -168,6 +170,7 @@ class _File(Struct):
     arms: list[_Shown]
     draw: list[str] = msgspec.field(default_factory=lambda: list(DRAWINGS))
     design: list[_Arm] | None = None
+    contrasts: list[Planned] | UnsetType = UNSET  # missing where none was planned
 
     @classmethod
     def of(cls, result: StudyResult) -> _File:
@@ -182,7 +185,9 @@ class _File(Struct):
             for arm in result.arms
         ]
         design = [_Arm.of(arm) for arm in study.arms]
-        return cls(study.name, study.title, list(study.sweeps), shown, list(study.draw), design)
+        return cls(
+            study.name, study.title, list(study.sweeps), shown, list(study.draw), design, list(study.contrasts) or UNSET
+        )
 
 
 def _shown(arm: _Shown, folder: Path) -> ArmResult:

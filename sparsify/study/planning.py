@@ -46,7 +46,7 @@ def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
 
 
 def with_layers(study: Study, structures: Structures) -> Study:
-    """Return the study with the layers of its sweeps and choices by their names in the networks.
+    """Return the study with the layers of its sweeps, choices and contrasts by their names in the networks.
 
     Raises SparsifyError for an unknown layer, for a pattern that matches other layers in another arm, for a sweep by
     bn-scale of a network without BatchNorm, and for an arm that starts from one with other layers.
@@ -64,7 +64,12 @@ def with_layers(study: Study, structures: Structures) -> Study:
         named.append(replace(arm, choice=choice))
     shown = [arm for arm in study.arms if not arm.stage]
     sweeps = tuple(_plan_with_layers(plan, shown, structures) for plan in study.sweeps)
-    return replace(study, arms=tuple(named), sweeps=sweeps)
+    planned = []
+    for one in study.contrasts:
+        asked = replace(study.sweeps[one.sweep], layers=(one.layers,))
+        planned.append(replace(one, layers=_plan_with_layers(asked, shown, structures).layers[0]))
+    # the old contrasts are of the old names of layers: both change at once
+    return replace(study, arms=tuple(named), sweeps=sweeps, contrasts=tuple(planned))
 
 
 def mask_point(mask: MaskOf, parent: Arm, structures: Structures) -> PointPlan:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from sparsify.analysis.statistics import CONFIDENCE, estimate
+from sparsify.analysis.statistics import CONFIDENCE, estimate_fraction
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.measures import MEASURES
@@ -137,7 +137,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Point):
-    """The accuracy of an arm at a point, as `Estimate` has it over `n` seeds.
+    """The accuracy of an arm at a point, as `estimate_fraction` has it over `n` seeds.
 
     Where a seed has several draws of "random", its accuracy is their mean.
     """
@@ -153,7 +153,7 @@ class Cell(Point):
 def cells(result: StudyResult) -> list[Cell]:
     """Every cell of the study's tables."""
     return [
-        Cell(**vars(point), arm=arm.label, **vars(estimate(list(values.values()), CONFIDENCE)))
+        Cell(**vars(point), arm=arm.label, **vars(estimate_fraction(list(values.values()), CONFIDENCE)))
         for arm in result.arms
         for number, plan in enumerate(result.study.sweeps)
         for point in points_of(plan, number, plan.ratios, measures_of(arm, number))

@@ -21,7 +21,7 @@ from sparsify.optim.schedules import SCHEDULES
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.settings import joined
-from sparsify.study.design import DRAWINGS
+from sparsify.study.design import COMPARED, DRAWINGS
 
 Number = int | float
 """A number that keeps its type: if the file says 1, the arm's label says 1, not 1.0."""
@@ -52,6 +52,7 @@ CHOICES = {
     "grain": _one_of(GRAINS),
     "scope": _one_of(SCOPES),
     "draw": _one_of(DRAWINGS),
+    "measure": _one_of(COMPARED),
 }
 """The JSON Schema of each field that holds a name. Reading does not check it: the code that uses a name does."""
 
@@ -59,6 +60,7 @@ CHOICES = {
 Criterion = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
 Grain = Annotated[str, Meta(extra_json_schema=CHOICES["grain"])]
 Drawing = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
+Compared = Annotated[str, Meta(extra_json_schema=CHOICES["measure"])]
 
 
 def _name(field: str) -> Any:
@@ -114,6 +116,22 @@ class PublishedTable(Struct, forbid_unknown_fields=True, rename={"test_accuracy"
 
     test_accuracy: Annotated[float, Meta(ge=0, le=1, description="a fraction, as in 0.6481")]
     source: Annotated[str, Meta(min_length=1, description="where it stands")]
+
+
+class ContrastTable(Struct, forbid_unknown_fields=True):
+    """`[[contrasts]]`: what is compared, named before anything is seen."""
+
+    arm: Annotated[str, Meta(description="the label of an arm that is no stage")]
+    reference: Annotated[str, Meta(description="the label of the arm that it is compared with")]
+    layers: Annotated[str, Meta(description="a set of layers, as a sweep has it")]
+    ratio: Annotated[str | Number, Meta(description="a ratio of that sweep")]
+    measure: Annotated[Compared, Meta(description="the accuracy there, or its change from 0%")] = "change"
+    primary: Annotated[
+        bool, Meta(description="what the study is about: Holm's correction is over these; else exploratory")
+    ] = True
+    sweep: Annotated[
+        int | UnsetType, Meta(description="the number of the sweep, from 1; else the first that has layers and ratio")
+    ] = UNSET
 
 
 SETTINGS = {name: value for name, value in _types(Config).items() if name != "seed"}
@@ -203,6 +221,10 @@ class StudyFile(Struct, forbid_unknown_fields=True):
     sweeps: Annotated[
         list[SweepTable] | SweepTable | UnsetType, Meta(description="several ways to prune every run")
     ] = UNSET
+    contrasts: Annotated[
+        list[ContrastTable] | ContrastTable,
+        Meta(description="what is compared; else the change of each arm at up to 60% against its control"),
+    ] = msgspec.field(default_factory=list)
     draw: Annotated[list[Drawing] | Drawing, Meta(description="the figures; else all of them")] = msgspec.field(
         default_factory=lambda: list(DRAWINGS)
     )
@@ -217,6 +239,7 @@ TABLES: dict[str, type[Struct]] = {
     "published": PublishedTable,
     "sweep": SweepTable,
     "sweeps": SweepTable,
+    "contrasts": ContrastTable,
 }
 """The type of each table, by its key in the file."""
 
@@ -228,6 +251,7 @@ EXPECTED = {
     "select": "a table, as in [arms.select]",
     "sweep": "a table, as in [sweep]",
     "sweeps": "tables, as in [sweep], or [[sweeps]] for several",
+    "contrasts": "tables, as in [[contrasts]]",
 }
 """The value that a key must have, in words, for keys whose type alone would say too little."""
 
@@ -263,28 +287,6 @@ def read_mask(values: object) -> MaskTable:
         raise _refusal(dataclasses.replace(misfit, keys=("mask", *misfit.keys))) from error
 
 
-def study_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a study's TOML file."""
-    schema = msgspec.json.schema(StudyFile)
-    title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study of sparsify"}
-    numbers: dict[str, Any] = _numbers(schema)
-    return title | numbers
-
-
-def _numbers(schema: Any) -> Any:
-    """Return the schema with "number" instead of "integer or number"."""
-    if isinstance(schema, list):
-        kinds = [{"type": "integer"}, {"type": "number"}]
-        return [_numbers(one) for one in schema if one != kinds[0] or kinds[1] not in schema]
-    if not isinstance(schema, dict):
-        return schema
-    schema = {key: _numbers(value) for key, value in schema.items()}
-    if schema.get("anyOf") == [{"type": "number"}]:
-        del schema["anyOf"]
-        schema["type"] = "number"
-    return schema
-
-
 def _refusal(misfit: Misfit) -> SparsifyError:
     """Return the error for a study's file; it names the key, the table that it is in, and what it must be."""
     if misfit.missing or misfit.unknown:
@@ -299,7 +301,7 @@ def _refusal(misfit: Misfit) -> SparsifyError:
     where, key = _where(misfit.keys[:cut]), dataclasses.replace(misfit, keys=misfit.keys[cut:])
     last = [part for part in key.keys if isinstance(part, str)]
     kinds = key.kinds(KINDS | {"object": "a table"})
-    if len(last) == 1 and (len(key.keys) == 1 or last[0] in ("arms", "sweeps")):
+    if len(last) == 1 and (len(key.keys) == 1 or last[0] in ("arms", "sweeps", "contrasts")):
         kinds = EXPECTED.get(last[0], kinds)
     return SparsifyError(f"{key.subject}{f' in {where}' if where else ''}; it must be {kinds}")
 

@@ -22,13 +22,14 @@ from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
 from sparsify.pruning.ratios import parse_ratios
-from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Published, Study
+from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Planned, Published, Study
 from sparsify.study.grids import arm_label, as_grid, combinations, describe_settings
 from sparsify.study.reading import parse_settings, parse_toml, toml_text
 from sparsify.study.schema import (
     EXPECTED,
     ArmKeys,
     ArmTable,
+    ContrastTable,
     MaskTable,
     SelectKeys,
     StudyFile,
@@ -42,6 +43,9 @@ _LONGEST_NAME = 200
 
 LAYERS = ("conv3", "conv3,fc1")
 """The default sets of layers of a sweep."""
+
+_WHOLE = ("seeds", "contrasts")
+"""The keys outside the tables of settings that `--set` changes."""
 
 SWEEP = "sweep."
 """The prefix of settings that change every sweep, as in sweep.controls=true."""
@@ -102,7 +106,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     values = _changed(values, changed, swept)
     study = read_tables(values)
     seeds = _seeds("seeds", study.seeds)
-    fields = {key: value for key, value in changed.items() if key != "seeds" and not key.startswith(SWEEP)}
+    fields = {key: value for key, value in changed.items() if key not in _WHOLE and not key.startswith(SWEEP)}
     if "seed" in fields:
         raise SparsifyError("the seeds are the study's; write seeds = [0], and no seed")
     base = given(study.base, values.get("base", {}))
@@ -139,14 +143,21 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
             if key in changed and shown[key] != changed[key]:
                 shown[key] = f"{shown[key]}-{short_sum(changed[key])}"  # the same
         name = _within(name + "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items()))
-    return Study(name, title, tuple(arms), _sweeps(study), draw)
+    sweeps = _sweeps(study)
+    contrasts = tuple(_contrast(table, sweeps) for table in _list(study.contrasts))
+    made = Study(name, title, tuple(arms), sweeps, draw)
+    try:
+        return dataclasses.replace(made, contrasts=contrasts)
+    except SparsifyError as error:
+        if not changed or "contrasts" in changed:
+            raise
+        raise SparsifyError(f"{error}; --set contrasts=[] leaves the planned contrasts out") from error
 
 
 def _changed(values: dict[str, Any], changed: dict[str, Any], swept: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables of the file with the seeds and the sweep settings that `--set` changes."""
+    """Return the tables of the file with the seeds, contrasts and sweep settings that `--set` changes."""
     values = dict(values)
-    if "seeds" in changed:
-        values["seeds"] = changed["seeds"]
+    values |= {key: changed[key] for key in _WHOLE if key in changed}
     if swept:
         key = "sweep" if "sweep" in values or "sweeps" not in values else "sweeps"
         tables = [{**table, **swept} if isinstance(table, dict) else table for table in _list(values.get(key, {}))]
@@ -279,6 +290,17 @@ def _sweep(table: dict[str, Any]) -> SweepPlan:
     if "ratios" in table:
         table["ratios"] = parse_ratios(table["ratios"])
     return SweepPlan(**table)
+
+
+def _contrast(table: ContrastTable, sweeps: Sequence[SweepPlan]) -> Planned:
+    """Return one of [[contrasts]]; without a sweep's number it is of the first that has its layers and ratio."""
+    ratio = _ratio(table.ratio)
+    if table.sweep is UNSET:
+        having = (i for i, plan in enumerate(sweeps) if table.layers in plan.layers and ratio in plan.ratios)
+        sweep = next(having, 0)
+    else:
+        sweep = table.sweep - 1
+    return Planned(table.arm, table.reference, table.layers, ratio, table.measure, table.primary, sweep)
 
 
 def _seeds(name: str, seeds: list[int]) -> list[int]:

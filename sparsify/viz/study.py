@@ -132,7 +132,7 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
         title = f"{result.study.title}: pruned by {plan.name}{how}"
         what = f"{split.capitalize()} accuracy of {listed(groups)} against "
         several = any(len(sweeps) > 1 for sweeps in groups.values())
-        n = " Lines are means over the seeds, bands one sample standard deviation." if several else ""
+        n = " Lines are means over the seeds, each dot is a seed." if several else ""
         for against, stem, words in (
             ("ratio", "sweep", "the ratio that is removed"),
             ("compression", "compression", "compression"),

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sparsify.analysis.agreement import Agreement, compare_criteria, jaccard, kendall
+from sparsify.analysis.agreement import Agreement, compare_criteria, jaccard, kendall, ties_decide
 from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError
+from sparsify.pruning.ranking import Ranking
 from sparsify.pruning.subject import Subject
 from sparsify.report.table import to_markdown
 from sparsify.report.tables import agreement_tables
@@ -62,6 +63,36 @@ def test_two_criteria_on_one_layer():
     assert found.tau == pytest.approx(3 / math.sqrt(30))
     assert found.overlaps == {0.25: 1.0, 0.75: pytest.approx(2 / 4)}  # 2, 0, 1 and 2, 0, 3
     assert (found.layers, found.grains, found.first, found.second) == ("0", 4, "magnitude", "l1")
+
+
+def test_where_ties_decide_what_goes_there_is_no_overlap():
+    """At half, the L1 norms 7, 8, 1, 7 remove 2 and then 0 or 3: which of them is a matter of their index alone."""
+    ratios = [0, 0.25, 0.5, 0.75, 1]
+    (found,) = compare_criteria(subject(), layers="0", criteria="magnitude,l1", ratios=ratios, grain="neuron")
+    assert [math.isnan(found.overlaps[ratio]) for ratio in ratios] == [False, False, True, False, False]
+    (table,) = agreement_tables([found], title="mine")
+    assert table.texts()[0][4] == "–"
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.floats(0, 1), st.sampled_from(["layer", "global"]))
+def test_ties_decide_where_the_last_that_goes_is_as_low_as_the_first_that_stays(scores, ratio, scope):
+    values = torch.tensor(scores, dtype=torch.float)
+    ranking = Ranking("l1", {"a": values[: len(scores) // 2], "b": values[len(scores) // 2 :]}, scope)
+    drops = ranking.drops(ratio)
+    parts = (
+        [(values, torch.cat(list(drops.values())))]
+        if scope == "global"
+        else zip(ranking.scores.values(), drops.values(), strict=True)
+    )
+    tied = any(len(one[drop]) and len(one[~drop]) and one[drop].max() == one[~drop].min() for one, drop in parts)
+    assert ties_decide(ranking, ratio) == tied
+
+
+def test_ties_within_a_stratum_decide_too():
+    """Of each half one goes: of 1, 1 either, of 1, 2 the first."""
+    strata = {"a": torch.tensor([0, 0, 1, 1])}
+    scores = torch.tensor([[1.0, 1.0, 1.0, 2.0], [0.0, 1.0, 1.0, 2.0]])
+    assert [ties_decide(Ranking("l1", {"a": one}, strata=strata), 0.5) for one in scores] == [True, False]
 
 
 def test_a_network_is_taken_with_its_data_as_prune_takes_it():

@@ -12,10 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.stats import bootstrap
+from scipy.stats import binom, bootstrap, permutation_test
 from sweeps import sweep_of
 
-from sparsify.analysis.comparison import churn, class_accuracy, compare, difference_interval, mcnemar
+from sparsify.analysis.comparison import (
+    churn,
+    class_accuracy,
+    compare,
+    difference_interval,
+    differences,
+    images_interval,
+    mcnemar,
+    signs_flipped,
+    two_way_interval,
+)
 from sparsify.errors import SparsifyError
 from sparsify.files import write_bytes
 from sparsify.pruning.outcomes import Outcomes
@@ -123,16 +133,16 @@ def by_flipping(a: np.ndarray, b: np.ndarray) -> float:
 @given(arrays.arrays(bool, (2, 3, 7)))
 def test_several_models_a_side_flip_one_sign_an_image(both):
     a, b = both
-    assert mcnemar(a, b) == pytest.approx(by_flipping(a, b), rel=1e-9)
-    assert mcnemar(b, a) == mcnemar(a, b)
-    assert mcnemar(a[0], b[0]) == mcnemar(a[:1], b[:1])
+    assert signs_flipped(differences(a, b)) == pytest.approx(by_flipping(a, b), rel=1e-9)
+    assert signs_flipped(differences(b, a)) == signs_flipped(differences(a, b))
+    assert mcnemar(a[0], b[0]) == signs_flipped(differences(a[:1], b[:1]))
 
 
 def test_models_that_answer_alike_are_no_more_evidence_than_one():
     """Added up, the tables of five equal seeds would make of p = 0.08, 12 images against 4, a p of 0.000009."""
     a, b = answers(100, 4, 12, 10)
     five = np.tile(a, (5, 1)), np.tile(b, (5, 1))
-    assert mcnemar(*five) == pytest.approx(mcnemar(a, b), rel=1e-9)
+    assert signs_flipped(differences(*five)) == pytest.approx(mcnemar(a, b), rel=1e-9)
     assert difference_interval(*five) == pytest.approx(difference_interval(a, b))
 
 
@@ -141,8 +151,55 @@ def test_the_test_rejects_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hard = rng.random((1000, 1, 400)) * 0.5
     a, b = (rng.random((1000, 3, 400)) > hard for _ in range(2))
-    rejected = sum(mcnemar(*pair) < 0.05 for pair in zip(a, b, strict=True))
+    rejected = sum(signs_flipped(differences(*pair)) < 0.05 for pair in zip(a, b, strict=True))
     assert 0.03 <= rejected / 1000 <= 0.06
+
+
+def test_signs_are_flipped_as_scipys_permutation_test_does():
+    """Changes of two networks are from −2 to 2 an image."""
+    found = np.array([2, 0, 1, -1, 1, 2, 1, 0, 1, -2])
+    theirs = permutation_test((found, np.zeros(10)), lambda a, b: (a - b).sum(), permutation_type="samples")
+    assert signs_flipped(found) == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert signs_flipped(np.array([2, 2, -1])) == 4 / 8  # ±2 ±2 ±1: 5 and 3 of both signs reach |3|
+    assert signs_flipped(np.array([0, 0])) == 1.0
+
+
+def test_changes_are_bounded_by_what_two_networks_can_do():
+    """No image differs: of the added −2 and 2 up to two are drawn in 95%, which makes 4 in 1,002 images."""
+    assert images_interval(np.zeros(1000, int), 1, most=2, confidence=0.9) == pytest.approx((-4 / 1002, 4 / 1002))
+
+
+def test_the_two_way_interval_is_scipys_bootstrap_of_seeds_and_images():
+    rng = np.random.default_rng(0)
+    hard, seed = rng.random(60), rng.normal(0.1, 0.05, (4, 1))
+    found = (rng.random((4, 60)) < seed + 0.5 * hard) * 1 - (rng.random((4, 60)) < 0.5 * hard)
+    samples = (np.arange(4), np.arange(60))
+    theirs = bootstrap(
+        samples,
+        lambda seeds, images, axis=-1: found[seeds[..., :, None], images[..., None, :]].mean((-2, -1)),
+        method="percentile",
+        rng=1,
+        n_resamples=20_000,
+        batch=1000,
+    ).confidence_interval
+    assert two_way_interval(found) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    assert two_way_interval(found) == two_way_interval(found)
+    low, high = two_way_interval(found)
+    assert theirs.high - theirs.low > 0.05  # the tolerance is small beside it
+    assert low < found.mean() < high
+
+
+def test_the_two_way_interval_is_wider_than_over_images_where_seeds_differ():
+    """Two seeds, 10 of 100 images for one and none for the other: 0, 1 or 2 times the first one is drawn."""
+    found = np.zeros((2, 100), int)
+    found[0, :10] = 1
+    low, high = two_way_interval(found)
+    assert low == 0
+    assert high > 0.1
+    one = np.array([[1] * 10 + [0] * 90])
+    within = two_way_interval(np.repeat(one, 2, axis=0))
+    exact = binom(100, 0.1).ppf([0.025, 0.975]) / 100  # the seeds are alike: images alone are drawn
+    assert within == pytest.approx(tuple(exact), abs=0.01)
 
 
 def test_churn_counts_what_differs():

@@ -124,11 +124,28 @@ def sweep(accuracies):
 
 def test_the_sweep_figure_draws_the_mean_in_percent():
     figure = sweep_figure({"sgd": [sweep((0.9, 0.5)).table(), sweep((0.8, 0.3)).table()]}, title="t")
-    (line,) = figure.axes[0].lines
+    line, *dots = figure.axes[0].lines
     assert line.get_xdata().tolist() == [0, 50]
     assert line.get_ydata() == pytest.approx([85, 40])
     assert line.get_label() == "sgd (n = 2)"
+    assert [one.get_ydata().tolist() for one in dots] == [pytest.approx([90, 50]), pytest.approx([80, 30])]
+    assert {(one.get_linestyle(), one.get_marker(), one.get_color()) for one in dots} == {
+        ("None", "o", line.get_color())
+    }
+    assert {tuple(one.get_xdata().tolist()) for one in dots} == {(0.0, 50.0)}
+    assert not figure.axes[0].collections  # no band
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sgd (n = 2)"]
+    low, high = figure.axes[0].get_ylim()
+    assert low < 30 < 90 < high  # each seed is within the panel
     assert figure.axes[0].get_ylabel() == "test accuracy (%), log scale of the error"
+
+
+def test_the_dots_of_several_labels_stand_side_by_side():
+    """Two labels, points 50 apart: a quarter of half the gap to the left and to the right."""
+    two = [sweep((0.9, 0.5)).table(), sweep((0.8, 0.3)).table()]
+    lines = sweep_figure({"sgd": two, "slbi": two}, title="t").axes[0].lines
+    dots = [line.get_xdata().tolist() for line in lines if line.get_linestyle() == "None"]
+    assert dots == [[-6.25, 43.75]] * 2 + [[6.25, 56.25]] * 2
 
 
 @pytest.mark.parametrize("worse", ["conv3", "fc1"])
@@ -200,7 +217,8 @@ def test_the_sweep_figure_draws_accuracy_against_what_is_saved():
 
     sweeps = {"sgd": [one(2.0, 0.8), one(4.0, 0.6)]}
     (axis,) = sweep_figure(sweeps, title="t", against="compression").axes
-    (line,) = axis.lines
+    line, *dots = axis.lines
+    assert [one.get_xdata().tolist() for one in dots] == [[1, 3]] * 2
     assert line.get_xdata().tolist() == [1, 3]  # the mean of 2 and 4; where nothing is left there is no point
     assert line.get_ydata() == pytest.approx([90, 70])
     assert axis.get_xlabel() == "compression: parameters before ÷ after (×)"

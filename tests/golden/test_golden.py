@@ -186,7 +186,7 @@ def test_the_folder_of_a_kept_study_is_read_again(file, runs):
     assert table == (HERE / "kept" / "table.csv").read_text(encoding="utf-8")
     findings = find(result)
     printed = (HERE / "kept" / "stdout.txt").read_text(encoding="utf-8")
-    assert len(findings.verdicts) == 5
+    assert len(findings.verdicts) == 11
     assert [verdict for verdict in findings.verdicts if f"{verdict}\n" not in printed] == []
 
 

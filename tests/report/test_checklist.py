@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from email.message import Message
 
 import pytest
 from summaries import SUMMARY
@@ -65,6 +66,8 @@ def verdict(text, result):
 SLBI = [Config(opt="slbi", data="mnist", seed=seed) for seed in (0, 1)]
 PULL = [Config(opt="sgd-pull", data="mnist", seed=seed) for seed in (0, 1)]
 SGD = [Config(opt="sgd", data="mnist", seed=seed) for seed in (0, 1)]
+FORWARD = Config(opt="sgd", data="mnist", init="lenet-mnist-slbi@0a1b2c3d", mask="lenet-mnist-slbi/m.safetensors@1")
+ENTRY = dataclasses.replace(PLAN, criterion="entry")
 L1 = dataclasses.replace(PLAN, criterion="l1")
 REVERSED = dataclasses.replace(PLAN, reverse=True)
 OFTEN = dataclasses.replace(PLAN, rounds=2, finetune_epochs=1)
@@ -94,14 +97,30 @@ DIRTY = ENVIRONMENT | {"git_commit": "0123456789abcdef-dirty"}
         ("The raw accuracy", [SGD], {"sweeps": (OFTEN,)}, False, "has been trained on between its rounds"),
         ("Compared with magnitude", [SLBI], {}, False, "every arm was trained with an optimizer that selects"),
         ("Compared with magnitude", [SGD, PULL, SLBI], {}, True, "magnitude prunes sgd-0, too"),
-        ("Compared with magnitude", [PULL, SLBI], {}, False, "optimizer that selects, or with the pull of one"),
+        (
+            "Compared with magnitude",
+            [PULL, SLBI],
+            {},
+            False,
+            "that selects, with the pull of one, or goes on",
+        ),
         ("Compared with magnitude", [SGD], {"sweeps": (L1,)}, False, "no sweep is by magnitude, only by l1"),
         ("Compared with methods of recent", [SGD], {}, False, "the only criterion is magnitude"),
         ("Compared with methods of recent", [SGD], {"sweeps": (PLAN, L1)}, True, "swept by l1 (2017)"),
         ("Compared with methods from before", [SGD], {"sweeps": (PLAN, L1)}, False, "none was swept"),
         ("All settings given", [SGD], {}, True, "every run is given by its command"),
         ("All settings given", [[Config(init="other@0a1b2c3d")]], {}, False, "started from another run"),
-        ("The code is", [SGD], {}, True, "every run records the commit 0123456789ab"),
+        ("The code is", [SGD], {}, False, "the commit 0123456789ab, but the package names no repository in which a"),
+        ("Compared with magnitude", [[FORWARD]], {}, False, "or goes on from other weights or under a mask"),
+        ("Compared with magnitude", [SGD, [FORWARD]], {}, True, "magnitude prunes sgd-0, too"),
+        (
+            "Compared with methods of recent",
+            [SLBI],
+            {"sweeps": (PLAN, ENTRY)},
+            False,
+            "entry is the order of the studied",
+        ),
+        ("Compared with methods of recent", [SLBI], {"sweeps": (ENTRY, L1)}, True, "swept by l1 (2017), with"),
         ("The code is", [SGD], {"environment": {"git_commit": None}}, False, "but no commit"),
         ("Each architecture", [SGD], {}, True, "LeCun et al. 1998"),
         ("Data, batch size", [SGD], {}, True, "mnist, batch size 128, augmentation none"),
@@ -189,6 +208,19 @@ def test_what_started_from_runs_of_the_study_is_known_and_has_its_own_weights(st
     assert verdict("Several runs", result).done
     foreign = [dataclasses.replace(one, mask=mask.format("other")) for one in children]
     assert not verdict("All settings given", study(parents, foreign)).done
+
+
+def test_code_that_a_link_leads_to_is_identified(study, monkeypatch):
+    told = Message()
+    told["Project-URL"] = "Changelog, https://code.example/s/changes"
+    monkeypatch.setattr("sparsify.report.checklist.metadata.metadata", lambda name: told)
+    assert not verdict("The code is", study(SGD)).done
+    told["Project-URL"] = "Repository, https://code.example/s/"
+    found = verdict("The code is", study(SGD))
+    assert (found.done, found.link) == (True, "https://code.example/s/commit/0123456789abcdef")
+    del told["Project-URL"]
+    told["Project-URL"] = "Repository, javascript:alert(1)"
+    assert not verdict("The code is", study(SGD)).done
 
 
 def test_different_commits_are_named(study):

@@ -18,7 +18,7 @@ from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
 from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table
 from sparsify.report.table import percent, to_markdown
-from sparsify.study.design import Published
+from sparsify.study.design import Planned, Published
 from sparsify.study.estimates import estimate_cost
 from sparsify.study.findings import find
 from sparsify.study.folder import read_study, save_study
@@ -120,6 +120,27 @@ def test_a_glob_is_the_sweep_of_what_it_stands_for(tiny):
     again = run_study(study, runs_dir=tiny.folder.parent.parent, listener=calls.append, note=calls.append)
     assert calls == []
     assert again == tiny
+
+
+def test_a_planned_contrast_is_of_the_layers_that_its_words_stand_for_and_is_read_back(tiny, tmp_path):
+    (sweep,) = tiny.study.sweeps
+    plan = Planned("slbi", "sgd", "conv[3]", 0.5)
+    sweeps = (dataclasses.replace(sweep, layers=("conv[3]", "conv[3],fc*")),)
+    study = dataclasses.replace(tiny.study, name="planned", sweeps=sweeps, contrasts=(plan,))
+    result = run_study(study, runs_dir=tiny.folder.parent.parent)
+    assert result.study.contrasts == (dataclasses.replace(plan, layers="conv3"),)
+    first = find(result).contrasts[0]
+    assert (first.arm, first.reference, first.layers, first.family) == ("slbi", "sgd", "conv3", "primary")
+    save_study(result, find(result))
+    assert read_study(result.folder) == result
+    kept = json.loads((result.folder / "study.json").read_text())
+    assert kept["contrasts"][0]["layers"] == "conv3"
+    kept["contrasts"][0]["arm"] = "gone"
+    (result.folder / "study.json").write_text(json.dumps(kept))
+    with pytest.raises(SparsifyError, match=r"study\.json is damaged \(unknown arm 'gone' in contrast 1;"):
+        read_study(result.folder)
+    save_study(tiny, find(tiny))
+    assert "contrasts" not in json.loads((tiny.folder / "study.json").read_text())  # as before there were any
 
 
 def test_a_glob_that_differs_from_arm_to_arm_is_refused_before_anything_is_trained(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from sparsify.config import Config
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import SweepPlan
-from sparsify.study.schema import study_schema
+from sparsify.study.jsonschema import study_schema
 from sparsify.study.toml import built_in_studies
 
 SCHEMA = study_schema()

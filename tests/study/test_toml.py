@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import PointPlan, SweepPlan
-from sparsify.study.design import DRAWINGS, Arm, MaskOf, Published, Study
+from sparsify.study.design import DRAWINGS, Arm, MaskOf, Planned, Published, Study
 from sparsify.study.grids import arm_label, combinations
 from sparsify.study.toml import load_study
 
@@ -149,7 +149,27 @@ def test_what_is_drawn_is_everything_or_what_is_named(load):
 
 
 ARM = '[[arms]]\nopt = "sgd"\n'
+TWO = """
+[[arms]]
+label = "a"
+opt = "sgd"
+[[arms]]
+label = "b"
+opt = "slbi"
+[[arms]]
+label = "step"
+stage = true
+[sweep]
+layers = ["conv3", "conv3,fc1"]
+ratios = [0, 0.6]
+"""
 MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
+
+
+def contrast(**changed: object) -> str:
+    """One of [[contrasts]], of which some keys are other ones."""
+    keys = {"arm": "'b'", "reference": "'a'", "layers": "'conv3'", "ratio": 0.6} | changed
+    return "\n".join(["[[contrasts]]", *(f"{key} = {value}" for key, value in keys.items())]) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -254,6 +274,30 @@ MASK = ARM + '[[arms]]\nlabel = "m"\nopt = "sgd"\n[arms.mask]\n'
         ("sweeps = []\n" + ARM, "sweeps is empty; it must be tables, as in "),
         (ARM + "[sweep]\nratios = ['0.5']", r"ratios\[0\] is '0.5' in sweep; it must be a number"),
         ("draw = ['curve']\n" + ARM, "unknown drawing 'curve'; did you mean 'curves'"),
+        ("contrasts = 3\n" + ARM, r"contrasts is 3; it must be tables, as in \[\[contrasts\]\]"),
+        ("contrasts = [3]\n" + ARM, r"contrasts\[0\] is 3; it must be tables, as in \[\[contrasts\]\]"),
+        (TWO + "[[contrasts]]\narm = 'a'", "contrast 1 has no reference"),
+        (TWO + contrast(rato=0.6), "unknown key 'rato' in contrast 1; did you mean 'ratio'"),
+        (TWO + contrast(primary=1), "primary is 1 in contrast 1; it must be true or false"),
+        (TWO + contrast(layers=3), "layers is 3 in contrast 1; it must be a text"),
+        (TWO + contrast() + contrast(arm="'c'"), "unknown arm 'c' in contrast 2; choose from: a, b$"),
+        (TWO + contrast(reference="'bb'"), "unknown arm 'bb' in contrast 1; did you mean 'b'?"),
+        (TWO + contrast(arm="'step'"), "contrast 1 names the stage 'step', which is not swept; take a, b$"),
+        (TWO + contrast(reference="'b'"), "contrast 1 compares 'b' with itself; take another reference"),
+        (TWO + contrast(layers="'conv2'"), "unknown layers 'conv2' in contrast 1; did you mean 'conv3'?"),
+        (TWO + contrast(ratio=0.65), r"unknown ratio '0.65' in contrast 1; did you mean '0.6'\? choose from: 0, 0.6$"),
+        (TWO + contrast(ratio=2), r"ratio 2\.0 is outside 0 to 1"),
+        (TWO + contrast(ratio="'0,0.6'"), "ratio is '0,0.6'; it must be one number"),
+        (TWO + contrast(measure="'changes'"), "unknown measure 'changes' in contrast 1; did you mean 'change'?"),
+        (TWO + contrast(ratio=0), "contrast 1 is of a change from ratio 0, and 0 has none; take measure = 'accuracy'"),
+        (
+            TWO.replace("[0, 0.6]", "[0.6]") + contrast(),
+            "contrast 1 is of a change from ratio 0, and the sweep has no ratio 0; take measure = 'accuracy'",
+        ),
+        (TWO + contrast(sweep=2), "contrast 1 is of sweep 2; there are 1, from 1 on"),
+        (TWO + contrast(sweep=0), "contrast 1 is of sweep 0; there are 1, from 1 on"),
+        (TWO + contrast() + contrast(primary="false"), "two contrasts are the same but for primary; leave one"),
+        (TWO + contrast() * 1001, "1,001 contrasts are too many; at most 1,000"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(text, message, load):
@@ -261,6 +305,42 @@ def test_what_cannot_be_is_refused_in_one_line(text, message, load):
         load(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500  # it can list every setting
+
+
+def test_contrasts_are_planned(load):
+    study = load(
+        TWO + contrast() + contrast(measure="'accuracy'", primary="false", layers="'conv3,fc1'", ratio="'0.6'")
+    )
+    assert study.contrasts == (
+        Planned("b", "a", "conv3", 0.6, "change", primary=True),
+        Planned("b", "a", "conv3,fc1", 0.6, "accuracy", primary=False),
+    )
+    assert load(TWO).contrasts == ()
+    assert load(TWO + contrast().replace("[[contrasts]]", "[contrasts]")).contrasts == study.contrasts[:1]
+
+
+def test_a_contrast_is_of_the_sweep_that_is_named_or_the_first_that_has_it(load):
+    sweeps = (
+        "[[sweeps]]\nlayers = 'conv3'\nratios = [0, 0.5]\n" + 2 * "[[sweeps]]\nlayers = 'conv3'\nratios = [0, 0.6]\n"
+    )
+    study = load(TWO.partition("[sweep]")[0] + sweeps + contrast() + contrast(sweep=3) + contrast(ratio=0.5))
+    assert [one.sweep for one in study.contrasts] == [1, 2, 0]
+
+
+def test_settings_that_leave_a_contrast_without_its_ratio_say_how_to_go_on(load):
+    text = TWO + contrast()
+    with pytest.raises(SparsifyError, match=r"unknown ratio '0.6' in contrast 1; .*; --set contrasts=\[\] leaves"):
+        load(text, "sweep.ratios=0,0.5")
+    study = load(text, "sweep.ratios=0,0.5", "contrasts=[]")
+    assert (study.contrasts, study.name) == ((), "mine-sweep.ratios-0-0.5-contrasts")
+    assert load(text, "epochs=3").contrasts == load(text).contrasts
+
+
+def test_the_studies_of_controls_name_what_they_are_about():
+    for name in ("lenet-control", "vgg-light-control"):
+        assert load_study(name).contrasts == tuple(
+            Planned("slbi", "sgd-pull", "conv3,fc1", ratio, "change", primary=True) for ratio in (0.6, 0.7)
+        )
 
 
 def test_what_was_published_stands_with_its_arm(load):
