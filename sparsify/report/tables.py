@@ -257,11 +257,12 @@ def _run_row(run: Run) -> tuple[object, ...]:
         if run.status == "unfinished":
             return (run.name, run.status, f"{run.epochs_done} of {epochs}", "", "", _settings(run.config))
         summary = run.summary
-        accuracy = Accuracy(summary["accuracy"], summary["held_out"]) if summary["status"] == "finished" else None
+        status = run.status
+        accuracy = Accuracy(summary["accuracy"], summary["held_out"]) if status == "finished" else None
         inside = sum(counts["in"] for counts in summary["support"].values())
         grains = sum(counts["of"] for counts in summary["support"].values())
         support = inside / grains if grains else None
-        return (run.name, summary["status"], summary["epochs"], accuracy, support, _settings(run.config))
+        return (run.name, status, summary["epochs"], accuracy, support, _settings(run.config))
     except SparsifyError as error:
         return (run.name, "damaged", "", "", "", str(error).removeprefix(f"{run.path}/"))
 

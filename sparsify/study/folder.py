@@ -191,11 +191,17 @@ def _shown(arm: _Shown, folder: Path) -> ArmResult:
         if run.status == "unfinished":
             raise SparsifyError(f"{run.path} of the study {folder} is missing; run the study again")
     finished = [run for run in runs if run.status == "finished"]
-    for files in arm.sweeps:
+    # before collapses were recorded such runs were swept, too; then as many files are named as trainings came to an end
+    ended = [run for run in runs if run.status != "diverged"]
+    named = [
+        [file for run, file in zip(ended, files, strict=True) if run in finished] if len(files) == len(ended) else files
+        for files in arm.sweeps
+    ]
+    for files in named:
         if len(files) != len(finished):
             reason = f"a sweep of '{arm.label}' has {len(files)} files, and {len(finished)} of its runs are finished"
             raise SparsifyError(f"{folder / FILE} is damaged ({reason}); run the study again")
     sweeps = tuple(
-        tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=True)) for files in arm.sweeps
+        tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=True)) for files in named
     )
     return ArmResult(arm.label, runs, sweeps, arm.selected)

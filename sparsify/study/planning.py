@@ -18,7 +18,7 @@ from sparsify.pruning.ledger import sweep_is_there
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_is_there, mask_path
-from sparsify.runs import Run, find_run, list_runs
+from sparsify.runs import NO_RESULT, Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study
 from sparsify.study.structures import Structures, structures_of
 from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data
@@ -104,7 +104,7 @@ class Task:
     """One run of a study: what exists of it, and what is missing.
 
     If it must wait for other runs, `run` is None and `waits` says for which. If it cannot be trained, because a run
-    that it starts from diverged, it is left out and `lost` says why.
+    that it starts from has no result, it is left out and `lost` says why.
     """
 
     arm: str
@@ -138,11 +138,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Trial:
-    """A tried candidate: the names of its runs and their accuracies on held-out images; () if one of them diverged."""
+    """A tried candidate: the names of its runs and their accuracies on held-out images.
+
+    These are () if one of the runs has no result; then `lost` says whether the first such run diverged or collapsed.
+    """
 
     label: str
     runs: tuple[str, ...]
     accuracies: tuple[float, ...]
+    lost: str = "diverged"
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,15 @@ class Chosen:
 
     @property
     def chosen(self) -> str:
-        """The label of the candidate with the best mean, the first of equal ones; "" if every candidate diverged."""
+        """The label of the candidate with the best mean, the first of equal ones; "" if none has a result."""
         judged = [trial for trial in self.trials if trial.accuracies]
         return max(judged, key=lambda trial: statistics.mean(trial.accuracies)).label if judged else ""
+
+    @property
+    def lost(self) -> str:
+        """Why no candidate is chosen, as in "every candidate diverged"; "" if one is."""
+        ways = dict.fromkeys(trial.lost for trial in self.trials)
+        return "" if self.chosen else f"every candidate {' or '.join(ways)}"
 
 
 @dataclass(frozen=True)
@@ -250,7 +260,7 @@ class _Look:
             if arm.choice is not None:
                 selected = self._select(arm, arm.choice)
                 waits = "" if selected else "the selection"
-                lost = "every candidate diverged" if selected and not selected.chosen else ""
+                lost = selected.lost if selected else ""
                 chosen = [c.configs for c in arm.choice.candidates if selected and c.label == selected.chosen]
                 arm = replace(arm, configs=chosen[0] if chosen else arm.configs)
             sweeps = () if arm.stage else self.study.sweeps
@@ -263,8 +273,8 @@ class _Look:
         config = task.config
         for label in arm.parents:
             parent = self.tasks(label)[index]
-            if parent.lost or parent.status == "diverged":
-                return replace(task, lost=parent.lost or f"'{label}' diverged")
+            if parent.lost or parent.status in NO_RESULT:
+                return replace(task, lost=parent.lost or f"'{label}' {parent.status}")
             if parent.status != "finished":
                 return replace(task, waits=f"'{label}'")
         if arm.init is not None:
@@ -285,7 +295,7 @@ class _Look:
         run = Run(self.runs_dir / config.name)
         status = run.status
         network = self.structures[task.arm].model
-        paths = [sweep_path(run, plan, network) for plan in task.sweeps if status != "diverged"]
+        paths = [sweep_path(run, plan, network) for plan in task.sweeps if status not in NO_RESULT]
         missing = tuple(number for number, path in enumerate(paths) if not sweep_is_there(path))
         again = tuple(number for number in missing if paths[number].exists())
         return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing, again=again)
@@ -301,7 +311,12 @@ class _Look:
         if not all(task.done for task in self.trials[arm.label]):
             return None
         trials = tuple(
-            Trial(label, tuple(task.known_run.name for task in tasks), self._accuracies(choice, tasks))
+            Trial(
+                label,
+                tuple(task.known_run.name for task in tasks),
+                self._accuracies(choice, tasks),
+                next((task.status for task in tasks if task.status in NO_RESULT), ""),
+            )
             for label, tasks in found
         )
         held_out = choice.candidates[0].trials
@@ -310,8 +325,8 @@ class _Look:
         return self.selected[arm.label]
 
     def _accuracies(self, choice: Choice, tasks: Sequence[Task]) -> tuple[float, ...]:
-        """Return the accuracies on the held-out images, one for each seed; () if a run diverged."""
-        if any(task.status == "diverged" for task in tasks):
+        """Return the accuracies on the held-out images, one for each seed; () if a run has no result."""
+        if any(task.status in NO_RESULT for task in tasks):
             return ()
         if choice.on is None:
             return tuple(task.known_run.summary["accuracy"] for task in tasks)

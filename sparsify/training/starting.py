@@ -97,6 +97,7 @@ def initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, T
         return config, None
     name, digest = name_and_sum(config.init)
     parent = find_run(name, runs_dir)
+    parent.require_finished()
     weights = parent.model().state_dict()
     found = parent.sha256("model.safetensors")[:8]
     if digest and digest != found:

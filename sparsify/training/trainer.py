@@ -22,6 +22,7 @@ from sparsify.devices import key, permutation, seed_dropout
 from sparsify.errors import SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.nets.evaluation import evaluate
+from sparsify.nets.layers import prunable_layers
 from sparsify.nets.mask import Mask, apply_mask
 from sparsify.nets.outputs import loss_named
 from sparsify.optim.base import SelectingOptimizer
@@ -31,6 +32,7 @@ from sparsify.optim.schedules import learning_rates
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Epoch, Run
+from sparsify.runs.collapse import VANISHED, Guess, collapse, diverged
 from sparsify.runs.images import remember, shared
 from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, save_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
@@ -55,12 +57,6 @@ class Progress:
     def ended(self) -> bool:
         """Whether the training has just ended: its epochs are over, or it has diverged."""
         return self.row is not None and (self.step == self.steps or diverged(self.row))
-
-
-def diverged(row: Epoch) -> bool:
-    """Whether a loss of an epoch, a row of metrics.csv, is infinite or NaN."""
-    losses = (row["train_loss"], row["val_loss"], row["test_loss"])
-    return not all(math.isfinite(loss) for loss in losses if loss is not None)
 
 
 Listener = Callable[[Progress], None]
@@ -93,6 +89,7 @@ class Trainer:
         self.rates = learning_rates(config.schedule, taken(config.lr), steps, config.schedule_options)
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
+        self._norms = self._kept_norms()  # of what is trained, at the start, also where it goes on from a checkpoint
         self.recorder: PathRecorder | None = None
         self.times: np.ndarray | None = None
         path = OPTIMIZERS[config.opt].path
@@ -244,6 +241,25 @@ class Trainer:
                 stacklevel=5,
             )
 
+    @torch.no_grad()
+    def _kept_norms(self) -> dict[str, float]:
+        """The norm of each layer's weights, without what the mask removes, by the module's name."""
+        norms = {}
+        for layer in prunable_layers(self.model):
+            keep = self.mask.get(layer.parameter)
+            weight = layer.weight if keep is None else layer.weight * keep
+            norms[layer.name] = torch.linalg.vector_norm(weight.float()).item()
+        return norms
+
+    def _collapse(self) -> str | None:
+        """Why the network is no result, if it is none."""
+        labels = self.data.train.labels
+        counts = torch.bincount(labels.cpu(), minlength=len(self.data.classes))
+        guess = Guess.of((counts / len(labels)).tolist(), self.config.label_smoothing)
+        vanished = [name for name, norm in self._kept_norms().items() if norm < VANISHED * self._norms[name]]
+        every = len(vanished) == len(self._norms) > 1
+        return collapse(self.rows, guess, len(labels), ["every layer"] if every else vanished)
+
     def _finish(self, status: str) -> None:
         run, last = self.run, self.rows[-1]
         on_val = self.data.held_out == "val"
@@ -273,6 +289,7 @@ class Trainer:
         run.write_summary(
             {
                 "status": status,
+                "collapsed": self._collapse(),
                 "held_out": self.data.held_out,
                 "accuracy": last["val_accuracy"] if on_val else last["test_accuracy"],
                 "loss": _finite(last["val_loss"] if on_val else last["test_loss"]),
