@@ -151,12 +151,12 @@ _ADAFACTOR = {"eps": Setting(default=(2.0**-23, 0.001), least=0)}  # the first i
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "sgd": torch_optimizer("SGD", _SGD, colour=0),
-    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1),
-    "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull"),
-    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path),
+    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1, steps_as="sgd"),
+    "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull", steps_as="sgd"),
+    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path, steps_as="adam"),
     "linbreg": OptimizerSpec(linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path),
     "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
-    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path),
+    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path, steps_as="sgd"),
     "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, colour=7),
     "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, colour=8),
     "rmsprop": torch_optimizer("RMSprop", {"lr": 0.01, "momentum": 0.0} | _DECAY, colour=9),

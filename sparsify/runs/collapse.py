@@ -83,17 +83,20 @@ def collapse(rows: Sequence[Epoch], guess: Guess, images: int, vanished: Sequenc
     return guess.stays(last["train_loss"]) if len(rows) >= EPOCHS and all(at_chance) else None
 
 
-def collapse_before(summary: Summary, batch_size: int, label_smoothing: float) -> str | None:
-    """The `collapse` of a run from before it was recorded, as its last epoch shows it, with classes as frequent."""
+def collapse_before(summary: Summary) -> str | None:
+    """The `collapse` of a run from before it was recorded, as its last epoch shows it.
+
+    The classes are taken to be equally frequent, and the training images to be at least as many as those it was
+    measured on.
+    """
     loss, accuracy = summary.get("train_loss"), summary.get("train_accuracy")
     if summary["status"] == "diverged":
         return NOT_FINITE
     if loss is None or accuracy is None or summary["epochs"] < EPOCHS:
         return None
     classes = len(summary["classes"])
-    guess = Guess.of([1 / classes] * classes, label_smoothing)
-    images = summary["steps"] / summary["epochs"] * batch_size
-    return guess.stays(loss) if guess.reached(loss, accuracy, images) else None
+    guess = Guess.of([1 / classes] * classes)
+    return guess.stays(loss) if guess.reached(loss, accuracy, summary["count"]) else None
 
 
 def way_out(opt: str, *, masked: bool = False, diverged: bool = False) -> str:

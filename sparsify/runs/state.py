@@ -45,14 +45,14 @@ class RunState(RunFolder):
         """Why the network of a training that has ended is no result, in words; None if it is one.
 
         That is a loss that is not finite, a loss that stays at that of guessing, or weights that vanish
-        (`sparsify.runs.collapse`). Raises SparsifyError as `summary` and, for an old run, `config` do.
+        (`sparsify.runs.collapse`). Raises SparsifyError as `summary` does.
 
         >>> run.collapsed is None
         True
         """
         if "collapsed" in self.summary:
             return self.summary["collapsed"]
-        return collapse_before(self.summary, self.config.batch_size, self.config.label_smoothing)
+        return collapse_before(self.summary)
 
     @property
     def why_collapsed(self) -> str:
