@@ -257,8 +257,7 @@ class Trainer:
         counts = torch.bincount(labels.cpu(), minlength=len(self.data.classes))
         guess = Guess.of((counts / len(labels)).tolist(), self.config.label_smoothing)
         vanished = [name for name, norm in self._kept_norms().items() if norm < VANISHED * self._norms[name]]
-        every = len(vanished) == len(self._norms) > 1
-        return collapse(self.rows, guess, len(labels), ["every layer"] if every else vanished)
+        return collapse(self.rows, guess, len(labels), vanished)
 
     def _finish(self, status: str) -> None:
         run, last = self.run, self.rows[-1]

@@ -98,7 +98,7 @@ def test_a_learning_rate_that_does_not_train_collapses_and_is_no_result(tmp_path
 
 def test_a_pull_that_is_too_hard_lets_the_weights_vanish(tmp_path):
     run = digits(tmp_path, opt="sgd-pull", lr=0.05, mu=0.1, epochs=2)
-    assert run.collapsed == "the weights of every layer vanish"
+    assert run.collapsed == "the weights of conv1, conv2, conv3 and fc1 vanish"
     assert run.why_collapsed.endswith("vanish; the pull is too hard: try a larger --mu")
 
 

@@ -18,6 +18,8 @@ from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
 from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table
 from sparsify.report.table import percent, to_markdown
+from sparsify.report.writing import write_study
+from sparsify.runs import Run
 from sparsify.study.design import Published
 from sparsify.study.estimates import estimate_cost
 from sparsify.study.findings import find
@@ -27,7 +29,7 @@ from sparsify.study.running import run_study
 from sparsify.study.toml import built_in_studies, load_study
 from sparsify.training.launch import train
 from sparsify.viz.figures import filter_panel
-from sparsify.viz.study import draw_study
+from sparsify.viz.study import draw_study, study_drawings
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = """
@@ -142,6 +144,43 @@ def test_tables_say_mean_deviation_and_n(tiny):
     assert "conv3 in support (%)" in training
     assert "seconds an epoch" in training
     assert "diverged" in training
+
+
+def test_a_collapsed_training_is_shown_as_such_and_never_counted(tmp_path, monkeypatch):
+    text = TINY.replace("epochs = 2", "epochs = 3").replace("1e30", "1.0").replace("exploding", "lr 1")
+    (tmp_path / "rates.toml").write_text(text.replace('opt = "slbi"\nlr = 0.05\nmu = 5', 'label = "it"\nopt = "adam"'))
+    runs_dir = tmp_path / "runs"
+    result = run_study(load_study(str(tmp_path / "rates.toml")), runs_dir=runs_dir)
+    lost = result.arms[2]
+    assert [run.status for run in lost.runs] == ["collapsed", "collapsed"]
+    assert (lost.finished, lost.sweeps) == ((), ((),))
+    findings = find(result)
+    assert {cell.arm for cell in findings.cells} == {one.arm for one in findings.contrasts} | {"sgd"} == {"sgd", "it"}
+    lines = {cells[0]: cells[1:] for line in to_markdown(training_table(result)).splitlines() if (cells := split(line))}
+    assert lines["n"] == ["2", "2", "0"]
+    assert lines["collapsed"] == ["0", "0", "2"]
+    name = lost.runs[0].name
+    said = f"not counted: {name} of lr 1, which collapsed (loss stays at ln 10)"
+    assert said in notes(result)
+    report = write_study(result)
+    assert "2 of 6 runs collapsed (loss stays at ln 10) and are not counted." in report.read_text()
+    assert said in (result.folder / "table.md").read_text()
+    (first, _) = (result.folder / "not-counted.csv").read_text().splitlines()[1:]
+    assert first == f"lr 1,0,{name},collapsed,loss stays at ln 10"
+    captions = [one.caption for one in study_drawings(result) if one.name == "curves"]
+    assert "sgd, it and lr 1, collapsed against the epoch" in captions[0]
+    again = Planner(result.study, Places(runs_dir=runs_dir)).plan()
+    assert again.done
+    with monkeypatch.context() as before:  # collapses were counted, and swept
+        before.setattr(Run, "collapsed", None)
+        swept = run_study(load_study(str(tmp_path / "rates.toml")), runs_dir=runs_dir)
+        save_study(swept, find(swept))
+        assert len(swept.arms[2].sweeps[0]) == 2
+    assert read_study("rates", runs_dir).arms == result.arms
+
+
+def split(line):
+    return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
 
 
 def test_a_published_accuracy_stands_beside_ours(tiny):
