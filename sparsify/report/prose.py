@@ -155,6 +155,7 @@ def _parents(arm: Arm) -> dict[str, str | None]:
     mask = arm.mask
     return {
         "init": arm.init and f"'{arm.init}'",
+        "release": arm.release and f"'{arm.release}'",
         "mask": None if mask is None else f"'{mask.of}' without {_point_in_words(mask.point)}",
     }
 

@@ -11,7 +11,10 @@ from sparsify.runs.records import Epoch, Summary
 from sparsify.text import listed
 
 EPOCHS = 3
-"""Of how many last epochs the loss is looked at. A shorter training may not have got going yet: it is not judged."""
+"""A training of fewer epochs may not have got going yet: it is not judged by its loss."""
+
+LAST = 2
+"""The number of last epochs whose loss is looked at."""
 
 TOLERANCE = 0.01
 """By what part the loss can be below that of guessing. Who answers 56% of a question with two answers right, and knows
@@ -71,13 +74,13 @@ def collapse(rows: Sequence[Epoch], guess: Guess, images: int, vanished: Sequenc
 
     That is if a loss is not finite; if the network answers at chance in the last epoch, and layers' weights have
     `vanished`; and if its loss is not below that of guessing, and its accuracy on the `images` of the training at
-    chance, in each of the last `EPOCHS` epochs. A layer whose weights vanish in a network that does answer is no
-    collapse: a selection can empty it, and a skip connection lead past it.
+    chance, in each of the last two epochs of three or more. A layer whose weights vanish in a network that does answer
+    is no collapse: a selection can empty it, and a skip connection lead past it.
     """
     last = rows[-1]
     if diverged(last):
         return NOT_FINITE
-    at_chance = [guess.reached(row["train_loss"], row["train_accuracy"], images) for row in rows[-EPOCHS:]]
+    at_chance = [guess.reached(row["train_loss"], row["train_accuracy"], images) for row in rows[-LAST:]]
     if vanished and at_chance[-1]:
         return f"the weights of {listed(vanished)} vanish"
     return guess.stays(last["train_loss"]) if len(rows) >= EPOCHS and all(at_chance) else None

@@ -21,7 +21,7 @@ from sparsify.pruning.tickets import mask_is_there, mask_path
 from sparsify.runs import NO_RESULT, Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study
 from sparsify.study.structures import Structures, structures_of
-from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data
+from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data, path_to_follow
 
 
 def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
@@ -220,6 +220,8 @@ class Planner:
         for arm in study.arms:
             if arm.init is None and arm.configs[0].init is not None:
                 self._check_init(arm, arm.configs[0].init)
+            if arm.release is None:
+                path_to_follow(arm.configs[0], self.places.runs_dir)
             if arm.mask is None:
                 initial_mask(arm.configs[0], self.places.runs_dir)
 
@@ -279,6 +281,8 @@ class _Look:
                 return replace(task, waits=f"'{label}'")
         if arm.init is not None:
             config = replace(config, init=str(self.tasks(arm.init)[index].known_run.path))
+        if arm.release is not None:
+            config = replace(config, release=str(self.tasks(arm.release)[index].known_run.path))
         if arm.mask is not None:
             run, mask = self.tasks(arm.mask.of)[index].known_run, arm.mask
             path = mask_path(run, self.points[arm.label], self.runs_dir)
@@ -292,6 +296,7 @@ class _Look:
         """Return the task with the state of its run on the disk."""
         config, _ = initial_weights(task.config, self.runs_dir)
         config, _ = initial_mask(config, self.runs_dir)
+        config, _ = path_to_follow(config, self.runs_dir)
         run = Run(self.runs_dir / config.name)
         status = run.status
         network = self.structures[task.arm].model

@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from sparsify.nets.outputs import loss_named
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.release import RandomRelease, permuted
 from sparsify.optim.schedules import learning_rates
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.optim.spec import Steps, taken
@@ -74,11 +75,14 @@ class Trainer:
         device: torch.device,
         images_sha256: str | None = None,
         mask: Mask | None = None,
+        entry: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
+        if isinstance(self.optimizer, RandomRelease) and entry is not None:
+            self.optimizer.follow(permuted(entry, config.seed))
         self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
         if self.mask:
             me = weakref.proxy(self)  # no cycle: captured graphs must go with the last reference, not amid a capture
@@ -199,8 +203,9 @@ class Trainer:
             self.recorder.note(step)
 
     def _predict(self) -> None:
-        if self.times is None or not isinstance(self.optimizer, SplitOptimizer):
-            return  # without a coupling to the weights their norms do not say when they enter
+        # without a coupling to the weights, and where another path is followed, norms do not say when a grain enters
+        if self.times is None or not isinstance(self.optimizer, SplitOptimizer) or OPTIMIZERS[self.config.opt].follows:
+            return
         time_ = self.times[-1]
         late = [name for name, part in predict_entry(self.model, self.optimizer, time_).items() if part == 0]
         if late:

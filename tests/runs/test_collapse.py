@@ -53,6 +53,7 @@ def test_a_guess_has_the_entropy_of_the_labels():
         ([row(math.nan, 0.1)], TEN, "the loss is not finite"),
         ([row(2.3, 0.1, math.inf)], TEN, "the loss is not finite"),
         ([row(2.303, 0.101)] * 2, TEN, None),  # it may not have got going yet
+        ([row(2.25, 0.16), row(2.303, 0.1), row(2.303, 0.1)], TEN, "loss stays at ln 10"),
         ([row(2.303, 0.1), row(2.25, 0.16), row(2.303, 0.1)], TEN, None),
         ([row(2.29, 0.25)] * 3, TEN, None),  # slow, but it answers
         ([row(0.60, 0.68)] * 3, Guess.of([0.5, 0.5]), None),

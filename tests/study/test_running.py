@@ -16,7 +16,7 @@ from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
 from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
-from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table
+from sparsify.report.studytables import NOTES, accuracy_table, left_out, notes, study_markdown, training_table
 from sparsify.report.table import percent, to_markdown
 from sparsify.report.writing import write_study
 from sparsify.runs import Run
@@ -147,7 +147,7 @@ def test_tables_say_mean_deviation_and_n(tiny):
 
 
 def test_a_collapsed_training_is_shown_as_such_and_never_counted(tmp_path, monkeypatch):
-    text = TINY.replace("epochs = 2", "epochs = 3").replace("1e30", "1.0").replace("exploding", "lr 1")
+    text = TINY.replace("epochs = 2", "epochs = 3").replace("1e30", "0.5").replace("exploding", "too fast")
     (tmp_path / "rates.toml").write_text(text.replace('opt = "slbi"\nlr = 0.05\nmu = 5', 'label = "it"\nopt = "adam"'))
     runs_dir = tmp_path / "runs"
     result = run_study(load_study(str(tmp_path / "rates.toml")), runs_dir=runs_dir)
@@ -160,15 +160,15 @@ def test_a_collapsed_training_is_shown_as_such_and_never_counted(tmp_path, monke
     assert lines["n"] == ["2", "2", "0"]
     assert lines["collapsed"] == ["0", "0", "2"]
     name = lost.runs[0].name
-    said = f"not counted: {name} of lr 1, which collapsed (loss stays at ln 10)"
+    said = f"not counted: {name} of too fast, which collapsed (loss stays at ln 10)"
     assert said in notes(result)
     report = write_study(result)
     assert "2 of 6 runs collapsed (loss stays at ln 10) and are not counted." in report.read_text()
     assert said in (result.folder / "table.md").read_text()
     (first, _) = (result.folder / "not-counted.csv").read_text().splitlines()[1:]
-    assert first == f"lr 1,0,{name},collapsed,loss stays at ln 10"
+    assert first == f"too fast,0,{name},collapsed,loss stays at ln 10"
     captions = [one.caption for one in study_drawings(result) if one.name == "curves"]
-    assert "sgd, it and lr 1, collapsed against the epoch" in captions[0]
+    assert "sgd, it and too fast, collapsed against the epoch" in captions[0]
     again = Planner(result.study, Places(runs_dir=runs_dir)).plan()
     assert again.done
     with monkeypatch.context() as before:  # collapses were counted, and swept
@@ -421,8 +421,8 @@ def test_a_study_that_is_read_with_such_a_sweep_says_so(tiny, old):
     shutil.copytree(tiny.folder, runs / "studies" / "tiny", dirs_exist_ok=True)
     said = "each of these was measured before coupled layers were one unit, and must be swept again to be compared"
     read = read_study("tiny", runs)
-    assert notes(read)[len(NOTES) :] == (f"{said}: {stem} of {name}",)
+    assert notes(read)[len(NOTES) :] == (*left_out(read), f"{said}: {stem} of {name}")
     assert f"- {said}: {stem} of {name}\n" in study_markdown(read, find(read))
     page = write_report(read, find(read), [], command=["sparsify"]).read_text(encoding="utf-8")
     assert f"E{said[1:]}: {stem} of {name}." in page
-    assert notes(tiny) == NOTES
+    assert notes(tiny) == (*NOTES, *left_out(tiny))
