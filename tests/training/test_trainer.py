@@ -479,12 +479,13 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_random_release_lets_as_many_go_at_each_step_of_each_layer_but_others(tmp_path):
-    source = train(Config(opt="slbi", seed=7, lr=0.1, mu=2, **SHORT), runs_dir=tmp_path)
-    asked = Config(opt="random-release", release=source.name, seed=7, lr=0.1, mu=2, **SHORT)
+    shared = {**SHORT, "batch_size": 16, "seed": 7, "lr": 0.05, "mu": 2.5}
+    source = train(Config(opt="slbi", **shared), runs_dir=tmp_path)
+    asked = Config(opt="random-release", release=source.name, **shared)
     run = train(asked, runs_dir=tmp_path)
     theirs, ours = source.inclusion_path.entry, run.inclusion_path.entry
     assert ours.keys() == theirs.keys()
-    assert sum(np.isfinite(entry).sum() for entry in theirs.values()) > 50
+    assert sum(np.isfinite(entry).sum() for entry in theirs.values()) > 4
     for name, entry in theirs.items():
         assert np.array_equal(np.sort(ours[name], axis=None), np.sort(entry, axis=None))  # counts at each step
         assert run.summary["support"][name]["in"] == np.isfinite(entry).sum()
@@ -493,7 +494,7 @@ def test_random_release_lets_as_many_go_at_each_step_of_each_layer_but_others(tm
     assert run.config.release == f"{source.name}@{source.sha256('path.npz')[:8]}"
     assert find_run("lenet-digits-", tmp_path) == source
     again = dataclasses.replace(asked, release=str(source.path))
-    for steps in (10, 40, 60):
+    for steps in (100, 200):
         with pytest.raises(Stop):
             train(again, runs_dir=tmp_path / "parts", listener=stop_after(steps))
     parts = train(again, runs_dir=tmp_path / "parts")
