@@ -179,6 +179,44 @@ def test_a_collapsed_training_is_shown_as_such_and_never_counted(tmp_path, monke
     assert read_study("rates", runs_dir).arms == result.arms
 
 
+def test_an_arm_follows_the_path_of_the_same_seed_in_another_at_random(tmp_path):
+    text = """
+seeds = [0, 1]
+draw = ["sweep"]
+[base]
+data = "digits"
+epochs = 2
+batch_size = 16
+lr = 0.05
+mu = 3
+[[arms]]
+label = "at random"
+opt = "random-release"
+release = "slbi"
+[[arms]]
+opt = "slbi"
+[sweep]
+layers = ["conv3"]
+ratios = [0.5]
+"""
+    (tmp_path / "random.toml").write_text(text)
+    study = load_study(str(tmp_path / "random.toml"))
+    assert (study.arms[0].release, study.arms[0].parents, study.in_order) == ("slbi", ("slbi",), ("slbi", "at random"))
+    runs_dir = tmp_path / "runs"
+    result = run_study(study, runs_dir=runs_dir)
+    random, slbi = result.arms
+    for ours, theirs in zip(random.runs, slbi.runs, strict=True):
+        assert ours.config.release == f"{theirs.name}@{theirs.sha256('path.npz')[:8]}"
+        counts = [{name: one["in"] for name, one in run.summary["support"].items()} for run in (ours, theirs)]
+        assert counts[0] == counts[1]
+    save_study(result, find(result))
+    assert read_study("random", runs_dir) == result
+    assert Planner(study, Places(runs_dir=runs_dir)).plan().done
+    (tmp_path / "random.toml").write_text(text.replace('release = "slbi"', ""))
+    with pytest.raises(SparsifyError, match="--opt random-release needs --release"):
+        run_study(load_study(str(tmp_path / "random.toml")), runs_dir=runs_dir)
+
+
 def split(line):
     return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
 
