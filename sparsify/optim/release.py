@@ -55,6 +55,10 @@ class RandomRelease(SLBI):
 
         A step is counted from 1; that of a grain which never goes is inf. Raises SparsifyError for a parameter that
         has no structure or is not named here, and for steps of another shape.
+
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> optimizer = sparsify.RandomRelease(layer.named_parameters())
+        >>> optimizer.follow({"weight": torch.tensor([[1.0, torch.inf]])})
         """
         found = {}
         for name, steps in release.items():

@@ -56,7 +56,11 @@ class RunState(RunFolder):
 
     @property
     def why_collapsed(self) -> str:
-        """Why a run that diverged or collapsed is no result, with the likely reason and what to do, in one line."""
+        """Why a run that diverged or collapsed is no result, with the likely reason and what to do, in one line.
+
+        >>> run.why_collapsed.partition("; ")[2]  # of one that is a result only what it would be
+        'the penalty is too strong: try a smaller --strength'
+        """
         masked, diverged = self.config.mask is not None, self.status == "diverged"
         return f"{self.collapsed}; {way_out(self.config.opt, masked=masked, diverged=diverged)}"
 
