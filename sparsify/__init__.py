@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.optim.inclusion import InclusionPath
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.prox_sgd import ProxSGD
+    from sparsify.optim.release import RandomRelease
     from sparsify.optim.slbi import SLBI, SLBIAdam
     from sparsify.pruning.cuts import make_mask
     from sparsify.pruning.measuring import prune
@@ -58,6 +59,7 @@ _EXPORTS = {
     "Places": "sparsify.config",
     "PointPlan": "sparsify.pruning.plan",
     "ProxSGD": "sparsify.optim.prox_sgd",
+    "RandomRelease": "sparsify.optim.release",
     "Run": "sparsify.runs",
     "SLBI": "sparsify.optim.slbi",
     "SLBIAdam": "sparsify.optim.slbi",
@@ -98,6 +100,7 @@ __all__ = [
     "Places",
     "PointPlan",
     "ProxSGD",
+    "RandomRelease",
     "Run",
     "SLBIAdam",
     "SparsifyError",

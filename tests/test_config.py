@@ -171,7 +171,7 @@ def test_an_option_that_the_optimizer_ignores_is_refused_with_those_that_take_it
 
 def test_sgd_has_no_mu() -> None:
     assert refused(opt="sgd", mu=5) == (
-        "--mu 5 has no effect with --opt sgd; it is an option of: sgd-pull, slbi, slbi-adam"
+        "--mu 5 has no effect with --opt sgd; it is an option of: sgd-pull, slbi, slbi-adam, adam-pull, random-release"
     )
 
 
@@ -269,15 +269,20 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "init": "a-run",
         "pretrained": True,
         "mask": "a-mask",
+        "release": "a-run",
         "mask_from": 1,
         "precision": "fast",
         "record": "loss",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config) if field.name not in OWN_OPTIONS]
-    needs = {"mask_from": {"mask": "a-mask"}, "pretrained": {"model": "torchvision:resnet18"}}
+    needs = {
+        "mask_from": {"mask": "a-mask"},
+        "pretrained": {"model": "torchvision:resnet18"},
+        "release": {"opt": "random-release"},
+    }
     options = [{"opt": TAKER.get(name, "slbi"), name: value, **needs.get(name, {})} for name, value in other.items()]
-    configs = [Config(), Config(opt="linbreg"), Config(opt="adabreg"), *(Config(**given) for given in options)]
-    assert len({config.name for config in configs}) == 3 + len(other)
+    plain = [Config(), Config(opt="linbreg"), Config(opt="adabreg"), Config(opt="random-release")]
+    assert len({config.name for config in (*plain, *(Config(**given) for given in options))}) == 4 + len(other)
 
 
 def another(setting: Setting) -> Value:
@@ -353,7 +358,7 @@ def test_trained_weights_are_for_networks_that_have_some() -> None:
 
 
 def test_a_structure_is_for_the_optimizers_that_couple() -> None:
-    takers = "it is an option of: sgd-pull, slbi, slbi-adam"
+    takers = "it is an option of: sgd-pull, slbi, slbi-adam, adam-pull, random-release"
     assert refused(opt="sgd", structure="bn-scale") == f"--structure bn-scale has no effect with --opt sgd; {takers}"
     assert refused(opt="linbreg", structure="bn-scale").endswith(takers)
     assert refused(structure="bn").startswith("unknown structure 'bn'")
@@ -405,12 +410,15 @@ OPTION_VALUES = {
 folder_names = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=20)
 
 
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
+
+
 @st.composite
 def configs(draw: st.DrawFn, *, few: bool = False) -> Config:
     """Any Config; `few` draws from so few values that two of them are often equal."""
     opt = draw(st.sampled_from(["sgd", "slbi-adam"] if few else list(OPTIMIZERS)))
     values: dict[str, Any] = {"opt": opt}
-    init = draw(st.none() if few else st.none() | st.text(min_size=1, max_size=20))
+    init = draw(st.none() if few else st.none() | st.text(CHARACTERS, min_size=1, max_size=20))
     for name, default in OPTIMIZERS[opt].defaults.items():
         if few:
             values[name] = draw(st.sampled_from([None, default] if name != "lr" else [None, default, 0.5]))

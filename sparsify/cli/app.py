@@ -76,6 +76,9 @@ def train(
             f"{run.name} diverged: its loss is not finite after epoch {run.summary['epochs']}; try a lower --lr"
         )
         return 1
+    if run.status == "collapsed":
+        console.fail(f"{run.name} collapsed and is no result: {run.why_collapsed}")
+        return 1
     if not display.trained:
         console.say("already trained: nothing is left to do")
     summary = run.summary
@@ -104,17 +107,18 @@ def _trained(configs: Sequence[Config], where: Places, display: TrainingDisplay,
 
 def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool) -> int:
     from sparsify.report.tables import seeds_line
+    from sparsify.runs import NO_RESULT
 
     if config.seed != _DEFAULTS.seed:
         raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
     configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
     with TrainingDisplay(len(configs), console.out) as display:
         runs = _trained(configs, where, display, tensorboard=tensorboard)
-    diverged = [run for run in runs if run.status == "diverged"]
-    for run in diverged:
-        console.fail(f"{run.name} diverged and is not counted; try a lower --lr")
+    failed = [run for run in runs if run.status in NO_RESULT]
+    for run in failed:
+        console.fail(f"{run.name} {run.status} and is not counted: {run.why_collapsed}")
     console.say(seeds_line(runs))
-    return 1 if diverged else 0
+    return 1 if failed else 0
 
 
 @app.command

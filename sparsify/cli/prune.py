@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from sparsify.cli import console
-from sparsify.cli.options import Where, announce, another, finished_run, names_of
+from sparsify.cli.options import Where, announce, another, finished_run, names_of, parse_seeds
 from sparsify.config import HERE, Places, Whole
 from sparsify.errors import SparsifyError
 from sparsify.progress import counting
@@ -133,21 +133,41 @@ def ticket(
         str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")
     ] = "auto",
     rewind: Annotated[Whole, Parameter(help="train so many epochs as the run did, and only then apply the mask")] = 0,
+    opt: Annotated[
+        str | None,
+        Parameter(
+            help="the optimizer of the tickets; unless named the run's, or sgd where that one pulls, as slbi does"
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, Parameter(help="of several seeds, each with a whole run of its own: 3 is 0 to 2; 3,5 are these two")
+    ] = None,
     where: Where = HERE,
 ) -> int:
     """Train a run (the newest unless one is named) again from its start under its own mask, and under a random one."""
     from sparsify.pruning.subject import subject_of
-    from sparsify.pruning.tickets import tickets
-    from sparsify.report.tables import tickets_table
-    from sparsify.runs import newest_run
+    from sparsify.pruning.tickets import of_seeds, retrained, tickets
+    from sparsify.report.tables import tickets_table, tickets_words
+    from sparsify.runs import NO_RESULT, newest_run
 
     # tickets that were begun, and killed, are newer than their run
     chosen = finished_run(run, where.runs_dir) if run else newest_run(where.runs_dir, tickets=False)
     point = PointPlan(layers=layers, ratio=ratio, criterion=criterion, grain=grain)
+    asked = (chosen.config.seed,) if seeds is None else parse_seeds(seeds)
+    retrained(chosen.config, opt, rewind=rewind)  # for its errors, before anything is trained
     announce(chosen, subject_of(chosen, where), point.sweep(), newest=run is None)
-    with TrainingDisplay(2, console.out) as display:
-        found = tickets(chosen, point, where, rewind=rewind, listener=display)
-    console.show(tickets_table(chosen, found, ratio))
+    with TrainingDisplay(3 * len(asked) - (chosen.config.seed in asked), console.out) as display:
+        wholes = of_seeds(chosen, asked, where, listener=display)
+        for whole in wholes:
+            whole.require_finished()
+        found = [
+            one for whole in wholes for one in tickets(whole, point, where, rewind=rewind, opt=opt, listener=display)
+        ]
+    console.show(tickets_table(found, ratio))
+    for line in tickets_words(found):
+        console.say(line)
+    for lost in (one.run for one in found if one.run.status in NO_RESULT):
+        console.fail(f"{lost.name} {lost.status} and is no result: {lost.why_collapsed}")
     return 0
 
 

@@ -159,6 +159,9 @@ class Config:
     mask: str | None = dataclasses.field(
         default=None, metadata={"help": "train under this mask, a file of `ticket`: what it removes stays 0"}
     )
+    release: str | None = dataclasses.field(
+        default=None, metadata={"help": "the run with DessiLBI whose grains random-release lets go at random"}
+    )
     mask_from: Whole = dataclasses.field(default=0, metadata={"help": "epochs trained before the mask applies"})
     precision: str = dataclasses.field(
         default="exact",
@@ -182,11 +185,12 @@ class Config:
         ):
             if not isinstance(name, str) or name not in known:
                 raise unknown(kind, name, known)
-        for name, what in (("init", "the folder or the name of a run"), ("mask", "the file of a mask")):
+        run = "the folder or the name of a run"
+        for name, what in (("init", run), ("mask", "the file of a mask"), ("release", run)):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value):
                 raise SparsifyError(f"{flag(name)} is {quoted(value)}; it must be {what}")
-        for name in ("model", "data", "init", "mask"):
+        for name in ("model", "data", "init", "mask", "release"):
             if isinstance(getattr(self, name), str):
                 checked_text(flag(name), getattr(self, name))
         object.__setattr__(self, "record", records(self.record))
@@ -200,6 +204,9 @@ class Config:
         if self.pretrained:
             check_pretrained(self.model, network_spec(self.model), self.init)
         self._resolve_options()
+        if self.release is not None and not OPTIMIZERS[self.opt].follows:
+            takers = choices(opt for opt, spec in OPTIMIZERS.items() if spec.follows)
+            raise IgnoredOption(f"--release {self.release} has no effect with --opt {self.opt}; it is of: {takers}")
         if self.opt_options:
             OPTIMIZERS[self.opt].check(self)
         for name, limit in (

@@ -60,6 +60,7 @@ ADDED = (
     "label_smoothing",
     "pretrained",
     "record",
+    "release",
 )
 """Fields that config.json lacks in older runs, which were trained with the default of each."""
 
@@ -154,10 +155,11 @@ def records(asked: object) -> str:
 def without_place(name: str, value: object) -> object:
     """Return the value of a setting as files and reports show it: of a path its end, and the sum after an "@".
 
-    That is the name of a folder of images, the run's folder in `init`, and in `mask` the file with its folder.
+    That is the name of a folder of images, the run's folder in `init` and `release`, and in `mask` the file with its
+    folder.
     """
     if name == "data" and isinstance(value, str) and value.startswith(FOLDER):
         return FOLDER + last_parts(value.removeprefix(FOLDER))
-    if name in ("init", "mask") and isinstance(value, str):
-        return last_parts(value, 1 if name == "init" else 2)
+    if name in ("init", "mask", "release") and isinstance(value, str):
+        return last_parts(value, 2 if name == "mask" else 1)
     return value

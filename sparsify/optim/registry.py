@@ -23,21 +23,32 @@ if TYPE_CHECKING:
 
 
 def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
-    """Build the control of SLBI: with λ = ∞, Γ stays 0, and only the coupling's pull towards 0 is left."""
+    """Build the control of SLBI: with λ = ∞, Γ stays 0, and only the coupling's pull towards 0 is left.
+
+    That is SGD with decoupled weight decay (Loshchilov & Hutter 2019) of (α_p/α)·κ/μ, of structured weights alone.
+    """
     return _slbi(model, options, threshold=float("inf"))
 
 
 def slbi(model: nn.Module, options: Options) -> Optimizer:
     """Build DessiLBI."""
+    return _slbi(model, options, threshold=_threshold())
+
+
+def _threshold() -> float:
     from sparsify.optim.penalties import THRESHOLD
 
-    return _slbi(model, options, threshold=THRESHOLD)
+    return THRESHOLD
 
 
 def _slbi(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
+    return _split_sgd(slbi_for(next(model.parameters()).device), model, options, threshold=threshold)
+
+
+def _split_sgd(kind: type[SLBI], model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
-    return slbi_for(next(model.parameters()).device)(
+    return kind(
         parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         momentum=taken(options.momentum),
@@ -71,8 +82,24 @@ def slbi_for(device: torch.device) -> type[SLBI]:
     return FusedSLBI
 
 
+def random_release(model: nn.Module, options: Options) -> Optimizer:
+    """Build the control of SLBI that lets as many grains go, at random; whose path is followed is said by `follow`."""
+    from sparsify.optim.release import RandomRelease
+
+    return _split_sgd(RandomRelease, model, options, threshold=_threshold())
+
+
 def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
     """Build DessiLBI + Adam."""
+    return _slbi_adam(model, options, threshold=_threshold())
+
+
+def adam_pull(model: nn.Module, options: Options) -> Optimizer:
+    """Build the control of SLBIAdam: with λ = ∞ it is Adam with decoupled weight decay of (α_p/α)·κ/μ, as AdamW is."""
+    return _slbi_adam(model, options, threshold=float("inf"))
+
+
+def _slbi_adam(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.slbi import SLBIAdam
 
@@ -82,6 +109,7 @@ def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
         kappa=taken(options.kappa),
         mu=taken(options.mu),
         path_scale=taken(options.path_scale),
+        threshold=threshold,
     )
 
 
@@ -125,6 +153,15 @@ def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
     )
 
 
+def slimming(model: nn.Module, options: Options) -> Optimizer:
+    """Build network slimming: torch's SGD with the lasso's subgradient on BatchNorm's scales."""
+    from sparsify.optim.slimming import slim
+
+    optimizer = _TORCH_SGD.build(model, options)
+    slim(optimizer, model, taken(options.strength))
+    return optimizer
+
+
 def _thin_out(model: nn.Module, options: Options) -> None:
     from sparsify.optim.penalties import make_sparse
 
@@ -146,17 +183,26 @@ _LINBREG = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.05, "
 _ADABREG = {"lr": 0.003, "weight_decay": 0.0, "strength": 0.05, "delta": 1.0, "density": 0.1}
 _PROX_SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.0003}
 
+_SLIMMING = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.0001}
+
 _DECAY = {"weight_decay": 0.0}
 _ADAFACTOR = {"eps": Setting(default=(2.0**-23, 0.001), least=0)}  # the first is None in torch: float32's own
 
+_TORCH_SGD = torch_optimizer("SGD", _SGD, colour=0)
+
 OPTIMIZERS: dict[str, OptimizerSpec] = {
-    "sgd": torch_optimizer("SGD", _SGD, colour=0),
-    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1),
-    "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull"),
-    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path),
+    "sgd": _TORCH_SGD,
+    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1, steps_as="sgd"),
+    "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull", steps_as="sgd"),
+    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path, control="adam-pull", steps_as="adam"),
+    "adam-pull": OptimizerSpec(adam_pull, _SLBI_ADAM, colour=18, steps_as="adam"),
+    "random-release": OptimizerSpec(random_release, _SLBI, colour=19, path=_split_path, steps_as="sgd", follows=True),
     "linbreg": OptimizerSpec(linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path),
     "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
-    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path),
+    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path, steps_as="sgd"),
+    "slimming": OptimizerSpec(
+        slimming, _SLIMMING, colour=20, settings=_TORCH_SGD.settings, check=_TORCH_SGD.check, steps_as="sgd"
+    ),
     "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, colour=7),
     "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, colour=8),
     "rmsprop": torch_optimizer("RMSprop", {"lr": 0.01, "momentum": 0.0} | _DECAY, colour=9),

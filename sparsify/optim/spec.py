@@ -69,6 +69,8 @@ class OptimizerSpec:
     `control` names the optimizer that takes the same options and does the same without selecting, if there is one.
     `settings` gives the options that are no field of a Config, `opt_options`; it can import torch. `check` raises
     SparsifyError for `opt_options` that do not go together, or not with the fields; it is asked where there are any.
+    `steps_as` names the optimizer whose steps it takes but for what it selects or pulls, so that a learning rate which
+    is right for one of the two is right for both. `follows` says whether it takes its path from another run: `release`.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
@@ -79,6 +81,8 @@ class OptimizerSpec:
     control: str | None = None
     settings: Callable[[], Mapping[str, Setting]] = dict
     check: Callable[[Options], None] = _fine
+    steps_as: str | None = None
+    follows: bool = False
 
     @property
     def selects(self) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsify.config import HERE, Places
+from sparsify.config import HERE, OPTIONS, STRUCTURES, Config, Places
 from sparsify.devices import resolve_device
-from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import save_mask
 from sparsify.nets.structure import Structure
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.spec import taken
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.ranking import Scorer, rankings
@@ -31,8 +34,12 @@ MASK_BEFORE_UNITS = "may have been made before coupled layers were one unit"
 
 @dataclass(frozen=True)
 class Ticket:
-    """The run that was trained under a mask by one criterion. The file `mask` keeps `kept` of `total` grains."""
+    """The run that was trained under a mask, by one criterion, of the run `whole`.
 
+    The file `mask` keeps `kept` of `total` grains.
+    """
+
+    whole: Run
     criterion: str
     mask: Path
     run: Run
@@ -50,14 +57,60 @@ class KeptMask:
     total: int
 
 
+def retrained(config: Config, opt: str | None = None, *, rewind: int = 0) -> Config:
+    """Return the Config of a run as its tickets are trained: with the optimizer `opt`, all else as it was.
+
+    Without `opt` it is the run's own, but "sgd" in the place of one that pulls the weights towards Γ: as in the code of
+    DessiLBI, and because the pull that is right for the whole network can be too hard for what is left of it. A ticket
+    that rewinds keeps the run's optimizer, with which its first epochs are trained again. Of the options that both
+    optimizers take another optimizer has the run's, and the learning rate where both take steps of SGD or both of Adam:
+    α·κ, at which SLBI moves the weights. Else it has its own defaults.
+
+    Raises SparsifyError for an unknown optimizer, and for another one than the run's if the ticket rewinds.
+    """
+    of = OPTIMIZERS[config.opt]
+    if opt is None:
+        opt = "sgd" if of.couples and not rewind else config.opt
+    if opt not in OPTIMIZERS:
+        raise unknown("optimizer", opt, OPTIMIZERS)
+    if opt == config.opt:
+        return config
+    if rewind:
+        reason = f"its first epochs are trained again as the run was, with {config.opt}"
+        raise SparsifyError(f"--opt {opt} with --rewind {rewind}: {reason}; leave one of them out")
+    shared = {name: getattr(config, name) for name in OPTIONS if name in of.defaults.keys() & OPTIMIZERS[opt].defaults}
+    if (of.steps_as or config.opt) == (OPTIMIZERS[opt].steps_as or opt):
+        shared["lr"] = taken(config.lr) * (config.kappa or 1)
+    without = dict.fromkeys(("lr", *OPTIONS)) | {"opt_options": "", "structure": STRUCTURES[0]}
+    if "mu" in OPTIMIZERS[opt].defaults:
+        del without["structure"]
+    return dataclasses.replace(config, opt=opt, **{**without, **shared})
+
+
+def of_seeds(run: Run, seeds: Sequence[int], places: Places = HERE, *, listener: Listener | None = None) -> list[Run]:
+    """Return the runs with a run's settings and these seeds; those that are missing are trained."""
+    config = config_here(run.config, places.data_dir)
+    return [
+        run if seed == config.seed else train(dataclasses.replace(config, seed=seed), places, listener=listener)
+        for seed in seeds
+    ]
+
+
 def tickets(
-    run: Run, point: PointPlan, places: Places = HERE, *, rewind: int = 0, listener: Listener | None = None
+    run: Run,
+    point: PointPlan,
+    places: Places = HERE,
+    *,
+    rewind: int = 0,
+    opt: str | None = None,
+    listener: Listener | None = None,
 ) -> list[Ticket]:
     """Train the ticket of a run, and a random ticket that keeps as many grains of each layer; return both.
 
     A ticket is the run's Config trained again from the same initial weights, under the mask without what the `point`
     removes from the trained network (Frankle & Carbin 2019). With the criterion "entry" the mask follows DessiLBI's
-    order of selection. There is no random ticket if the criterion is "random" itself.
+    order of selection. There is no random ticket if the criterion is "random" itself. `opt` is the optimizer, as
+    `retrained` has it.
 
     `rewind` starts from the weights after so many epochs instead (Frankle et al. 2020). These epochs are trained again
     without the mask and give the same bits; the other epochs are trained under it, at their own learning rates. Warns
@@ -65,13 +118,14 @@ def tickets(
 
     Each ticket is a run of its own: it is resumed if it was interrupted, and only returned if it is finished. Raises
     SparsifyError for a run that was itself trained under a mask, for a `rewind` outside the run's epochs, and as
-    `prune` does.
+    `retrained` and `prune` do.
     """
     epochs = run.config.epochs
     if not 0 <= rewind < epochs:
         raise SparsifyError(f"--rewind is {rewind}; it must be from 0 to {epochs - 1}: {run.name} has {epochs} epochs")
     if run.config.mask is not None:
         raise SparsifyError(f"{run.name} was trained under a mask itself; take the run that the mask is of")
+    again = retrained(config_here(run.config, places.data_dir), opt, rewind=rewind)
     changed = changed_bits(run.environment, resolve_device(places.device))
     if rewind and changed:
         warnings.warn(
@@ -82,9 +136,9 @@ def tickets(
         )
     results = []
     for mask in masks_of(run, point, places, control=point.criterion != "random"):
-        config = dataclasses.replace(config_here(run.config, places.data_dir), mask=str(mask.path), mask_from=rewind)
+        config = dataclasses.replace(again, mask=str(mask.path), mask_from=rewind)
         trained = train(config, places, listener=listener)
-        results.append(Ticket(mask.criterion, mask.path, trained, mask.kept, mask.total))
+        results.append(Ticket(run, mask.criterion, mask.path, trained, mask.kept, mask.total))
     if run.output(places.runs_dir) == run.path:
         run.touch()  # so that this run is the newest, not a random ticket
     return results

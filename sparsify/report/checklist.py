@@ -264,9 +264,10 @@ def _runs(result: StudyResult) -> list[Run]:
 
 
 def _parents(run: Run) -> set[str]:
-    """The names of the runs that gave a run its initial weights and its mask."""
-    init, mask = run.config.init, run.config.mask
-    return {name for name in (init and name_and_sum(init)[0], mask and mask.split("/")[0]) if name}
+    """The names of the runs that gave a run its initial weights, its mask and its path."""
+    init, mask, release = run.config.init, run.config.mask, run.config.release
+    taken = [name_and_sum(one)[0] for one in (init, release) if one]
+    return {*taken, *([mask.split("/")[0]] if mask else [])}
 
 
 def _inits(arm: ArmResult) -> set[str]:

@@ -11,7 +11,7 @@ from sparsify.nets.registry import NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.report.table import TEXT, Column, Format, Table
-from sparsify.runs import Run
+from sparsify.runs import NO_RESULT, Run
 from sparsify.study.design import Arm
 from sparsify.study.results import StudyResult, held_out
 from sparsify.text import layers_in_words, listed, percentage, plural, written
@@ -45,9 +45,13 @@ def setup(result: StudyResult) -> list[str]:
     counts = _alternatives(f"{run.summary['count']:,}" for arm in result.arms for run in arm.finished)
     if counts:
         sentences.append(f"Accuracy is that on {counts} {held_out(result)} images.")
-    diverged = sum(run.status == "diverged" for run in runs)
-    if diverged:
-        sentences.append(f"{diverged} of {len(runs)} runs diverged and {'is' if diverged == 1 else 'are'} not counted.")
+    for way in NO_RESULT:
+        failed = [run for run in runs if run.status == way]
+        if failed:
+            verb = "is" if len(failed) == 1 else "are"
+            reasons = dict.fromkeys(str(run.collapsed) for run in failed) if way == "collapsed" else ()
+            why = f" ({'; '.join(reasons)})" if reasons else ""
+            sentences.append(f"{len(failed)} of {len(runs)} runs {way}{why} and {verb} not counted.")
     return sentences
 
 
@@ -151,6 +155,7 @@ def _parents(arm: Arm) -> dict[str, str | None]:
     mask = arm.mask
     return {
         "init": arm.init and f"'{arm.init}'",
+        "release": arm.release and f"'{arm.release}'",
         "mask": None if mask is None else f"'{mask.of}' without {_point_in_words(mask.point)}",
     }
 

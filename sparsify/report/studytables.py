@@ -23,7 +23,7 @@ from sparsify.report.table import (
     to_csv,
     to_markdown,
 )
-from sparsify.runs import Summary
+from sparsify.runs import NO_RESULT, Summary
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Published
 from sparsify.study.findings import Findings
@@ -46,7 +46,27 @@ NOTES = (
 
 def notes(result: StudyResult) -> tuple[str, ...]:
     """What the tables mean, and which sweeps are of a version of the package whose sweeps new ones differ from."""
-    return (*NOTES, *sources(result), *old_sweeps(result))
+    return (*NOTES, *left_out(result), *sources(result), *old_sweeps(result))
+
+
+def left_out(result: StudyResult) -> list[str]:
+    """A sentence for each run that is no result: what became of it, and that it is not counted."""
+    return [
+        f"not counted: {run.name} of {arm.label}, which {run.status} ({run.collapsed})"
+        for arm in result.arms
+        for run in arm.without_result
+    ]
+
+
+def left_out_csv(result: StudyResult) -> str:
+    """One row for each run that is no result: its arm, seed and name, how it ended, and why."""
+    names = ("arm", "seed", "run", "status", "collapsed")
+    rows = [
+        (arm.label, run.config.seed, run.name, run.status, run.collapsed)
+        for arm in result.arms
+        for run in arm.without_result
+    ]
+    return to_csv(Table.of("", [Column(name) for name in names], rows))
 
 
 def sources(result: StudyResult) -> list[str]:
@@ -160,7 +180,7 @@ def training_table(result: StudyResult) -> Table:
     """One row an arm: accuracy, seconds an epoch and the share of each layer's grains in the support."""
     shares = {arm.label: support_shares(arm.finished) for arm in result.arms}
     layers = list(dict.fromkeys(layer for share in shares.values() for layer in share))
-    diverged = any(len(arm.finished) < len(arm.runs) for arm in result.arms)
+    failed = [way for way in NO_RESULT if any(run.status == way for arm in result.arms for run in arm.runs)]
     published = {arm.label: arm.published for arm in result.study.arms if arm.published is not None}
     columns = [
         Column("arm", TEXT),
@@ -169,7 +189,7 @@ def training_table(result: StudyResult) -> Table:
         *([Column("published (%)", MEAN), Column("difference, points", POINTS)] if published else []),
         *(Column(f"{layer} in support (%)", plus_minus(1)) for layer in layers),
         Column("n"),
-        *([Column("diverged")] if diverged else []),
+        *map(Column, failed),
     ]
     rows = []
     for arm in result.arms:
@@ -181,9 +201,8 @@ def training_table(result: StudyResult) -> Table:
             *(_beside(published.get(arm.label), summaries) if published else []),
             *(in_percent(shares[arm.label].get(layer, [])) for layer in layers),
             len(summaries),
+            *(sum(run.status == way for run in arm.runs) for way in failed),
         ]
-        if diverged:
-            row.append(len(arm.runs) - len(arm.finished))
         rows.append(row)
     return _table(result, "training", columns, rows, turned=Turned(""))
 
@@ -297,7 +316,7 @@ def choice_tables(result: StudyResult) -> list[Table]:
             continue
         rows = []
         for trial in found.trials:
-            verdict = "selected" if trial.label == found.chosen else "" if trial.accuracies else "diverged"
+            verdict = "selected" if trial.label == found.chosen else "" if trial.accuracies else trial.lost
             rows.append((trial.label, in_percent(trial.accuracies), len(trial.accuracies), verdict))
         what = f"selected by {found.figure} on a held-out {percentage(found.val)} of the training images"
         tables.append(Table.of(f"{arm.label}, {what}", columns, rows, subject=result.study.title))
@@ -305,7 +324,7 @@ def choice_tables(result: StudyResult) -> list[Table]:
 
 
 def choices_csv(result: StudyResult) -> str:
-    """One row for each arm that selected, candidate and seed; the accuracy of a candidate that diverged is empty."""
+    """One row for each arm that selected, candidate and seed; the accuracy of a candidate without a result is empty."""
     names = ("arm", "figure", "val", "candidate", "seed", "run", "accuracy", "selected")
     rows = []
     for arm in result.arms:

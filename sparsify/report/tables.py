@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from sparsify.analysis.agreement import Agreement
 from sparsify.analysis.comparison import Comparison
-from sparsify.config import Config
+from sparsify.config import OPTIONS, Config
 from sparsify.errors import SparsifyError
 from sparsify.nets.deployment import Deployed
 from sparsify.pruning.ledger import LedgerRow
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import Ticket
+from sparsify.report.studytables import INTERVAL
 from sparsify.report.table import (
     COUNT,
     FACTOR,
@@ -24,10 +25,11 @@ from sparsify.report.table import (
     Column,
     Format,
     Table,
+    estimated,
     in_percent,
     percent,
 )
-from sparsify.runs import Run
+from sparsify.runs import NO_RESULT, Run
 from sparsify.text import percentage, plural, thousands, written
 
 
@@ -184,25 +186,58 @@ def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:
     return Table.of(f"shrunk, on {rows[0].device}", columns, cells, subject=title)
 
 
-def tickets_table(run: Run, tickets: Sequence[Ticket], ratio: float) -> Table:
-    """The whole run beside its tickets: what is kept, and the accuracy."""
-    title, rewind = f"tickets without {percentage(ratio)}", tickets[0].run.config.mask_from
+def tickets_table(tickets: Sequence[Ticket], ratio: float) -> Table:
+    """The whole runs beside their tickets: mask, optimizer, seeds, what is kept, and accuracy with its interval.
+
+    One row a kind of mask. A seed without a result is not in the mean, and a column says how many these are.
+    """
+    whole, title, rewind = tickets[0].whole, f"tickets without {percentage(ratio)}", tickets[0].run.config.mask_from
     if rewind:
         title += f", rewound to epoch {rewind}"
+    wholes = list({one.whole.path: one.whole for one in tickets}.values())
+    kinds: dict[str, tuple[object, list[Run]]] = {"none": ("all", wholes)}
+    for one in tickets:
+        kinds.setdefault(one.criterion, (Part(one.kept, one.total), []))[1].append(one.run)
+    several = len(wholes) > 1
+    lost = [way for way in NO_RESULT if several and any(one.run.status == way for one in tickets)]
     columns = [
         Column("mask", TEXT),
+        Column("optimizer", TEXT),
+        Column("seeds" if several else "seed", TEXT),
         Column("grains kept", Format(lambda part: f"{part.count:,} of {part.of:,}", key=lambda part: part.count)),
-        Column(f"{run.summary['held_out']} accuracy (%)", PERCENT),
+        Column(f"{whole.summary['held_out']} accuracy (%)", MEAN),
+        *([Column("95% interval", INTERVAL)] if several else []),
         Column("n"),
-        Column("run", TEXT),
+        *map(Column, lost),
+        *([] if several else [Column("run", TEXT)]),
     ]
-    kept = [("none", "all", run), *((one.criterion, Part(one.kept, one.total), one.run) for one in tickets)]
     rows = []
-    for name, part, trained in kept:
-        summary = trained.summary
-        accuracy = summary["accuracy"] if summary["status"] == "finished" else summary["status"]
-        rows.append((name, part, accuracy, 1, trained.name))
-    return Table.of(title, columns, rows, subject=run.name)
+    for name, (part, runs) in kinds.items():
+        values = [run.summary["accuracy"] for run in runs if run.status == "finished"]
+        seeds = ", ".join(str(run.config.seed) for run in runs)
+        row = [name, runs[0].config.opt, seeds, part, in_percent(values) if values else runs[0].status]
+        row += [estimated(values)] if several else []
+        row += [len(values), *(sum(run.status == way for run in runs) for way in lost)]
+        rows.append((*row, *([] if several else [runs[0].name])))
+    return Table.of(title, columns, rows, subject=whole.name)
+
+
+def tickets_words(tickets: Sequence[Ticket]) -> list[str]:
+    """Sentences on what differs between the rows of `tickets_table`."""
+    whole, config = tickets[0].whole.config, tickets[0].run.config
+    words = "the rows differ in the mask"
+    if config.opt != whole.opt:
+        values = {name: getattr(config, name) for name in ("lr", *OPTIONS)}
+        options = [f"{name.replace('_', '-')} {written(one)}" for name, one in values.items() if one is not None]
+        words += (
+            f" and in the optimizer: {whole.opt} for the whole network, {config.opt} ({', '.join(options)}) for the "
+        )
+        words += "tickets"
+    else:
+        words += f"; all are trained with {whole.opt}"
+    if len({one.whole.path for one in tickets}) > 1:
+        words += "; each seed has a whole run and masks of its own, and ± is one sample standard deviation"
+    return [words]
 
 
 def seeds_line(runs: Sequence[Run]) -> str:
@@ -257,11 +292,12 @@ def _run_row(run: Run) -> tuple[object, ...]:
         if run.status == "unfinished":
             return (run.name, run.status, f"{run.epochs_done} of {epochs}", "", "", _settings(run.config))
         summary = run.summary
-        accuracy = Accuracy(summary["accuracy"], summary["held_out"]) if summary["status"] == "finished" else None
+        status = run.status
+        accuracy = Accuracy(summary["accuracy"], summary["held_out"]) if status == "finished" else None
         inside = sum(counts["in"] for counts in summary["support"].values())
         grains = sum(counts["of"] for counts in summary["support"].values())
         support = inside / grains if grains else None
-        return (run.name, summary["status"], summary["epochs"], accuracy, support, _settings(run.config))
+        return (run.name, status, summary["epochs"], accuracy, support, _settings(run.config))
     except SparsifyError as error:
         return (run.name, "damaged", "", "", "", str(error).removeprefix(f"{run.path}/"))
 

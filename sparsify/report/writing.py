@@ -8,7 +8,7 @@ from pathlib import Path
 from sparsify.files import write_text
 from sparsify.folders import held, make_folder
 from sparsify.report.page import write_report
-from sparsify.report.studytables import choice_tables, choices_csv, study_markdown
+from sparsify.report.studytables import choice_tables, choices_csv, left_out_csv, study_markdown
 from sparsify.report.table import to_markdown
 from sparsify.study.findings import Findings, find
 from sparsify.study.folder import save_study
@@ -20,9 +20,10 @@ def write_study(result: StudyResult, findings: Findings | None = None, *, comman
     """Write what `sparsify study` writes into the study's folder; returns the path of report.html.
 
     These are table.md, table.csv, cells.csv, contrasts.csv, affordable.csv, study.json, selection.csv if an arm selects
-    its settings, the figures of `result.study.draw`, and report.html. `findings` are those of `find(result)` unless
-    they are given. `command` are the words that the report names as what made it; without them it is
-    `sparsify study` with the study's name. Raises SparsifyError if the folder is deleted or moved meanwhile.
+    its settings, not-counted.csv if a run diverged or collapsed, the figures of `result.study.draw`, and report.html.
+    `findings` are those of `find(result)` unless they are given. `command` are the words that the report names as what
+    made it; without them it is `sparsify study` with the study's name. Raises SparsifyError if the folder is deleted or
+    moved meanwhile.
 
     >>> sparsify.write_study(result)
     PosixPath('runs/studies/tiny/report.html')
@@ -35,6 +36,8 @@ def write_study(result: StudyResult, findings: Findings | None = None, *, comman
         save_study(result, findings)
         if any(arm.selected for arm in result.arms):
             write_text(result.folder / "selection.csv", choices_csv(result))
+        if any(arm.without_result for arm in result.arms):
+            write_text(result.folder / "not-counted.csv", left_out_csv(result))
         return write_report(result, findings, draw_study(result), command=words)
 
 

@@ -43,8 +43,8 @@ def newest_run(runs_dir: Path, *, tickets: bool = True) -> Run:
 def find_run(name: str, runs_dir: Path) -> Run:
     """Return the run whose folder is `name`, or whose name in `runs_dir` begins with `name`.
 
-    Of several, the one that all others were trained from is meant, by its weights or a mask of it: what names a run
-    goes on naming it when its tickets are begun. Raises SparsifyError if there is no such run, or more than one.
+    Of several, the one that all others were trained from is meant, by its weights, a mask of it or its path: what names
+    a run goes on naming it when its tickets are begun. Raises SparsifyError if there is no such run, or more than one.
     """
     for path in (Path(name), Path(runs_dir) / name):
         if name and (path / "config.json").exists():
@@ -62,16 +62,17 @@ def find_run(name: str, runs_dir: Path) -> Run:
 
 
 def _sources(runs: list[Run]) -> list[Run]:
-    """Return the runs that were not trained from the weights or the mask of another of them."""
+    """Return the runs that were not trained from another of them."""
     names = {run.name for run in runs}
     return [run for run in runs if not names & _parents(run)]
 
 
 def _parents(run: Run) -> set[str]:
-    """Return the names of the runs whose weights or mask a run began with."""
+    """Return the names of the runs whose weights, mask or path a run was trained from."""
     try:
         config = run.config
     except SparsifyError:
         return set()  # it is damaged; what reads it says so
     named = {(config.init or "").split("@")[0], (config.mask or "").split("/")[0]}
+    named.add((config.release or "").split("@")[0])
     return named - {"", run.name}

@@ -50,6 +50,9 @@ TRAINED = (
 )
 """The files that a training leaves, beside summary.json, where there is a path, a Z, and what `record` asks for."""
 
+NO_RESULT = ("diverged", "collapsed")
+"""The values of `Run.status` of a training that has ended without a result."""
+
 METRICS = tuple(Epoch.__annotations__)
 """The columns of metrics.csv."""
 
@@ -58,7 +61,11 @@ Count = TypedDict("Count", {"in": int, "of": int})
 
 
 class Summary(TypedDict):
-    """The content of summary.json: how a training ended. A file that lacks a required key is damaged."""
+    """The content of summary.json: how a training ended. A file that lacks a required key is damaged.
+
+    `status` says how its loop ended, and `collapsed` in words why its network is no result, None if it is one. Runs
+    from before that was recorded lack it.
+    """
 
     status: Literal["finished", "diverged"]
     held_out: Literal["test", "val"]
@@ -79,3 +86,4 @@ class Summary(TypedDict):
     images_sha256: NotRequired[str | None]
     finished: NotRequired[str]
     format: NotRequired[int]
+    collapsed: NotRequired[str | None]

@@ -4,40 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import html
 import os
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from sparsify.config import ADDED, Config
-from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_rows
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.runs.folder import RunFolder
-from sparsify.runs.images import remembered
-from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch, Summary, require_epoch
-from sparsify.sums import Record
+from sparsify.runs.records import METRICS, TRAINED, Epoch, require_epoch
+from sparsify.runs.state import RunState
 from sparsify.text import plural
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
-
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Run(RunFolder):
+class Run(RunState):
     """The folder of one run. The training has ended when `summary.json` exists, which is written last.
 
     >>> run
@@ -45,8 +36,6 @@ class Run(RunFolder):
     >>> sparsify.Run(run.path) == run
     True
     """
-
-    _summaries: dict[tuple[int, ...], Summary] = dataclasses.field(default_factory=dict, init=False, compare=False)
 
     def __repr__(self) -> str:
         status, *rest = self._state().items()
@@ -69,82 +58,11 @@ class Run(RunFolder):
                 return {"status": f"unfinished after {plural(self.epochs_done, 'epoch')}"}
             if self.status == "diverged":
                 return {"status": f"diverged in epoch {self.summary['epochs']}"}
+            if self.collapsed is not None:
+                return {"status": f"collapsed ({self.collapsed})"}
             return {"status": "finished", f"{self.summary['held_out']} accuracy": f"{self.summary['accuracy']:.2%}"}
         except SparsifyError:
             return {"status": "damaged"}
-
-    @property
-    def status(self) -> str:
-        """ "finished", "diverged", or "unfinished". Raises SparsifyError if summary.json is damaged.
-
-        >>> run.status
-        'finished'
-        """
-        return self.summary["status"] if (self.path / "summary.json").exists() else "unfinished"
-
-    @functools.cached_property
-    def config(self) -> Config:
-        """The Config that was trained. Raises SparsifyError if config.json is damaged.
-
-        >>> run.config
-        Config(model='lenet', data='digits', opt='adabreg', epochs=3)
-        """
-        values = self._json("config.json")
-        missing = {field.name for field in dataclasses.fields(Config)} - set(values) - set(ADDED)
-        if missing:
-            raise self._damaged("config.json", f"it has no {', '.join(sorted(missing))}")
-        try:
-            config = Config.from_dict(values)
-        except SparsifyError as error:
-            raise self._damaged("config.json", str(error)) from error
-        named = re.search(r"-s\d+-([0-9a-f]{8})$", self.name)  # runs can be given other names
-        if config.data.startswith(FOLDER) and "/" not in values["data"]:
-            kept = self.environment.get(CONFIG_SUM)
-            if kept is not None and kept != self.sha256("config.json"):
-                raise self._damaged("config.json", "its SHA-256 sum is not the one in environment.json")
-            return self._with_folder(config, named[1] if named else "")
-        if named and config.digest() != named[1] and not self._has_sum("config.json"):
-            raise self._damaged("config.json", f"its settings give the digest {config.digest()}, not {named[1]}")
-        return config
-
-    def _with_folder(self, config: Config, digest: str) -> Config:
-        """The Config with its folder of images where it was on this machine; one that gives the digest comes first."""
-        name = Path(config.data.removeprefix(FOLDER)).name
-        paths = remembered(str(self.environment.get("images_sha256")))
-        known = [dataclasses.replace(config, data=FOLDER + path) for path in paths if Path(path).name == name]
-        return next((one for one in known if one.digest() == digest), next(iter(known), config))
-
-    @property
-    def summary(self) -> Summary:
-        """The content of summary.json, which is read again if the file has changed.
-
-        Raises SparsifyError if it is missing or damaged.
-
-        >>> run.summary["held_out"], run.summary["count"]
-        ('test', 360)
-        """
-        file = "summary.json"
-        try:
-            stat = (self.path / file).stat()
-            state: tuple[int, ...] = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
-        except OSError:
-            state = ()  # reading it says what is wrong
-        if state not in self._summaries:
-            summary = self._parsed(file, Summary)
-            if "model.safetensors" not in summary["sha256"]:
-                raise self._damaged(file, "sha256.model.safetensors is missing")
-            self._summaries.clear()
-            self._summaries[state] = summary
-        return self._summaries[state]
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """The content of environment.json: the versions, device, threads and git commit of the training.
-
-        >>> run.environment["precision"]
-        'exact'
-        """
-        return self._json("environment.json")
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -270,10 +188,13 @@ class Run(RunFolder):
     def model(self) -> nn.Module:
         """Return the trained network on the CPU, in evaluation mode. Raises SparsifyError unless it is finished.
 
+        That of a collapsed run is returned, too: it shows what became of the weights.
+
         >>> run.model()(torch.zeros(1, 1, 28, 28)).shape
         torch.Size([1, 10])
         """
-        self.require_finished()
+        if self.status != "collapsed":
+            self.require_finished()
         summary = self.summary
         model = network(self.config.model, summary["shape"], len(summary["classes"]), self.config.net)
         try:
@@ -294,18 +215,6 @@ class Run(RunFolder):
             images = f"the images of {self.config.data}"
             raise SparsifyError(f"{images} are not those that {self.path} was trained on; delete it to train anew")
 
-    def require_finished(self) -> None:
-        """Raise SparsifyError if the run is unfinished or diverged.
-
-        >>> run.require_finished()
-        """
-        if self.status == "unfinished":
-            raise SparsifyError(
-                f"run {self.path} is unfinished; the command that trained it goes on from its checkpoint"
-            )
-        if self.status == "diverged":
-            raise SparsifyError(f"run {self.path} diverged (non-finite loss); train it with a lower --lr")
-
     def touch(self) -> None:
         """Make this the newest run, because it was asked for again.
 
@@ -313,25 +222,3 @@ class Run(RunFolder):
         """
         with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is read all the same
             os.utime(self.path / "summary.json", follow_symlinks=os.utime not in os.supports_follow_symlinks)
-
-    def _has_sum(self, file: str) -> bool:
-        return self.status != "unfinished" and file in self.summary["sha256"]
-
-    def _read(self, file: str) -> bytes:
-        """Return the content of a file. Raises SparsifyError unless it has its SHA-256 sum, once there are sums."""
-        content = super()._read(file)
-        if file != "summary.json" and self.status != "unfinished":
-            self._require(file, content, every="format" in self.summary)
-        return content
-
-    def _checked(self, file: str) -> bytes:
-        """Return the content of a file of a finished run. Raises SparsifyError unless its SHA-256 sum is known."""
-        content = super()._read(file)
-        self._require(file, content, every=True)
-        return content
-
-    def _require(self, file: str, content: bytes, *, every: bool) -> None:
-        try:
-            Record("summary.json", self.summary["sha256"], every).require(file, content)
-        except SparsifyError as error:
-            raise self._damaged(file, error) from error

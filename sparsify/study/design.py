@@ -66,9 +66,10 @@ class Arm:
     """One row of a study: Configs that differ only in the seed.
 
     A run may start from the run of the same seed in another arm: `init` is the arm whose trained weights it takes,
-    `mask` names the arm from whose run its mask is made. Until these are trained, the Configs' `init` and `mask` hold
-    the labels of the arms. With a `choice`, `configs` are those of the first candidate until one is chosen. A `stage`
-    is an intermediate step for other arms: it is trained, but neither swept nor shown. `published` is shown beside it.
+    `mask` names the arm from whose run its mask is made, and `release` the arm whose run's path it follows at random.
+    Until these are trained, the Configs' `init`, `mask` and `release` hold the labels of the arms. With a `choice`,
+    `configs` are those of the first candidate until one is chosen. A `stage` is an intermediate step for other arms: it
+    is trained, but neither swept nor shown. `published` is shown beside it.
     """
 
     label: str
@@ -78,12 +79,13 @@ class Arm:
     choice: Choice | None = None
     stage: bool = False
     published: Published | None = None
+    release: str | None = None
 
     @property
     def parents(self) -> tuple[str, ...]:
         """The labels of the arms that this one starts from."""
         masked = None if self.mask is None else self.mask.of
-        return tuple(dict.fromkeys(name for name in (self.init, masked) if name is not None))
+        return tuple(dict.fromkeys(name for name in (self.init, masked, self.release) if name is not None))
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,9 @@ class _Configs(Struct):
     @classmethod
     def of(cls, configs: Sequence[Config], arm: Arm) -> _Configs:
         # until an arm that it starts from is trained, what stands there is the arm's label, not a path
-        labels = {arm.init, None if arm.mask is None else arm.mask.of}
-        own = [{name: value for name in ("init", "mask") if (value := getattr(one, name)) in labels} for one in configs]
+        labels = {arm.init, None if arm.mask is None else arm.mask.of, arm.release}
+        names = ("init", "mask", "release")
+        own = [{name: value for name in names if (value := getattr(one, name)) in labels} for one in configs]
         every = [images.shared(config) | kept for config, kept in zip(configs, own, strict=True)]
         shared = {key: value for key, value in (every or [{}])[0].items() if all(one[key] == value for one in every)}
         return cls(shared, [{key: value for key, value in one.items() if key not in shared} for one in every])
@@ -117,6 +118,7 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
     stage: bool = False
     init: str | None = None
     mask: MaskTable | None = None
+    release: str | None = None
     published: Published | None = None
     configs: _Configs
     choice: _Choice | None = None
@@ -137,6 +139,7 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
             stage=arm.stage,
             init=arm.init,
             mask=mask,
+            release=arm.release,
             published=arm.published,
             configs=configs,
             choice=choice,
@@ -149,7 +152,7 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
             candidates = (Candidate(c.label, c.trials.configs, c.configs.configs) for c in self.choice.candidates)
             choice = Choice(tuple(candidates), self.choice.on)
         mask = None if self.mask is None else mask_of(self.mask)
-        return Arm(self.label, self.configs.configs, self.init, mask, choice, self.stage, self.published)
+        return Arm(self.label, self.configs.configs, self.init, mask, choice, self.stage, self.published, self.release)
 
 
 class _Shown(Struct, omit_defaults=True):
@@ -196,11 +199,17 @@ def _shown(arm: _Shown, folder: Path) -> ArmResult:
         if run.status == "unfinished":
             raise SparsifyError(f"{run.path} of the study {folder} is missing; run the study again")
     finished = [run for run in runs if run.status == "finished"]
-    for files in arm.sweeps:
+    # before collapses were recorded such runs were swept, too; then as many files are named as trainings came to an end
+    ended = [run for run in runs if run.status != "diverged"]
+    named = [
+        [file for run, file in zip(ended, files, strict=True) if run in finished] if len(files) == len(ended) else files
+        for files in arm.sweeps
+    ]
+    for files in named:
         if len(files) != len(finished):
             reason = f"a sweep of '{arm.label}' has {len(files)} files, and {len(finished)} of its runs are finished"
             raise SparsifyError(f"{folder / FILE} is damaged ({reason}); run the study again")
     sweeps = tuple(
-        tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=True)) for files in arm.sweeps
+        tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=True)) for files in named
     )
     return ArmResult(arm.label, runs, sweeps, arm.selected)

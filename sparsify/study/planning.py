@@ -18,10 +18,10 @@ from sparsify.pruning.ledger import sweep_is_there
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_is_there, mask_path
-from sparsify.runs import Run, find_run, list_runs
+from sparsify.runs import NO_RESULT, Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study
 from sparsify.study.structures import Structures, structures_of
-from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data
+from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data, path_to_follow
 
 
 def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
@@ -109,7 +109,7 @@ class Task:
     """One run of a study: what exists of it, and what is missing.
 
     If it must wait for other runs, `run` is None and `waits` says for which. If it cannot be trained, because a run
-    that it starts from diverged, it is left out and `lost` says why.
+    that it starts from has no result, it is left out and `lost` says why.
     """
 
     arm: str
@@ -143,11 +143,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Trial:
-    """A tried candidate: the names of its runs and their accuracies on held-out images; () if one of them diverged."""
+    """A tried candidate: the names of its runs and their accuracies on held-out images.
+
+    These are () if one of the runs has no result; then `lost` says whether the first such run diverged or collapsed.
+    """
 
     label: str
     runs: tuple[str, ...]
     accuracies: tuple[float, ...]
+    lost: str = "diverged"
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,15 @@ class Chosen:
 
     @property
     def chosen(self) -> str:
-        """The label of the candidate with the best mean, the first of equal ones; "" if every candidate diverged."""
+        """The label of the candidate with the best mean, the first of equal ones; "" if none has a result."""
         judged = [trial for trial in self.trials if trial.accuracies]
         return max(judged, key=lambda trial: statistics.mean(trial.accuracies)).label if judged else ""
+
+    @property
+    def lost(self) -> str:
+        """Why no candidate is chosen, as in "every candidate diverged"; "" if one is."""
+        ways = dict.fromkeys(trial.lost for trial in self.trials)
+        return "" if self.chosen else f"every candidate {' or '.join(ways)}"
 
 
 @dataclass(frozen=True)
@@ -215,6 +225,8 @@ class Planner:
         for arm in study.arms:
             if arm.init is None and arm.configs[0].init is not None:
                 self._check_init(arm, arm.configs[0].init)
+            if arm.release is None:
+                path_to_follow(arm.configs[0], self.places.runs_dir)
             if arm.mask is None:
                 initial_mask(arm.configs[0], self.places.runs_dir)
 
@@ -255,7 +267,7 @@ class _Look:
             if arm.choice is not None:
                 selected = self._select(arm, arm.choice)
                 waits = "" if selected else "the selection"
-                lost = "every candidate diverged" if selected and not selected.chosen else ""
+                lost = selected.lost if selected else ""
                 chosen = [c.configs for c in arm.choice.candidates if selected and c.label == selected.chosen]
                 arm = replace(arm, configs=chosen[0] if chosen else arm.configs)
             sweeps = () if arm.stage else self.study.sweeps
@@ -268,12 +280,14 @@ class _Look:
         config = task.config
         for label in arm.parents:
             parent = self.tasks(label)[index]
-            if parent.lost or parent.status == "diverged":
-                return replace(task, lost=parent.lost or f"'{label}' diverged")
+            if parent.lost or parent.status in NO_RESULT:
+                return replace(task, lost=parent.lost or f"'{label}' {parent.status}")
             if parent.status != "finished":
                 return replace(task, waits=f"'{label}'")
         if arm.init is not None:
             config = replace(config, init=str(self.tasks(arm.init)[index].known_run.path))
+        if arm.release is not None:
+            config = replace(config, release=str(self.tasks(arm.release)[index].known_run.path))
         if arm.mask is not None:
             run, mask = self.tasks(arm.mask.of)[index].known_run, arm.mask
             path = mask_path(run, self.points[arm.label], self.runs_dir)
@@ -287,10 +301,11 @@ class _Look:
         """Return the task with the state of its run on the disk."""
         config, _ = initial_weights(task.config, self.runs_dir)
         config, _ = initial_mask(config, self.runs_dir)
+        config, _ = path_to_follow(config, self.runs_dir)
         run = Run(self.runs_dir / config.name)
         status = run.status
         network = self.structures[task.arm].model
-        paths = [sweep_path(run, plan, network) for plan in task.sweeps if status != "diverged"]
+        paths = [sweep_path(run, plan, network) for plan in task.sweeps if status not in NO_RESULT]
         missing = tuple(number for number, path in enumerate(paths) if not sweep_is_there(path))
         again = tuple(number for number in missing if paths[number].exists())
         return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing, again=again)
@@ -306,7 +321,12 @@ class _Look:
         if not all(task.done for task in self.trials[arm.label]):
             return None
         trials = tuple(
-            Trial(label, tuple(task.known_run.name for task in tasks), self._accuracies(choice, tasks))
+            Trial(
+                label,
+                tuple(task.known_run.name for task in tasks),
+                self._accuracies(choice, tasks),
+                next((task.status for task in tasks if task.status in NO_RESULT), ""),
+            )
             for label, tasks in found
         )
         held_out = choice.candidates[0].trials
@@ -315,8 +335,8 @@ class _Look:
         return self.selected[arm.label]
 
     def _accuracies(self, choice: Choice, tasks: Sequence[Task]) -> tuple[float, ...]:
-        """Return the accuracies on the held-out images, one for each seed; () if a run diverged."""
-        if any(task.status == "diverged" for task in tasks):
+        """Return the accuracies on the held-out images, one for each seed; () if a run has no result."""
+        if any(task.status in NO_RESULT for task in tasks):
             return ()
         if choice.on is None:
             return tuple(task.known_run.summary["accuracy"] for task in tasks)

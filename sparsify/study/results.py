@@ -18,7 +18,7 @@ from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep, SweepRow
-from sparsify.runs import Run
+from sparsify.runs import NO_RESULT, Run
 from sparsify.study.design import Study
 from sparsify.study.planning import Chosen
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class ArmResult:
     """One arm's runs, in the order of the seeds; `sweeps[i]` are those of the study's sweep i, one a finished run.
 
-    A seed whose run could not be trained, because one that it starts from diverged, has no run. `selected` says how
-    its settings were chosen, if they were.
+    A seed whose run could not be trained, because one that it starts from has no result, has no run. `selected` says
+    how its settings were chosen, if they were.
     """
 
     label: str
@@ -43,6 +43,11 @@ class ArmResult:
     def finished(self) -> tuple[Run, ...]:
         """The runs that are results."""
         return tuple(run for run in self.runs if run.status == "finished")
+
+    @property
+    def without_result(self) -> tuple[Run, ...]:
+        """The runs that diverged or collapsed."""
+        return tuple(run for run in self.runs if run.status in NO_RESULT)
 
 
 class Where(NamedTuple):

@@ -40,7 +40,7 @@ def run_study(
 
     `places`, or its keywords, give the device and the folders of runs and data. `note` is called with a line of text
     before each sweep, and before an old mask is made again. Raises SparsifyError as `Planner` does, before anything is
-    trained. Warns (SparsifyWarning) about runs that cannot be trained, because a run that they start from diverged.
+    trained. Warns (SparsifyWarning) about runs that cannot be trained, because one that they start from has no result.
 
     >>> result = sparsify.run_study(study, device="cpu")
     >>> result.table()[["arm", "seed", "layers", "ratio"]]

@@ -125,8 +125,14 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     if label is not None:
         raise SparsifyError(f"two arms are called {quoted(label)}; give one of them a label")
     named = set(labels)
-    starts = [arm.configs[0].init for arm in arms]
-    arms = [dataclasses.replace(a, init=i if i in named else None) for a, i in zip(arms, starts, strict=True)]
+    arms = [
+        dataclasses.replace(
+            arm,
+            init=arm.configs[0].init if arm.configs[0].init in named else None,
+            release=arm.configs[0].release if arm.configs[0].release in named else None,
+        )
+        for arm in arms
+    ]
     draw = tuple(_list(study.draw))
     for one in draw:
         if one not in DRAWINGS:
@@ -139,7 +145,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
         title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
         if "data" in changed and arms[0].configs[0].data.startswith(FOLDER):
             shown["data"] = f"{shown['data']}-{short_sum(arms[0].configs[0].data)}"  # two can have the same name
-        for key in ("init", "mask"):
+        for key in ("init", "mask", "release"):
             if key in changed and shown[key] != changed[key]:
                 shown[key] = f"{shown[key]}-{short_sum(changed[key])}"  # the same
         name = _within(name + "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items()))

@@ -41,6 +41,7 @@ from sparsify.training.starting import (
     initial_weights,
     load_weights,
     named_data,
+    path_to_follow,
     require_outputs,
 )
 from sparsify.training.trainer import Listener, Progress, Trainer
@@ -133,6 +134,7 @@ def _prepare(
     config = named_data(config, places.data_dir)
     config, initial = initial_weights(config, places.runs_dir)
     config, mask = initial_mask(config, places.runs_dir)
+    config, entry = path_to_follow(config, places.runs_dir)
     run = Run(places.runs_dir / config.name)
     if run.status != "unfinished":
         run.verify()
@@ -160,7 +162,7 @@ def _prepare(
     def start(share: float) -> Generator[None]:
         with run.lock(), held(run.path, run.path / ".lock"):
             if run.status == "unfinished":  # another process may have finished it while this one waited
-                training = Trainer(run, config, placed[kind], model.to(where), where, images, mask)
+                training = Trainer(run, config, placed[kind], model.to(where), where, images, mask, entry)
                 yield from training.steps(listener, share)
 
     return run, start

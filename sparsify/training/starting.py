@@ -97,6 +97,7 @@ def initial_weights(config: Config, runs_dir: Path) -> tuple[Config, dict[str, T
         return config, None
     name, digest = name_and_sum(config.init)
     parent = find_run(name, runs_dir)
+    parent.require_finished()
     weights = parent.model().state_dict()
     found = parent.sha256("model.safetensors")[:8]
     if digest and digest != found:
@@ -119,6 +120,32 @@ def initial_mask(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
         raise SparsifyError(f"--mask {config.mask}: the sum of {path} is {found} now; name the file alone")
     where = path.resolve()
     return dataclasses.replace(config, mask=f"{where.parent.name}/{where.name}@{found}"), mask
+
+
+def path_to_follow(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
+    """Return the Config with `release` as <run's name>@<8 hex digits of its path's sum>, and the steps of entry there.
+
+    Return the Config itself and None for an optimizer that follows no other run. Raises SparsifyError if it does, and
+    `release` is None, if that run is not finished or was not trained with DessiLBI, and if the sum in `release` is
+    another.
+    """
+    if not OPTIMIZERS[config.opt].follows:
+        return config, None
+    if config.release is None:
+        raise SparsifyError(f"--opt {config.opt} needs --release, the run whose grains it lets go at random")
+    name, digest = name_and_sum(config.release)
+    parent = find_run(name, runs_dir)
+    parent.require_finished()
+    spec = OPTIMIZERS[parent.config.opt]
+    path = parent.inclusion_path
+    if path is None or not spec.couples:
+        takers = ", ".join(opt for opt, one in OPTIMIZERS.items() if one.selects and one.couples)
+        raise SparsifyError(f"--release {name}: it is trained with {parent.config.opt}; it must be one of: {takers}")
+    found = parent.sha256("path.npz")[:8]
+    if digest and digest != found:
+        raise SparsifyError(f"--release {config.release}: the path of {parent.path} is {found} now; name the run alone")
+    entry = {parameter: torch.from_numpy(steps) for parameter, steps in path.entry.items()}
+    return dataclasses.replace(config, release=f"{parent.name}@{found}"), entry
 
 
 @torch.inference_mode()

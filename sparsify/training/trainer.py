@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,15 +22,18 @@ from sparsify.devices import key, permutation, seed_dropout
 from sparsify.errors import SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.nets.evaluation import evaluate
+from sparsify.nets.layers import prunable_layers
 from sparsify.nets.mask import Mask, apply_mask
 from sparsify.nets.outputs import loss_named
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.release import RandomRelease, permuted
 from sparsify.optim.schedules import learning_rates
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Epoch, Run
+from sparsify.runs.collapse import VANISHED, Guess, collapse, diverged
 from sparsify.runs.images import remember, shared
 from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, save_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
@@ -57,12 +60,6 @@ class Progress:
         return self.row is not None and (self.step == self.steps or diverged(self.row))
 
 
-def diverged(row: Epoch) -> bool:
-    """Whether a loss of an epoch, a row of metrics.csv, is infinite or NaN."""
-    losses = (row["train_loss"], row["val_loss"], row["test_loss"])
-    return not all(math.isfinite(loss) for loss in losses if loss is not None)
-
-
 Listener = Callable[[Progress], None]
 
 
@@ -78,11 +75,14 @@ class Trainer:
         device: torch.device,
         images_sha256: str | None = None,
         mask: Mask | None = None,
+        entry: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer: Optimizer = OPTIMIZERS[config.opt].build(self.model, config)
+        if isinstance(self.optimizer, RandomRelease) and entry is not None:
+            self.optimizer.follow(permuted(entry, config.seed))
         self.mask: Mask = {name: keep.to(device) for name, keep in (mask or {}).items()}
         if self.mask:
             me = weakref.proxy(self)  # no cycle: captured graphs must go with the last reference, not amid a capture
@@ -93,6 +93,7 @@ class Trainer:
         self.rates = learning_rates(config.schedule, taken(config.lr), steps, config.schedule_options)
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
+        self._norms = self._kept_norms()  # of what is trained, at the start, also where it goes on from a checkpoint
         self.recorder: PathRecorder | None = None
         self.times: np.ndarray | None = None
         path = OPTIMIZERS[config.opt].path
@@ -202,8 +203,9 @@ class Trainer:
             self.recorder.note(step)
 
     def _predict(self) -> None:
-        if self.times is None or not isinstance(self.optimizer, SplitOptimizer):
-            return  # without a coupling to the weights their norms do not say when they enter
+        # without a coupling to the weights, and where another path is followed, norms do not say when a grain enters
+        if self.times is None or not isinstance(self.optimizer, SplitOptimizer) or OPTIMIZERS[self.config.opt].follows:
+            return
         time_ = self.times[-1]
         late = [name for name, part in predict_entry(self.model, self.optimizer, time_).items() if part == 0]
         if late:
@@ -244,6 +246,24 @@ class Trainer:
                 stacklevel=5,
             )
 
+    @torch.no_grad()
+    def _kept_norms(self) -> dict[str, float]:
+        """The norm of each layer's weights, without what the mask removes, by the module's name."""
+        norms = {}
+        for layer in prunable_layers(self.model):
+            keep = self.mask.get(layer.parameter)
+            weight = layer.weight if keep is None else layer.weight * keep
+            norms[layer.name] = torch.linalg.vector_norm(weight.float()).item()
+        return norms
+
+    def _collapse(self) -> str | None:
+        """Why the network is no result, if it is none."""
+        labels = self.data.train.labels
+        counts = torch.bincount(labels.cpu(), minlength=len(self.data.classes))
+        guess = Guess.of((counts / len(labels)).tolist(), self.config.label_smoothing)
+        vanished = [name for name, norm in self._kept_norms().items() if norm < VANISHED * self._norms[name]]
+        return collapse(self.rows, guess, len(labels), vanished)
+
     def _finish(self, status: str) -> None:
         run, last = self.run, self.rows[-1]
         on_val = self.data.held_out == "val"
@@ -273,6 +293,7 @@ class Trainer:
         run.write_summary(
             {
                 "status": status,
+                "collapsed": self._collapse(),
                 "held_out": self.data.held_out,
                 "accuracy": last["val_accuracy"] if on_val else last["test_accuracy"],
                 "loss": _finite(last["val_loss"] if on_val else last["test_loss"]),

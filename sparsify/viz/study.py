@@ -22,6 +22,7 @@ from sparsify.nets.layers import Layer, layer_names
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.runs import Run
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
 from sparsify.text import layers_in_words, listed, percentage
 from sparsify.viz.figures import class_damage, curves, filter_panel, folded_panels, selected_through, sweep
@@ -73,16 +74,15 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
     >>> [drawing.name for drawing in sparsify.viz.study_drawings(result)]
     ['sweep', 'compression', 'speedup', 'classes-1-1']
     """
-    arms = [arm for arm in result.arms if arm.finished]
-    if not arms:
-        return
     draw = result.study.draw
-    if "curves" in draw:
-        yield _curves(result, arms)
+    trained = _trainings(result)
+    if trained and "curves" in draw:
+        yield _curves(result, trained)
     if "losses" in draw:
-        yield from _losses(result, arms)
+        yield from _losses(result, trained)
     if "landscape" in draw:
-        yield from _landscape(result, arms)
+        yield from _landscape(result)
+    arms = [arm for arm in result.arms if arm.finished]
     for number, plan in enumerate(result.study.sweeps if "sweep" in draw else ()):
         yield from _sweeps(result, number, plan, arms)
         yield from _classes(result, number, plan, arms)
@@ -97,22 +97,33 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
             yield from _path(name, label, networks[label], layer)
 
 
-def _curves(result: StudyResult, arms: Sequence[ArmResult]) -> Drawing:
-    groups = {arm.label: arm.finished for arm in arms}
+def _trainings(result: StudyResult) -> dict[str, list[Run]]:
+    """The trainings that came to an end, by their arm; those that collapsed are apart, and called so."""
+    kinds = {"": "finished", ", collapsed": "collapsed"}
+    found = {
+        arm.label + mark: [run for run in arm.runs if run.status == status]
+        for arm in result.arms
+        for mark, status in kinds.items()
+    }
+    return {label: runs for label, runs in found.items() if runs}
+
+
+def _curves(result: StudyResult, groups: Mapping[str, Sequence[Run]]) -> Drawing:
     what = f"Loss and accuracy of {listed(groups)} against the epoch: {held_out(result)} images solid, training dashed."
     return Drawing("training", "Line chart", "curves", what, curves(groups, title=result.study.title))
 
 
-def _losses(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
-    groups = {arm.label: arm.finished for arm in arms if all(has_records(run, "loss") for run in arm.finished)}
+def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterator[Drawing]:
+    groups = {label: runs for label, runs in trained.items() if all(has_records(run, "loss") for run in runs)}
     if groups:
         what = f"Training loss of {listed(groups)} against the step, each point the mean of {EVERY} steps."
         yield Drawing("training", "Line chart", "losses", what, losses(groups, title=result.study.title))
 
 
-def _landscape(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+def _landscape(result: StudyResult) -> Iterator[Drawing]:
     """Arms that differ in the learning rate only are one group; of each the run of its first seed is drawn."""
-    runs = [arm.finished[0] for arm in arms]
+    runs = [arm.finished[0] for arm in result.arms if arm.finished]
+    lost = [arm.label for arm in result.arms if arm.without_result and not arm.finished]
     recorded = [run for run in runs if has_records(run, "loss", "gradients") or has_records(run, "landscape")]
     if not recorded:
         return
@@ -121,6 +132,8 @@ def _landscape(result: StudyResult, arms: Sequence[ArmResult]) -> Iterator[Drawi
         f"Loss, change of the gradient and effective smoothness of {listed(named)}: the band over the learning rates, "
         "and along the gradient of one training; of each arm the run of its first seed."
     )
+    if lost:
+        what += f" Without a result, and left out: {listed(lost)}."
     yield Drawing("training", "Line chart", "landscape", what, landscape(named, title=result.study.title))
 
 

@@ -33,6 +33,7 @@ _RATES = {
     "slbi-adam": 0.1,
     "linbreg": 0.03,
     "adabreg": 0.1,
+    "adam-pull": 0.1,
     "prox-sgd": 0.003,
     "adam": 0.1,
     "adamw": 0.1,
@@ -94,7 +95,7 @@ def schedule(
 
 
 def optimizers(
-    names: str | Sequence[str] = tuple(OPTIMIZERS),
+    names: str | Sequence[str] = "",
     *,
     lr: float | None = None,
     steps: int = 250,
@@ -102,13 +103,16 @@ def optimizers(
 ) -> Figure:
     """Draw the paths of optimizers on a valley of two weights, Beale's function, from one start to its minimum.
 
-    `names` are several or one text, as in "sgd,slbi"; without any all are drawn. Of DessiLBI both W and Γ are drawn: Γ
+    `names` are several or one text, as in "sgd,slbi"; without any all are drawn but for slimming, which is of
+    networks with BatchNorm, and random-release, which follows another run. Of DessiLBI both W and Γ are drawn: Γ
     starts at 0, and the larger weight enters first. Each has a rate that suits it here, or `lr`. Raises SparsifyError
     for an unknown optimizer, and a value out of range.
 
     >>> sparsify.viz.optimizers(["sgd", "adam", "slbi"], steps=100).savefig("optimizers.png")
     """
-    asked = _asked("optimizer", names, OPTIMIZERS)
+    # a valley has neither BatchNorm nor another run's path
+    known = [name for name, spec in OPTIMIZERS.items() if not spec.follows and name != "slimming"]
+    asked = _asked("optimizer", names, known)
     if not 0 < steps <= _MOST_WALKED:
         raise SparsifyError(f"--steps is {steps}; it must be from 1 to {_MOST_WALKED:,}")
     walks = {name: _walk(_on_valley(name, lr, steps), steps) for name in asked}

@@ -71,6 +71,7 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
         **dict.fromkeys(OPTIONS),
         **REACHING[opt],
         "structure": "grains",
+        "release": None,
         "mask": str(save_mask(runs / "a.safetensors", {"conv3.bias": torch.arange(120) % 2 == 0})),
         "mask_from": 1,
     }

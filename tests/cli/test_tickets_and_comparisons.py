@@ -14,11 +14,28 @@ def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
     assert done.code == 0
     rows = [line.split() for line in done.out.splitlines() if line.split()[:1] in (["none"], ["magnitude"], ["random"])]
     assert [row[0] for row in rows] == ["none", "magnitude", "random"]
-    assert rows[1][1:4] == rows[2][1:4] == ["5,100", "of", "10,200"]
+    assert rows[1][3:6] == rows[2][3:6] == ["5,100", "of", "10,200"]
+    assert [row[1] for row in rows[1:]] == ["sgd", "sgd"]
+    assert "the rows differ in the mask" in done.out
     name = done.out.splitlines()[0].removeprefix("run: ").removesuffix(" (the newest)")
     assert sparsify("prune --layers conv3 --ratios 0").out.startswith(f"run: {name} (the newest)")
     assert name in sparsify("viz curves").out.splitlines()[0]
     assert sparsify("ticket --ratio 2").code == 2
+
+
+def test_a_ticket_that_collapses_is_said_and_has_no_accuracy(runs, sparsify, refused):
+    """The pull that the whole network bears is too hard for a twentieth of it."""
+    whole = "train --data digits --opt sgd-pull --lr 0.05 --mu 2 --epochs 20 --batch-size 64 --device cpu"
+    assert sparsify(whole).code == 0
+    done = sparsify("ticket --ratio 0.95 --criterion random --opt sgd-pull --device cpu")
+    assert done.code == 0
+    (row,) = (line.split() for line in done.out.splitlines() if line.split()[:1] == ["random"])
+    assert row[6:8] == ["collapsed", "0"]
+    assert "collapsed and is no result: " in done.err
+    assert "; the pull is too hard for what is left: try a larger --mu" in done.err
+    assert "collapsed" in sparsify("runs").out
+    refused("ticket --opt sdg", "unknown optimizer 'sdg'")
+    refused("ticket --seeds many", "--seeds 'many' is malformed")
 
 
 def test_a_ticket_rewinds_to_an_epoch_of_its_run(runs, sparsify, refused):

@@ -30,12 +30,15 @@ def test_colours_stay_and_no_two_optimizers_share_one() -> None:
         "adafactor": 15,
         "asgd": 16,
         "rprop": 17,
+        "adam-pull": 18,
+        "random-release": 19,
+        "slimming": 20,
     }
 
 
 def test_a_control_takes_the_same_options_and_does_not_select() -> None:
     controls = {name: spec.control for name, spec in OPTIMIZERS.items() if spec.control is not None}
-    assert controls == {"slbi": "sgd-pull"}
+    assert controls == {"slbi": "sgd-pull", "slbi-adam": "adam-pull"}
     for name, control in controls.items():
         assert OPTIMIZERS[name].selects
         assert not OPTIMIZERS[control].selects
@@ -47,6 +50,8 @@ DECAYED = {
     "sgd-pull": 1.85,  # and 0.5/20·2 less: the pull towards Γ = 0
     "slbi": 1.85,
     "slbi-adam": 0.9,  # its path is 20 times as fast, and so is the pull
+    "adam-pull": 0.9,
+    "random-release": 1.85,
     "linbreg": 1.99,  # a tenth of 0.5·0.1·2, as the momentum has it; v − λ = 2 − 0.01
     "adabreg": 1.9,
     "prox-sgd": 1.8985,  # and 0.5/(1 − 0.9)·0.0003 less: the lasso's threshold

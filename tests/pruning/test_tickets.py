@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,7 +15,9 @@ from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.mask import load_mask
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.sweep import Sweep
-from sparsify.pruning.tickets import tickets
+from sparsify.pruning.tickets import of_seeds, retrained, tickets
+from sparsify.report.table import percent
+from sparsify.report.tables import tickets_table, tickets_words
 from sparsify.runs import Run
 from sparsify.training.starting import initial_model
 
@@ -68,6 +74,62 @@ def test_a_ticket_that_rewinds_goes_the_runs_own_way_until_then(run: Run, monkey
     for rewind in (-1, 4):
         with pytest.raises(SparsifyError, match=rf"--rewind is {rewind}; it must be from 0 to 3: .* has 4 epochs"):
             tickets(*asked, rewind=rewind)
+
+
+def test_a_ticket_is_trained_with_sgd_where_the_run_is_pulled_and_else_as_the_run():
+    slbi = Config(data="digits", opt="slbi", lr=0.05, kappa=2, mu=4, weight_decay=1e-4, momentum=0.8)
+    plain = retrained(slbi)
+    assert plain == Config(data="digits", opt="sgd", lr=0.1, weight_decay=1e-4, momentum=0.8)  # W moves at α·κ
+    assert retrained(slbi, "slbi") is slbi
+    assert retrained(slbi, rewind=1) is slbi
+    assert retrained(Config(data="digits", opt="slbi-adam", lr=0.004), "adam").lr == 0.004
+    assert retrained(Config(data="digits", opt="slbi-adam", lr=0.004)) == Config(data="digits", opt="sgd")
+    assert retrained(slbi, "sgd-pull").mu == 4
+    adam = Config(data="digits", opt="adam", opt_options="amsgrad=true")
+    assert retrained(adam) is adam
+    assert retrained(adam, "sgd") == Config(data="digits", opt="sgd")
+    with pytest.raises(SparsifyError, match=r"--opt sgd with --rewind 2: its first epochs .* with slbi; leave one"):
+        retrained(slbi, "sgd", rewind=2)
+    with pytest.raises(SparsifyError, match="unknown optimizer 'sdg'; did you mean 'sgd'"):
+        retrained(slbi, "sdg")
+
+
+def test_tickets_of_several_seeds_have_an_interval_and_leave_out_what_collapsed(run: Run, tmp_path: Path) -> None:
+    places = Places(runs_dir=run.path.parent, device="cpu")
+    runs = of_seeds(run, [0, 1], places)
+    assert runs[0] is run
+    assert runs[1].config == dataclasses.replace(run.config, seed=1)
+    found = [one for whole in runs for one in tickets(whole, PointPlan(layers="conv3,fc1", ratio=0.5), places)]
+    assert [one.whole.config.seed for one in found] == [0, 0, 1, 1]
+    assert found[2].run.config.mask.startswith(runs[1].name)  # the mask of its own run
+    table = tickets_table(found, 0.5)
+    assert [column.heading for column in table.columns] == [
+        *("mask", "optimizer", "seeds", "grains kept", "test accuracy (%)", "95% interval", "n")
+    ]
+    whole, own, random = (dict(zip([c.heading for c in table.columns], row, strict=True)) for row in table.texts())
+    assert (whole["mask"], own["mask"], random["mask"]) == ("none", "magnitude", "random")
+    assert own["seeds"] == "0, 1"
+    accuracies = [one.run.summary["accuracy"] for one in found[::2]]
+    assert own["test accuracy (%)"] == percent(accuracies)
+    failed = Run(tmp_path / found[1].run.name)
+    shutil.copytree(found[1].run.path, failed.path)
+    summary = failed.summary | {"collapsed": "loss stays at ln 10"}
+    failed.write_summary(summary, [name for name in summary["sha256"] if name != "summary.json"])
+    table = tickets_table([found[0], dataclasses.replace(found[1], run=failed), *found[2:]], 0.5)
+    assert [column.heading for column in table.columns][-2:] == ["n", "collapsed"]
+    assert table.texts()[2][-2:] == ["1", "1"]
+    assert table.texts()[2][4] == percent([found[3].run.summary["accuracy"]])
+
+
+def test_the_words_below_the_table_say_what_differs(run: Run) -> None:
+    places = Places(runs_dir=run.path.parent, device="cpu")
+    point = PointPlan(layers="conv3,fc1", ratio=0.5)
+    assert tickets_words(tickets(run, point, places)) == ["the rows differ in the mask; all are trained with sgd"]
+    (words,) = tickets_words(tickets(run, point, places, opt="adam"))
+    assert words == (
+        "the rows differ in the mask and in the optimizer: sgd for the whole network, adam (lr 0.001, weight-decay 0) "
+        "for the tickets"
+    )
 
 
 def test_a_sweep_measures_each_point_before_and_after_training_on(run: Run, tmp_path) -> None:

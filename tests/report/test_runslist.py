@@ -122,7 +122,7 @@ def test_a_row_that_shows_other_things_is_of_another_kind(runs):
     found = runs_list(runs)
     sides = [("run", "left"), ("status", "left"), ("epochs", "right"), ("accuracy", "right"), ("in support", "right")]
     row = [Config(data="digits", opt="sgd", seed=119, lr=0.5).name, "finished", "1", "99.17%", "–", "lr 0.5"]
-    assert (runslist.ROWS, found.heads, found.rows[1]) == (1, [*sides, ("settings", "left")], row)  # else raise ROWS
+    assert (runslist.ROWS, found.heads, found.rows[1]) == (2, [*sides, ("settings", "left")], row)  # else raise ROWS
 
 
 def test_what_is_in_the_index_takes_no_torch(runs):

@@ -16,8 +16,10 @@ from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
 from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
-from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table
+from sparsify.report.studytables import NOTES, accuracy_table, left_out, notes, study_markdown, training_table
 from sparsify.report.table import percent, to_markdown
+from sparsify.report.writing import write_study
+from sparsify.runs import Run
 from sparsify.study.design import Planned, Published
 from sparsify.study.estimates import estimate_cost
 from sparsify.study.findings import find
@@ -27,7 +29,7 @@ from sparsify.study.running import run_study
 from sparsify.study.toml import built_in_studies, load_study
 from sparsify.training.launch import train
 from sparsify.viz.figures import filter_panel
-from sparsify.viz.study import draw_study
+from sparsify.viz.study import draw_study, study_drawings
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = """
@@ -163,6 +165,81 @@ def test_tables_say_mean_deviation_and_n(tiny):
     assert "conv3 in support (%)" in training
     assert "seconds an epoch" in training
     assert "diverged" in training
+
+
+def test_a_collapsed_training_is_shown_as_such_and_never_counted(tmp_path, monkeypatch):
+    text = TINY.replace("epochs = 2", "epochs = 3").replace("1e30", "0.5").replace("exploding", "too fast")
+    (tmp_path / "rates.toml").write_text(text.replace('opt = "slbi"\nlr = 0.05\nmu = 5', 'label = "it"\nopt = "adam"'))
+    runs_dir = tmp_path / "runs"
+    result = run_study(load_study(str(tmp_path / "rates.toml")), runs_dir=runs_dir)
+    lost = result.arms[2]
+    assert [run.status for run in lost.runs] == ["collapsed", "collapsed"]
+    assert (lost.finished, lost.sweeps) == ((), ((),))
+    findings = find(result)
+    assert {cell.arm for cell in findings.cells} == {one.arm for one in findings.contrasts} | {"sgd"} == {"sgd", "it"}
+    lines = {cells[0]: cells[1:] for line in to_markdown(training_table(result)).splitlines() if (cells := split(line))}
+    assert lines["n"] == ["2", "2", "0"]
+    assert lines["collapsed"] == ["0", "0", "2"]
+    name = lost.runs[0].name
+    said = f"not counted: {name} of too fast, which collapsed (loss stays at ln 10)"
+    assert said in notes(result)
+    report = write_study(result)
+    assert "2 of 6 runs collapsed (loss stays at ln 10) and are not counted." in report.read_text()
+    assert said in (result.folder / "table.md").read_text()
+    (first, _) = (result.folder / "not-counted.csv").read_text().splitlines()[1:]
+    assert first == f"too fast,0,{name},collapsed,loss stays at ln 10"
+    captions = [one.caption for one in study_drawings(result) if one.name == "curves"]
+    assert "sgd, it and too fast, collapsed against the epoch" in captions[0]
+    again = Planner(result.study, Places(runs_dir=runs_dir)).plan()
+    assert again.done
+    with monkeypatch.context() as before:  # collapses were counted, and swept
+        before.setattr(Run, "collapsed", None)
+        swept = run_study(load_study(str(tmp_path / "rates.toml")), runs_dir=runs_dir)
+        save_study(swept, find(swept))
+        assert len(swept.arms[2].sweeps[0]) == 2
+    assert read_study("rates", runs_dir).arms == result.arms
+
+
+def test_an_arm_follows_the_path_of_the_same_seed_in_another_at_random(tmp_path):
+    text = """
+seeds = [0, 1]
+draw = ["sweep"]
+[base]
+data = "digits"
+epochs = 2
+batch_size = 16
+lr = 0.05
+mu = 3
+[[arms]]
+label = "at random"
+opt = "random-release"
+release = "slbi"
+[[arms]]
+opt = "slbi"
+[sweep]
+layers = ["conv3"]
+ratios = [0.5]
+"""
+    (tmp_path / "random.toml").write_text(text)
+    study = load_study(str(tmp_path / "random.toml"))
+    assert (study.arms[0].release, study.arms[0].parents, study.in_order) == ("slbi", ("slbi",), ("slbi", "at random"))
+    runs_dir = tmp_path / "runs"
+    result = run_study(study, runs_dir=runs_dir)
+    random, slbi = result.arms
+    for ours, theirs in zip(random.runs, slbi.runs, strict=True):
+        assert ours.config.release == f"{theirs.name}@{theirs.sha256('path.npz')[:8]}"
+        counts = [{name: one["in"] for name, one in run.summary["support"].items()} for run in (ours, theirs)]
+        assert counts[0] == counts[1]
+    save_study(result, find(result))
+    assert read_study("random", runs_dir) == result
+    assert Planner(study, Places(runs_dir=runs_dir)).plan().done
+    (tmp_path / "random.toml").write_text(text.replace('release = "slbi"', ""))
+    with pytest.raises(SparsifyError, match="--opt random-release needs --release"):
+        run_study(load_study(str(tmp_path / "random.toml")), runs_dir=runs_dir)
+
+
+def split(line):
+    return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
 
 
 def test_a_published_accuracy_stands_beside_ours(tiny):
@@ -403,8 +480,8 @@ def test_a_study_that_is_read_with_such_a_sweep_says_so(tiny, old):
     shutil.copytree(tiny.folder, runs / "studies" / "tiny", dirs_exist_ok=True)
     said = "each of these was measured before coupled layers were one unit, and must be swept again to be compared"
     read = read_study("tiny", runs)
-    assert notes(read)[len(NOTES) :] == (f"{said}: {stem} of {name}",)
+    assert notes(read)[len(NOTES) :] == (*left_out(read), f"{said}: {stem} of {name}")
     assert f"- {said}: {stem} of {name}\n" in study_markdown(read, find(read))
     page = write_report(read, find(read), [], command=["sparsify"]).read_text(encoding="utf-8")
     assert f"E{said[1:]}: {stem} of {name}." in page
-    assert notes(tiny) == NOTES
+    assert notes(tiny) == (*NOTES, *left_out(tiny))

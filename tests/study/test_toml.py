@@ -177,7 +177,8 @@ def contrast(**changed: object) -> str:
     [
         (
             '[grid]\nopt = ["sgd", "slbi"]\nmu = [3]',
-            "--mu 3 has no effect with --opt sgd; it is an option of: sgd-pull, slbi, slbi-adam; give the optimizers "
+            "--mu 3 has no effect with --opt sgd; it is an option of: sgd-pull, slbi, slbi-adam, adam-pull, "
+            "random-release; give the optimizers "
             r"that take it an \[\[arms\]\] with an \[arms.grid\] of their own",
         ),
         ('[base]\nmask_from = 3\n[grid]\nopt = ["sgd", "slbi"]', "--mask-from 3 has no effect without --mask$"),

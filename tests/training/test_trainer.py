@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -475,3 +476,36 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
     assert "the mask names 'conv9.weight', which the network does not have" in refused(
         str(tmp_path / "other.safetensors")
     )
+
+
+def test_random_release_lets_as_many_go_at_each_step_of_each_layer_but_others(tmp_path):
+    shared = {**SHORT, "batch_size": 16, "seed": 7, "lr": 0.05, "mu": 2.5}
+    source = train(Config(opt="slbi", **shared), runs_dir=tmp_path)
+    asked = Config(opt="random-release", release=source.name, **shared)
+    run = train(asked, runs_dir=tmp_path)
+    theirs, ours = source.inclusion_path.entry, run.inclusion_path.entry
+    assert ours.keys() == theirs.keys()
+    assert sum(np.isfinite(entry).sum() for entry in theirs.values()) > 4
+    for name, entry in theirs.items():
+        assert np.array_equal(np.sort(ours[name], axis=None), np.sort(entry, axis=None))  # counts at each step
+        assert run.summary["support"][name]["in"] == np.isfinite(entry).sum()
+        assert np.array_equal(run.support(name).numpy(), np.isfinite(ours[name]))
+    assert any(not np.array_equal(ours[name], entry) for name, entry in theirs.items())
+    assert run.config.release == f"{source.name}@{source.sha256('path.npz')[:8]}"
+    assert find_run("lenet-digits-", tmp_path) == source
+    again = dataclasses.replace(asked, release=str(source.path))
+    for steps in (100, 200):
+        with pytest.raises(Stop):
+            train(again, runs_dir=tmp_path / "parts", listener=stop_after(steps))
+    parts = train(again, runs_dir=tmp_path / "parts")
+    assert files(parts) == files(run)
+
+
+def test_a_run_that_cannot_be_followed_is_refused(tmp_path):
+    sgd = train(Config(opt="sgd", **SHORT), runs_dir=tmp_path)
+    with pytest.raises(SparsifyError, match="--opt random-release needs --release"):
+        train(Config(opt="random-release", **SHORT), runs_dir=tmp_path)
+    with pytest.raises(SparsifyError, match=r"it is trained with sgd; it must be one of: slbi, slbi-adam"):
+        train(Config(opt="random-release", release=sgd.name, **SHORT), runs_dir=tmp_path)
+    with pytest.raises(SparsifyError, match="--release it has no effect with --opt sgd; it is of: random-release"):
+        Config(opt="sgd", release="it")

@@ -96,7 +96,7 @@ def every() -> Figure:
 
 def test_every_optimizer_has_its_path_and_comes_near_the_minimum(every: Figure) -> None:
     names = [label.split()[0] for label in lines(every) if label[-1].isdigit()]
-    assert sorted(names) == sorted(OPTIMIZERS)
+    assert sorted(names) == sorted(OPTIMIZERS.keys() - {"random-release", "slimming"})
     for label, path in lines(every).items():
         if label[-1].isdigit():
             assert path[0].tolist() == list(START)
