@@ -54,6 +54,8 @@ ADDED = (
     "net",
     "opt_options",
     "schedule_options",
+    "decay_schedule",
+    "decay_schedule_options",
     "resize",
     "normalise",
     "loss",
@@ -83,6 +85,11 @@ def option(name: str, text: str) -> dict[str, str]:
     said = [f"{default:g} of {choices(opts)}" for default, opts in groups.items() if default not in usual]
     said += [f"{default:g} of the others" for default in usual]
     return {"help": f"{text} [default: {'; '.join(said)}]"}
+
+
+def own_options(of: str) -> dict[str, str]:
+    """Return the metadata of a field with the options that `of`, as in "the network", has of its own."""
+    return {"help": f"{of}'s own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
 
 
 def choices(names: Iterable[str]) -> str:

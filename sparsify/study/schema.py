@@ -45,6 +45,7 @@ CHOICES = {
     "opt": _one_of(OPTIMIZERS),
     "structure": _one_of(STRUCTURES),
     "schedule": _one_of(SCHEDULES),
+    "decay_schedule": _one_of(SCHEDULES),
     "augment": {"pattern": rf"^({UNCHANGED}|{_AUGMENTATION}(\+{_AUGMENTATION})*)$"},
     "loss": _one_of(LOSSES),
     "precision": _one_of(PRECISIONS),

@@ -27,7 +27,7 @@ from sparsify.nets.outputs import loss_named
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.optim.schedules import learning_rates
+from sparsify.optim.schedules import decay_factors, learning_rates
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Epoch, Run
@@ -91,6 +91,8 @@ class Trainer:
         self.total = config.epochs * self.steps_per_epoch
         steps = Steps(config.epochs, self.steps_per_epoch)
         self.rates = learning_rates(config.schedule, taken(config.lr), steps, config.schedule_options)
+        self.decays = [group.get("weight_decay", 0.0) for group in self.optimizer.param_groups]
+        self.factors = decay_factors(config.decay_schedule, steps, config.decay_schedule_options)
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
         self.recorder: PathRecorder | None = None
@@ -159,6 +161,7 @@ class Trainer:
         """Train one epoch and return its row of metrics.csv. Nothing waits for the device before the epoch's end."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
+        self._scale_decay(float(self.factors[epoch - 1]))
         order = permutation(len(train), config.seed, epoch, "order").to(train.images.device)
         draws = self.augment.draw(len(train), config.seed, epoch).to(self.device)
         self.model.train()
@@ -192,6 +195,14 @@ class Trainer:
         if listener is not None:
             listener(Progress(self.run.name, epoch, config.epochs, step, self.total, row))
         return row
+
+    def _scale_decay(self, factor: float) -> None:
+        """Multiply the weight decay that each group began with: what has none, as biases, goes on without."""
+        groups, decays = self.optimizer.param_groups, [decay * factor for decay in self.decays]
+        if decays != [group.get("weight_decay", 0.0) for group in groups]:
+            for group, decay in zip(groups, decays, strict=True):
+                group["weight_decay"] = decay
+            self._advance = stepper(self.iteration)  # a captured iteration keeps its decay
 
     def step(self, step: int, index: Tensor, draws: Tensor) -> None:
         """Do iteration `step`, counted from 1, on the training images `index`, augmented by `draws`."""

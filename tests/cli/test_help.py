@@ -66,6 +66,7 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
         **{"model": "lenet", "data": "digits", "opt": opt, "epochs": 2, "batch_size": 512, "lr": 0.01, "val": 0.25},
         **{"net": "", "opt_options": OWN.get(opt, "")},
         **{"schedule": "multi-step", "schedule_options": "milestones=1+2", "augment": "crop-flip+rotation:0.5"},
+        **{"decay_schedule": "exponential", "decay_schedule_options": "gamma=0.9"},
         **{"seed": 4, "init": parent, "precision": "fast", "record": "loss"},
         **{"normalise": False, "resize": 28, "loss": "cross-entropy", "label_smoothing": 0.1, "pretrained": False},
         **dict.fromkeys(OPTIONS),
