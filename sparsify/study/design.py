@@ -12,7 +12,11 @@ from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import PointPlan, SweepPlan
 
-DRAWINGS = ("curves", "losses", "landscape", "sweep", "filters", "path")
+USUAL = ("curves", "losses", "landscape", "sweep", "filters", "path")
+"""What a study draws that names nothing: what its folders of before hold."""
+
+DRAWINGS = (*USUAL, "schedules", "predictions")
+"""What a study can draw."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Study:
     title: str
     arms: tuple[Arm, ...]
     sweeps: tuple[SweepPlan, ...]
-    draw: tuple[str, ...] = DRAWINGS
+    draw: tuple[str, ...] = USUAL
 
     def __post_init__(self) -> None:
         arms = {arm.label: arm for arm in self.arms}

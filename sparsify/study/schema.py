@@ -21,7 +21,7 @@ from sparsify.optim.schedules import SCHEDULES
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.settings import joined
-from sparsify.study.design import DRAWINGS
+from sparsify.study.design import DRAWINGS, USUAL
 
 Number = int | float
 """A number that keeps its type: if the file says 1, the arm's label says 1, not 1.0."""
@@ -204,8 +204,8 @@ class StudyFile(Struct, forbid_unknown_fields=True):
     sweeps: Annotated[
         list[SweepTable] | SweepTable | UnsetType, Meta(description="several ways to prune every run")
     ] = UNSET
-    draw: Annotated[list[Drawing] | Drawing, Meta(description="the figures; else all of them")] = msgspec.field(
-        default_factory=lambda: list(DRAWINGS)
+    draw: Annotated[list[Drawing] | Drawing, Meta(description=f"the figures; else {', '.join(USUAL)}")] = msgspec.field(
+        default_factory=lambda: list(USUAL)
     )
 
 
