@@ -14,10 +14,11 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from sparsify.config import LOSSES, NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config, without_place
+from sparsify.config import NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config, without_place
 from sparsify.data.registry import AUGMENTATIONS, DATASETS
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
+from sparsify.nets.losses import LOSSES
 from sparsify.nets.registry import NAMES, NETS
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES

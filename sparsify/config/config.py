@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sparsify.config.fields import (
-    LOSSES,
     PRECISIONS,
     RECORDS,
     STRUCTURES,
@@ -41,6 +40,7 @@ from sparsify.data.registry import (
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
 from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, PIXELS, SEED, checked_characters, checked_text
+from sparsify.nets.losses import CROSS_ENTROPY, LOSSES
 from sparsify.nets.registry import NAMES, is_network, network_spec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
@@ -140,7 +140,7 @@ class Config:
         },
     )
     loss: str = dataclasses.field(
-        default=LOSSES[0], metadata={"help": "cross-entropy, or nll for a network that gives log-probabilities"}
+        default=CROSS_ENTROPY, metadata={"help": "cross-entropy, or nll for a network that gives log-probabilities"}
     )
     label_smoothing: float = dataclasses.field(
         default=0.0,

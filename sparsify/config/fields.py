@@ -11,6 +11,7 @@ from cyclopts import Parameter, Token
 from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError, shown, unknown
 from sparsify.files import last_parts
+from sparsify.nets.losses import CROSS_ENTROPY
 from sparsify.nets.registry import NETS, TORCHVISION, NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.text import shortest
@@ -69,7 +70,6 @@ RECORDS = ("loss", "gradients", "landscape")
 """What a training can record of itself, beside its metrics and its path; see `training.recording`."""
 
 STRUCTURES = ("grains", "bn-scale")
-LOSSES = ("cross-entropy", "nll")
 
 
 def option(name: str, text: str) -> dict[str, str]:
@@ -129,9 +129,9 @@ def check_switch(name: str, value: object) -> None:
 
 def check_smoothing(label_smoothing: float, loss: str) -> None:
     """Raise SparsifyError for label smoothing of another loss than the cross-entropy."""
-    if label_smoothing and loss != LOSSES[0]:
+    if label_smoothing and loss != CROSS_ENTROPY:
         given = f"--label-smoothing {shortest(label_smoothing)}"
-        raise SparsifyError(f"{given} has no effect with --loss {loss}; it is of {LOSSES[0]}")
+        raise SparsifyError(f"{given} has no effect with --loss {loss}; it is of {CROSS_ENTROPY}")
 
 
 def check_pretrained(model: str, spec: NetworkSpec, init: str | None) -> None:

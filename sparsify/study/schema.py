@@ -11,10 +11,11 @@ import msgspec
 from cyclopts import Parameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sparsify.config import LOSSES, OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
+from sparsify.config import OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER, UNCHANGED
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import KINDS, Misfit
+from sparsify.nets.losses import LOSSES
 from sparsify.nets.registry import GRAINS, NETS, TORCHVISION
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES

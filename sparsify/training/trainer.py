@@ -78,7 +78,9 @@ class Trainer:
         device: torch.device,
         images_sha256: str | None = None,
         mask: Mask | None = None,
+        pretrained: str | None = None,
     ) -> None:
+        self.pretrained = pretrained  # which trained weights the network has at the start
         self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
@@ -126,7 +128,10 @@ class Trainer:
         if not self._restore():
             remember(self.config, self.images_sha256)
             environment = describe_environment(self.device, self.config.precision)
-            self.run.write_begun(shared(self.config), environment | {"images_sha256": self.images_sha256})
+            environment["images_sha256"] = self.images_sha256
+            if self.pretrained is not None:
+                environment["pretrained"] = self.pretrained
+            self.run.write_begun(shared(self.config), environment)
             self._predict()
         while len(self.rows) < self.config.epochs:
             row = yield from self._epoch(len(self.rows) + 1, listener, share)
@@ -298,6 +303,7 @@ class Trainer:
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
+                "pixels": {"mean": self.data.normalise.mean, "std": self.data.normalise.std},
                 "images_sha256": self.images_sha256,
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
