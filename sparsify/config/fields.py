@@ -89,7 +89,7 @@ def option(name: str, text: str) -> dict[str, str]:
 
 def own_options(of: str) -> dict[str, str]:
     """Return the metadata of a field with the options that `of`, as in "the network", has of its own."""
-    return {"help": f"{of}'s own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
+    return {"help": f"{of}'s own options, NAME=VALUE,NAME=VALUE; `sparsify options` lists them"}
 
 
 def choices(names: Iterable[str]) -> str:
