@@ -14,10 +14,11 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from sparsify.config import LOSSES, NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config, without_place
+from sparsify.config import NUMERICS, OPTIONS, OWN_OPTIONS, PRECISIONS, Config, without_place
 from sparsify.data.registry import AUGMENTATIONS, DATASETS
 from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
+from sparsify.nets.losses import LOSSES
 from sparsify.nets.registry import NAMES, NETS
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
@@ -45,6 +46,7 @@ def refused(**values: Any) -> str:
         ("opt", "slbi-adm", "slbi-adam", OPTIMIZERS),
         ("data", "minst", "mnist", DATASETS),
         ("schedule", "cosin", "cosine", SCHEDULES),
+        ("decay_schedule", "cosin", "cosine", SCHEDULES),
         ("precision", "exakt", "exact", PRECISIONS),
         ("augment", "crop-flp", "crop-flip", ["none", *AUGMENTATIONS]),
         ("loss", "nlll", "nll", LOSSES),
@@ -261,6 +263,7 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "density": 0.2,
         "structure": "bn-scale",
         "schedule": "constant",
+        "decay_schedule": "cosine",
         "augment": "crop-flip",
         "loss": "nll",
         "label_smoothing": 0.1,
@@ -275,14 +278,36 @@ def test_every_field_that_changes_changes_the_name() -> None:
         "record": "loss",
     }
     assert list(other) == [field.name for field in dataclasses.fields(Config) if field.name not in OWN_OPTIONS]
+    decays = {"opt": "adamw"}  # of the defaults, whose weight decay is not 0
     needs = {
         "mask_from": {"mask": "a-mask"},
+        "decay_schedule": decays,
         "pretrained": {"model": "torchvision:resnet18"},
         "release": {"opt": "random-release"},
     }
     options = [{"opt": TAKER.get(name, "slbi"), name: value, **needs.get(name, {})} for name, value in other.items()]
-    plain = [Config(), Config(opt="linbreg"), Config(opt="adabreg"), Config(opt="random-release")]
-    assert len({config.name for config in (*plain, *(Config(**given) for given in options))}) == 4 + len(other)
+    configs = [
+        *(Config(opt=opt) for opt in ("slbi", "linbreg", "adabreg", "adamw", "random-release")),
+        *(Config(**given) for given in options),
+    ]
+    assert len({config.name for config in configs}) == 5 + len(other)
+
+
+def test_a_schedule_of_a_decay_that_is_0_or_that_the_optimizer_lacks_is_refused() -> None:
+    assert refused(opt="sgd", decay_schedule="cosine") == "--decay-schedule cosine has no effect with --weight-decay 0"
+    message = refused(opt="rprop", decay_schedule="cosine")
+    assert message.startswith("--decay-schedule cosine has no effect with --opt rprop; it is an option of: sgd, ")
+    message = refused(opt="adamw", decay_schedule="cosine", decay_schedule_options="gamma=2")
+    assert message == "--decay-schedule-options gamma: cosine has no options"
+
+
+def test_a_decay_that_stays_renames_no_run() -> None:
+    options = {"opt": "adamw", "weight_decay": 0.1}
+    before = Config(**options)
+    assert Config(**options, decay_schedule="constant") == before
+    other = Config(**options, decay_schedule="multi-step")
+    assert other.name != before.name
+    assert Config(**options, decay_schedule="multi-step", decay_schedule_options="gamma=0.1") == other  # the default
 
 
 def another(setting: Setting) -> Value:

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from sparsify.cli import console, viz
 from sparsify.cli.export import export
 from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
+from sparsify.cli.owned import own_options
 from sparsify.cli.predict import predict
 from sparsify.cli.prune import prune, ticket
 from sparsify.cli.stopping import stops_like_ctrl_c
@@ -49,6 +50,7 @@ app = App(
 app.command(viz.app)
 for command in (prune, ticket, predict, export, study):
     app.command(command)
+app.command(own_options, name="options")
 app.register_install_completion_command(help="Install completion of commands and flags for your shell.")
 
 _DEFAULTS = Config()

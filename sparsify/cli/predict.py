@@ -31,12 +31,12 @@ def predict(
     point = point_of(layers, ratio)
     from sparsify.pruning.cuts import cuts_of
     from sparsify.pruning.predicting import probabilities, read_pictures
-    from sparsify.pruning.subject import subject_of
+    from sparsify.pruning.subject import subject_of_pictures
     from sparsify.report.predictions import prediction_table
 
     chosen = finished_run(run, where.runs_dir)
     pictures = read_pictures(images, chosen.summary["shape"])
-    subject = subject_of(chosen, where)
+    subject = subject_of_pictures(chosen, where)
     whole = probabilities(subject, pictures)
     mask = None if point is None else subject.structure.remove(cuts_of(subject, point))[0]
     pruned = None if mask is None else probabilities(subject, pictures, mask)

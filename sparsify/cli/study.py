@@ -80,7 +80,7 @@ def study(
         console.fail(f"{run.name} {run.status} and is not counted: {run.why_collapsed}")
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
     command += ["--smoke"] if smoke else []
-    report = write_study(result, findings, command=command)
+    report = write_study(result, findings, command=command, places=where)
     console.say(f"written: {result.folder}")
     console.say(f"report: {report}")
     return 0

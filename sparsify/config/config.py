@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sparsify.config.fields import (
-    LOSSES,
     PRECISIONS,
     RECORDS,
     STRUCTURES,
@@ -27,6 +26,7 @@ from sparsify.config.fields import (
     flag,
     fraction,
     option,
+    own_options,
     records,
 )
 from sparsify.data.registry import (
@@ -40,6 +40,7 @@ from sparsify.data.registry import (
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum
 from sparsify.limits import BATCH_SIZE, EPOCHS, EPOCHS_AFTER, PIXELS, SEED, checked_characters, checked_text
+from sparsify.nets.losses import CROSS_ENTROPY, LOSSES
 from sparsify.nets.registry import NAMES, is_network, network_spec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
@@ -50,7 +51,7 @@ from sparsify.text import called
 # Raised by hand whenever a default or the maths changes, so that old runs are not taken for new ones.
 NUMERICS = 1
 
-OWN_OPTIONS = ("net", "opt_options", "schedule_options")
+OWN_OPTIONS = ("net", "opt_options", "schedule_options", "decay_schedule_options")
 """Fields that hold the options of one network, optimizer or schedule, as one text."""
 
 OPTIONS = ("momentum", "weight_decay", "kappa", "mu", "path_scale", "strength", "delta", "density")
@@ -68,9 +69,7 @@ class Config:
     """
 
     model: str = dataclasses.field(default="lenet", metadata={"help": f"network: {choices(NAMES)}"})
-    net: OwnOptions = dataclasses.field(
-        default="", metadata={"help": "the network's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
-    )
+    net: OwnOptions = dataclasses.field(default="", metadata=own_options("the network"))
     data: str = dataclasses.field(
         default="auto",
         metadata={
@@ -85,9 +84,7 @@ class Config:
         metadata={"help": "images have mean 0 and deviation 1 in each channel; if not, pixels are from 0 to 1"},
     )
     opt: str = dataclasses.field(default="slbi", metadata={"help": f"optimizer: {choices(OPTIMIZERS)}"})
-    opt_options: OwnOptions = dataclasses.field(
-        default="", metadata={"help": "the optimizer's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
-    )
+    opt_options: OwnOptions = dataclasses.field(default="", metadata=own_options("the optimizer"))
     epochs: Whole = dataclasses.field(default=20, metadata={"help": "passes over the training images"})
     batch_size: Whole = dataclasses.field(default=128, metadata={"help": "images a step"})
     lr: float | None = dataclasses.field(
@@ -129,9 +126,12 @@ class Config:
     schedule: str = dataclasses.field(
         default="cosine", metadata={"help": f"learning rate over time: {choices(SCHEDULES)}"}
     )
-    schedule_options: OwnOptions = dataclasses.field(
-        default="", metadata={"help": "the schedule's own options, NAME=VALUE,NAME=VALUE; an unknown name lists them"}
+    schedule_options: OwnOptions = dataclasses.field(default="", metadata=own_options("the schedule"))
+    decay_schedule: str = dataclasses.field(
+        default="constant",
+        metadata={"help": "factor of the weight decay in each epoch: a schedule, as of the learning rate"},
     )
+    decay_schedule_options: OwnOptions = dataclasses.field(default="", metadata=own_options("the decay schedule"))
     augment: str = dataclasses.field(
         default=UNCHANGED,
         metadata={
@@ -140,7 +140,7 @@ class Config:
         },
     )
     loss: str = dataclasses.field(
-        default=LOSSES[0], metadata={"help": "cross-entropy, or nll for a network that gives log-probabilities"}
+        default=CROSS_ENTROPY, metadata={"help": "cross-entropy, or nll for a network that gives log-probabilities"}
     )
     label_smoothing: float = dataclasses.field(
         default=0.0,
@@ -180,6 +180,7 @@ class Config:
             ("optimizer", self.opt, OPTIMIZERS),
             ("structure", self.structure, STRUCTURES),
             ("schedule", self.schedule, SCHEDULES),
+            ("decay schedule", self.decay_schedule, SCHEDULES),
             ("loss", self.loss, LOSSES),
             ("precision", self.precision, PRECISIONS),
         ):
@@ -197,6 +198,7 @@ class Config:
         self._resolve_own("net", self.model, lambda: network_spec(self.model).settings)
         self._resolve_own("opt_options", self.opt, OPTIMIZERS[self.opt].settings)
         self._resolve_own("schedule_options", self.schedule, SCHEDULES[self.schedule].settings)
+        self._resolve_own("decay_schedule_options", self.decay_schedule, SCHEDULES[self.decay_schedule].settings)
         self._resolve_data()
         object.__setattr__(self, "augment", augmentation_text(named_augmentations(self.augment)))
         for name in ("normalise", "pretrained"):
@@ -249,6 +251,8 @@ class Config:
         defaults = OPTIMIZERS[self.opt].defaults
         if self.structure != STRUCTURES[0] and "mu" not in defaults:
             raise self._ignored("structure", "mu")
+        if self.decay_schedule != "constant" and "weight_decay" not in defaults:
+            raise self._ignored("decay_schedule", "weight_decay")
         trained = self.pretrained or self.init is not None
         if trained and "density" in defaults and self.density in (None, defaults["density"]):
             object.__setattr__(self, "density", 1.0)  # trained weights are taken as they are
@@ -268,6 +272,8 @@ class Config:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e30:
                 raise SparsifyError(f"{flag(name)} is {value:g}; it must be at least 0, and at most 1e30")
+        if self.decay_schedule != "constant" and not self.weight_decay:
+            raise SparsifyError(f"--decay-schedule {self.decay_schedule} has no effect with --weight-decay 0")
         rate = taken(self.lr)
         if self.mu is not None and not 1e-30 < rate * taken(self.kappa) * taken(self.path_scale) / self.mu < 1e30:
             raise SparsifyError(

@@ -11,6 +11,7 @@ from cyclopts import Parameter, Token
 from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError, shown, unknown
 from sparsify.files import last_parts
+from sparsify.nets.losses import CROSS_ENTROPY
 from sparsify.nets.registry import NETS, TORCHVISION, NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.text import shortest
@@ -54,6 +55,8 @@ ADDED = (
     "net",
     "opt_options",
     "schedule_options",
+    "decay_schedule",
+    "decay_schedule_options",
     "resize",
     "normalise",
     "loss",
@@ -68,7 +71,6 @@ RECORDS = ("loss", "gradients", "landscape")
 """What a training can record of itself, beside its metrics and its path; see `training.recording`."""
 
 STRUCTURES = ("grains", "bn-scale")
-LOSSES = ("cross-entropy", "nll")
 
 
 def option(name: str, text: str) -> dict[str, str]:
@@ -84,6 +86,11 @@ def option(name: str, text: str) -> dict[str, str]:
     said = [f"{default:g} of {choices(opts)}" for default, opts in groups.items() if default not in usual]
     said += [f"{default:g} of the others" for default in usual]
     return {"help": f"{text} [default: {'; '.join(said)}]"}
+
+
+def own_options(of: str) -> dict[str, str]:
+    """Return the metadata of a field with the options that `of`, as in "the network", has of its own."""
+    return {"help": f"{of}'s own options, NAME=VALUE,NAME=VALUE; `sparsify options` lists them"}
 
 
 def choices(names: Iterable[str]) -> str:
@@ -123,9 +130,9 @@ def check_switch(name: str, value: object) -> None:
 
 def check_smoothing(label_smoothing: float, loss: str) -> None:
     """Raise SparsifyError for label smoothing of another loss than the cross-entropy."""
-    if label_smoothing and loss != LOSSES[0]:
+    if label_smoothing and loss != CROSS_ENTROPY:
         given = f"--label-smoothing {shortest(label_smoothing)}"
-        raise SparsifyError(f"{given} has no effect with --loss {loss}; it is of {LOSSES[0]}")
+        raise SparsifyError(f"{given} has no effect with --loss {loss}; it is of {CROSS_ENTROPY}")
 
 
 def check_pretrained(model: str, spec: NetworkSpec, init: str | None) -> None:

@@ -16,7 +16,8 @@ from torch.nn.parameter import is_lazy
 from sparsify.data.dataset import Data, Inputs, Split, each, mapped, part_of
 from sparsify.devices import exactly, halving, safe_convolutions, widest
 from sparsify.errors import SparsifyError, unknown
-from sparsify.nets.outputs import LOSSES, Loss, class_numbers, cross_entropy, logits_of, predicted
+from sparsify.nets.losses import LOSSES, cross_entropy
+from sparsify.nets.outputs import Loss, class_numbers, logits_of, predicted
 
 Normaliser = Callable[[Any], Any]
 """A function of a batch of a split's images that returns what the network is called with."""

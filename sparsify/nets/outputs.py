@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsify.errors import SparsifyError, unknown
+from sparsify.nets.losses import LOSSES
 
 Score = Callable[[Any, Tensor], Tensor]
 """A function of a network's output for a batch, as it is, and the labels: a score from 0 to 1 for each image, (n,)."""
@@ -100,27 +101,6 @@ def _logits(classes: int) -> str:
 def predicted(logits: Tensor) -> Tensor:
     """Return the class of each image, (n,) int64: the highest of several logits; of one, 1 where it is above 0."""
     return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, *, reduction: str = "mean") -> Tensor:
-    """Return the cross-entropy of logits (n, classes) and class numbers (n,); with one logit z, that of σ(z)."""
-    if logits.shape[1] > 1:
-        return F.cross_entropy(logits, labels, reduction=reduction)
-    return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction=reduction)
-
-
-def nll(log_probabilities: Tensor, labels: Tensor, *, reduction: str = "mean") -> Tensor:
-    """Return the negative log-likelihood of log-probabilities (n, classes) and class numbers (n,).
-
-    Of the log-softmax of logits it is their cross-entropy, to the bit in float32: torch computes that in these two
-    steps. With --precision fast on a CPU torch rounds the output of LogSoftmax, but not the step within its
-    cross-entropy.
-    """
-    return F.nll_loss(log_probabilities, labels, reduction=reduction)
-
-
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross-entropy": cross_entropy, "nll": nll}
-"""The losses of a training, by their names in a Config: functions (outputs, labels, *, reduction)."""
 
 
 def loss_named(name: str, label_smoothing: float = 0.0) -> Loss:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Build = Callable[[tuple[int, int, int], int, Mapping[str, Value]], nn.Module]
     """A function of the images' (channels, height, width), the number of classes, and the values of all settings."""
 
-    Load = Callable[[nn.Module], None]
-    """Loads trained weights into all layers of a network but the last, or raises SparsifyError."""
+    Load = Callable[[nn.Module], str]
+    """Loads trained weights into all layers of a network but the last, or raises SparsifyError; says which they are."""
 
 
 GRAINS = ("auto", "filter", "neuron", "weight", "head")
@@ -96,10 +96,10 @@ def _torchvision(name: str) -> Build:
 
 
 def _imagenet(name: str) -> Load:
-    def load(model: nn.Module) -> None:
+    def load(model: nn.Module) -> str:
         from sparsify.nets.zoo.pretrained import load_imagenet
 
-        load_imagenet(model, name)
+        return load_imagenet(model, name)
 
     return load
 

@@ -146,14 +146,28 @@ def learning_rates(name: str, lr: float, steps: Steps, options: str = "") -> np.
 
     Raises SparsifyError for an unknown option, for a value that it cannot have, and for rates that are not finite.
     """
+    return _values(name, lr, steps, options, "--schedule-options", f"the rates of {name} are not finite at --lr {lr:g}")
+
+
+def decay_factors(name: str, steps: Steps, options: str = "") -> np.ndarray:
+    """Return what the weight decay is multiplied by in each epoch, (steps.epochs,).
+
+    That is the schedule `name` of a base rate of 1, at the epoch's first step. Raises SparsifyError as
+    `learning_rates` does.
+    """
+    reason = f"the factors of {name} are not finite"
+    return _values(name, 1.0, steps, options, "--decay-schedule-options", reason)[:: steps.per_epoch]
+
+
+def _values(name: str, base: float, steps: Steps, options: str, flag: str, reason: str) -> np.ndarray:
+    """Return the value of every step. Raises SparsifyError with the reason if one is not finite."""
     import numpy as np
 
     spec = SCHEDULES[name]
-    reason = f"the rates of {name} are not finite at --lr {lr:g}"
     try:
-        rates = spec.rates(lr, steps, values_of("--schedule-options", name, options, spec.settings()))
+        values = spec.rates(base, steps, values_of(flag, name, options, spec.settings()))
     except ArithmeticError as error:
-        raise SparsifyError(f"--schedule-options {options}: {reason} ({error})") from error
-    if not np.isfinite(rates).all():
-        raise SparsifyError(f"--schedule-options {options}: {reason}")
-    return rates
+        raise SparsifyError(f"{flag} {options}: {reason} ({error})") from error
+    if not np.isfinite(values).all():
+        raise SparsifyError(f"{flag} {options}: {reason}")
+    return values

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparsify.config import HERE, LOSSES, Places
+from sparsify.config import HERE, Places
 from sparsify.data.dataset import Data, Inputs, Split, described, mapped
+from sparsify.data.pixels import Normalise
 from sparsify.data.registry import UNCHANGED, augmentation, load_dataset
 from sparsify.devices import permutation, resolve_device
 from sparsify.errors import SparsifyError, first_line
 from sparsify.nets.evaluation import Normaliser, call, data_for, evaluating, normaliser, require_shapes
+from sparsify.nets.losses import CROSS_ENTROPY
 from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, loss_named, scores_of
 from sparsify.nets.parametrized import with_own_weights
 from sparsify.nets.structure import Structure
@@ -227,7 +229,7 @@ def subject_of(run: Run, places: Places = HERE) -> Subject:
         run.name,
         config.precision,
         config.augment,
-        loss=None if config.loss == LOSSES[0] else loss_named(config.loss),
+        loss=None if config.loss == CROSS_ENTROPY else loss_named(config.loss),
     )
 
 
@@ -235,6 +237,29 @@ def subject_without_data(run: Run, model: nn.Module) -> Subject:
     """Return the Subject of a run's network with one black image, for what needs no data."""
     split = Split(torch.zeros(1, *run.summary["shape"]), torch.zeros(1, dtype=torch.long))
     return Subject(model, split, path=path_states(run, model), seed=run.config.seed, name=run.name)
+
+
+def subject_of_pictures(run: Run, places: Places = HERE) -> Subject:
+    """Return the Subject of a finished run for pictures that are not its data's; its split is one black image.
+
+    The run's summary says how its images were normalised, so that its data is not read. Runs of before 0.5 do not say
+    it: theirs is (`subject_of`).
+    """
+    run.require_finished()
+    pixels = run.summary.get("pixels")
+    if pixels is None:
+        return subject_of(run, places)
+    where, model = resolve_device(places.device), run.model()
+    split = Split(torch.zeros(1, *run.summary["shape"], dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
+    return Subject(
+        model.to(where).to(memory_format=torch.channels_last),
+        split.to(where),
+        Normalise(tuple(pixels["mean"]), tuple(pixels["std"])),
+        path_states(run, model),
+        seed=run.config.seed,
+        name=run.name,
+        precision=run.config.precision,
+    )
 
 
 def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:

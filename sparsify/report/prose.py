@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from sparsify.config import LOSSES, Config
+from sparsify.config import Config
 from sparsify.data.registry import DATASETS, FOLDER, DatasetSpec
+from sparsify.nets.losses import CROSS_ENTROPY
 from sparsify.nets.registry import NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import PointPlan, SweepPlan
@@ -70,7 +71,7 @@ def _departures(config: Config) -> list[str]:
         words.append(f"images resized to {config.resize}×{config.resize} pixels")
     if not config.normalise:
         words.append("pixels from 0 to 1 instead of normalised ones")
-    if config.loss != LOSSES[0]:
+    if config.loss != CROSS_ENTROPY:
         words.append(f"the loss {config.loss}")
     if config.label_smoothing:
         words.append(f"label smoothing {_written(config.label_smoothing)}")

@@ -124,6 +124,7 @@ SECTIONS = (
     Section("filters", "Filters"),
     Section("paths", "Inclusion paths", _paths),
     Section("training", "Training"),
+    Section("predictions", "Pictures and answers"),
     Section("criteria", "Do the criteria agree?", _criteria),
     Section("reproduce", "Reproduce it", _reproduce),
     Section("environment", "Environment", _environment),

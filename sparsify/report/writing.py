@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsify.config import HERE, Places
 from sparsify.files import write_text
 from sparsify.folders import held, make_folder
 from sparsify.report.page import write_report
@@ -16,14 +17,20 @@ from sparsify.study.results import StudyResult
 from sparsify.viz.study import draw_study
 
 
-def write_study(result: StudyResult, findings: Findings | None = None, *, command: Sequence[str] | None = None) -> Path:
+def write_study(
+    result: StudyResult,
+    findings: Findings | None = None,
+    *,
+    command: Sequence[str] | None = None,
+    places: Places = HERE,
+) -> Path:
     """Write what `sparsify study` writes into the study's folder; returns the path of report.html.
 
     These are table.md, table.csv, cells.csv, contrasts.csv, affordable.csv, study.json, selection.csv if an arm selects
     its settings, not-counted.csv if a run diverged or collapsed, the figures of `result.study.draw`, and report.html.
     `findings` are those of `find(result)` unless they are given. `command` are the words that the report names as what
-    made it; without them it is `sparsify study` with the study's name. Raises SparsifyError if the folder is deleted or
-    moved meanwhile.
+    made it; without them it is `sparsify study` with the study's name. `places` say where the data is, which the figure
+    "predictions" needs. Raises SparsifyError if the folder is deleted or moved meanwhile, and as `study_drawings` does.
 
     >>> sparsify.write_study(result)
     PosixPath('runs/studies/tiny/report.html')
@@ -38,7 +45,7 @@ def write_study(result: StudyResult, findings: Findings | None = None, *, comman
             write_text(result.folder / "selection.csv", choices_csv(result))
         if any(arm.without_result for arm in result.arms):
             write_text(result.folder / "not-counted.csv", left_out_csv(result))
-        return write_report(result, findings, draw_study(result), command=words)
+        return write_report(result, findings, draw_study(result, places), command=words)
 
 
 def _tables(result: StudyResult, findings: Findings) -> str:

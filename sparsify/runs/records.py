@@ -60,6 +60,13 @@ Count = TypedDict("Count", {"in": int, "of": int})
 """The number of grains in the support (`in`) and the number of all grains (`of`)."""
 
 
+class Pixels(TypedDict):
+    """What is subtracted from the pixel values of each channel, from 0 to 255, and what they are then divided by."""
+
+    mean: Annotated[list[float], Meta(min_length=1)]
+    std: Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1)]
+
+
 class Summary(TypedDict):
     """The content of summary.json: how a training ended. A file that lacks a required key is damaged.
 
@@ -83,6 +90,7 @@ class Summary(TypedDict):
     train_loss: NotRequired[float | None]
     path_time: NotRequired[float | None]
     parameters: NotRequired[int]
+    pixels: NotRequired[Pixels]
     images_sha256: NotRequired[str | None]
     finished: NotRequired[str]
     format: NotRequired[int]

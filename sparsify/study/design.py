@@ -16,7 +16,11 @@ from sparsify.pruning.plan import PointPlan, SweepPlan
 COMPARED = ("accuracy", "change")
 """What a contrast compares: accuracies at a ratio, or their changes from those with nothing removed."""
 
-DRAWINGS = ("curves", "losses", "landscape", "sweep", "filters", "path")
+USUAL = ("curves", "losses", "landscape", "sweep", "filters", "path")
+"""What a study draws that names nothing: what its folders of before hold."""
+
+DRAWINGS = (*USUAL, "schedules", "predictions")
+"""What a study can draw."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Study:
     title: str
     arms: tuple[Arm, ...]
     sweeps: tuple[SweepPlan, ...]
-    draw: tuple[str, ...] = DRAWINGS
+    draw: tuple[str, ...] = USUAL
     contrasts: tuple[Planned, ...] = ()
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from sparsify.files import parse_json, regular, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
-from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, Planned, Published, Study
+from sparsify.study.design import USUAL, Arm, Candidate, Choice, Planned, Published, Study
 from sparsify.study.findings import Findings
 from sparsify.study.planning import Chosen
 from sparsify.study.results import ArmResult, StudyResult
@@ -171,7 +171,7 @@ class _File(Struct):
     title: str
     sweeps: list[SweepPlan]
     arms: list[_Shown]
-    draw: list[str] = msgspec.field(default_factory=lambda: list(DRAWINGS))
+    draw: list[str] = msgspec.field(default_factory=lambda: list(USUAL))
     design: list[_Arm] | None = None
     contrasts: list[Planned] | UnsetType = UNSET  # missing where none was planned
 

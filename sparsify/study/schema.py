@@ -11,17 +11,18 @@ import msgspec
 from cyclopts import Parameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sparsify.config import LOSSES, OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
+from sparsify.config import OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER, UNCHANGED
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import KINDS, Misfit
+from sparsify.nets.losses import LOSSES
 from sparsify.nets.registry import GRAINS, NETS, TORCHVISION
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.settings import joined
-from sparsify.study.design import COMPARED, DRAWINGS
+from sparsify.study.design import COMPARED, DRAWINGS, USUAL
 
 Number = int | float
 """A number that keeps its type: if the file says 1, the arm's label says 1, not 1.0."""
@@ -45,6 +46,7 @@ CHOICES = {
     "opt": _one_of(OPTIMIZERS),
     "structure": _one_of(STRUCTURES),
     "schedule": _one_of(SCHEDULES),
+    "decay_schedule": _one_of(SCHEDULES),
     "augment": {"pattern": rf"^({UNCHANGED}|{_AUGMENTATION}(\+{_AUGMENTATION})*)$"},
     "loss": _one_of(LOSSES),
     "precision": _one_of(PRECISIONS),
@@ -225,8 +227,8 @@ class StudyFile(Struct, forbid_unknown_fields=True):
         list[ContrastTable] | ContrastTable,
         Meta(description="what is compared; else the change of each arm at up to 60% against its control"),
     ] = msgspec.field(default_factory=list)
-    draw: Annotated[list[Drawing] | Drawing, Meta(description="the figures; else all of them")] = msgspec.field(
-        default_factory=lambda: list(DRAWINGS)
+    draw: Annotated[list[Drawing] | Drawing, Meta(description=f"the figures; else {', '.join(USUAL)}")] = msgspec.field(
+        default_factory=lambda: list(USUAL)
     )
 
 

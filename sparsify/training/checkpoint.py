@@ -24,6 +24,11 @@ BEGUN = ("config.json", "environment.json")
 """The files of a run that are written when its training begins."""
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training has begun in the folder, and has not ended."""
+    return (folder / FILE).exists()
+
+
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer, recorded: dict[str, Tensor], rows: list[Epoch]
 ) -> None:
@@ -52,7 +57,7 @@ def load_checkpoint(
     Raises SparsifyError if the file is damaged, or one of `BEGUN`.
     """
     file = folder / FILE
-    if not file.exists():
+    if not has_checkpoint(folder):
         return None
     try:
         with safe_open(regular(file), "pt") as opened:

@@ -11,8 +11,9 @@ from torch.optim import SGD
 from sparsify.data.dataset import Inputs, Split
 from sparsify.devices import exactly, permutation, safe_convolutions
 from sparsify.nets.evaluation import Normaliser, call, modes_kept, normaliser
+from sparsify.nets.losses import cross_entropy
 from sparsify.nets.mask import Mask, apply_mask
-from sparsify.nets.outputs import Loss, cross_entropy, logits_of
+from sparsify.nets.outputs import Loss, logits_of
 from sparsify.optim.schedules import cosine
 
 

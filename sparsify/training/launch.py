@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import multiprocessing
 import os
 import time
@@ -28,7 +27,7 @@ from sparsify.folders import held
 from sparsify.nets.evaluation import require_batches
 from sparsify.nets.mask import check_fit
 from sparsify.runs import Run
-from sparsify.training.checkpoint import delete_checkpoint
+from sparsify.training.checkpoint import delete_checkpoint, has_checkpoint
 from sparsify.training.display import TrainingDisplay, shown
 from sparsify.training.iteration import WARM_UP
 from sparsify.training.spawning import end_with_parent, set_up, starting_processes
@@ -39,6 +38,7 @@ from sparsify.training.starting import (
     dataset_of,
     initial_mask,
     initial_weights,
+    load_pretrained,
     load_weights,
     named_data,
     path_to_follow,
@@ -153,6 +153,7 @@ def _prepare(
         load_weights(model, initial, config)
     if mask is not None:
         check_fit(model, mask)
+    pretrained = None if has_checkpoint(run.path) else load_pretrained(config, model)
     folder = config.data.startswith(FOLDER)
     images = load_dataset(config.data, places.data_dir).sha256() if folder else None  # as they are in the folder
     kind = (config.data, config.resize, config.normalise, config.val, config.seed if config.val else None)
@@ -162,7 +163,11 @@ def _prepare(
     def start(share: float) -> Generator[None]:
         with run.lock(), held(run.path, run.path / ".lock"):
             if run.status == "unfinished":  # another process may have finished it while this one waited
-                training = Trainer(run, config, placed[kind], model.to(where), where, images, mask, entry)
+                placed_model = model.to(where)
+                began_with = pretrained
+                if began_with is None and not has_checkpoint(run.path):  # it was there, and has been deleted since
+                    began_with = load_pretrained(config, placed_model)
+                training = Trainer(run, config, placed[kind], placed_model, where, images, mask, entry, began_with)
                 yield from training.steps(listener, share)
 
     return run, start
@@ -173,7 +178,6 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
 
     `init`, `mask` and `pretrained` are ignored.
     """
-    config = dataclasses.replace(config, pretrained=False)
     if device.type == "cpu":
         keep_freed_memory()
     data = dataset.to(device)
@@ -233,7 +237,7 @@ def overlap(config: Config, data_dir: Path | str | None = None) -> bool:
 
     A network with dropout draws from the one generator that the device has.
     """
-    config = dataclasses.replace(named_data(config, data_dir), pretrained=False)  # which weights makes no difference
+    config = named_data(config, data_dir)
     dataset = dataset_of(config, data_dir)
     model = build(config, dataset)
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -28,26 +28,38 @@ from sparsify.sums import sha256
 
 
 def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
-    """Return the network that a training of this Config starts from; `init` is ignored."""
+    """Return the network that a training of this Config starts from; `init` is ignored.
+
+    With `pretrained`, all but the last layer has trained weights. Raises SparsifyError as `NetworkSpec.weights` does.
+    """
     config = named_data(config, data_dir)
-    return build(config, dataset_of(config, data_dir))
+    model = build(config, dataset_of(config, data_dir))
+    load_pretrained(config, model)
+    return model
 
 
 def build(config: Config, dataset: Dataset) -> nn.Module:
     """Build the Config's network with the initial weights of its seed, prepared for its optimizer.
 
-    With `pretrained`, all but the last layer has trained weights. torch's own generator is restored. Raises
-    SparsifyError as `NetworkSpec.weights` does.
+    `pretrained` is ignored. torch's own generator is restored.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(config.seed, "init"))  # torch.manual_seed seeds every GPU, too
         model = network(config.model, dataset.shape, len(dataset.classes), config.net)
-    load = network_spec(config.model).weights
-    if config.pretrained and load is not None:
-        with limited():
-            load(model)
     OPTIMIZERS[config.opt].prepare(model, config)
     return model
+
+
+def load_pretrained(config: Config, model: nn.Module) -> str | None:
+    """Load trained weights into all layers but the last, if the Config is `pretrained`; return which these are.
+
+    Raises SparsifyError as `NetworkSpec.weights` does.
+    """
+    load = network_spec(config.model).weights
+    if not config.pretrained or load is None:
+        return None
+    with limited():
+        return load(model)
 
 
 def dataset_of(config: Config, data_dir: Path | str | None = None) -> Dataset:

@@ -29,7 +29,7 @@ from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.release import RandomRelease, permuted
-from sparsify.optim.schedules import learning_rates
+from sparsify.optim.schedules import decay_factors, learning_rates
 from sparsify.optim.slbi import SplitOptimizer
 from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Epoch, Run
@@ -76,7 +76,9 @@ class Trainer:
         images_sha256: str | None = None,
         mask: Mask | None = None,
         entry: Mapping[str, Tensor] | None = None,
+        pretrained: str | None = None,
     ) -> None:
+        self.pretrained = pretrained  # which trained weights the network has at the start
         self.images_sha256 = images_sha256  # of a folder's images, which can change under the same name
         self.run, self.config, self.data, self.device = run, config, data, device
         self.model = model.to(memory_format=torch.channels_last)
@@ -91,6 +93,8 @@ class Trainer:
         self.total = config.epochs * self.steps_per_epoch
         steps = Steps(config.epochs, self.steps_per_epoch)
         self.rates = learning_rates(config.schedule, taken(config.lr), steps, config.schedule_options)
+        self.decays = [group.get("weight_decay", 0.0) for group in self.optimizer.param_groups]
+        self.factors = decay_factors(config.decay_schedule, steps, config.decay_schedule_options)
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
         self._norms = self._kept_norms()  # of what is trained, at the start, also where it goes on from a checkpoint
@@ -125,7 +129,10 @@ class Trainer:
         if not self._restore():
             remember(self.config, self.images_sha256)
             environment = describe_environment(self.device, self.config.precision)
-            self.run.write_begun(shared(self.config), environment | {"images_sha256": self.images_sha256})
+            environment["images_sha256"] = self.images_sha256
+            if self.pretrained is not None:
+                environment["pretrained"] = self.pretrained
+            self.run.write_begun(shared(self.config), environment)
             self._predict()
         while len(self.rows) < self.config.epochs:
             row = yield from self._epoch(len(self.rows) + 1, listener, share)
@@ -160,6 +167,7 @@ class Trainer:
         """Train one epoch and return its row of metrics.csv. Nothing waits for the device before the epoch's end."""
         config, train = self.config, self.data.train
         began = time.perf_counter()
+        self._scale_decay(float(self.factors[epoch - 1]))
         order = permutation(len(train), config.seed, epoch, "order").to(train.images.device)
         draws = self.augment.draw(len(train), config.seed, epoch).to(self.device)
         self.model.train()
@@ -193,6 +201,14 @@ class Trainer:
         if listener is not None:
             listener(Progress(self.run.name, epoch, config.epochs, step, self.total, row))
         return row
+
+    def _scale_decay(self, factor: float) -> None:
+        """Multiply the weight decay that each group began with: what has none, as biases, goes on without."""
+        groups, decays = self.optimizer.param_groups, [decay * factor for decay in self.decays]
+        if decays != [group.get("weight_decay", 0.0) for group in groups]:
+            for group, decay in zip(groups, decays, strict=True):
+                group["weight_decay"] = decay
+            self._advance = stepper(self.iteration)  # a captured iteration keeps its decay
 
     def step(self, step: int, index: Tensor, draws: Tensor) -> None:
         """Do iteration `step`, counted from 1, on the training images `index`, augmented by `draws`."""
@@ -308,6 +324,7 @@ class Trainer:
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
+                "pixels": {"mean": self.data.normalise.mean, "std": self.data.normalise.std},
                 "images_sha256": self.images_sha256,
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },

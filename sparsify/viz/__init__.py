@@ -11,11 +11,12 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.viz.networks import net, predictions
     from sparsify.viz.study import study_drawings
     from sparsify.viz.textbook import optimizers, schedule
-    from sparsify.viz.trainings import landscape, losses
+    from sparsify.viz.trainings import decays, landscape, losses, rates
 
 _EXPORTS = {
     "classes": "sparsify.viz.figures",
     "curves": "sparsify.viz.figures",
+    "decays": "sparsify.viz.trainings",
     "filters": "sparsify.viz.figures",
     "landscape": "sparsify.viz.trainings",
     "losses": "sparsify.viz.trainings",
@@ -23,6 +24,7 @@ _EXPORTS = {
     "optimizers": "sparsify.viz.textbook",
     "path": "sparsify.viz.figures",
     "predictions": "sparsify.viz.networks",
+    "rates": "sparsify.viz.trainings",
     "save": "sparsify.drawing.style",
     "schedule": "sparsify.viz.textbook",
     "study_drawings": "sparsify.viz.study",
@@ -32,6 +34,7 @@ _EXPORTS = {
 __all__ = [
     "classes",
     "curves",
+    "decays",
     "filters",
     "landscape",
     "losses",
@@ -39,6 +42,7 @@ __all__ = [
     "optimizers",
     "path",
     "predictions",
+    "rates",
     "save",
     "schedule",
     "study_drawings",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from sparsify.analysis.landscapes import has_records
 from sparsify.analysis.weights import TrainedNetwork
+from sparsify.config import HERE, Places
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.filters import filters_figure
 from sparsify.drawing.losses import EVERY
@@ -22,11 +23,13 @@ from sparsify.nets.layers import Layer, layer_names
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.subject import subject_of
 from sparsify.runs import Run
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
 from sparsify.text import layers_in_words, listed, percentage
 from sparsify.viz.figures import class_damage, curves, filter_panel, folded_panels, selected_through, sweep
-from sparsify.viz.trainings import by_rate, landscape, losses
+from sparsify.viz.networks import predictions
+from sparsify.viz.trainings import by_rate, decays, landscape, losses, rates
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,11 @@ class Drawn:
     svg: Path
 
 
-def draw_study(result: StudyResult) -> list[Drawn]:
-    """Draw all figures of a study and save them in its folder, as PNG and SVG."""
+def draw_study(result: StudyResult, places: Places = HERE) -> list[Drawn]:
+    """Draw all figures of a study and save them in its folder, as PNG and SVG; raises as `study_drawings` does."""
     drawn: list[Drawn] = []
     names: set[str] = set()
-    for one in study_drawings(result):
+    for one in study_drawings(result, places):
         numbered = (f"{one.name}-{number}" for number in itertools.count(2))
         name = next(name for name in itertools.chain([one.name], numbered) if name not in names)
         names.add(name)  # two labels can have the same name for a file
@@ -64,12 +67,14 @@ def draw_study(result: StudyResult) -> list[Drawn]:
     return drawn
 
 
-def study_drawings(result: StudyResult) -> Iterator[Drawing]:
+def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawing]:
     """Every figure of the kinds that the study's `draw` names.
 
     "curves" are those of training; "losses" and "landscape" are what it recorded, if it was asked to; "sweep" is
     accuracy against sparsity, compression and speed-up, and each class; "filters" are those of every convolution that
-    was swept, and "path" is the inclusion path of every swept layer.
+    was swept, and "path" is the inclusion path of every swept layer. "schedules" are the learning rates, and the weight
+    decays that change; "predictions" are pictures with the answers of the most accurate arm. These alone need the
+    data, so that they can raise SparsifyError as `subject_of` does.
 
     >>> [drawing.name for drawing in sparsify.viz.study_drawings(result)]
     ['sweep', 'compression', 'speedup', 'classes-1-1']
@@ -78,6 +83,8 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
     trained = _trainings(result)
     if trained and "curves" in draw:
         yield _curves(result, trained)
+    if "schedules" in draw:
+        yield from _schedules(result, trained)
     if "losses" in draw:
         yield from _losses(result, trained)
     if "landscape" in draw:
@@ -86,6 +93,8 @@ def study_drawings(result: StudyResult) -> Iterator[Drawing]:
     for number, plan in enumerate(result.study.sweeps if "sweep" in draw else ()):
         yield from _sweeps(result, number, plan, arms)
         yield from _classes(result, number, plan, arms)
+    if arms and "predictions" in draw:
+        yield _predictions(result, arms, places)
     networks = {arm.label: TrainedNetwork(arm.finished[0]) for arm in arms}
     layers = {label: layer_names(network.model) for label, network in networks.items()}
     named = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
@@ -111,6 +120,49 @@ def _trainings(result: StudyResult) -> dict[str, list[Run]]:
 def _curves(result: StudyResult, groups: Mapping[str, Sequence[Run]]) -> Drawing:
     what = f"Loss and accuracy of {listed(groups)} against the epoch: {held_out(result)} images solid, training dashed."
     return Drawing("training", "Line chart", "curves", what, curves(groups, title=result.study.title))
+
+
+def _schedules(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterator[Drawing]:
+    """Arms whose rates are the same share a panel; weight decays are drawn of the arms in which they change."""
+    runs = {label: first for label, (first, *_) in trained.items()}
+    changing = {label: run for label, run in runs.items() if run.config.decay_schedule != "constant"}
+    drawings = (
+        ("rates", "Learning rate", rates, runs, ("schedule", "schedule_options", "lr")),
+        ("decays", "Weight decay", decays, changing, ("decay_schedule", "decay_schedule_options", "weight_decay")),
+    )
+    for stem, what, draw, chosen, fields in drawings:
+        groups: dict[tuple[object, ...], list[str]] = {}
+        for label, run in chosen.items():
+            same = (*(getattr(run.config, name) for name in (*fields, "epochs")), run.summary["steps"])
+            groups.setdefault(same, []).append(label)
+        if not groups:
+            continue
+        panels = {}
+        for first, *rest in groups.values():
+            panels[f"{first} and {len(rest)} more" if rest else first] = chosen[first]
+        drawing = draw(panels, title=f"{result.study.title}: {what.lower()}")
+        caption = f"{what} against the epoch."
+        shared = [labels for labels in groups.values() if len(labels) > 1]
+        caption += "".join(f" The same of: {'; '.join(labels)}." for labels in shared)
+        yield Drawing("training", "Line chart", stem, caption, drawing)
+
+
+def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places) -> Drawing:
+    """The pictures are of the first run of the arm with the highest mean accuracy."""
+
+    def accuracy(arm: ArmResult) -> float:
+        return float(np.mean([run.summary["accuracy"] for run in arm.finished]))
+
+    best = max(arms, key=accuracy)
+    run: Run = best.finished[0]
+    split = held_out(result)
+    what = f"{split.capitalize()} pictures with the answers of {best.label}"
+    caption = (
+        f"{what}, the most accurate arm, seed {run.config.seed}, and their probabilities: its most confident errors, "
+        "then the first that are right."
+    )
+    drawing = predictions(subject_of(run, places), classes=run.summary["classes"], title=what)
+    return Drawing("predictions", "Grid of pictures", "predictions", caption, drawing)
 
 
 def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterator[Drawing]:

@@ -91,7 +91,7 @@ def schedule(
         rates[label] = learning_rates(name, lr, steps, text)
     if title is None:
         title = f"Learning rate over {epochs:,} epochs of {steps_per_epoch:,} steps, α = {lr:g}"
-    return schedules_figure(rates, per_epoch=steps_per_epoch, title=title)
+    return schedules_figure(rates, per_epoch=dict.fromkeys(rates, steps_per_epoch), title=title)
 
 
 def optimizers(

@@ -1,4 +1,4 @@
-"""The figures of what trainings recorded; each returns a matplotlib Figure and saves nothing."""
+"""The figures of trainings and of what they recorded; each returns a matplotlib Figure and saves nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from sparsify.analysis.landscapes import along_gradient, has_records, over_runs
 from sparsify.config import OPTIONS, Config
 from sparsify.drawing.landscape import Spread, landscape_figure
 from sparsify.drawing.losses import losses_figure
+from sparsify.drawing.schedules import schedules_figure
 from sparsify.errors import SparsifyError
+from sparsify.optim.schedules import decay_factors, learning_rates
+from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Run
 from sparsify.study.grids import describe_settings
 
@@ -68,3 +71,34 @@ def landscape(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
         if one is not None:
             along[label] = along_gradient(one)
     return landscape_figure({"over the learning rates": across, "along the gradient": along}, title=title)
+
+
+def rates(runs: Mapping[str, Run], *, title: str) -> Figure:
+    """Draw the learning rate of every step of runs, one panel a run, by its label. Raises SparsifyError without runs.
+
+    >>> sparsify.viz.rates({"adabreg": run}, title="LeNet on digits").savefig("rates.png")
+    """
+    steps = {label: _steps(run) for label, run in runs.items()}
+    found = {
+        label: learning_rates(run.config.schedule, taken(run.config.lr), steps[label], run.config.schedule_options)
+        for label, run in runs.items()
+    }
+    return schedules_figure(found, per_epoch={label: one.per_epoch for label, one in steps.items()}, title=title)
+
+
+def decays(runs: Mapping[str, Run], *, title: str) -> Figure:
+    """Draw the weight decay of every epoch of runs, one panel a run, by its label. Raises SparsifyError without runs.
+
+    >>> sparsify.viz.decays({"adabreg": run}, title="LeNet on digits").savefig("decays.png")
+    """
+    found = {}
+    for label, run in runs.items():
+        config = run.config
+        factors = decay_factors(config.decay_schedule, _steps(run), config.decay_schedule_options)
+        found[label] = (config.weight_decay or 0.0) * factors
+    return schedules_figure(found, per_epoch=dict.fromkeys(runs, 1), title=title, what="weight decay")
+
+
+def _steps(run: Run) -> Steps:
+    """The steps of a run that has ended: of all its epochs, those after a divergence included."""
+    return Steps(run.config.epochs, run.summary["steps"] // run.summary["epochs"])

@@ -13,10 +13,14 @@ import torch
 from commandline import run_of
 
 from sparsify.config import OPTIONS, Config
+from sparsify.data.registry import AUGMENTATIONS
 from sparsify.nets.mask import save_mask
+from sparsify.nets.registry import NETS
+from sparsify.optim.registry import OPTIMIZERS
+from sparsify.optim.schedules import SCHEDULES
 
 COMMANDS = (
-    *("train", "prune", "ticket", "compare", "export", "runs", "study"),
+    *("train", "prune", "ticket", "compare", "export", "runs", "study", "options"),
     *("viz", "viz filters", "viz curves", "viz sweep", "viz path"),
 )
 FLAGS = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(Config)]
@@ -66,6 +70,7 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
         **{"model": "lenet", "data": "digits", "opt": opt, "epochs": 2, "batch_size": 512, "lr": 0.01, "val": 0.25},
         **{"net": "", "opt_options": OWN.get(opt, "")},
         **{"schedule": "multi-step", "schedule_options": "milestones=1+2", "augment": "crop-flip+rotation:0.5"},
+        **{"decay_schedule": "exponential", "decay_schedule_options": "gamma=0.9"},
         **{"seed": 4, "init": parent, "precision": "fast", "record": "loss"},
         **{"normalise": False, "resize": 28, "loss": "cross-entropy", "label_smoothing": 0.1, "pretrained": False},
         **dict.fromkeys(OPTIONS),
@@ -86,6 +91,28 @@ def test_every_field_of_config_reaches_the_run(opt, runs, sparsify):
     assert re.fullmatch(r"runs/a\.safetensors@[0-9a-f]{8}", found.pop("mask"))
     del values["init"], values["mask"]
     assert found == values
+
+
+def test_options_lists_what_entries_have_of_their_own_with_defaults_and_limits(sparsify):
+    answer = sparsify("options elu-net cyclic lenet constant mirror")
+    assert answer.code == 0
+    rows = [[cell.strip() for cell in re.split(r"\s{2,}", line.strip())] for line in answer.out.splitlines()]
+    hidden = NETS["elu-net"].settings["hidden"]
+    assert ["elu-net", "hidden=256", hidden.wanted, hidden.help] in rows
+    assert ["cyclic", "top=4", "a number above 0", "the highest rate, in multiples of the base rate"] in rows
+    assert ["constant", "no options of its own"] in rows
+    assert ["mirror", "0.5", AUGMENTATIONS["mirror"].description] in rows
+    assert "optimizers" not in answer.out
+    asked = {"elu-net", "cyclic", "lenet", "constant", "mirror"}
+    assert {row[0] for row in rows} & {*NETS, *SCHEDULES, *AUGMENTATIONS} == asked
+
+
+def test_options_lists_every_entry_unless_some_are_named_and_names_the_nearest(sparsify):
+    words = set(sparsify("options").out.split())
+    assert words >= {*NETS, *OPTIMIZERS, *SCHEDULES, *AUGMENTATIONS, "nesterov=false"}
+    answer = sparsify("options cosin")
+    assert answer.code == 2
+    assert "did you mean 'cosine'?" in answer.err
 
 
 def test_version_is_the_packages(sparsify):

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from commandline import run_of
 from PIL import Image
 
+from sparsify.config import Places
 from sparsify.data.registry import load_dataset
+from sparsify.pruning.cuts import cuts_of
+from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.predicting import probabilities, read_pictures
-from sparsify.pruning.subject import subject_of
+from sparsify.pruning.subject import subject_of, subject_of_pictures
 from sparsify.report.predictions import bar
 from sparsify.runs import Run
 
@@ -63,6 +67,31 @@ def test_the_classes_of_a_picture_whole_and_pruned(sparsify, runs, picture):
     row = next(line.split() for line in answer.out.splitlines() if "%" in line and "removed" not in line)
     assert row[0] == str(best)
     assert f"{whole.max():.1%}" in row
+
+
+def test_a_prediction_reads_no_data(sparsify, runs, picture, monkeypatch):
+    """The run says how its images were normalised, to the last bit."""
+    run = Run(run_of(runs, "slbi"))
+    whole = subject_of(run, Places(device="cpu"))
+    for module in ("sparsify.training.starting", "sparsify.pruning.subject"):
+        monkeypatch.setattr(f"{module}.load_dataset", lambda *_args, **_named: pytest.fail("the data is read"))
+    subject = subject_of_pictures(run, Places(device="cpu"))
+    assert subject.normalise == whole.normalise
+    cuts = PointPlan(layers="conv3,fc1", ratio=0.5, criterion="entry")
+    ours, theirs = (one.structure.remove(cuts_of(one, cuts))[0] for one in (subject, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert sparsify(f"predict {run.name} {picture} --layers conv3 --ratio 0.5").code == 0
+
+
+def test_a_run_that_does_not_say_how_its_images_were_normalised_reads_its_data(runs, monkeypatch):
+    run = Run(run_of(runs, "sgd"))
+    before = {name: value for name, value in run.summary.items() if name != "pixels"}
+    assert len(before) == len(run.summary) - 1
+    monkeypatch.setattr(Run, "summary", before)
+    subject = subject_of_pictures(run, Places(device="cpu"))
+    assert subject.normalise == load_dataset("digits").normalise
+    assert len(subject.split) == 360
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sparsify.errors import SparsifyError
-from sparsify.nets.outputs import class_numbers, cross_entropy, logits_of, output_tensor, predicted, scores_of
+from sparsify.nets.losses import cross_entropy
+from sparsify.nets.outputs import class_numbers, logits_of, output_tensor, predicted, scores_of
 
 LOGITS = torch.tensor([[1.0, 2.0], [4.0, 3.0]])
 

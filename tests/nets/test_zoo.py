@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -449,12 +450,13 @@ def test_imagenets_weights_are_in_all_layers_but_the_last(name: str, last: str, 
     own = name.removeprefix("torchvision:")
     auxiliary = {"aux_logits": True, "init_weights": False} if own == "googlenet" else {}
     tensors = of_imagenet(own, **auxiliary)
-    put(hub, own, tensors)
+    file = put(hub, own, tensors)
     model = network(name, (3, 64, 64), 10)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     weights = network_spec(name).weights
     assert weights is not None
-    weights(model)
+    version = torchvision.models.get_model_weights(own).DEFAULT
+    assert weights(model) == f"{version}, sha256 {sha256(file.read_bytes()).hexdigest()}"
     after = model.state_dict()
     assert {key for key in after if torch.equal(after[key], before[key])} == {f"{last}.weight", f"{last}.bias"}
     assert all(torch.equal(after[key], tensors[key]) for key in after if not key.startswith(f"{last}."))

@@ -12,7 +12,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from sparsify import Config
 from sparsify.errors import SparsifyError
-from sparsify.optim.schedules import SCHEDULES, learning_rates
+from sparsify.optim.schedules import SCHEDULES, decay_factors, learning_rates
 from sparsify.optim.spec import Steps
 
 
@@ -174,3 +174,25 @@ def test_restarts_behind_the_end_do_not_count() -> None:
 def test_rates_that_no_number_holds_are_refused(options: str) -> None:
     with pytest.raises(SparsifyError, match=r"^--schedule-options .*(not finite|gamma is 1e10; it must be )"):
         learning_rates("cyclic", 1.0, Steps(10, 500), options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "values"),  # of 6 epochs of 2 steps
+    [
+        ("constant", "", [1, 1, 1, 1, 1, 1]),
+        ("multi-step", "milestones=1+4,gamma=0.5", [1, 0.5, 0.5, 0.5, 0.25, 0.25]),
+        ("cosine", "", [cosine(e / 6) for e in range(6)]),
+        ("sgdr", "restarts=2,eta_min=0.1", [0.1 + 0.9 * f for f in (1, 0.5, 1, cosine(1 / 4), 0.5, cosine(3 / 4))]),
+        ("noam", "dimension=1,warmup=4", [1 / 8, 3 / 8, 5**-0.5, 7**-0.5, 9**-0.5, 11**-0.5]),  # counted in steps
+    ],
+)
+def test_factors_of_the_weight_decay_are_a_schedules_at_the_first_step_of_each_epoch(
+    name: str, options: str, values: list[float]
+) -> None:
+    assert list(decay_factors(name, STEPS, options)) == pytest.approx(values)
+
+
+def test_factors_that_no_number_holds_are_refused_by_their_own_flag() -> None:
+    error = r"^--decay-schedule-options gamma=1e6: the factors of exponential are not finite"
+    with pytest.raises(SparsifyError, match=error):
+        decay_factors("exponential", Steps(100, 1), "gamma=1e6")

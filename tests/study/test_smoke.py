@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from sparsify.nets.layers import find_sets
 from sparsify.nets.registry import network_spec
 from sparsify.settings import values_of
 from sparsify.study.running import run_study
 from sparsify.study.smoke import NARROW, smoke
+from sparsify.study.structures import structures_of
 from sparsify.study.toml import built_in_studies, load_study
 from sparsify.viz.study import study_drawings
 
@@ -29,6 +31,19 @@ def test_every_study_is_made_small_and_needs_no_files(name: str) -> None:
         assert (config.epochs, config.pretrained) == (1, False)
         values = values_of("--net", config.model, config.net, network_spec(config.model).settings)
         assert {name: values[name] for name in NARROW if name in values}.items() <= NARROW.items()
+
+
+@pytest.mark.parametrize("name", built_in_studies())
+def test_no_study_sweeps_an_output_layer_and_the_larger_set_holds_the_smaller(name: str) -> None:
+    """Else a set of layers means one thing in one arm and another in the next."""
+    small = smoke(load_study(name))
+    for label, structure in structures_of(small).items():
+        for plan in small.sweeps:
+            asked = list(plan.layers)
+            sets = find_sets(structure.model, asked, label, lambda found=structure: found.left_out("neuron"))
+            layers = [{layer.name for layer in one.values()} for one in sets.values()]
+            assert not set.union(*layers) & structure.left_out("neuron").keys(), label
+            assert layers[0] <= layers[-1]
 
 
 def test_the_candidates_of_a_choice_are_small_too() -> None:

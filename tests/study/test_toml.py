@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import PointPlan, SweepPlan
-from sparsify.study.design import DRAWINGS, Arm, MaskOf, Planned, Published, Study
+from sparsify.study.design import USUAL, Arm, MaskOf, Planned, Published, Study
 from sparsify.study.grids import arm_label, combinations
 from sparsify.study.toml import load_study
 
@@ -142,8 +142,10 @@ def test_a_setting_changes_every_sweep(load):
     assert study.title == "mine (sweep.controls True, sweep.ratios 0,0.5)"
 
 
-def test_what_is_drawn_is_everything_or_what_is_named(load):
-    assert load('[[arms]]\nopt = "sgd"').draw == DRAWINGS
+def test_what_is_drawn_is_the_usual_or_what_is_named(load):
+    usual = ("curves", "losses", "landscape", "sweep", "filters", "path")  # of every study of before
+    assert load('[[arms]]\nopt = "sgd"').draw == usual == USUAL
+    assert load('draw = "predictions"\n[[arms]]\nopt = "sgd"').draw == ("predictions",)
     assert load('draw = ["path"]\n[[arms]]\nopt = "sgd"').draw == ("path",)
     assert load('draw = []\n[[arms]]\nopt = "sgd"').draw == ()
 
@@ -305,7 +307,7 @@ def test_what_cannot_be_is_refused_in_one_line(text, message, load):
     with pytest.raises(SparsifyError, match=message) as caught:
         load(text)
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500  # it can list every setting
+    assert len(str(caught.value)) < 600  # it can list every setting
 
 
 def test_contrasts_are_planned(load):

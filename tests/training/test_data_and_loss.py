@@ -16,11 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sparsify import Subject, evaluate, prune
-from sparsify.config import LOSSES, Config, Places
+from sparsify.config import Config, Places
 from sparsify.data.dataset import Split, make_dataset
 from sparsify.data.registry import DATASETS, DatasetSpec, augmentation, load_dataset
 from sparsify.errors import SparsifyError
-from sparsify.nets import outputs
 from sparsify.nets.outputs import loss_named, require_log_probabilities
 from sparsify.nets.registry import NETS, NetworkSpec
 from sparsify.pruning.subject import subject_of
@@ -168,10 +167,6 @@ def test_trainings_side_by_side_have_each_its_own_images(tmp_path: Path) -> None
 # ---- loss ----
 
 
-def test_the_names_of_the_losses_are_those_that_there_are() -> None:
-    assert list(outputs.LOSSES) == list(LOSSES)
-
-
 def test_nll_of_the_log_softmax_is_the_cross_entropy_to_the_bit() -> None:
     logits = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(64) % 10
@@ -253,11 +248,12 @@ def test_labels_are_smoothed_in_training_and_not_in_evaluation(tmp_path: Path) -
 # ---- trained weights ----
 
 
-def trained_of_ones(asked: list[nn.Module]) -> Callable[[nn.Module], None]:
-    def load(model: nn.Module) -> None:
+def trained_of_ones(asked: list[nn.Module]) -> Callable[[nn.Module], str]:
+    def load(model: nn.Module) -> str:
         asked.append(model)
         with torch.no_grad():
             model[0].weight.fill_(1.0)  # the last layer, 4, is left alone
+        return "ones"
 
     return load
 
@@ -274,12 +270,31 @@ def test_a_training_starts_from_trained_weights_and_its_run_is_read_without_them
     assert len(asked) == 1
     run = train(config, device="cpu", runs_dir=tmp_path)
     assert len(asked) == 2
-    assert not same(weights(run), weights(train(tiny(), device="cpu", runs_dir=tmp_path)))
+    usual_run = train(tiny(), device="cpu", runs_dir=tmp_path)
+    assert not same(weights(run), weights(usual_run))
+    assert run.environment["pretrained"] == "ones"
+    assert "pretrained" not in usual_run.environment
     monkeypatch.setitem(NETS, "tiny", dataclasses.replace(NETS["tiny"], weights=lambda _: pytest.fail("fetched")))
     assert train(config, device="cpu", runs_dir=tmp_path) == run
     assert same(run.model().state_dict(), weights(run))
     assert isinstance(subject_of(run), Subject)
     time_iteration(config, load_dataset("digits"), torch.device("cpu"))
+
+
+def test_a_training_that_goes_on_does_not_load_its_first_weights_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[nn.Module] = []
+    monkeypatch.setitem(NETS, "tiny", dataclasses.replace(NETS["tiny"], weights=trained_of_ones(asked)))
+    config = tiny(pretrained=True, epochs=2)
+    whole = train(config, device="cpu", runs_dir=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(config, device="cpu", runs_dir=tmp_path / "parts", listener=stop_after(2))  # the first epoch is kept
+    assert len(asked) == 2
+    monkeypatch.setitem(NETS, "tiny", dataclasses.replace(NETS["tiny"], weights=lambda _: pytest.fail("fetched")))
+    parts = train(config, device="cpu", runs_dir=tmp_path / "parts")
+    assert same(weights(parts), weights(whole))
+    assert parts.environment["pretrained"] == "ones"
 
 
 def test_a_sparse_start_leaves_trained_weights_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,6 +202,24 @@ def test_only_what_can_be_captured_is_replayed(opt: str, monkeypatch: pytest.Mon
     assert type(stepper(iteration)) is (Eager if opt == "adafactor" else Replayed)
 
 
+def test_an_iteration_is_captured_anew_where_its_decay_changes(tmp_path: Path, monkeypatch) -> None:
+    """A graph holds the decay as the number that it was at the capture."""
+    captures: list[Recorded] = []
+
+    def recorded(iteration: Iteration) -> Replayed:
+        captures.append(Recorded())
+        return Replayed(iteration, captures[-1])
+
+    monkeypatch.setattr("sparsify.training.trainer.stepper", recorded)
+    config = Config(
+        **{"data": "digits", "opt": "adamw", "weight_decay": 0.5, "epochs": 4, "batch_size": 200},
+        decay_schedule="multi-step",
+        decay_schedule_options="milestones=1+3,gamma=0.5",
+    )
+    train(config, device="cpu", runs_dir=tmp_path)
+    assert [one.captures for one in captures] == [1, 1, 1]  # of the first epoch, the next two, and the last
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("config", configs(), ids=lambda config: config.opt)
 def test_a_cuda_graph_computes_what_its_kernels_compute(config: Config, tmp_path: Path, monkeypatch) -> None:

@@ -72,6 +72,39 @@ def test_a_run_stopped_in_every_epoch_ends_in_the_same_bits(opt, tmp_path):
     assert parts.metrics.drop(columns="seconds").equals(whole.metrics.drop(columns="seconds"))
 
 
+HALVED = {"decay_schedule": "multi-step", "decay_schedule_options": "milestones=1+2,gamma=0.5"}
+
+
+@pytest.mark.parametrize("opt", ["adamw", "slbi"])
+def test_a_run_whose_decay_changes_ends_in_the_same_bits_after_stops(opt, tmp_path):
+    config = Config(opt=opt, weight_decay=0.5, **HALVED, **SHORT)
+    whole = train(config, runs_dir=tmp_path / "whole")
+    for steps in (10, 40, 60):
+        with pytest.raises(Stop):
+            train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
+    assert files(train(config, runs_dir=tmp_path / "parts")) == files(whole)
+    constant = train(Config(opt=opt, weight_decay=0.5, **SHORT), runs_dir=tmp_path / "constant")
+    assert files(constant)["model.safetensors"] != files(whole)["model.safetensors"]
+
+
+def test_each_epoch_is_trained_with_its_own_decay_and_biases_without(tmp_path, monkeypatch):
+    """As torch's AdamW with the decay written into its groups by hand."""
+    seen = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *args, **kwargs):
+        seen.append([(group["weight_decay"], {p.ndim > 1 for p in group["params"]}) for group in self.param_groups])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    config = Config(opt="adamw", weight_decay=0.512, **HALVED, **(SHORT | {"batch_size": 1000}))
+    train(config, runs_dir=tmp_path)
+    steps = len(seen) // 3
+    for epoch, decay in enumerate((0.512, 0.256, 0.128)):
+        for groups in seen[epoch * steps : (epoch + 1) * steps]:
+            assert groups == [(decay, {True}), (0.0, {False})]
+
+
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
     config = Config(opt="slbi", seed=3, data="digits", epochs=6, batch_size=16)
     whole = train(config, runs_dir=tmp_path / "whole")

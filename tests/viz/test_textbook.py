@@ -43,7 +43,7 @@ def test_the_rates_of_a_schedule_are_drawn_over_its_epochs() -> None:
 
 def test_an_option_goes_to_the_schedules_that_have_it() -> None:
     figure = viz.schedule("step-lr,exponential,cosine", options="gamma=0.5,step_size=1", epochs=3, steps_per_epoch=1)
-    assert list(panels(figure)) == ["step-lr, step_size=1,gamma=0.5", "exponential, gamma=0.5", "cosine"]
+    assert list(panels(figure)) == ["step-lr,\nstep_size=1,gamma=0.5", "exponential, gamma=0.5", "cosine"]
     assert [values.tolist()[:3] for values in panels(figure).values()][:2] == [[1, 0.5, 0.25]] * 2
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_walked_is_refused(asked: dict[str, object], error: str) 
 
 def test_figures_of_nothing_are_refused() -> None:
     with pytest.raises(SparsifyError, match="no schedule to draw"):
-        schedules_figure({}, per_epoch=1, title="")
+        schedules_figure({}, per_epoch={}, title="")
     with pytest.raises(SparsifyError, match="no optimizer to draw"):
         valley_figure({"": {}}, title="")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle  # nosec B403: only to catch its error; torch reads with weights_only
 from pathlib import Path
 from urllib.parse import urlparse
@@ -22,8 +23,11 @@ def last_layer(model: nn.Module) -> str:
     return name.rpartition(".")[0]
 
 
-def load_imagenet(model: nn.Module, name: str) -> None:
+def load_imagenet(model: nn.Module, name: str) -> str:
     """Load torchvision's newest ImageNet weights of its network `name` into all layers of the model but the last.
+
+    Returns torchvision's name of the weights and the SHA-256 sum of their file, as in "AlexNet_Weights.IMAGENET1K_V1,
+    sha256 7be5…".
 
     The weights are looked for in torch's cache folder (`torch.hub`), and else fetched. Raises SparsifyError if they are
     neither there nor can be fetched, and if the model has layers of other shapes; then it stays as it is.
@@ -50,3 +54,5 @@ def load_imagenet(model: nn.Module, name: str) -> None:
                 f"{here or 'missing'} here; they are for images of 3 channels and for the network without options"
             )
     model.load_state_dict(found, strict=False)
+    with place.open("rb") as file:
+        return f"{weights}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
