@@ -25,7 +25,7 @@ from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError, quoted
 from sparsify.limits import checked_characters
-from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import PointPlan
 from sparsify.training.display import TrainingDisplay
 
@@ -126,7 +126,7 @@ def compare(
     layers: Annotated[str | None, Parameter(help="compare them with these layers pruned, as in conv3,fc1")] = None,
     ratio: Annotated[float, Parameter(help="the fraction of each layer that goes")] = 0.0,
     criterion: Annotated[
-        str | None, Parameter(help=f"what goes first, magnitude unless it is named: {', '.join(CRITERIA)}")
+        str | None, Parameter(help=f"what goes first, magnitude unless it is named: {NAMED}")
     ] = None,
     where: Where = HERE,
 ) -> int:

@@ -14,7 +14,7 @@ from sparsify.cli.options import Where, announce, another, finished_run, names_o
 from sparsify.config import HERE, Places, Whole
 from sparsify.errors import SparsifyError
 from sparsify.progress import counting
-from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
 from sparsify.training.display import TrainingDisplay
 
@@ -128,7 +128,7 @@ def ticket(
     *,
     layers: Annotated[str, Parameter(help="the layers that are masked, as in conv3,fc1 or all")] = "all",
     ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
-    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
+    criterion: Annotated[str, Parameter(help=f"what goes first: {NAMED}")] = "magnitude",
     grain: Annotated[
         str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")
     ] = "auto",

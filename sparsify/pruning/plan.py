@@ -16,7 +16,7 @@ from sparsify.config import Whole
 from sparsify.errors import SparsifyError, quoted, unknown
 from sparsify.limits import DRAWS, EPOCHS_AFTER, MOST_NETWORKS, ROUNDS, at_most, checked_sets
 from sparsify.nets.registry import GRAINS
-from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.criteria import CRITERIA, NAMED
 from sparsify.pruning.ratios import RATIOS, as_text, parse_ratios, usual_ratios
 from sparsify.text import called
 
@@ -170,7 +170,7 @@ class SweepPlan:
             negative=(),
         ),
     ] = parse_ratios(RATIOS)
-    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude"
+    criterion: Annotated[str, Parameter(help=f"what goes first: {NAMED}")] = "magnitude"
     grain: Annotated[str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")] = "auto"
     scope: Annotated[str, Parameter(help="layer (the ratio of each), global (of a set's layers together)")] = "layer"
     reverse: Annotated[bool, Parameter(help="what the criterion ranks highest goes first", negative=())] = False

@@ -146,7 +146,9 @@ def test_a_ratio_of_1_is_measured(grain, runs, sparsify):
     assert int(rows[1]["params"]) < int(rows[0]["params"])
 
 
-@pytest.mark.parametrize("criterion", ["l1", "entry", "gamma", "random --draws 2", "taylor", "fpgm", "lamp"])
+@pytest.mark.parametrize(
+    "criterion", ["l1", "entry", "entry-norm", "gamma", "random --draws 2", "taylor", "obd", "fpgm", "lamp"]
+)
 def test_every_criterion_prunes_a_run_with_a_path(criterion, runs, sparsify):
     assert sparsify(f"prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.5 --criterion {criterion}").code == 0
     assert {row["criterion"] for row in sweep_rows(run_of(runs, "slbi"))} == {criterion.split()[0]}

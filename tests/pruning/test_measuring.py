@@ -831,6 +831,7 @@ def test_the_path_of_a_run_is_that_of_its_files(run):
         z = run.z[name]
         assert torch.equal(state.z, z)
         assert state.entry.tolist() == run.inclusion_path.entry[name].tolist()
+        assert state.per_epoch == run.metrics.step[0]
         if z.ndim == 4:
             norms = z.flatten(1).norm(dim=1)[:, None, None, None]
             gamma = 0.1 * z * (1 - 1 / norms).clamp(min=0)
