@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sparsify.config import LOSSES, Config
 from sparsify.data.registry import DATASETS, FOLDER, DatasetSpec
@@ -120,6 +120,32 @@ def paths_in_words(result: StudyResult) -> str:
             f"With {listed(own)} there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support."
         )
     return " ".join(sentences)
+
+
+FAR = 0.05
+"""The accuracy, a fraction, that a network must lose outside its support for the support to be no network."""
+
+
+def weak_support(accuracies: Mapping[str, tuple[float, float]]) -> list[str]:
+    """A sentence on the networks whose support is not yet a network, and what would make it one, if there are any.
+
+    `accuracies` holds those of the whole network and of the support, by the name of the network.
+    """
+    far = {name: both for name, both in accuracies.items() if both[0] - both[1] > FAR}
+    if not far:
+        return []
+    found = listed(
+        f"{name} has {100 * whole:.2f}% with all weights and {100 * alone:.2f}% with those in its support"
+        for name, (whole, alone) in far.items()
+    )
+    return [f"the support is not yet a network: {found}; {STRONGER}"]
+
+
+STRONGER = (
+    "a longer path lets more in (more epochs, a lower mu or a higher path_scale, which also pull harder at what is"
+    " outside), and a schedule that ends at 0 lets what is outside fade"
+)
+"""What brings the support near the whole network."""
 
 
 def arms_table(result: StudyResult) -> Table:

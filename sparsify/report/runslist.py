@@ -20,7 +20,7 @@ from sparsify.sums import sealed, unsealed
 INDEX = ".index.json"
 WORTH = 100
 """The number of runs from which on there is an index."""
-ROWS = 1
+ROWS = 2
 """To be raised when the row of a run shows other things than before, or shows them in another way."""
 
 Side = Literal["left", "right"]

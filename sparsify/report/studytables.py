@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from sparsify.analysis.statistics import Estimate
 from sparsify.analysis.weights import support_shares
 from sparsify.pruning.ledger import BEFORE_UNITS
 from sparsify.pruning.measures import MEASURES
+from sparsify.report.prose import weak_support
 from sparsify.report.table import (
     MEAN,
     POINTS,
@@ -42,13 +44,24 @@ NOTES = (
 
 def notes(result: StudyResult) -> tuple[str, ...]:
     """What the tables mean, and which sweeps are of a version of the package whose sweeps new ones differ from."""
-    return (*NOTES, *sources(result), *old_sweeps(result))
+    return (*NOTES, *sources(result), *weak_supports(result), *old_sweeps(result))
 
 
 def sources(result: StudyResult) -> list[str]:
     """A sentence on where the published figures stand, if there are any."""
     named = dict.fromkeys(arm.published.source for arm in result.study.arms if arm.published is not None)
     return [f"published: {'; '.join(named)}"] if named else []
+
+
+def weak_supports(result: StudyResult) -> list[str]:
+    """A sentence on the arms whose support is not yet a network, in the mean over the seeds, if there are any."""
+    found = {}
+    for arm in result.arms:
+        summaries = [run.summary for run in arm.finished if "support_accuracy" in run.summary]
+        if summaries:
+            whole = statistics.mean(summary["accuracy"] for summary in summaries)
+            found[arm.label] = (whole, statistics.mean(summary["support_accuracy"] for summary in summaries))
+    return weak_support(found)
 
 
 def old_sweeps(result: StudyResult) -> list[str]:
@@ -154,17 +167,27 @@ def interval(one: Estimate) -> str:
 INTERVAL = Format(interval, key=lambda one: None if one.low is None else one.mean)
 
 
+SPARSE: dict[Literal["support_accuracy", "gamma_accuracy"], str] = {
+    "support_accuracy": "support: 0 outside it (%)",
+    "gamma_accuracy": "gamma: Γ as the weights (%)",
+}
+"""The sparse networks of a run, as its summary and the table of trainings name them."""
+
+
 def training_table(result: StudyResult) -> Table:
-    """One row an arm: accuracy, seconds an epoch and the share of each layer's grains in the support."""
+    """One row an arm: accuracy, seconds an epoch, that of the sparse networks, each layer's share in the support."""
     shares = {arm.label: support_shares(arm.finished) for arm in result.arms}
     layers = list(dict.fromkeys(layer for share in shares.values() for layer in share))
     diverged = any(len(arm.finished) < len(arm.runs) for arm in result.arms)
     published = {arm.label: arm.published for arm in result.study.arms if arm.published is not None}
+    runs = [run for arm in result.arms for run in arm.finished]
+    sparse = {name: heading for name, heading in SPARSE.items() if any(name in run.summary for run in runs)}
     columns = [
         Column("arm", TEXT),
         Column(f"{held_out(result)} accuracy (%)", MEAN),
         Column("seconds an epoch", MEAN),
         *([Column("published (%)", MEAN), Column("difference, points", POINTS)] if published else []),
+        *(Column(heading, MEAN) for heading in sparse.values()),
         *(Column(f"{layer} in support (%)", plus_minus(1)) for layer in layers),
         Column("n"),
         *([Column("diverged")] if diverged else []),
@@ -177,6 +200,7 @@ def training_table(result: StudyResult) -> Table:
             in_percent([summary["accuracy"] for summary in summaries]),
             estimated([summary["seconds_per_epoch"] for summary in summaries]),
             *(_beside(published.get(arm.label), summaries) if published else []),
+            *(in_percent([summary[name] for summary in summaries if name in summary]) for name in sparse),
             *(in_percent(shares[arm.label].get(layer, [])) for layer in layers),
             len(summaries),
         ]

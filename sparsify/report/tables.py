@@ -234,13 +234,15 @@ def classes_table(comparison: Comparison, names: Sequence[str], most: int = 10) 
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """One row a run, as `list_runs` orders them; a damaged one has the reason in the place of its settings."""
-    accuracy = Format(_percent_of, key=lambda one: one.value)
+    accuracy, share = Format(_percent_of, key=lambda one: one.value), Format(lambda part: f"{part:.2%}")
     columns = [
         Column("run", TEXT),
         Column("status", TEXT),
         Column("epochs"),
         Column("accuracy", accuracy),
-        Column("in support", Format(lambda share: f"{share:.2%}")),
+        Column("support alone", share),
+        Column("Γ alone", share),
+        Column("in support", share),
         Column("settings", TEXT),
     ]
     return Table.of("", columns, map(_run_row, runs), spacing="edgeless")
@@ -255,15 +257,16 @@ def _run_row(run: Run) -> tuple[object, ...]:
     try:
         epochs = run.config.epochs
         if run.status == "unfinished":
-            return (run.name, run.status, f"{run.epochs_done} of {epochs}", "", "", _settings(run.config))
+            return (run.name, run.status, f"{run.epochs_done} of {epochs}", *[""] * 4, _settings(run.config))
         summary = run.summary
         accuracy = Accuracy(summary["accuracy"], summary["held_out"]) if summary["status"] == "finished" else None
         inside = sum(counts["in"] for counts in summary["support"].values())
         grains = sum(counts["of"] for counts in summary["support"].values())
         support = inside / grains if grains else None
-        return (run.name, summary["status"], summary["epochs"], accuracy, support, _settings(run.config))
+        sparse = summary.get("support_accuracy"), summary.get("gamma_accuracy")
+        return (run.name, summary["status"], summary["epochs"], accuracy, *sparse, support, _settings(run.config))
     except SparsifyError as error:
-        return (run.name, "damaged", "", "", "", str(error).removeprefix(f"{run.path}/"))
+        return (run.name, "damaged", *[""] * 5, str(error).removeprefix(f"{run.path}/"))
 
 
 def _settings(config: Config) -> str:

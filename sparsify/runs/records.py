@@ -58,7 +58,11 @@ Count = TypedDict("Count", {"in": int, "of": int})
 
 
 class Summary(TypedDict):
-    """The content of summary.json: how a training ended. A file that lacks a required key is damaged."""
+    """The content of summary.json: how a training ended. A file that lacks a required key is damaged.
+
+    `support_accuracy` is that of the same images with what is outside the support set to 0, `gamma_accuracy` that with
+    Γ as the weights. Runs without a path have neither, and those without a Γ only the first; nor have older runs.
+    """
 
     status: Literal["finished", "diverged"]
     held_out: Literal["test", "val"]
@@ -77,5 +81,7 @@ class Summary(TypedDict):
     path_time: NotRequired[float | None]
     parameters: NotRequired[int]
     images_sha256: NotRequired[str | None]
+    support_accuracy: NotRequired[Annotated[float, Meta(ge=0, le=1)]]
+    gamma_accuracy: NotRequired[Annotated[float, Meta(ge=0, le=1)]]
     finished: NotRequired[str]
     format: NotRequired[int]
