@@ -177,6 +177,21 @@ def _first_entry(layer: Scored, path: PathState) -> Tensor:
     return _of_each_grain(layer, steps)
 
 
+def in_support(layer: Scored) -> Tensor:
+    """Whether each grain is in the support at the end: Γ_i ≠ 0, or, if the optimizer has no Γ, W_i ≠ 0.
+
+    A neuron is if any of its weights is. Raises SparsifyError if there is no path.
+    """
+    if layer.path is None:
+        selecting = ", ".join(PATH.optimizers)
+        raise SparsifyError(
+            f"ratio 'support' needs the path of a run trained with one of {selecting}; this one has none for "
+            f"{layer.name}, so leave it out of --ratios"
+        )
+    sparse = layer.weight if layer.path.gamma is None else _of_each_grain(layer, layer.path.gamma)
+    return layer.norms(sparse) > 0
+
+
 def gamma(layer: Scored) -> Tensor:
     """‖Γ_i‖, then ‖Z_i‖, because most of Γ is 0.
 
@@ -306,6 +321,12 @@ CRITERIA: dict[str, Criterion] = {
     "fpgm": Criterion(fpgm, 2019),
     "lamp": Criterion(lamp, 2021),
 }
+
+
+def ordered(criterion: str, *, reverse: bool) -> str:
+    """Return the name of a criterion's order: "magnitude", or "magnitude-reversed" for the opposite one."""
+    return f"{criterion}-reversed" if reverse else criterion
+
 
 NAMED = f"{', '.join(CRITERIA)}. entry: by the step of entry; entry-norm: norm minus epoch of entry, as DessiLBI's code"
 """The criteria as the help of a command names them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from sparsify.pruning.ledger import LedgerRow
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
-from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
+from sparsify.pruning.ranking import Ranking, Scorer, of_support, rankings, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_for
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
@@ -119,12 +120,12 @@ def prune(
     with enough_memory("the sweep", "take --device cpu"):
         scores = Scorer(target)
         sets = {names: units_by_name(target, layers, plan.grain) for names, layers in found.items()}
-        points = [
-            SweepPoint(names, units, ranking, ratio)
-            for names, units in sets.items()
-            for ranking in rankings(scores, units, plan)
-            for ratio in plan.ratios
-        ]
+        points = []
+        for names, units in sets.items():
+            each = itertools.product(rankings(scores, units, plan), plan.ratios)
+            points += [SweepPoint(names, units, ranking, ratio) for ranking, ratio in each]
+            if plan.support:
+                points.append(SweepPoint(names, units, *of_support(target, units)))
         with shown(listener, counting("pruning") if progress else None) as heard:
             return measure(target, plan, points, batch_size=batch_size, listener=heard, visit=visit)
 

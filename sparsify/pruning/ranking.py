@@ -17,8 +17,9 @@ from sparsify.nets.evaluation import loss_gradients, squared_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
 from sparsify.nets.units import Unit
-from sparsify.pruning.criteria import CRITERIA, PathState, Scored
-from sparsify.pruning.plan import PointPlan, SweepPlan, ordered
+from sparsify.pruning.criteria import CRITERIA, PathState, Scored, in_support, ordered
+from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.ratios import SUPPORT
 
 if TYPE_CHECKING:
     from sparsify.pruning.subject import Subject
@@ -39,6 +40,7 @@ class Ranking:
       A unit of s strata loses s times round(count / s) grains.
     - `first`: numbers, the highest of which are removed before any score counts; they mark the grains that were removed
       in earlier rounds.
+    - `fixed`: how many grains of each unit go, whatever the ratio is.
     """
 
     criterion: str
@@ -48,6 +50,7 @@ class Ranking:
     draw: int = 0
     like: Ranking | None = None
     first: Mapping[str, Tensor] | None = None
+    fixed: Mapping[str, int] | None = None
     strata: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -57,6 +60,8 @@ class Ranking:
 
     def counts(self, ratio: float) -> dict[str, int]:
         """Return the number of grains that a ratio removes from each unit."""
+        if self.fixed is not None:
+            return dict(self.fixed)
         if self.like is not None:
             return self.like.counts(ratio)
         counts = self._counts(ratio)
@@ -121,6 +126,18 @@ def score(
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
+    return CRITERIA[criterion].score(_scored(subject, unit, draw, gradients, fisher, gone))
+
+
+def _scored(
+    subject: Subject,
+    unit: Unit,
+    draw: int = 0,
+    gradients: Callable[[], Mapping[str, Tensor]] = dict,
+    fisher: Callable[[], Mapping[str, Tensor]] = dict,
+    gone: Tensor | None = None,
+) -> Scored:
+    """Return what a criterion may use of a unit, as `score` takes it."""
     layers, name = unit.layers, unit.layers[0].name
 
     def of_all(tensors: Callable[[], Mapping[str, Tensor]]) -> Tensor | None:
@@ -128,19 +145,29 @@ def score(
         known = {layer.name: found[layer.parameter] for layer in layers if layer.parameter in found}
         return unit.rows(known) if len(known) == len(layers) else None
 
-    return CRITERIA[criterion].score(
-        Scored(
-            name,
-            unit.rows({layer.name: layer.weight.detach() for layer in layers}),
-            layers[0].grain("neuron") if unit.grain == "head" else unit.grain,
-            generator(subject.seed, "random", draw, name),
-            path_of(subject, unit),
-            scale=lambda: scale_of(subject, unit),
-            gradient=lambda: of_all(gradients),
-            fisher=lambda: of_all(fisher),
-            left=... if gone is None else ~gone,
-        )
+    return Scored(
+        name,
+        unit.rows({layer.name: layer.weight.detach() for layer in layers}),
+        layers[0].grain("neuron") if unit.grain == "head" else unit.grain,
+        generator(subject.seed, "random", draw, name),
+        path_of(subject, unit),
+        scale=lambda: scale_of(subject, unit),
+        gradient=lambda: of_all(gradients),
+        fisher=lambda: of_all(fisher),
+        left=... if gone is None else ~gone,
     )
+
+
+def of_support(subject: Subject, units: Mapping[str, Unit]) -> tuple[Ranking, float]:
+    """Return the Ranking that removes what is outside the support of the subject's run, and the ratio that this is.
+
+    Its criterion is "support", and it removes the same whatever the ratio. Raises SparsifyError without a path.
+    """
+    inside = {name: in_support(_scored(subject, unit)) for name, unit in units.items()}
+    fixed = {name: int((~found).sum()) for name, found in inside.items()}
+    total = sum(found.numel() for found in inside.values())
+    ranking = Ranking(SUPPORT, {name: found.float() for name, found in inside.items()}, fixed=fixed)
+    return ranking, sum(fixed.values()) / total
 
 
 def scale_of(subject: Subject, unit: Unit) -> Tensor | None:

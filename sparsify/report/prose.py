@@ -93,6 +93,8 @@ def plan_in_words(plan: SweepPlan) -> str:
     sets = (f"{layers_in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
     text = f"Every finished network is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; removed as one are "
     extras = []
+    if plan.support:
+        extras.append("it is also pruned of all that is outside its support")
     if plan.controls:
         extras.append("beside it go random grains and those of the opposite order, as many of each layer")
     if plan.recalibrate_bn:

@@ -29,7 +29,7 @@ from sparsify.runs import Summary
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Published
 from sparsify.study.findings import Findings
-from sparsify.study.results import Point, StudyResult, accuracies, controls_in, held_out, measured_in
+from sparsify.study.results import ArmResult, Point, StudyResult, accuracies, controls_in, held_out, measured_in
 from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
 
 NOTES = (
@@ -145,6 +145,9 @@ def accuracy_table(
         title += ", 95% intervals of the mean"
     cell, kind = (estimated, INTERVAL) if intervals else (in_percent, MEAN)
     columns = [Column("arm", TEXT), *(Column(percentage(ratio), kind) for ratio in plan.ratios), Column("n")]
+    alone = plan.support and not control and not intervals
+    if alone:
+        columns[-1:] = [Column("support", MEAN), Column("of which goes (%)", plus_minus(1)), columns[-1]]
     rows = []
     for arm in result.arms:
         found = [
@@ -153,8 +156,17 @@ def accuracy_table(
                 Point(sweep=sweep, by=plan.name, layers=layers, ratio=ratio, measure=measure) for ratio in plan.ratios
             )
         ]
-        rows.append((arm.label, *map(cell, found), len(found[-1])))
+        rows.append(
+            (arm.label, *map(cell, found), *(_alone(arm, sweep, layers, measure) if alone else ()), len(found[-1]))
+        )
     return _table(result, title, columns, rows, turned=Turned("removed", "right"))
+
+
+def _alone(arm: ArmResult, sweep: int, layers: str, measure: str) -> tuple[Estimate | None, Estimate | None]:
+    """The accuracy of what is in the support, and the share of the grains that is not, over an arm's seeds, in %."""
+    rows = [row for one in arm.sweeps[sweep] if (row := one.support(layers)) is not None]
+    measured = [value for row in rows if (value := getattr(row, measure)) is not None]
+    return in_percent(measured), in_percent([row.ratio for row in rows])
 
 
 def interval(one: Estimate) -> str:
