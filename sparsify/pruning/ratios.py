@@ -25,10 +25,7 @@ SUPPORT = "support"
 def without_support(ratios: str | float | Iterable[float | str]) -> tuple[str | float | Iterable[float | str], bool]:
     """Return the ratios without `SUPPORT`, and whether it was among them; 0 where there is no other.
 
-    A text is a list with commas, whose first part may be start:stop:step.
-
-    >>> without_support("0,0.3,support"), without_support("support"), without_support([0.5])
-    (('0,0.3', True), ('0', True), ([0.5], False))
+    A text is a list with commas, whose first part may be start:stop:step: "0:0.6:0.1,support".
     """
     if isinstance(ratios, str):
         parts = ratios.split(",")

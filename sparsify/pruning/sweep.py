@@ -167,7 +167,7 @@ class Sweep:
         Its criterion is "support", and its ratio the fraction of the set's grains that are outside.
 
         >>> sparsify.prune(run, layers="conv3", ratios="support", device="cpu").support("conv3").ratio
-        0.7...
+        0.9
         """
         return next((row for row in self.rows if (row.layers, row.criterion) == (layers, SUPPORT)), None)
 
