@@ -144,8 +144,8 @@ def weak_support(accuracies: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 STRONGER = (
-    "a longer path lets more in (more epochs, a lower mu or a higher path_scale, which also pull harder at what is"
-    " outside), and a schedule that ends at 0 lets what is outside fade"
+    "a longer path lets more in: a smaller kappa with as much larger an lr lengthens it and pulls no harder, so do more"
+    " epochs; a higher path_scale also pulls harder at what is outside"
 )
 """What brings the support near the whole network."""
 
