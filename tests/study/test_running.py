@@ -18,7 +18,7 @@ from sparsify.pruning.plan import SweepPlan
 from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
 from sparsify.report.prose import weak_support
-from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table
+from sparsify.report.studytables import NOTES, accuracy_table, notes, study_markdown, training_table, weak_supports
 from sparsify.report.table import percent, to_markdown
 from sparsify.study.design import Published
 from sparsify.study.estimates import estimate_cost
@@ -402,7 +402,7 @@ def test_a_study_that_is_read_with_such_a_sweep_says_so(tiny, old):
     shutil.copytree(tiny.folder, runs / "studies" / "tiny", dirs_exist_ok=True)
     said = "each of these was measured before coupled layers were one unit, and must be swept again to be compared"
     read = read_study("tiny", runs)
-    assert notes(read)[len(NOTES) :] == (f"{said}: {stem} of {name}",)
+    assert notes(read)[len(NOTES) :] == (*weak_supports(read), f"{said}: {stem} of {name}")
     assert f"- {said}: {stem} of {name}\n" in study_markdown(read, find(read))
     page = write_report(read, find(read), [], command=["sparsify"]).read_text(encoding="utf-8")
     assert f"E{said[1:]}: {stem} of {name}." in page
