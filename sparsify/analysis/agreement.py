@@ -83,8 +83,8 @@ def compare_criteria(
 ) -> tuple[Agreement, ...]:
     """Return the agreement of every pair of `criteria` on each layer or, with the scope "global", on each set.
 
-    `target` is a finished Run, a Subject, or any network with `data` and, for the criterion "taylor", `training` data,
-    as `prune` takes them.
+    `target` is a finished Run, a Subject, or any network with `data` and, for the criteria "taylor" and "obd",
+    `training` data, as `prune` takes them.
 
     The plan, given as a `SweepPlan` or by its keywords, names the sets of layers, the ratios, the grain and the scope;
     its other fields are not used. No accuracy is measured: only the scores and the grains that they remove are

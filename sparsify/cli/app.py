@@ -26,12 +26,12 @@ from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError, quoted
 from sparsify.limits import checked_characters
-from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import PointPlan
 from sparsify.training.display import TrainingDisplay
 
 if TYPE_CHECKING:
-    from sparsify.runs import Run
+    from sparsify.runs import Run, Summary
 
 
 def _version() -> str:
@@ -89,8 +89,22 @@ def train(
     )
     for name, counts in summary["support"].items():
         console.say(f"  {name.removesuffix('.weight')}: {counts['in']:,} of {counts['of']:,} in the support")
+    _say_sparse(summary)
     console.say(f"next: sparsify prune {run.path} --layers {suggest(run)}")
     return 0
+
+
+def _say_sparse(summary: Summary) -> None:
+    """Say how accurate the sparse networks are, where a training has them."""
+    from sparsify.report.prose import weak_support
+
+    if "support_accuracy" not in summary:
+        return
+    console.say(f"  with 0 outside the support: {summary['support_accuracy']:.2%}")
+    if "gamma_accuracy" in summary:
+        console.say(f"  with Γ as the weights: {summary['gamma_accuracy']:.2%}")
+    for sentence in weak_support({"it": (summary["accuracy"], summary["support_accuracy"])}):
+        console.warn(sentence)
 
 
 def _trained(configs: Sequence[Config], where: Places, display: TrainingDisplay, *, tensorboard: bool) -> list[Run]:
@@ -131,9 +145,7 @@ def compare(
     *,
     layers: Annotated[str | None, Parameter(help="compare them with these layers pruned, as in conv3,fc1")] = None,
     ratio: Annotated[float, Parameter(help="the fraction of each layer that goes")] = 0.0,
-    criterion: Annotated[
-        str | None, Parameter(help=f"what goes first, magnitude unless it is named: {', '.join(CRITERIA)}")
-    ] = None,
+    criterion: Annotated[str | None, Parameter(help=f"what goes first, magnitude unless it is named: {NAMED}")] = None,
     where: Where = HERE,
 ) -> int:
     """Compare two runs on the same images: the difference, its interval, McNemar's test, and how often they differ."""

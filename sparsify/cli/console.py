@@ -43,6 +43,11 @@ def fail(message: str) -> None:
     _line("[bold red]error:[/]", message)
 
 
+def warn(message: str) -> None:
+    """Print a warning as one line on stderr."""
+    _line("[bold yellow]warning:[/]", message)
+
+
 def show(table: Table) -> None:
     """Print a table without cutting any cell.
 
@@ -125,7 +130,7 @@ def warnings_as_lines() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, SparsifyWarning):
-                _line("[bold yellow]warning:[/]", str(message))
+                warn(str(message))
             else:
                 show(message, category, filename, lineno, file, line)
 

@@ -14,7 +14,7 @@ from sparsify.cli.options import Where, announce, another, finished_run, names_o
 from sparsify.config import HERE, Places, Whole
 from sparsify.errors import SparsifyError
 from sparsify.progress import counting
-from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
 from sparsify.training.display import TrainingDisplay
 
@@ -46,7 +46,7 @@ def prune(
     from sparsify.pruning.measuring import prune as measure_points
     from sparsify.pruning.shrunk import PointShrinker, the_point
     from sparsify.pruning.subject import subject_of
-    from sparsify.report.tables import beyond_what_was_asked, ledger_table, sweep_tables
+    from sparsify.report.tables import beyond_what_was_asked, ledger_tables, sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
     if not plan.layers:
@@ -74,8 +74,9 @@ def prune(
     for table in sweep_tables(sweep, title=heading, held_out=chosen.summary["held_out"]):
         console.show(table)
     console.say("* theoretical: multiply-accumulates of convolutions and fully connected layers, before ÷ after")
-    for names in plan.layers if plan.ratios[-1] else ():
-        console.show(ledger_table(sweep, names, plan.ratios[-1]))
+    for names in plan.layers:
+        for table in ledger_tables(sweep, names):
+            console.show(table)
     for line in beyond_what_was_asked(sweep):
         console.say(line)
     console.say(f"written: {path}")
@@ -128,7 +129,7 @@ def ticket(
     *,
     layers: Annotated[str, Parameter(help="the layers that are masked, as in conv3,fc1 or all")] = "all",
     ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
-    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude",
+    criterion: Annotated[str, Parameter(help=f"what goes first: {NAMED}")] = "magnitude",
     grain: Annotated[
         str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")
     ] = "auto",

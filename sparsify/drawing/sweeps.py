@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -28,6 +28,9 @@ AGAINST = {
 
 _CONTROL_STYLES: tuple[Literal["--", ":"], ...] = ("--", ":")  # of "random" and of the opposite order
 _TICKS = (0, 20, 40, 60, 80, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9, 100)  # of accuracies, in %
+SUPPORT = "support"
+"""The criterion of a point at which what is outside the support is gone; it is a star, not on a line."""
+
 _WIDE = 8  # from this factor on between the ends of an axis it is logarithmic
 
 
@@ -45,10 +48,11 @@ def sweep_figure(
     this axis, the logarithm of the error, it would not be where the sweeps are.
 
     `groups` maps a label to its sweeps, as `Sweep.table` gives them: the criterion that comes first is the one that was
-    asked for, the others are its controls. `held_out` is the split of the images, "" if it is not known. `against` is
-    one of AGAINST; points where nothing is left, and the saving is infinite, are left out. `measure` is one of the
-    columns of accuracies. Controls are thin and dashed or dotted, in the colour of what they control: the means over
-    sweeps and draws. Raises SparsifyError without sweeps, and if one lacks the measure.
+    asked for, the others are its controls; what is left of the support alone is a star for each sweep. `held_out` is
+    the split of the images, "" if it is not known. `against` is one of AGAINST; points where nothing is left, and the
+    saving is infinite, are left out. `measure` is one of the columns of accuracies. Controls are thin and dashed or
+    dotted, in the colour of what they control: the means over sweeps and draws. Raises SparsifyError without sweeps,
+    and if one lacks the measure.
     """
     if not groups:
         raise SparsifyError("no sweep to draw")
@@ -60,7 +64,7 @@ def sweep_figure(
             if measure not in measured:
                 raise unknown("measure", measure, measured, where=label)
     first = next(iter(groups.values()))[0]
-    order, *others = first.criterion.unique()
+    order, *others = (name for name in first.criterion.unique() if name != SUPPORT)
     controls = others if measure == "accuracy" else []
     sets = first.layers.unique()
     styles = looks(groups)
@@ -85,6 +89,7 @@ def sweep_figure(
                         linewidth=0.9,
                         marker="",
                     )
+                _mark_support(axis, sweeps, layers, against, measure, styles[label]["color"])
             names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
             how = "" if len(names) == 1 else " together" if first.scope.iloc[0] == "global" else " each"
             axis.set(xlabel=AGAINST[against].format(layers=listed(names) + how), title=" + ".join(names))
@@ -94,6 +99,8 @@ def sweep_figure(
         axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error".lstrip())
         styled = zip(_CONTROL_STYLES, controls, strict=False)
         greys = [Line2D([], [], color=GREY, linestyle=style, label=control) for style, control in styled]
+        if any((one.criterion == SUPPORT).any() for sweeps in groups.values() for one in sweeps):
+            greys.append(Line2D([], [], color=GREY, linestyle="", marker="*", label="support"))
         legend_below(drawing, [*axes[0].get_legend_handles_labels()[0], *greys])
         heading(drawing, title)
         return drawing
@@ -131,6 +138,17 @@ def _line(
     x = (100 if against == "ratio" else 1) * values(against).mean((0, 2))
     finite = np.isfinite(x)
     return x[finite], 100 * values(measure).swapaxes(1, 2)[..., finite]
+
+
+def _mark_support(
+    axis: Axes, sweeps: Sequence[pd.DataFrame], layers: str, against: str, measure: str, colour: Any
+) -> None:
+    """A star for each sweep that measured the support alone."""
+    for sweep in sweeps:
+        alone = sweep[(sweep.layers == layers) & (sweep.criterion == SUPPORT) & np.isfinite(sweep[against])]
+        x = (100 if against == "ratio" else 1) * alone[against]
+        if len(alone):
+            axis.plot(x, 100 * alone[measure], linestyle="", marker="*", color=colour, label="_support")
 
 
 def _factor_scale(axis: Axes) -> None:

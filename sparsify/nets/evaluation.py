@@ -278,9 +278,36 @@ def loss_gradients(
 def _loss_gradients(
     model: nn.Module, split: Split[Inputs], prepare: Normaliser, loss: Loss | None, batch_size: int
 ) -> dict[str, Tensor]:
+    sums: dict[str, Tensor] = {}
+    for gradients in _gradients(model, split, prepare, loss, batch_size, of=len(split)):
+        for name, gradient in gradients.items():
+            sums[name] = sums[name] + gradient if name in sums else gradient
+    return sums
+
+
+def squared_gradients(
+    model: nn.Module, split: Split[Inputs], normalise: Normaliser | None = None, *, loss: Loss | None = None
+) -> dict[str, Tensor]:
+    """Return the mean over the images of the squared gradient of each image's own loss, by parameter name.
+
+    That is the diagonal of the empirical Fisher matrix. The images go one by one, in evaluation mode, so that their
+    gradients are those of any network; it takes as many backward passes as there are images. The sums are float64 where
+    the device has it. Otherwise as `loss_gradients`.
+    """
+    sums: dict[str, Tensor] = {}
+    for gradients in _gradients(model, split, normaliser(model, normalise), loss, 1, of=1):
+        for name, gradient in gradients.items():
+            square = gradient.to(widest(gradient.device)).square_()
+            sums[name] = sums[name].add_(square) if name in sums else square
+    return {name: total.div_(len(split)) for name, total in sums.items()}
+
+
+def _gradients(
+    model: nn.Module, split: Split[Inputs], prepare: Normaliser, loss: Loss | None, batch_size: int, *, of: int
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the gradients of the summed loss of each batch divided by `of`, by parameter name."""
     named = dict(model.named_parameters())
     required = {name: p.requires_grad for name, p in named.items()}
-    sums: dict[str, Tensor] = {}
     labels: Tensor | None = None
     try:
         with evaluating(model), exactly("exact"), safe_convolutions(model), torch.enable_grad():
@@ -297,11 +324,9 @@ def _loss_gradients(
                     value = cross_entropy(logits, labels[place], reduction="sum")
                 else:
                     value = loss(output, batch.labels) * len(batch)
-                gradients = torch.autograd.grad(value / len(split), list(named.values()), allow_unused=True)
-                for name, gradient in zip(named, gradients, strict=True):
-                    if gradient is not None:
-                        sums[name] = sums[name] + gradient if name in sums else gradient
+                gradients = torch.autograd.grad(value / of, list(named.values()), allow_unused=True)
+                found = zip(named, gradients, strict=True)
+                yield {name: gradient for name, gradient in found if gradient is not None}
     finally:
         for name, was_required in required.items():
             named[name].requires_grad_(was_required)
-    return sums

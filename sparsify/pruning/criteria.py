@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING
@@ -35,11 +35,15 @@ SPLIT_PATH = Need("a path with a Γ", lambda spec: spec.selects and spec.couples
 
 @dataclass(frozen=True)
 class PathState:
-    """The path of one layer: entry steps, (grains,) or (outputs, inputs); Γ and Z in the weight's shape, if any."""
+    """The path of one layer: entry steps, (grains,) or (outputs, inputs); Γ and Z in the weight's shape, if any.
+
+    `per_epoch` is the number of steps of an epoch, where it is known.
+    """
 
     entry: Tensor
     gamma: Tensor | None = None
     z: Tensor | None = None
+    per_epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Scored:
     path: PathState | None = None
     scale: Callable[[], Tensor | None] = lambda: None  # γ of the normalisation behind the layer, (outputs,)
     gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
+    fisher: Callable[[], Tensor | None] = lambda: None  # the mean squared gradient of an image's loss, of that shape
     left: Tensor | EllipsisType = ...  # which grains are left; by default all
 
     def __post_init__(self) -> None:
@@ -70,24 +75,25 @@ class Scored:
             return tensor.abs()
         return filter_norms(tensor) if order == 2 else tensor.flatten(1).norm(order, dim=1)
 
-    def require_entry(self) -> Tensor:
-        """Return the entry steps. Raises SparsifyError if there is no path."""
+    def require_path(self, criterion: str) -> PathState:
+        """Return the path. Raises SparsifyError if there is none."""
         if self.path is None:
             selecting = ", ".join(PATH.optimizers)
             needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
-            raise _refusal("entry", needs, without=("gamma",))
-        return self.path.entry
+            raise _refusal(criterion, needs, without=[name for name, one in CRITERIA.items() if one.needs])
+        return self.path
 
     def require_split(self) -> tuple[Tensor, Tensor]:
         """Return Γ and Z. Raises SparsifyError if there are none."""
         if self.path is None or self.path.gamma is None or self.path.z is None:
             splitting = " or ".join(SPLIT_PATH.optimizers)
             needs = f"Γ and Z of a run trained with {splitting}; this one has none for {self.name}"
-            raise _refusal("gamma", needs, without=("entry",) if self.path is None else ())
+            without = [name for name, one in CRITERIA.items() if self.path is None and one.needs == PATH]
+            raise _refusal("gamma", needs, without=without)
         return self.path.gamma, self.path.z
 
 
-def _refusal(criterion: str, needs: str, *, without: tuple[str, ...] = ()) -> SparsifyError:
+def _refusal(criterion: str, needs: str, *, without: Sequence[str] = ()) -> SparsifyError:
     """Return the error for a criterion that lacks what it needs; `without` are others that would fail, too."""
     others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
     return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}")
@@ -130,12 +136,60 @@ def entry(layer: Scored) -> Tensor:
     """−(the step at which the grain first entered the support), then ‖W_i‖₂: what entered earlier stays longer.
 
     The first entry counts, even if a grain has left the support since. A neuron enters with its first weight; a single
-    weight of a convolution enters with its filter.
+    weight of a convolution enters with its filter. The authors' own order, `entry_norm`, counts epochs and norms.
     """
-    steps = layer.require_entry()
+    steps = _first_entry(layer, layer.require_path("entry"))
+    return lexicographic(-steps, layer.norms(layer.weight))
+
+
+NEVER = 2000
+"""The epoch at which a grain that never entered counts as entering, in `entry_norm`."""
+
+
+def entry_norm(layer: Scored) -> Tensor:
+    """‖W_i‖₂ − e_i, where e_i is the epoch, counted from 0, in which the grain first entered: DessiLBI's own order.
+
+    It is the `prune_order` of the code that Fu et al. published with "DessiLBI: Exploring Structural Sparsity of Deep
+    Networks via Differential Inclusion Paths" (ICML 2020; github.com/corwinliu9669/dS2LBI, `update_prune_order`). A
+    grain that never entered has e_i = 2000, as there, so that it goes before all others, by its norm. Among grains of
+    one epoch the norm decides, and a norm that is larger by 1 makes up for an epoch; `entry` compares single steps
+    first. Two things differ. There, Γ is looked at after each epoch only: a grain that enters and leaves within one
+    epoch enters later or never. And what never entered has its norm rounded to 0.0001, because float32 holds
+    ‖W_i‖ − 2000 no better; here it is float64, so that small norms do not tie.
+
+    Neurons, and single weights of a convolution, enter as in `entry`. Raises SparsifyError if there is no path, or if
+    it does not say how many steps an epoch had.
+    """
+    import torch
+
+    path = layer.require_path("entry-norm")
+    if path.per_epoch is None:
+        raise _refusal("entry-norm", f"the number of steps of an epoch, and the path of {layer.name} has none")
+    epochs = (torch.ceil(_first_entry(layer, path) / path.per_epoch) - 1).clamp(0, NEVER)
+    return _wide(layer.norms(layer.weight)) - _wide(epochs)
+
+
+def _first_entry(layer: Scored, path: PathState) -> Tensor:
+    """Return the step at which each grain of the layer first entered."""
+    steps = path.entry
     if layer.grain == "neuron" and steps.ndim > 1:  # those of single weights
         steps = steps.flatten(1).amin(1)
-    return lexicographic(-_of_each_grain(layer, steps), layer.norms(layer.weight))
+    return _of_each_grain(layer, steps)
+
+
+def in_support(layer: Scored) -> Tensor:
+    """Whether each grain is in the support at the end: Γ_i ≠ 0, or, if the optimizer has no Γ, W_i ≠ 0.
+
+    A neuron is if any of its weights is. Raises SparsifyError if there is no path.
+    """
+    if layer.path is None:
+        selecting = ", ".join(PATH.optimizers)
+        raise SparsifyError(
+            f"ratio 'support' needs the path of a run trained with one of {selecting}; this one has none for "
+            f"{layer.name}, so leave it out of --ratios"
+        )
+    sparse = layer.weight if layer.path.gamma is None else _of_each_grain(layer, layer.path.gamma)
+    return layer.norms(sparse) > 0
 
 
 def gamma(layer: Scored) -> Tensor:
@@ -179,6 +233,22 @@ def taylor(layer: Scored) -> Tensor:
         raise _refusal("taylor", f"gradients on training images with labels, and there are none for {layer.name}")
     change = layer.weight * gradient
     return change.abs() if layer.grain == "weight" else change.flatten(1).sum(1).abs()
+
+
+def obd(layer: Scored) -> Tensor:
+    """½·h·w² of a weight, Σ ½·h·w² of a filter or neuron: optimal brain damage (LeCun, Denker & Solla 1990).
+
+    That is how much, to second order, a removal changes the loss at a minimum, if the Hessian is diagonal. h is here
+    the diagonal of the empirical Fisher matrix: the mean over training images of the squared gradient of each image's
+    own loss, not the square of a batch's gradient. LeCun et al. get h by a backward pass of second derivatives that
+    leaves out those of the activations, as Gauss and Newton do; with the cross-entropy, the Fisher matrix of labels
+    that the network itself would draw is the Gauss-Newton matrix. Raises SparsifyError if there are no gradients.
+    """
+    fisher = layer.fisher()
+    if fisher is None:
+        raise _refusal("obd", f"gradients on training images with labels, and there are none for {layer.name}")
+    damage = _wide(layer.weight).square() * _wide(fisher) / 2
+    return damage if layer.grain == "weight" else damage.flatten(1).sum(1)
 
 
 def fpgm(layer: Scored) -> Tensor:
@@ -229,21 +299,34 @@ class Criterion:
     """One criterion: its function, the year in which it was published, and what it needs of a run's optimizer.
 
     `score` gives one number for each grain: (outputs,), or the weight's shape where the grain is a single weight.
+    `gradients` says that it needs those of a loss on training images.
     """
 
     score: Callable[[Scored], Tensor]
     published: int | None = None
     needs: Need | None = None
+    gradients: bool = False
 
 
 CRITERIA: dict[str, Criterion] = {
     "magnitude": Criterion(magnitude, 1989),  # Janowsky
     "l1": Criterion(l1, 2017),
     "entry": Criterion(entry, 2020, needs=PATH),
+    "entry-norm": Criterion(entry_norm, 2020, needs=PATH),  # Fu et al.
     "gamma": Criterion(gamma, 2020, needs=SPLIT_PATH),
     "random": Criterion(random),
     "bn-scale": Criterion(bn_scale, 2017),
-    "taylor": Criterion(taylor, 2019),
+    "taylor": Criterion(taylor, 2019, gradients=True),
+    "obd": Criterion(obd, 1990, gradients=True),  # LeCun, Denker & Solla
     "fpgm": Criterion(fpgm, 2019),
     "lamp": Criterion(lamp, 2021),
 }
+
+
+def ordered(criterion: str, *, reverse: bool) -> str:
+    """Return the name of a criterion's order: "magnitude", or "magnitude-reversed" for the opposite one."""
+    return f"{criterion}-reversed" if reverse else criterion
+
+
+NAMED = f"{', '.join(CRITERIA)}. entry: by the step of entry; entry-norm: norm minus epoch of entry, as DessiLBI's code"
+"""The criteria as the help of a command names them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +32,13 @@ from sparsify.nets.prediction import predict_masked, score_masked
 from sparsify.nets.structure import Cost, Cut, removed_grains
 from sparsify.nets.units import Unit
 from sparsify.progress import counting
+from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
 from sparsify.pruning.ledger import LedgerRow
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
-from sparsify.pruning.ranking import Ranking, Scorer, rankings, warn_of_mixed_grains
+from sparsify.pruning.ranking import Ranking, Scorer, of_support, rankings, warn_of_mixed_grains
 from sparsify.pruning.subject import Subject, subject_for
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
@@ -83,11 +85,11 @@ def prune(
 ) -> Sweep:
     """Measure every point of a sweep and return the Sweep. The network is left as it was.
 
-    `target` is a finished Run; or any network, with the `data` to measure it on and, for the criterion "taylor",
-    recalibration and fine-tuning, `training` data: a DataLoader, (images, labels) or what else `Split.of` takes, moved
-    to the network's device; or a Subject, which has its own data, and all that can be set. The sweep is given as a
-    `SweepPlan` or by its keywords, as in layers="conv3,fc1", ratios="0:0.6:0.1". `device` and `data_dir` say where a
-    Run is measured and where its data is; they are not used for other targets.
+    `target` is a finished Run; or any network, with the `data` to measure it on and, for the criteria "taylor"
+    and "obd", recalibration and fine-tuning, `training` data: a DataLoader, (images, labels) or what else `Split.of`
+    takes, moved to the network's device; or a Subject, which has its own data, and all that can be set. The sweep is
+    given as a `SweepPlan` or by its keywords, as in layers="conv3,fc1", ratios="0:0.6:0.1". `device` and `data_dir` say
+    where a Run is measured and where its data is; they are not used for other targets.
 
     `batch_size` is how many images are predicted at a time: by default 1000, or fewer where the memory has no room for
     them (`batch_size_for`, `halving`). It does not change the result but for the rounding of sums.
@@ -118,12 +120,12 @@ def prune(
     with enough_memory("the sweep", "take --device cpu"):
         scores = Scorer(target)
         sets = {names: units_by_name(target, layers, plan.grain) for names, layers in found.items()}
-        points = [
-            SweepPoint(names, units, ranking, ratio)
-            for names, units in sets.items()
-            for ranking in rankings(scores, units, plan)
-            for ratio in plan.ratios
-        ]
+        points = []
+        for names, units in sets.items():
+            each = itertools.product(rankings(scores, units, plan), plan.ratios)
+            points += [SweepPoint(names, units, ranking, ratio) for ranking, ratio in each]
+            if plan.support:
+                points.append(SweepPoint(names, units, *of_support(target, units)))
         with shown(listener, counting("pruning") if progress else None) as heard:
             return measure(target, plan, points, batch_size=batch_size, listener=heard, visit=visit)
 
@@ -135,8 +137,9 @@ def _require(subject: Subject, plan: SweepPlan) -> None:
     if (plan.recalibrate_bn or plan.finetune_epochs) and subject.training is None:
         flag = "--recalibrate-bn" if plan.recalibrate_bn else "--finetune"
         raise SparsifyError(f"{flag}: {subject.name} comes without training images")
-    if (plan.finetune_epochs or plan.criterion == "taylor") and subject.score is not None and subject.loss is None:
-        flag = "--finetune" if plan.finetune_epochs else "criterion 'taylor'"
+    gradients = CRITERIA[plan.criterion].gradients
+    if (plan.finetune_epochs or gradients) and subject.score is not None and subject.loss is None:
+        flag = "--finetune" if plan.finetune_epochs else f"criterion '{plan.criterion}'"
         raise SparsifyError(f"{flag}: {subject.name} has its own score, and needs its own loss(output, labels), too")
     if plan.finetune_epochs and not any(p.requires_grad for p in subject.model.parameters()):
         raise SparsifyError(

@@ -16,8 +16,8 @@ from sparsify.config import Whole
 from sparsify.errors import SparsifyError, quoted, unknown
 from sparsify.limits import DRAWS, EPOCHS_AFTER, MOST_NETWORKS, ROUNDS, at_most, checked_sets
 from sparsify.nets.registry import GRAINS
-from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.ratios import RATIOS, as_text, parse_ratios, usual_ratios
+from sparsify.pruning.criteria import CRITERIA, NAMED, ordered
+from sparsify.pruning.ratios import RATIOS, SUPPORT, as_text, parse_ratios, usual_ratios, without_support
 from sparsify.text import called
 
 SCOPES = ("layer", "global")
@@ -46,7 +46,7 @@ class SweepOptions(TypedDict, total=False):
     """The keywords of a `SweepPlan`, for functions that accept them instead of a plan."""
 
     layers: str | Sequence[str]
-    ratios: str | Sequence[float]
+    ratios: str | Sequence[float | str]
     criterion: str
     grain: str
     scope: str
@@ -60,9 +60,7 @@ class SweepOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PointPlan:
-    """One point of a sweep: one set of layers and one ratio. The other fields are those of `SweepPlan`.
-
-    The layers may be given as a list of names, too.
+    """One point of a sweep: one set of layers, also as a list of names, and one ratio; else as `SweepPlan`.
 
     >>> sparsify.PointPlan(layers="conv3,fc1", ratio=0.6)
     PointPlan(layers='conv3,fc1', ratio=0.6)
@@ -136,7 +134,8 @@ class SweepPlan:
     """One sweep: which layers are pruned, by which ratios, and how.
 
     - `layers`: the sets of layers; "conv3,fc1" is one set, ("conv3", "conv3,fc1") are two.
-    - `ratios`: the fractions that are removed, as `parse_ratios` takes them.
+    - `ratios`: the fractions that are removed, as `parse_ratios` takes them. "support" among them, or alone beside 0,
+      sets `support`: the network without all grains that its run has not selected (`in_support`) is measured, too.
     - `criterion`, `scope`, `reverse`: which grains are removed first (see `Ranking`).
     - `grain`: what is removed as a unit: filters, neurons, single weights, or heads of attention.
     - `controls`: also measure "random" and the opposite order, each with as many grains of each layer.
@@ -162,7 +161,7 @@ class SweepPlan:
     ratios: Annotated[
         tuple[float, ...],
         Parameter(
-            help="start:stop:step, stop included, or a list as in 0,0.3,0.6",
+            help="start:stop:step, stop included, or a list as in 0,0.3,0.6,support: what Γ has not selected goes",
             converter=as_text,
             n_tokens=1,
             metavar="STR",
@@ -170,7 +169,7 @@ class SweepPlan:
             negative=(),
         ),
     ] = parse_ratios(RATIOS)
-    criterion: Annotated[str, Parameter(help=f"what goes first: {', '.join(CRITERIA)}")] = "magnitude"
+    criterion: Annotated[str, Parameter(help=f"what goes first: {NAMED}")] = "magnitude"
     grain: Annotated[str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")] = "auto"
     scope: Annotated[str, Parameter(help="layer (the ratio of each), global (of a set's layers together)")] = "layer"
     reverse: Annotated[bool, Parameter(help="what the criterion ranks highest goes first", negative=())] = False
@@ -188,10 +187,13 @@ class SweepPlan:
     rounds: Annotated[
         Whole, Parameter(help="how many rounds the grains go in, each scored anew, with --finetune after each")
     ] = 1
+    support: Annotated[bool, Parameter(parse=False)] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", checked_sets(self.layers))
-        object.__setattr__(self, "ratios", parse_ratios(self.ratios))
+        ratios, support = without_support(self.ratios)
+        object.__setattr__(self, "ratios", parse_ratios(ratios))
+        object.__setattr__(self, "support", support or self.support)
         for kind, name, choices in (
             ("criterion", self.criterion, CRITERIA),
             ("grain", self.grain, GRAINS),
@@ -203,6 +205,10 @@ class SweepPlan:
         EPOCHS_AFTER.check("--finetune", self.finetune_epochs)
         ROUNDS.check("--rounds", self.rounds)
         at_most(self.networks, MOST_NETWORKS, "pruned networks (sets of layers × ratios × draws)")
+        if self.support and self.rounds > 1:
+            raise SparsifyError(
+                f"--ratios support with --rounds {self.rounds}: the support goes at once; leave one out"
+            )
         if self.rounds > 1 and self.controls and self.scope == "global":
             reason = "how many grains of a layer go in a round is not known to the controls"
             raise SparsifyError(
@@ -311,7 +317,7 @@ class SweepPlan:
         14
         """
         each = self.drawn + 2 if self.controls else self.drawn
-        return len(self.layers) * len(self.ratios) * each
+        return len(self.layers) * (len(self.ratios) * each + self.support)
 
     @property
     def id(self) -> str:
@@ -329,6 +335,8 @@ class SweepPlan:
             asked.append(f"finetune-{self.finetune_epochs}")
         if self.rounds > 1:
             asked.append(f"rounds-{self.rounds}")
+        if self.support:
+            asked.append(SUPPORT)
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
     def on(self, layers: Iterable[str], *, batch_norm: bool) -> SweepPlan:
@@ -339,8 +347,3 @@ class SweepPlan:
         """
         recalibrate = self.recalibrate_bn and batch_norm
         return dataclasses.replace(self, layers=tuple(layers), recalibrate_bn=recalibrate)
-
-
-def ordered(criterion: str, *, reverse: bool) -> str:
-    """Return the name of a criterion's order: "magnitude", or "magnitude-reversed" for the opposite one."""
-    return f"{criterion}-reversed" if reverse else criterion

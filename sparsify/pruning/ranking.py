@@ -13,12 +13,13 @@ from torch import Tensor
 
 from sparsify.devices import enough_memory, generator
 from sparsify.errors import SparsifyWarning, unknown
-from sparsify.nets.evaluation import loss_gradients
+from sparsify.nets.evaluation import loss_gradients, squared_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
 from sparsify.nets.units import Unit
-from sparsify.pruning.criteria import CRITERIA, PathState, Scored
-from sparsify.pruning.plan import PointPlan, SweepPlan, ordered
+from sparsify.pruning.criteria import CRITERIA, PathState, Scored, in_support, ordered
+from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.ratios import SUPPORT
 
 if TYPE_CHECKING:
     from sparsify.pruning.subject import Subject
@@ -39,6 +40,7 @@ class Ranking:
       A unit of s strata loses s times round(count / s) grains.
     - `first`: numbers, the highest of which are removed before any score counts; they mark the grains that were removed
       in earlier rounds.
+    - `fixed`: how many grains of each unit go, whatever the ratio is.
     """
 
     criterion: str
@@ -48,6 +50,7 @@ class Ranking:
     draw: int = 0
     like: Ranking | None = None
     first: Mapping[str, Tensor] | None = None
+    fixed: Mapping[str, int] | None = None
     strata: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -57,6 +60,8 @@ class Ranking:
 
     def counts(self, ratio: float) -> dict[str, int]:
         """Return the number of grains that a ratio removes from each unit."""
+        if self.fixed is not None:
+            return dict(self.fixed)
         if self.like is not None:
             return self.like.counts(ratio)
         counts = self._counts(ratio)
@@ -105,6 +110,7 @@ def score(
     criterion: str,
     draw: int = 0,
     gradients: Callable[[], Mapping[str, Tensor]] = dict,
+    fisher: Callable[[], Mapping[str, Tensor]] = dict,
     gone: Tensor | None = None,
 ) -> Tensor:
     """Return the score of every grain of one unit: (grains,), or the weight's shape if the grain is a single weight.
@@ -113,31 +119,55 @@ def score(
     of these layers stand side by side, as if they were one layer's. So its norm is the norm of the parts' norms, as in
     DepGraph (Fang et al. 2023).
 
-    `gradients` returns the gradients of the training loss by parameter name; it is called only if the criterion needs
-    them. `gone` marks grains that are 0 already, whose scores mean nothing. Raises SparsifyError for an unknown
-    criterion, and for one that needs something that the subject lacks.
+    `gradients` returns the gradients of the training loss by parameter name, and `fisher` the mean squares of those of
+    single images; they are called only if the criterion needs them. `gone` marks grains that are 0 already, whose
+    scores mean nothing. Raises SparsifyError for an unknown criterion, and for one that needs something that the
+    subject lacks.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
+    return CRITERIA[criterion].score(_scored(subject, unit, draw, gradients, fisher, gone))
+
+
+def _scored(
+    subject: Subject,
+    unit: Unit,
+    draw: int = 0,
+    gradients: Callable[[], Mapping[str, Tensor]] = dict,
+    fisher: Callable[[], Mapping[str, Tensor]] = dict,
+    gone: Tensor | None = None,
+) -> Scored:
+    """Return what a criterion may use of a unit, as `score` takes it."""
     layers, name = unit.layers, unit.layers[0].name
 
-    def gradient() -> Tensor | None:
-        found = gradients()
+    def of_all(tensors: Callable[[], Mapping[str, Tensor]]) -> Tensor | None:
+        found = tensors()
         known = {layer.name: found[layer.parameter] for layer in layers if layer.parameter in found}
         return unit.rows(known) if len(known) == len(layers) else None
 
-    return CRITERIA[criterion].score(
-        Scored(
-            name,
-            unit.rows({layer.name: layer.weight.detach() for layer in layers}),
-            layers[0].grain("neuron") if unit.grain == "head" else unit.grain,
-            generator(subject.seed, "random", draw, name),
-            path_of(subject, unit),
-            scale=lambda: scale_of(subject, unit),
-            gradient=gradient,
-            left=... if gone is None else ~gone,
-        )
+    return Scored(
+        name,
+        unit.rows({layer.name: layer.weight.detach() for layer in layers}),
+        layers[0].grain("neuron") if unit.grain == "head" else unit.grain,
+        generator(subject.seed, "random", draw, name),
+        path_of(subject, unit),
+        scale=lambda: scale_of(subject, unit),
+        gradient=lambda: of_all(gradients),
+        fisher=lambda: of_all(fisher),
+        left=... if gone is None else ~gone,
     )
+
+
+def of_support(subject: Subject, units: Mapping[str, Unit]) -> tuple[Ranking, float]:
+    """Return the Ranking that removes what is outside the support of the subject's run, and the ratio that this is.
+
+    Its criterion is "support", and it removes the same whatever the ratio. Raises SparsifyError without a path.
+    """
+    inside = {name: in_support(_scored(subject, unit)) for name, unit in units.items()}
+    fixed = {name: int((~found).sum()) for name, found in inside.items()}
+    total = sum(found.numel() for found in inside.values())
+    ranking = Ranking(SUPPORT, {name: found.float() for name, found in inside.items()}, fixed=fixed)
+    return ranking, sum(fixed.values()) / total
 
 
 def scale_of(subject: Subject, unit: Unit) -> Tensor | None:
@@ -169,7 +199,9 @@ def path_of(subject: Subject, unit: Unit) -> PathState | None:
     gammas = {name: state.gamma for name, state in states.items() if state.gamma is not None}
     zs = {name: state.z for name, state in states.items() if state.z is not None}
     entry = unit.least({name: state.entry for name, state in states.items()})
-    return PathState(entry, *(unit.rows(tensors) if tensors else None for tensors in (gammas, zs)))
+    per_epoch = next(iter(states.values())).per_epoch
+    gamma, z = (unit.rows(tensors) if tensors else None for tensors in (gammas, zs))
+    return PathState(entry, gamma, z, per_epoch)
 
 
 def _path_of_layer(subject: Subject, layer: Layer) -> PathState | None:
@@ -182,7 +214,7 @@ def _path_of_layer(subject: Subject, layer: Layer) -> PathState | None:
     parameter, grains = found
     state = subject.path[parameter]
     gamma, z = (None if tensor is None else tensor[grains] for tensor in (state.gamma, state.z))
-    return PathState(state.entry[grains], gamma, z)
+    return PathState(state.entry[grains], gamma, z, state.per_epoch)
 
 
 class Scorer:
@@ -198,6 +230,14 @@ class Scorer:
             return {}
         with enough_memory("the gradients", "take --device cpu"):
             return loss_gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
+
+    @functools.cached_property
+    def _fisher(self) -> dict[str, Tensor]:
+        subject = self._subject
+        if subject.sample is None:
+            return {}
+        with enough_memory("the gradients", "take --device cpu"):
+            return squared_gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
 
     def __call__(
         self,
@@ -215,6 +255,7 @@ class Scorer:
                 criterion=criterion,
                 draw=draw,
                 gradients=lambda: self._gradients,
+                fisher=lambda: self._fisher,
                 gone=None if gone is None else gone[name],
             )
             for name, unit in units.items()

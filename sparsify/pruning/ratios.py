@@ -18,7 +18,25 @@ _FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as i
 _LONGEST_STEP = 100
 
 
-def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
+SUPPORT = "support"
+"""In the place of a ratio: what a run has not selected goes. In a sweep's rows it is the criterion of that point."""
+
+
+def without_support(ratios: str | float | Iterable[float | str]) -> tuple[str | float | Iterable[float | str], bool]:
+    """Return the ratios without `SUPPORT`, and whether it was among them; 0 where there is no other.
+
+    A text is a list with commas, whose first part may be start:stop:step: "0:0.6:0.1,support".
+    """
+    if isinstance(ratios, str):
+        parts = ratios.split(",")
+        numbers = [part for part in parts if part.strip() != SUPPORT]
+        return (",".join(numbers) or "0", True) if len(numbers) < len(parts) else (ratios, False)
+    if not isinstance(ratios, (list, tuple)) or SUPPORT not in ratios:
+        return ratios, False
+    return [ratio for ratio in ratios if ratio != SUPPORT] or [0.0], True
+
+
+def parse_ratios(ratios: str | float | Iterable[float | str]) -> tuple[float, ...]:
     """Return the ratios that are given, in ascending order and without repetition.
 
     "start:stop:step" is parsed in decimal arithmetic, so that 0:0.6:0.1 has exactly the seven values 0, 0.1, …, 0.6.
@@ -52,7 +70,7 @@ def parse_ratios(ratios: str | float | Iterable[float]) -> tuple[float, ...]:
     return tuple(sorted({abs(float(value)) for value in values}))  # abs: -0.0 is 0
 
 
-def _texts(ratios: Iterable[float]) -> list[str]:
+def _texts(ratios: Iterable[float | str]) -> list[str]:
     try:
         values = list(itertools.islice(ratios, MOST_RATIOS + 1))  # it may have no end
     except TypeError as error:

@@ -136,6 +136,8 @@ def the_point(plan: SweepPlan) -> PointPlan:
 
     Raises SparsifyError unless the plan has one such ratio, one set of layers and one draw.
     """
+    if plan.support:
+        raise SparsifyError("--shrink needs one ratio above 0, as in --ratios 0.6; support is none")
     above = [ratio for ratio in plan.ratios if ratio > 0]
     if len(above) != 1:
         listed = ", ".join(f"{ratio:g}" for ratio in above) or "none"

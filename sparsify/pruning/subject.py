@@ -40,12 +40,13 @@ class Subject:
       floating-point numbers and pixels (uint8) in the type of the network's own parameters.
     - `path`: the path of each parameter, by name, if the network comes from a run that has one.
     - `training`: the images that it is fine-tuned on. A sample of them (`sample`), drawn with `seed` and augmented as
-      in the training (`augment`), is used to re-estimate BatchNorm's statistics and for the gradients of "taylor".
+      in the training (`augment`), is used to re-estimate BatchNorm's statistics and for the gradients of "taylor" and
+      "obd".
     - `score`: a function (output, labels) of a batch that returns a number from 0 to 1 for each image, (n,), for
       segmentation, regression, detection and the like. It is given the network's output as it is, and labels of any
       shape, (n, …). By default the score is 1 if the class is right, else 0, and labels are as `class_numbers` takes
       them. The mean score is what a sweep calls accuracy.
-    - `loss`: a function (output, labels) of a batch that returns the mean loss, for "taylor" and fine-tuning; by
+    - `loss`: a function (output, labels) of a batch that returns the mean loss, for "taylor", "obd" and fine-tuning; by
       default, without a `score`, the cross-entropy.
 
     If weights of the network are computed from others, as with weight_norm or spectral_norm, `model` is a copy that has
@@ -267,14 +268,14 @@ def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
     path, zs = run.inclusion_path, run.z
     if path is None:
         return None
-    states = {}
+    states, per_epoch = {}, run.summary["steps"] // run.summary["epochs"]
     for name, parameter in model.named_parameters():
         if name in path.entry:
             entry = torch.from_numpy(path.entry[name]).to(parameter.device)
             if zs is None:
-                states[name] = PathState(entry)
+                states[name] = PathState(entry, per_epoch=per_epoch)
                 continue
             penalty: Penalty = penalty_of(parameter, "auto") or "weight"  # as of BatchNorm's scales
             gamma = taken(run.config.kappa) * prox(zs[name], THRESHOLD, penalty)
-            states[name] = PathState(entry, gamma.to(parameter.device), zs[name].to(parameter.device))
+            states[name] = PathState(entry, gamma.to(parameter.device), zs[name].to(parameter.device), per_epoch)
     return states

@@ -18,6 +18,7 @@ from sparsify.pruning.ledger import BEFORE_UNITS, LedgerRow, before_units, ledge
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores, read_outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.ratios import SUPPORT
 from sparsify.sums import Record, write_recorded
 from sparsify.text import factor, layers_in_words, percentage, plural, thousands
 
@@ -160,6 +161,16 @@ class Sweep:
         wanted = (layers, ratio, criterion or self.plan.order)
         return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
 
+    def support(self, layers: str) -> SweepRow | None:
+        """Return the row of the network without what is outside the support; None if that was not asked for.
+
+        Its criterion is "support", and its ratio the fraction of the set's grains that are outside.
+
+        >>> sparsify.prune(run, layers="conv3", ratios="support", device="cpu").support("conv3").ratio
+        0.9
+        """
+        return next((row for row in self.rows if (row.layers, row.criterion) == (layers, SUPPORT)), None)
+
     def accuracy(self, layers: str, ratio: float, measure: str = "accuracy") -> float:
         """Return one measure at one point, the mean over its draws. Raises SparsifyError if it was not measured.
 
@@ -253,6 +264,8 @@ class Sweep:
         """
         path = folder / f"sweep-{self.id}.csv"
         saved = {**dataclasses.asdict(self.plan), "units": not self.before_units}
+        if not self.plan.support:
+            del saved["support"]  # as before there was one
         kept = {measure: found.as_bytes() for measure, found in self.outcomes.items()}
         files = {
             path.with_suffix(".json").name: (json.dumps(saved, indent=2) + "\n").encode(),

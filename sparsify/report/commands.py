@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sparsify.config import Config
 from sparsify.pruning.plan import FLAGS, SweepPlan
+from sparsify.pruning.ratios import SUPPORT
 from sparsify.runs import Run
 from sparsify.runs.images import shared
 from sparsify.study.results import StudyResult
@@ -74,10 +75,12 @@ def prune_command(run: Run, plan: SweepPlan) -> list[str]:
     usual = dataclasses.replace(plan, draws=None).drawn
     asked = dataclasses.replace(plan, layers=(), draws=None if plan.drawn == usual else plan.drawn)
     for name, value in vars(asked).items():
-        if value == getattr(_PLAN, name):
+        if value == getattr(_PLAN, name) and not (name == "ratios" and plan.support):
             continue
+        if name == "support":
+            continue  # it is among the ratios
         if name == "ratios":
-            value = ",".join(shortest(ratio) for ratio in plan.ratios)
+            value = ",".join([*(shortest(ratio) for ratio in plan.ratios), *([SUPPORT] if plan.support else [])])
         words += _flag(FLAGS.get(name, name), value)
     return words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sparsify.config import Config
 from sparsify.data.registry import DATASETS, FOLDER, DatasetSpec
@@ -98,6 +98,8 @@ def plan_in_words(plan: SweepPlan) -> str:
     sets = (f"{layers_in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
     text = f"Every finished network is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; removed as one are "
     extras = []
+    if plan.support:
+        extras.append("it is also pruned of all that is outside its support")
     if plan.controls:
         extras.append("beside it go random grains and those of the opposite order, as many of each layer")
     if plan.recalibrate_bn:
@@ -125,6 +127,32 @@ def paths_in_words(result: StudyResult) -> str:
             f"With {listed(own)} there is no Γ: ‖W‖ of a filter is itself exactly 0 until it enters the support."
         )
     return " ".join(sentences)
+
+
+FAR = 0.05
+"""The accuracy, a fraction, that a network must lose outside its support for the support to be no network."""
+
+
+def weak_support(accuracies: Mapping[str, tuple[float, float]]) -> list[str]:
+    """A sentence on the networks whose support is not yet a network, and what would make it one, if there are any.
+
+    `accuracies` holds those of the whole network and of the support, by the name of the network.
+    """
+    far = {name: both for name, both in accuracies.items() if both[0] - both[1] > FAR}
+    if not far:
+        return []
+    found = listed(
+        f"{name} has {100 * whole:.2f}% with all weights and {100 * alone:.2f}% with those in its support"
+        for name, (whole, alone) in far.items()
+    )
+    return [f"the support is not yet a network: {found}; {STRONGER}"]
+
+
+STRONGER = (
+    "a longer path lets more in: a smaller kappa with as much larger an lr lengthens it and pulls no harder, so do more"
+    " epochs; a higher path_scale also pulls harder at what is outside"
+)
+"""What brings the support near the whole network."""
 
 
 def arms_table(result: StudyResult) -> Table:

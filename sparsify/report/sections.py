@@ -25,7 +25,7 @@ from sparsify.report.checklist import checked
 from sparsify.report.commands import commands_of, without_places
 from sparsify.report.pictures import Picture
 from sparsify.report.prose import paths_in_words
-from sparsify.report.studytables import NOTES, findings_tables, interval_tables, results_tables, sources
+from sparsify.report.studytables import NOTES, findings_tables, interval_tables, results_tables, sources, weak_supports
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
 from sparsify.runs import Run
 from sparsify.runs.records import CONFIG_SUM
@@ -81,7 +81,7 @@ def _results(source: Source) -> Content:
     return {
         "tables": list(map(to_html, tables)),
         "intervals": list(map(to_html, intervals)),
-        "sources": list(map(capitalised, sources(source.result))),
+        "sources": [capitalised(one) for one in (*sources(source.result), *weak_supports(source.result))],
     }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from sparsify.analysis.statistics import Estimate
 from sparsify.analysis.weights import support_shares
 from sparsify.pruning.ledger import BEFORE_UNITS
 from sparsify.pruning.measures import MEASURES
+from sparsify.report.prose import weak_support
 from sparsify.report.table import (
     MEAN,
     POINTS,
@@ -27,7 +29,7 @@ from sparsify.runs import NO_RESULT, Summary
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Published
 from sparsify.study.findings import Findings
-from sparsify.study.results import Point, StudyResult, accuracies, controls_in, held_out, measured_in
+from sparsify.study.results import ArmResult, Point, StudyResult, accuracies, controls_in, held_out, measured_in
 from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
 
 NOTES = (
@@ -46,7 +48,7 @@ NOTES = (
 
 def notes(result: StudyResult) -> tuple[str, ...]:
     """What the tables mean, and which sweeps are of a version of the package whose sweeps new ones differ from."""
-    return (*NOTES, *left_out(result), *sources(result), *old_sweeps(result))
+    return (*NOTES, *left_out(result), *sources(result), *weak_supports(result), *old_sweeps(result))
 
 
 def left_out(result: StudyResult) -> list[str]:
@@ -73,6 +75,17 @@ def sources(result: StudyResult) -> list[str]:
     """A sentence on where the published figures stand, if there are any."""
     named = dict.fromkeys(arm.published.source for arm in result.study.arms if arm.published is not None)
     return [f"published: {'; '.join(named)}"] if named else []
+
+
+def weak_supports(result: StudyResult) -> list[str]:
+    """A sentence on the arms whose support is not yet a network, in the mean over the seeds, if there are any."""
+    found = {}
+    for arm in result.arms:
+        summaries = [run.summary for run in arm.finished if "support_accuracy" in run.summary]
+        if summaries:
+            whole = statistics.mean(summary["accuracy"] for summary in summaries)
+            found[arm.label] = (whole, statistics.mean(summary["support_accuracy"] for summary in summaries))
+    return weak_support(found)
 
 
 def old_sweeps(result: StudyResult) -> list[str]:
@@ -156,6 +169,9 @@ def accuracy_table(
         title += ", 95% intervals of the mean"
     kind = INTERVAL if intervals else MEAN
     columns = [Column("arm", TEXT), *(Column(percentage(ratio), kind) for ratio in plan.ratios), Column("n")]
+    alone = plan.support and not control and not intervals
+    if alone:
+        columns[-1:] = [Column("support", MEAN), Column("of which goes (%)", plus_minus(1)), columns[-1]]
     rows = []
     for arm in result.arms:
         found = [
@@ -164,8 +180,17 @@ def accuracy_table(
                 Point(sweep=sweep, by=plan.name, layers=layers, ratio=ratio, measure=measure) for ratio in plan.ratios
             )
         ]
-        rows.append((arm.label, *map(in_percent, found), len(found[-1])))
+        rows.append(
+            (arm.label, *map(in_percent, found), *(_alone(arm, sweep, layers, measure) if alone else ()), len(found[-1]))
+        )
     return _table(result, title, columns, rows, turned=Turned("removed", "right"))
+
+
+def _alone(arm: ArmResult, sweep: int, layers: str, measure: str) -> tuple[Estimate | None, Estimate | None]:
+    """The accuracy of what is in the support, and the share of the grains that is not, over an arm's seeds, in %."""
+    rows = [row for one in arm.sweeps[sweep] if (row := one.support(layers)) is not None]
+    measured = [value for row in rows if (value := getattr(row, measure)) is not None]
+    return in_percent(measured), in_percent([row.ratio for row in rows])
 
 
 def interval(one: Estimate) -> str:
@@ -176,17 +201,27 @@ def interval(one: Estimate) -> str:
 INTERVAL = Format(interval, key=lambda one: None if one.low is None else one.mean)
 
 
+SPARSE: dict[Literal["support_accuracy", "gamma_accuracy"], str] = {
+    "support_accuracy": "support: 0 outside it (%)",
+    "gamma_accuracy": "gamma: Γ as the weights (%)",
+}
+"""The sparse networks of a run, as its summary and the table of trainings name them."""
+
+
 def training_table(result: StudyResult) -> Table:
-    """One row an arm: accuracy, seconds an epoch and the share of each layer's grains in the support."""
+    """One row an arm: accuracy, seconds an epoch, that of the sparse networks, each layer's share in the support."""
     shares = {arm.label: support_shares(arm.finished) for arm in result.arms}
     layers = list(dict.fromkeys(layer for share in shares.values() for layer in share))
     failed = [way for way in NO_RESULT if any(run.status == way for arm in result.arms for run in arm.runs)]
     published = {arm.label: arm.published for arm in result.study.arms if arm.published is not None}
+    runs = [run for arm in result.arms for run in arm.finished]
+    sparse = {name: heading for name, heading in SPARSE.items() if any(name in run.summary for run in runs)}
     columns = [
         Column("arm", TEXT),
         Column(f"{held_out(result)} accuracy (%)", MEAN),
         Column("seconds an epoch", MEAN),
         *([Column("published (%)", MEAN), Column("difference, points", POINTS)] if published else []),
+        *(Column(heading, MEAN) for heading in sparse.values()),
         *(Column(f"{layer} in support (%)", plus_minus(1)) for layer in layers),
         Column("n"),
         *map(Column, failed),
@@ -199,6 +234,7 @@ def training_table(result: StudyResult) -> Table:
             in_percent([summary["accuracy"] for summary in summaries]),
             estimated([summary["seconds_per_epoch"] for summary in summaries]),
             *(_beside(published.get(arm.label), summaries) if published else []),
+            *(in_percent([summary[name] for summary in summaries if name in summary]) for name in sparse),
             *(in_percent(shares[arm.label].get(layer, [])) for layer in layers),
             len(summaries),
             *(sum(run.status == way for run in arm.runs) for way in failed),

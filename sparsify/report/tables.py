@@ -11,6 +11,7 @@ from sparsify.config import OPTIONS, Config
 from sparsify.errors import SparsifyError
 from sparsify.nets.deployment import Deployed
 from sparsify.pruning.ledger import LedgerRow
+from sparsify.pruning.ratios import SUPPORT
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import Ticket
 from sparsify.report.studytables import INTERVAL
@@ -79,7 +80,7 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
             Column("MACs", COUNT),
             Column("speed-up*", FACTOR),
         ]
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for ratio in sweep.plan.ratios:
             own = sweep.points(layers, ratio)
             kinds = [own, *(sweep.points(layers, ratio, name) for name in sweep.plan.control_orders)]
@@ -87,28 +88,41 @@ def sweep_tables(sweep: Sweep, *, title: str, held_out: str = "test") -> list[Ta
             found += [in_percent([getattr(row, name) for row in own]) for name in measured]
             first = own[0]
             rows.append((ratio, *found, first.params, first.compression, first.macs, first.speedup))
+        alone = sweep.support(layers)
+        if alone is not None:
+            found = [in_percent([alone.accuracy]), *(None for _ in controls)]
+            found += [in_percent([getattr(alone, name)]) for name in measured]
+            costs = (alone.params, alone.compression, alone.macs, alone.speedup)
+            rows.append((f"support, {alone.ratio:.2%}", *found, *costs))
         tables.append(Table.of(layers, columns, rows, subject=title))
     return tables
 
 
-def ledger_table(sweep: Sweep, layers: str, ratio: float) -> Table:
+def ledger_tables(sweep: Sweep, layers: str) -> list[Table]:
+    """The ledgers of one set of layers at the largest ratio, if it is above 0, and of what is outside the support."""
+    last, alone = sweep.plan.ratios[-1], sweep.support(layers)
+    found = [ledger_table(sweep, layers, last)] if last else []
+    return found if alone is None else [*found, ledger_table(sweep, layers, alone.ratio, SUPPORT)]
+
+
+def ledger_table(sweep: Sweep, layers: str, ratio: float, criterion: str | None = None) -> Table:
     """What the first draw of one point was asked to remove of each layer, and what went, coupled layers included."""
-    title = f"what went at {percentage(ratio)}"
+    title = "what is outside the support" if criterion == SUPPORT else f"what went at {percentage(ratio)}"
     if len(sweep.plan.layers) > 1:
         title += f" of {layers}"
     share = Format(lambda part: f"{part.count:,} ({100 * part.count / part.of:.1f}%)", key=lambda part: part.count)
     columns = [Column("layer", TEXT), Column("grains"), Column("asked", share), Column("achieved", share)]
     rows = []
-    for row in _first_draw(sweep, layers, ratio):
+    for row in _first_draw(sweep, layers, ratio, criterion):
         asked = Part(row.removed, row.total) if row.layer in layers.split(",") else "coupled"
         achieved = Part(row.removed + (row.coupled or 0), row.total)
         rows.append((row.layer, f"{row.total:,} {row.grain}s", asked, achieved))
     return Table.of(title, columns, rows)
 
 
-def _first_draw(sweep: Sweep, layers: str, ratio: float) -> list[LedgerRow]:
+def _first_draw(sweep: Sweep, layers: str, ratio: float, criterion: str | None = None) -> list[LedgerRow]:
     """The ledger of the first draw at one point."""
-    first = sweep.points(layers, ratio)[0]
+    first = sweep.points(layers, ratio, criterion)[0]
     point = (first.criterion, layers, ratio, first.draw)
     return [row for row in sweep.ledger if (row.criterion, row.layers, row.ratio, row.draw) == point]
 
@@ -269,13 +283,15 @@ def classes_table(comparison: Comparison, names: Sequence[str], most: int = 10) 
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """One row a run, as `list_runs` orders them; a damaged one has the reason in the place of its settings."""
-    accuracy = Format(_percent_of, key=lambda one: one.value)
+    accuracy, share = Format(_percent_of, key=lambda one: one.value), Format(lambda part: f"{part:.2%}")
     columns = [
         Column("run", TEXT),
         Column("status", TEXT),
         Column("epochs"),
         Column("accuracy", accuracy),
-        Column("in support", Format(lambda share: f"{share:.2%}")),
+        Column("support alone", share),
+        Column("Γ alone", share),
+        Column("in support", share),
         Column("settings", TEXT),
     ]
     return Table.of("", columns, map(_run_row, runs), spacing="edgeless")
@@ -290,16 +306,17 @@ def _run_row(run: Run) -> tuple[object, ...]:
     try:
         epochs = run.config.epochs
         if run.status == "unfinished":
-            return (run.name, run.status, f"{run.epochs_done} of {epochs}", "", "", _settings(run.config))
+            return (run.name, run.status, f"{run.epochs_done} of {epochs}", *[""] * 4, _settings(run.config))
         summary = run.summary
         status = run.status
         accuracy = Accuracy(summary["accuracy"], summary["held_out"]) if status == "finished" else None
         inside = sum(counts["in"] for counts in summary["support"].values())
         grains = sum(counts["of"] for counts in summary["support"].values())
         support = inside / grains if grains else None
-        return (run.name, status, summary["epochs"], accuracy, support, _settings(run.config))
+        sparse = summary.get("support_accuracy"), summary.get("gamma_accuracy")
+        return (run.name, status, summary["epochs"], accuracy, *sparse, support, _settings(run.config))
     except SparsifyError as error:
-        return (run.name, "damaged", "", "", "", str(error).removeprefix(f"{run.path}/"))
+        return (run.name, "damaged", *[""] * 5, str(error).removeprefix(f"{run.path}/"))
 
 
 def _settings(config: Config) -> str:

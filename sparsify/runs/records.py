@@ -72,6 +72,8 @@ class Summary(TypedDict):
 
     `status` says how its loop ended, and `collapsed` in words why its network is no result, None if it is one. Runs
     from before that was recorded lack it.
+    `support_accuracy` is that of the same images with what is outside the support set to 0, `gamma_accuracy` that with
+    Γ as the weights. Runs without a path have neither, and those without a Γ only the first; nor have older runs.
     """
 
     status: Literal["finished", "diverged"]
@@ -92,6 +94,8 @@ class Summary(TypedDict):
     parameters: NotRequired[int]
     pixels: NotRequired[Pixels]
     images_sha256: NotRequired[str | None]
+    support_accuracy: NotRequired[Annotated[float, Meta(ge=0, le=1)]]
+    gamma_accuracy: NotRequired[Annotated[float, Meta(ge=0, le=1)]]
     finished: NotRequired[str]
     format: NotRequired[int]
     collapsed: NotRequired[str | None]

@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from sparsify.config import Config
 from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
 from sparsify.limits import MOST_CONTRASTS, at_most, twice
-from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.criteria import CRITERIA, PATH, Need
 from sparsify.pruning.plan import PointPlan, SweepPlan
 
 COMPARED = ("accuracy", "change")
@@ -142,7 +142,10 @@ class Study:
             if arm.mask is not None:
                 _require_path(arm.mask.point.criterion, [arms[arm.mask.of]], f"the mask of '{arm.label}'")
         for plan in self.sweeps:
-            _require_path(plan.criterion, (arm for arm in self.arms if not arm.stage), "a sweep")
+            shown = [arm for arm in self.arms if not arm.stage]
+            _require_path(plan.criterion, shown, "a sweep")
+            if plan.support:
+                _require(PATH, shown, "a ratio of a sweep is support")
         _ = self.in_order  # for its errors
         if all(arm.stage for arm in self.arms):
             raise SparsifyError("every arm is a stage, so that there is none to show")
@@ -190,10 +193,13 @@ class Study:
 def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
     """Raise SparsifyError if the optimizer of an arm lacks what the criterion needs, such as a path."""
     needs = CRITERIA[criterion].needs if criterion in CRITERIA else None
-    if needs is None:
-        return
+    if needs is not None:
+        _require(needs, arms, f"{what} is by {criterion}")
+
+
+def _require(needs: Need, arms: Iterable[Arm], what: str) -> None:
     for arm in arms:
         if arm.configs and arm.configs[0].opt not in needs.optimizers:
             fitting = ", ".join(needs.optimizers)
             reason = f"the arm '{arm.label}' is trained with {arm.configs[0].opt}; it takes one of: {fitting}"
-            raise SparsifyError(f"{what} is by {criterion}, which needs {needs.name}, and {reason}")
+            raise SparsifyError(f"{what}, which needs {needs.name}, and {reason}")

@@ -194,6 +194,9 @@ class ArmKeys(Struct):
     ] = UNSET
 
 
+_SWEEP = {name: value for name, value in _types(SweepPlan).items() if name != "support"}  # that is one of its ratios
+
+
 def _sweep_key(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
     return _optional(name, str | kind if name == "ratios" else kind, text)  # "0:0.6:0.1"
 
@@ -206,7 +209,7 @@ if TYPE_CHECKING:
 
 else:
     ArmTable = _table("Arm", [_optional(name, *value) for name, value in _ONES.items()], ArmKeys)
-    SweepTable = _table("Sweep", [_sweep_key(name, *value) for name, value in _types(SweepPlan).items()])
+    SweepTable = _table("Sweep", [_sweep_key(name, *value) for name, value in _SWEEP.items()])
 
 
 class StudyFile(Struct, forbid_unknown_fields=True):

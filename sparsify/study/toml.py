@@ -21,7 +21,7 @@ from sparsify.limits import MOST_ARMS, MOST_RUNS, MOST_SEEDS, MOST_SWEEPS, at_mo
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
-from sparsify.pruning.ratios import parse_ratios
+from sparsify.pruning.ratios import parse_ratios, without_support
 from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Planned, Published, Study
 from sparsify.study.grids import arm_label, as_grid, combinations, describe_settings
 from sparsify.study.reading import parse_settings, parse_toml, toml_text
@@ -294,7 +294,8 @@ def _sweep(table: dict[str, Any]) -> SweepPlan:
             raise unknown(key, table[key], choices)
     table["layers"] = tuple(_list(table.get("layers", list(LAYERS))))
     if "ratios" in table:
-        table["ratios"] = parse_ratios(table["ratios"])
+        ratios, table["support"] = without_support(table["ratios"])
+        table["ratios"] = parse_ratios(ratios)
     return SweepPlan(**table)
 
 

@@ -21,7 +21,7 @@ from sparsify.data.registry import augmentation
 from sparsify.devices import key, permutation, seed_dropout
 from sparsify.errors import SparsifyWarning
 from sparsify.files import write_tensors
-from sparsify.nets.evaluation import evaluate
+from sparsify.nets.evaluation import Evaluation, evaluate
 from sparsify.nets.layers import prunable_layers
 from sparsify.nets.mask import Mask, apply_mask
 from sparsify.nets.outputs import loss_named
@@ -39,6 +39,7 @@ from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, sav
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper
 from sparsify.training.recording import held, recorders
+from sparsify.training.sparse import gamma_weights, replaced, support_weights
 
 TICK = 20  # iterations between two calls of the listener
 
@@ -191,9 +192,7 @@ class Trainer:
             "train_accuracy": correct / len(train),
             "seconds": round(share * (time.perf_counter() - began), 3),
         }
-        held_out = evaluate(
-            self.model, self.data.test, self.data.normalise, precision=config.precision, loss=config.loss
-        )
+        held_out = self._evaluate()
         if self.data.held_out == "val":
             row["val_loss"], row["val_accuracy"] = held_out.loss, held_out.accuracy
         else:
@@ -209,6 +208,11 @@ class Trainer:
             for group, decay in zip(groups, decays, strict=True):
                 group["weight_decay"] = decay
             self._advance = stepper(self.iteration)  # a captured iteration keeps its decay
+
+    def _evaluate(self) -> Evaluation:
+        """Evaluate the network on the test images, or on those that are held out."""
+        config, data = self.config, self.data
+        return evaluate(self.model, data.test, data.normalise, precision=config.precision, loss=config.loss)
 
     def step(self, step: int, index: Tensor, draws: Tensor) -> None:
         """Do iteration `step`, counted from 1, on the training images `index`, augmented by `draws`."""
@@ -286,6 +290,7 @@ class Trainer:
         files = ["config.json", "environment.json", "metrics.csv", "model.safetensors"]
         write_tensors(run.path / "model.safetensors", dict(self.model.state_dict()))
         support: dict[str, dict[str, int]] = {}
+        sparse: dict[str, float] = {}
         steps = int(last["step"])
         if self.recorder is not None and self.times is not None:
             optimizer = self.recorder.optimizer
@@ -301,6 +306,8 @@ class Trainer:
             for name, p in parameters.items():
                 inside = optimizer.support(p)
                 support[name] = {"in": int(inside.sum()), "of": inside.numel()}
+            if status == "finished":
+                sparse = self._sparse_accuracies(optimizer)
         if self.recorders:
             found = {f"{name}/{k}": v for name, one in self.recorders.items() for k, v in one.results(steps).items()}
             write_tensors(run.path / "records.safetensors", found)
@@ -321,6 +328,7 @@ class Trainer:
                 "seconds_per_epoch": float(np.median([row["seconds"] for row in self.rows])),
                 "path_time": None if self.times is None else float(self.times[steps]),
                 "support": support,
+                **sparse,
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
@@ -331,6 +339,17 @@ class Trainer:
             files,
         )
         delete_checkpoint(run.path)
+
+    def _sparse_accuracies(self, optimizer: SelectingOptimizer) -> dict[str, float]:
+        """Return the accuracies of the sparse networks, as the summary has them."""
+        networks = {"support_accuracy": support_weights(self.model, optimizer)}
+        if isinstance(optimizer, SplitOptimizer):
+            networks["gamma_accuracy"] = gamma_weights(self.model, optimizer)
+        found = {}
+        for name, weights in networks.items():
+            with replaced(self.model, weights):
+                found[name] = self._evaluate().accuracy
+        return found
 
 
 def _finite(value: float | None) -> float | None:

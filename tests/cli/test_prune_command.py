@@ -146,10 +146,26 @@ def test_a_ratio_of_1_is_measured(grain, runs, sparsify):
     assert int(rows[1]["params"]) < int(rows[0]["params"])
 
 
-@pytest.mark.parametrize("criterion", ["l1", "entry", "gamma", "random --draws 2", "taylor", "fpgm", "lamp"])
+@pytest.mark.parametrize(
+    "criterion", ["l1", "entry", "entry-norm", "gamma", "random --draws 2", "taylor", "obd", "fpgm", "lamp"]
+)
 def test_every_criterion_prunes_a_run_with_a_path(criterion, runs, sparsify):
     assert sparsify(f"prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.5 --criterion {criterion}").code == 0
     assert {row["criterion"] for row in sweep_rows(run_of(runs, "slbi"))} == {criterion.split()[0]}
+
+
+def test_the_support_is_a_ratio_of_its_own(runs, sparsify):
+    answer = sparsify("prune lenet-digits-slbi-s --layers conv3,fc1 --ratios 0.5,support")
+    assert answer.code == 0
+    (row,) = (row for row in sweep_rows(run_of(runs, "slbi")) if row["criterion"] == "support")
+    assert f" support, {float(row['ratio']):.2%} " in answer.out
+    assert "what is outside the support" in answer.out
+    again = sparsify("prune lenet-digits-sgd-s0 --layers conv3 --ratios support")
+    assert again.code == 2
+    assert "ratio 'support' needs the path of a run" in again.err
+    refused = sparsify("prune lenet-digits-slbi-s --layers conv3,fc1 --ratios support --shrink")
+    assert refused.code == 2
+    assert "--shrink needs one ratio above 0" in refused.err
 
 
 def test_rounds_have_a_sweep_of_their_own_and_what_went_is_printed(runs, sparsify):

@@ -113,8 +113,7 @@ def test_a_fully_connected_layer_has_no_filters():
         filters_figure([panel(torch.randn(4, 3, 1, 1))], layer="c", show="slice")
 
 
-def sweep(accuracies):
-    ratios = (0.0, 0.5)
+def sweep(accuracies, ratios=(0.0, 0.5)):
     rows = [
         SweepRow("magnitude", "auto", "layer", "conv3", r, 0, int(a * 100), 100, a, 10, 10, 1.0, 1.0)
         for r, a in zip(ratios, accuracies, strict=True)
@@ -207,6 +206,26 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     three = [dataclasses.replace(row, layers="conv1,conv3,fc1") for row in sweep((0.9, 0.5)).rows]
     (axis,) = sweep_figure({"sgd": [sweep_of(tuple(three), ()).table()]}, title="t").axes
     assert axis.get_xlabel() == "removed from conv1, conv3 and fc1 each (%)"
+
+
+def test_the_sweep_figure_draws_a_star_for_the_support_of_each_sweep():
+    tables = [
+        pd.concat(
+            [sweep((0.9, 0.5)).table(), sweep((alone,), (ratio,)).table().assign(criterion="support")],
+            ignore_index=True,
+        )
+        for alone, ratio in ((0.7, 0.25), (0.6, 0.35))
+    ]
+    figure = sweep_figure({"slbi": tables}, title="t")
+    (axis,) = figure.axes
+    line, *stars = axis.lines
+    assert line.get_ydata().tolist() == [90, 50]
+    assert [(*star.get_xdata(), *star.get_ydata(), star.get_marker()) for star in stars] == [
+        (25, 70, "*"),
+        (35, 60, "*"),
+    ]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["slbi (n = 2)", "support"]
 
 
 def test_the_sweep_figure_draws_accuracy_against_what_is_saved():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Split
-from sparsify.nets.evaluation import loss_gradients
+from sparsify.nets.evaluation import loss_gradients, squared_gradients
 
 
 def network() -> nn.Sequential:
@@ -46,6 +46,39 @@ def test_batches_add_up_to_one_backward_pass_in_evaluation_mode(batch_size):
     for name, p in model.named_parameters():
         # the logits alone are rounded to float32, which changes the softmax by less than 1e-7 of them
         torch.testing.assert_close(found[name], p.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_the_mean_of_the_squared_gradients_of_single_images_is_a_literal_one():
+    """As above: (½·1)² and (½·3)², the mean of which is 1.25; the square of the mean gradient is 0.25."""
+    model = nn.Linear(1, 2, bias=False)
+    nn.init.zeros_(model.weight)
+    found = squared_gradients(model, Split(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])))
+    assert {name: square.tolist() for name, square in found.items()} == {"weight": [[1.25], [1.25]]}
+
+
+def test_of_a_linear_regression_with_residuals_of_1_it_is_the_hessian():
+    """Of the mean of ½(y − wx)², the Hessian is the mean of x², (1 + 4 + 9) / 3, whatever w is."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    x = torch.tensor([[1.0], [2.0], [3.0]])
+    split = Split(x, 2 * x + torch.tensor([[1.0], [-1.0], [1.0]]))
+    found = squared_gradients(model, split, loss=lambda output, y: ((y - output) ** 2 / 2).mean())
+    hessian = torch.autograd.functional.hessian(lambda w: ((split.labels - x * w) ** 2 / 2).mean(), torch.tensor(2.0))
+    assert found["weight"].item() == pytest.approx(14 / 3) == hessian.item()
+
+
+def test_it_is_that_of_vmap():
+    model, images = network().eval(), split()
+
+    def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(torch.func.functional_call(model, parameters, (image[None],)), label[None])
+
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(parameters, normalise(images.images), images.labels)
+    found = squared_gradients(model, images, normalise)
+    assert found.keys() == each.keys()
+    for name, gradients in each.items():
+        torch.testing.assert_close(found[name].float(), gradients.square().mean(0), rtol=1e-4, atol=1e-9)
 
 
 def test_nothing_is_left_behind():

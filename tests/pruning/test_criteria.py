@@ -30,14 +30,23 @@ INF = math.inf
 RATIOS = [0, 0.1, 0.25, 0.5, 0.9, 1]
 
 
-def scored(weight: object, grain: str, *, gradient: object = None, **path: object) -> Scored:
+def scored(
+    weight: object,
+    grain: str,
+    *,
+    gradient: object = None,
+    fisher: object = None,
+    per_epoch: int | None = None,
+    **path: object,
+) -> Scored:
     weight = torch.as_tensor(weight, dtype=torch.float32)
     state = None
     if path:
         given = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in path.items()}
-        state = PathState(**({name: torch.zeros_like(weight) for name in ("entry", "gamma", "z")} | given))
-    gradient = gradient if gradient is None else torch.as_tensor(gradient, dtype=torch.float32)
-    return Scored("conv1", weight, grain, generator(0), state, gradient=lambda: gradient)
+        tensors = {name: torch.zeros_like(weight) for name in ("entry", "gamma", "z")} | given
+        state = PathState(**tensors, per_epoch=per_epoch)
+    first, second = (None if one is None else torch.as_tensor(one, dtype=torch.float32) for one in (gradient, fisher))
+    return Scored("conv1", weight, grain, generator(0), state, gradient=lambda: first, fisher=lambda: second)
 
 
 def filters(*rows: list[float]) -> Tensor:
@@ -99,6 +108,48 @@ def test_a_single_weight_of_a_convolution_enters_with_its_filter():
     assert ranks("entry", filters([5, 1], [2, 9]), "weight", entry=[4, INF]) == [[[[3, 2]]], [[[0, 1]]]]
 
 
+def test_entry_norm_is_the_norm_minus_the_epoch_of_entry():
+    """Steps 0 to 10 are epoch 0 and 11 to 20 epoch 1; what never entered counts as in epoch 2000."""
+    weight = filters([3, 4], [0, 1], [0.5, 0], [6, 8], [0.25, 0], [9, 12])
+    found = scores("entry-norm", weight, "filter", entry=[0, 1, 10, 11, INF, 20], per_epoch=10)
+    assert found == [5, 1, 0.5, 9, 0.25 - 2000, 14]
+
+
+def test_a_norm_larger_by_more_than_1_makes_up_for_an_epoch_but_not_in_the_order_of_steps():
+    weight, entry = filters([0.5, 0], [1, 0], [2, 0]), [1, 4, 9]
+    assert ranks("entry-norm", weight, "filter", entry=entry, per_epoch=4) == [1, 2, 0]
+    assert ranks("entry", weight, "filter", entry=entry) == [2, 1, 0]
+
+
+def test_entry_norm_of_single_weights_and_of_neurons_and_of_a_filters_weights():
+    entry = [[INF, 7], [5, INF], [INF, INF]]
+    weight = [[0.5, -0.25], [2, 1], [0, -4]]
+    assert scores("entry-norm", weight, "weight", entry=entry, per_epoch=5) == [
+        [0.5 - 2000, 0.25 - 1],
+        [2, 1 - 2000],
+        [-2000, 4 - 2000],
+    ]
+    neurons = scores("entry-norm", [[3, 4], [0, 1], [5, 12]], "neuron", entry=entry, per_epoch=5)
+    assert neurons == [5 - 1, 1, 13 - 2000]
+    assert scores("entry-norm", filters([5, 1], [2, 9]), "weight", entry=[4, INF], per_epoch=5) == [
+        [[[5, 1]]],
+        [[[2 - 2000, 9 - 2000]]],
+    ]
+
+
+def test_entry_norm_tells_small_weights_that_never_entered_apart():
+    """float32 has steps of 0.0001 at 2000."""
+    assert ranks("entry-norm", [[3e-6, 1e-6, 2e-6]], "weight", entry=[[INF] * 3], per_epoch=1) == [[2, 0, 1]]
+
+
+def test_entry_norm_needs_to_know_how_long_an_epoch_is():
+    with pytest.raises(SparsifyError) as caught:
+        CRITERIA["entry-norm"].score(scored(filters([1, 2]), "filter", entry=[1]))
+    assert str(caught.value).startswith(
+        "criterion 'entry-norm' needs the number of steps of an epoch, and the path of conv1 has none; choose from: "
+    )
+
+
 def test_gamma_orders_by_gamma_and_then_by_z():
     """The first two filters are outside the support; the first's Z is nearer to entering."""
     weight = filters([9, 9], [9, 9], [1, 1], [1, 2])
@@ -133,6 +184,23 @@ def test_taylor_without_gradients_is_refused():
         "criterion 'taylor' needs gradients on training images with labels, and there are none for conv1; choose from: "
         + ", ".join(name for name in CRITERIA if name != "taylor")
     )
+
+
+def test_obd_is_half_of_the_curvature_times_the_square_of_the_weight():
+    """½·2·3² = 9 and ½·1·4² = 8 of the first; ½·7·0² and ½·4·1² = 2 of the second."""
+    weight, fisher = [[3, -4], [0, 1]], [[2, 1], [7, 4]]
+    assert scores("obd", weight, "weight", fisher=fisher) == [[9, 8], [0, 2]]
+    assert scores("obd", weight, "neuron", fisher=fisher) == [17, 2]
+    assert scores("obd", filters(*weight), "filter", fisher=filters(*fisher)) == [17, 2]
+
+
+def test_obd_does_not_vanish_with_small_weights():
+    assert ranks("obd", [[2e-18, 1e-18]], "weight", fisher=[[1e-18, 1e-18]]) == [[1, 0]]
+
+
+def test_obd_without_gradients_is_refused():
+    with pytest.raises(SparsifyError, match="criterion 'obd' needs gradients on training images with labels, and ther"):
+        CRITERIA["obd"].score(scored(filters([1, 2]), "filter"))
 
 
 def test_fpgm_is_the_sum_of_the_distances_to_the_others():
@@ -217,6 +285,7 @@ class TestTorchPruning:
     ("criterion", "needs"),
     [
         ("entry", "the path of a run trained with one of slbi, slbi-adam, linbreg, adabreg, prox-sgd"),
+        ("entry-norm", "the path of a run trained with one of slbi, slbi-adam, linbreg, adabreg, prox-sgd"),
         ("gamma", "Γ and Z of a run trained with slbi or slbi-adam"),
     ],
 )
@@ -225,7 +294,7 @@ def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):
         CRITERIA[criterion].score(scored(filters([1, 2]), "filter"))
     assert str(caught.value) == (
         f"criterion '{criterion}' needs {needs}; this one has none for conv1; choose from: "
-        f"{', '.join(name for name in CRITERIA if name not in ('entry', 'gamma'))}"
+        f"{', '.join(name for name in CRITERIA if name not in ('entry', 'entry-norm', 'gamma'))}"
     )
 
 
@@ -233,7 +302,7 @@ def test_a_path_without_gamma_has_an_order_of_entry_and_says_that_it_has_no_gamm
     layer = dataclasses.replace(scored(filters([1, 2], [3, 4]), "filter"), path=PathState(torch.tensor([2.0, 1.0])))
     assert CRITERIA["entry"].score(layer).argsort().tolist() == [0, 1]
     with pytest.raises(
-        SparsifyError, match=r"needs Γ and Z of a run .* this one has none for conv1; .*, entry, random"
+        SparsifyError, match=r"needs Γ and Z of a run .* this one has none for conv1; .*, entry, entry-norm, random"
     ):
         CRITERIA["gamma"].score(layer)
 

@@ -585,6 +585,68 @@ def test_a_path_orders_what_has_one():
         prune(given, layers="conv1,conv2", ratios=[0], criterion="entry")
 
 
+def selected(gamma: bool = True) -> Subject:
+    """Filters 0 and 2 of conv1 are outside the support, and all but 3 weights of fc1; without a Γ they are 0."""
+    given = subject()
+    path = {}
+    for name, inside in (("conv1", [1, 3]), ("fc1", [0, 7, 11])):
+        weight = getattr(given.model, name).weight
+        kept = torch.zeros_like(weight)
+        kept.view(len(weight) if name == "conv1" else weight.numel(), -1)[inside] = 1
+        if not gamma:
+            with torch.no_grad():
+                weight.mul_(kept)
+        entry = torch.zeros(len(weight)) if name == "conv1" else torch.zeros_like(weight)
+        path[f"{name}.weight"] = PathState(entry, *([kept, kept] if gamma else []))
+    return dataclasses.replace(given, path=path)
+
+
+@pytest.mark.parametrize("gamma", [True, False])
+def test_the_ratio_support_removes_what_is_outside_it_and_is_what_that_comes_to(gamma, tmp_path):
+    given = selected(gamma)
+    sweep = prune(given, layers=["conv1", "conv1,fc1"], ratios="0,0.5,support", controls=True)
+    grains = given.model.fc1.weight.numel()
+    assert [row.ratio for layers in sweep.plan.layers if (row := sweep.support(layers))] == [
+        2 / 4,
+        (2 + grains - 3) / (4 + grains),
+    ]
+    model = copy.deepcopy(given.model)
+    with torch.no_grad():
+        model.conv1.weight[[0, 2]] = 0
+        model.conv1.bias[[0, 2]] = 0
+    alone = sweep.support("conv1")
+    assert alone.correct == evaluate(model, given.split, normalise).correct
+    with torch.no_grad():
+        model.fc1.weight[given.path["fc1.weight"].gamma == 0 if gamma else model.fc1.weight == 0] = 0
+    assert sweep.support("conv1,fc1").correct == evaluate(model, given.split, normalise).correct
+    ledger = [(row.layers, row.layer, row.removed, row.total) for row in sweep.ledger if row.criterion == "support"]
+    assert ledger == [
+        ("conv1", "conv1", 2, 4),
+        ("conv1,fc1", "conv1", 2, 4),
+        ("conv1,fc1", "fc1", grains - 3, grains),
+    ]
+    assert [row.ratio for row in sweep.points("conv1", 0.5)] == [0.5]  # it does not count as one of the ratios
+    assert Sweep.read(sweep.save(tmp_path)) == sweep
+
+
+def test_a_filter_of_which_a_weight_is_selected_is_in_the_support_as_a_neuron():
+    given = selected()
+    weight = given.model.fc1.weight
+    inside = {int(place) // weight.shape[1] for place in (0, 7, 11)}
+    sweep = prune(given, layers="fc1", ratios="support", grain="neuron")
+    assert [row.removed for row in sweep.ledger if row.criterion == "support"] == [len(weight) - len(inside)]
+    assert sweep.plan.ratios == (0.0,)
+
+
+def test_the_ratio_support_of_what_has_no_path_is_refused_in_one_line():
+    with pytest.raises(SparsifyError) as caught:
+        prune(subject(), layers="conv1", ratios="0,support")
+    assert str(caught.value) == (
+        "ratio 'support' needs the path of a run trained with one of slbi, slbi-adam, linbreg, adabreg, prox-sgd; this "
+        "one has none for conv1, so leave it out of --ratios"
+    )
+
+
 # make_mask -----------------------------------------------------------------------------------------------------------
 
 
@@ -831,6 +893,7 @@ def test_the_path_of_a_run_is_that_of_its_files(run):
         z = run.z[name]
         assert torch.equal(state.z, z)
         assert state.entry.tolist() == run.inclusion_path.entry[name].tolist()
+        assert state.per_epoch == run.metrics.step[0]
         if z.ndim == 4:
             norms = z.flatten(1).norm(dim=1)[:, None, None, None]
             gamma = 0.1 * z * (1 - 1 / norms).clamp(min=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -18,6 +19,34 @@ from sparsify.pruning.ratios import parse_ratios
 def test_a_range_includes_its_end():
     """np.arange(0, 0.6, 0.1) does not."""
     assert parse_ratios("0:0.6:0.1") == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "numbers"),
+    [
+        ("support", (0.0,)),
+        ("0,0.3,support", (0.0, 0.3)),
+        (" support , 0.3", (0.3,)),
+        ("0:0.6:0.3,support", (0.0, 0.3, 0.6)),
+        (["support", 0.3], (0.3,)),
+        (("support",), (0.0,)),
+    ],
+)
+def test_support_can_be_one_of_the_ratios(ratios, numbers):
+    plan = SweepPlan(layers="conv3", ratios=ratios)
+    assert (plan.ratios, plan.support) == (numbers, True)
+    assert plan.networks == len(numbers) + 1
+    without = SweepPlan(layers="conv3", ratios=numbers)
+    assert not without.support
+    assert plan.id != without.id
+    assert plan == dataclasses.replace(without, support=True) == dataclasses.replace(plan, layers=("conv3",))
+
+
+def test_support_goes_at_once():
+    with pytest.raises(SparsifyError, match="--ratios support with --rounds 3: the support goes at once"):
+        SweepPlan(layers="conv3", ratios="support", rounds=3)
+    with pytest.raises(SparsifyError, match="'support' is no number"):
+        PointPlan(layers="conv3", ratio="support")
 
 
 @pytest.mark.parametrize(

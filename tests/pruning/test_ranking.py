@@ -193,6 +193,12 @@ def test_the_change_of_the_loss_is_summed_over_all_parts():
     assert scored("taylor", gradients=lambda: GRADIENTS) == [1, 2, 5]
 
 
+def test_the_damage_is_summed_over_all_parts():
+    """½·2·(9 + 16 + 144), ½·2·(9 + 16), ½·2·1."""
+    fisher = {name: torch.full_like(rows([1, 1], [2, 2], [5, 9]), 2.0) for name in ("a.weight", "b.weight")}
+    assert scored("obd", fisher=lambda: fisher) == [25 + 144, 9 + 16, 1]
+
+
 def test_without_the_gradients_of_one_part_there_is_no_change_of_the_loss():
     for name in GRADIENTS:
         with pytest.raises(SparsifyError, match="criterion 'taylor' needs gradients"):
@@ -303,10 +309,11 @@ def test_neurons_that_are_added_enter_with_the_first_weight_of_any():
 def test_a_layer_is_scored_with_what_goes_with_it_whether_that_is_asked_for_or_not(criterion):
     entry = torch.tensor([1.0, 2, 3])
     path = {
-        f"{name}.weight": PathState(entry, rows([1, 2], [0, 0], [3, 4]), rows([1, 2], [3, 4], [5, 6])) for name in "ab"
+        f"{name}.weight": PathState(entry, rows([1, 2], [0, 0], [3, 4]), rows([1, 2], [3, 4], [5, 6]), per_epoch=1)
+        for name in "ab"
     }
     of = subject(path=path)
-    more = {"gradients": lambda: GRADIENTS}
+    more = {"gradients": lambda: GRADIENTS, "fisher": lambda: GRADIENTS}
     both = scored(criterion, of, "a,b", **more)
     assert len(both) == 3
     assert scored(criterion, of, "a", **more) == both

@@ -120,9 +120,17 @@ def test_few_runs_have_no_index_and_none_are_no_list(runs, tmp_path):
 
 def test_a_row_that_shows_other_things_is_of_another_kind(runs):
     found = runs_list(runs)
-    sides = [("run", "left"), ("status", "left"), ("epochs", "right"), ("accuracy", "right"), ("in support", "right")]
-    row = [Config(data="digits", opt="sgd", seed=119, lr=0.5).name, "finished", "1", "99.17%", "–", "lr 0.5"]
-    assert (runslist.ROWS, found.heads, found.rows[1]) == (2, [*sides, ("settings", "left")], row)  # else raise ROWS
+    numbers = ("epochs", "accuracy", "support alone", "Γ alone", "in support")
+    sides = [("run", "left"), ("status", "left"), *((name, "right") for name in numbers), ("settings", "left")]
+    row = [Config(data="digits", opt="sgd", seed=119, lr=0.5).name, "finished", "1", "99.17%", *"–––", "lr 0.5"]
+    assert (runslist.ROWS, found.heads, found.rows[1]) == (2, sides, row)  # else raise ROWS
+
+
+def test_the_list_shows_how_accurate_the_sparse_networks_are(runs):
+    run = list_runs(runs)[3]
+    run.write_json("summary.json", SUMMARY | {"support_accuracy": 0.4703, "gamma_accuracy": 0.3})
+    (row,) = (row for row in runs_list(runs).rows if row[0] == run.name)
+    assert row[3:6] == ["90.00%", "47.03%", "30.00%"]
 
 
 def test_what_is_in_the_index_takes_no_torch(runs):

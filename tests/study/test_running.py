@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+from statistics import mean
 
 import pandas as pd
 import pytest
@@ -16,7 +17,16 @@ from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
 from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
-from sparsify.report.studytables import NOTES, accuracy_table, left_out, notes, study_markdown, training_table
+from sparsify.report.prose import weak_support
+from sparsify.report.studytables import (
+    NOTES,
+    accuracy_table,
+    left_out,
+    notes,
+    study_markdown,
+    training_table,
+    weak_supports,
+)
 from sparsify.report.table import percent, to_markdown
 from sparsify.report.writing import write_study
 from sparsify.runs import Run
@@ -164,6 +174,11 @@ def test_tables_say_mean_deviation_and_n(tiny):
     assert text.startswith("**Tiny: test accuracy (%) with conv3 pruned by magnitude**")
     training = to_markdown(training_table(tiny))
     assert "conv3 in support (%)" in training
+    cells = {line.split("|")[1].strip(): line.split("|")[2:5] for line in training.splitlines()[2:]}
+    slbi = [run.summary for run in tiny.arms[1].finished]
+    for row, name in (("support: 0 outside it", "support_accuracy"), ("gamma: Γ as the weights", "gamma_accuracy")):
+        expected = percent([summary[name] for summary in slbi])
+        assert [cell.strip() for cell in cells[f"{row} (%)"]] == ["–", expected, "–"]
     assert "seconds an epoch" in training
     assert "diverged" in training
 
@@ -241,6 +256,19 @@ ratios = [0.5]
 
 def split(line):
     return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+
+
+def test_a_support_that_is_no_network_is_said(tiny):
+    slbi = tiny.arms[1]
+    whole, alone = (mean(run.summary[name] for run in slbi.finished) for name in ("accuracy", "support_accuracy"))
+    assert whole - alone > 0.05
+    (found,) = (note for note in notes(tiny) if note.startswith("the support is not yet a network"))
+    assert (
+        f": slbi has {100 * whole:.2f}% with all weights and {100 * alone:.2f}% with those in its support; a" in found
+    )
+    assert weak_support({"a": (0.9, 0.85 + 1e-9), "b": (0.5, 0.6)}) == []
+    (found,) = weak_support({"a": (0.9, 0.8499), "b": (0.5, 0.6), "c": (1, 0.1)})
+    assert "a has 90.00% with all weights and 84.99% with those in its support and c has 100.00% with" in found
 
 
 def test_a_published_accuracy_stands_beside_ours(tiny):
@@ -481,7 +509,7 @@ def test_a_study_that_is_read_with_such_a_sweep_says_so(tiny, old):
     shutil.copytree(tiny.folder, runs / "studies" / "tiny", dirs_exist_ok=True)
     said = "each of these was measured before coupled layers were one unit, and must be swept again to be compared"
     read = read_study("tiny", runs)
-    assert notes(read)[len(NOTES) :] == (*left_out(read), f"{said}: {stem} of {name}")
+    assert notes(read)[len(NOTES) :] == (*left_out(read), *weak_supports(read), f"{said}: {stem} of {name}")
     assert f"- {said}: {stem} of {name}\n" in study_markdown(read, find(read))
     page = write_report(read, find(read), [], command=["sparsify"]).read_text(encoding="utf-8")
     assert f"E{said[1:]}: {stem} of {name}." in page

@@ -356,6 +356,15 @@ def test_a_sweep_that_needs_a_path_leaves_stages_aside(load):
     assert plan.criterion == "entry"
 
 
+def test_a_sweep_of_the_support_needs_a_path_in_every_arm(load):
+    (plan,) = load(CHAIN.replace('"sgd"', '"slbi"') + '[sweep]\nratios = "0,0.5,support"').sweeps
+    assert (plan.ratios, plan.support) == ((0.0, 0.5), True)
+    with pytest.raises(SparsifyError, match="a ratio of a sweep is support, which needs a path, and the arm 'sgd' is"):
+        load(ARM + '[sweep]\nratios = "0,support"')
+    with pytest.raises(SparsifyError, match="unknown key 'support' in sweep"):
+        load(ARM + "[sweep]\nsupport = true")
+
+
 def test_a_sweep_knows_how_many_networks_it_measures():
     plan = SweepPlan(layers=("conv3", "fc1"), ratios=(0.0, 0.5, 1.0))
     assert [(point.layers, point.ratio) for point in plan.points] == [

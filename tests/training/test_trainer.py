@@ -16,14 +16,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor
 
 from sparsify import Config, load, train
 from sparsify.data import registry
 from sparsify.data.registry import augmentation, load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import write_tensors
+from sparsify.nets.evaluation import evaluate
 from sparsify.nets.mask import save_mask
 from sparsify.nets.outputs import loss_named
+from sparsify.optim.penalties import prox
 from sparsify.optim.slbi import SLBI
 from sparsify.runs import Run, find_run, list_runs, newest_run
 from sparsify.training.iteration import Iteration
@@ -244,6 +247,7 @@ def test_the_control_has_no_path_and_equals_slbi_until_something_enters(tmp_path
     control = train(Config(opt="sgd-pull", **options), runs_dir=tmp_path)
     slbi = train(Config(opt="slbi", **options), runs_dir=tmp_path)
     assert control.inclusion_path is None
+    assert "support_accuracy" not in control.summary
     assert sum(counts["in"] for counts in slbi.summary["support"].values()) == 0
     assert control.tensors("model.safetensors").keys() == slbi.tensors("model.safetensors").keys()
     for name, weight in control.tensors("model.safetensors").items():
@@ -258,6 +262,22 @@ def test_what_the_summary_says_of_the_support_is_what_z_says(tmp_path):
     assert 0 < inside < 120
     entered = run.inclusion_path.entry["conv3.weight"]
     assert (entered <= run.summary["steps"]).sum() >= inside
+    weights, zs = run.tensors("model.safetensors"), run.z
+    masks = {name: run.support(name) for name in zs}
+    alone = {
+        name: weights[name] * mask.view(*mask.shape, *[1] * (zs[name].ndim - mask.ndim)) for name, mask in masks.items()
+    }
+    gamma = {name: prox(z, 1.0, "filter" if z.ndim == 4 else "weight") for name, z in zs.items()}
+    found = (accuracy_of(run, alone), accuracy_of(run, gamma))
+    assert found == (run.summary["support_accuracy"], run.summary["gamma_accuracy"])
+    assert run.summary["accuracy"] == accuracy_of(run, {}) != found[0]
+
+
+def accuracy_of(run: Run, weights: dict[str, Tensor]) -> float:
+    """That of the run's network with other weights, on the test images."""
+    model, data = run.model(), load_dataset("digits")
+    model.load_state_dict(weights, strict=False)
+    return evaluate(model, data.test, data.normalise).accuracy
 
 
 @pytest.mark.filterwarnings("error")  # no path is predicted, so that none is too short
@@ -280,6 +300,8 @@ def test_a_run_whose_weights_are_sparse_selects_and_learns(opt, options, tmp_pat
     for name in ("conv3.weight", "fc1.weight"):
         assert 0.05 < run.summary["support"][name]["in"] / run.summary["support"][name]["of"] < 0.95
     assert run.support("fc1.bias") is None
+    assert run.summary["support_accuracy"] == run.summary["accuracy"]  # there is nothing outside
+    assert "gamma_accuracy" not in run.summary
 
 
 def test_the_path_time_of_sparse_weights_is_the_sum_of_the_learning_rates(tmp_path):

@@ -1,0 +1,52 @@
+"""The sparse networks of a training that selects: the weights on the support alone, and Γ as the weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sparsify.optim.base import SelectingOptimizer
+from sparsify.optim.slbi import SplitOptimizer
+
+
+@torch.no_grad()
+def support_weights(model: nn.Module, optimizer: SelectingOptimizer) -> dict[str, Tensor]:
+    """Return W·1[Γ ≠ 0] of each structured parameter, by name: what is outside the support is 0.
+
+    So DessiLBI's published code evaluates the sparse network (`use_w_star` of github.com/corwinliu9669/dS2LBI). Biases
+    and other parameters without structure are not in it: they stay as they are.
+    """
+    found = {}
+    for name, p in _structured(model, optimizer).items():
+        inside = optimizer.support(p)
+        found[name] = p * inside.view(*inside.shape, *[1] * (p.ndim - inside.ndim))
+    return found
+
+
+@torch.no_grad()
+def gamma_weights(model: nn.Module, optimizer: SplitOptimizer) -> dict[str, Tensor]:
+    """Return Γ of each structured parameter, by name."""
+    return {name: optimizer.gamma(p).to(p.dtype) for name, p in _structured(model, optimizer).items()}
+
+
+def _structured(model: nn.Module, optimizer: SelectingOptimizer) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if optimizer.penalty(p)}
+
+
+@contextlib.contextmanager
+def replaced(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+    """Give the network these weights, by the names of its parameters; afterwards each is restored, to the bit."""
+    parameters = {name: p for name, p in model.named_parameters() if name in weights}
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    try:
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(weights[name])
+        yield model
+    finally:
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(before[name])
