@@ -52,8 +52,9 @@ def study(
 
     asked = load_study(name or "quick", settings)  # before torch is imported: what is wrong is said at once
     asked = made_small(asked) if smoke else asked
+    from sparsify.report.notes import notes
     from sparsify.report.plantables import plan_line, plan_table
-    from sparsify.report.studytables import choice_tables, notes, study_tables
+    from sparsify.report.studytables import choice_tables, study_tables
     from sparsify.report.writing import write_study
     from sparsify.study.estimates import estimate_cost
     from sparsify.study.findings import find

@@ -211,12 +211,8 @@ class Config:
             raise IgnoredOption(f"--release {self.release} has no effect with --opt {self.opt}; it is of: {takers}")
         if self.opt_options:
             OPTIMIZERS[self.opt].check(self)
-        for name, limit in (
-            ("epochs", EPOCHS),
-            ("batch_size", BATCH_SIZE),
-            ("mask_from", EPOCHS_AFTER),
-            ("seed", SEED),
-        ):
+        limits = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "mask_from": EPOCHS_AFTER, "seed": SEED}
+        for name, limit in limits.items():
             limit.check(flag(name), getattr(self, name))
         if self.mask_from and self.mask is None:
             raise SparsifyError(f"--mask-from {self.mask_from} has no effect without --mask")

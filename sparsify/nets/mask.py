@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
 from sparsify.files import tensors_as_bytes
+from sparsify.nets.layers import prunable_layers
 from sparsify.sums import Record, write_recorded
 
 Mask = dict[str, Tensor]
@@ -87,3 +88,14 @@ def masked(model: nn.Module, mask: Mask) -> Iterator[nn.Module]:
         with torch.no_grad():
             for name, values in before.items():
                 parameters[name].copy_(values)
+
+
+@torch.no_grad()
+def kept_norms(model: nn.Module, mask: Mask) -> dict[str, float]:
+    """Return the L2 norm of each layer's weights, without what the mask removes, by the module's name."""
+    norms = {}
+    for layer in prunable_layers(model):
+        keep = mask.get(layer.parameter)
+        weight = layer.weight if keep is None else layer.weight * keep
+        norms[layer.name] = torch.linalg.vector_norm(weight.float()).item()
+    return norms

@@ -11,10 +11,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sparsify.files import write_text
+from sparsify.report.notes import old_sweeps
 from sparsify.report.pictures import pictures
 from sparsify.report.prose import arms_table, plan_in_words, setup
 from sparsify.report.sections import SECTIONS, Source, headline_table
-from sparsify.report.studytables import old_sweeps
 from sparsify.report.table import to_html
 from sparsify.study.findings import Findings
 from sparsify.study.results import StudyResult

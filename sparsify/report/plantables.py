@@ -9,7 +9,7 @@ from sparsify.report.table import TEXT, Column, Format, Table
 from sparsify.runs import NO_RESULT
 from sparsify.study.design import Study
 from sparsify.study.estimates import PlanCost, TaskCost
-from sparsify.study.planning import Plan, Task
+from sparsify.study.tasks import Plan, Task
 from sparsify.text import MISSING, duration, plural, size
 
 

@@ -23,9 +23,10 @@ from sparsify.pruning.ranking import path_of, scale_of
 from sparsify.pruning.subject import Subject, subject_without_data
 from sparsify.report.checklist import checked
 from sparsify.report.commands import commands_of, without_places
+from sparsify.report.notes import NOTES, sources, weak_supports
 from sparsify.report.pictures import Picture
 from sparsify.report.prose import paths_in_words
-from sparsify.report.studytables import NOTES, findings_tables, interval_tables, results_tables, sources, weak_supports
+from sparsify.report.studytables import findings_tables, interval_tables, results_tables
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
 from sparsify.runs import Run
 from sparsify.runs.records import CONFIG_SUM

@@ -8,8 +8,9 @@ from pathlib import Path
 from sparsify.config import HERE, Places
 from sparsify.files import write_text
 from sparsify.folders import held, make_folder
+from sparsify.report.notes import left_out_csv
 from sparsify.report.page import write_report
-from sparsify.report.studytables import choice_tables, choices_csv, left_out_csv, study_markdown
+from sparsify.report.studytables import choice_tables, choices_csv, study_markdown
 from sparsify.report.table import to_markdown
 from sparsify.study.findings import Findings, find
 from sparsify.study.folder import save_study

@@ -19,7 +19,8 @@ from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.subject import SAMPLE
 from sparsify.runs import Run, finished_runs
-from sparsify.study.planning import Plan, Planner, Task
+from sparsify.study.planning import Planner
+from sparsify.study.tasks import Plan, Task
 from sparsify.training.launch import processes_for, time_iteration
 from sparsify.training.starting import dataset_of
 

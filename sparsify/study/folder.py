@@ -19,9 +19,9 @@ from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
 from sparsify.study.design import USUAL, Arm, Candidate, Choice, Planned, Published, Study
 from sparsify.study.findings import Findings
-from sparsify.study.planning import Chosen
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.study.schema import MaskTable
+from sparsify.study.tasks import Chosen
 from sparsify.study.toml import mask_of, mask_table
 
 FILE = "study.json"

@@ -20,7 +20,7 @@ from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import NO_RESULT, Run
 from sparsify.study.design import Study
-from sparsify.study.planning import Chosen
+from sparsify.study.tasks import Chosen
 
 if TYPE_CHECKING:
     import pandas as pd

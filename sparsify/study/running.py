@@ -19,8 +19,9 @@ from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import MASK_BEFORE_UNITS, masks_of
 from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
-from sparsify.study.planning import Plan, Planner, plan_for, sweep_path
+from sparsify.study.planning import Planner, plan_for, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
+from sparsify.study.tasks import Plan
 from sparsify.training.launch import train, train_all
 from sparsify.training.trainer import Listener
 

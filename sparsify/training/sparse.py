@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +50,17 @@ def replaced(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Mod
         with torch.no_grad():
             for name, p in parameters.items():
                 p.copy_(before[name])
+
+
+def sparse_accuracies(
+    model: nn.Module, optimizer: SelectingOptimizer, accuracy: Callable[[], float]
+) -> dict[str, float]:
+    """Return the accuracies of the sparse networks, as a summary has them; `accuracy` is that of the network now."""
+    networks = {"support_accuracy": support_weights(model, optimizer)}
+    if isinstance(optimizer, SplitOptimizer):
+        networks["gamma_accuracy"] = gamma_weights(model, optimizer)
+    found = {}
+    for name, weights in networks.items():
+        with replaced(model, weights):
+            found[name] = accuracy()
+    return found

@@ -22,8 +22,7 @@ from sparsify.devices import key, permutation, seed_dropout
 from sparsify.errors import SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.nets.evaluation import Evaluation, evaluate
-from sparsify.nets.layers import prunable_layers
-from sparsify.nets.mask import Mask, apply_mask
+from sparsify.nets.mask import Mask, apply_mask, kept_norms
 from sparsify.nets.outputs import loss_named
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.inclusion import PathRecorder, path_times, predict_entry
@@ -39,7 +38,7 @@ from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, sav
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper
 from sparsify.training.recording import held, recorders
-from sparsify.training.sparse import gamma_weights, replaced, support_weights
+from sparsify.training.sparse import sparse_accuracies
 
 TICK = 20  # iterations between two calls of the listener
 
@@ -98,7 +97,9 @@ class Trainer:
         self.factors = decay_factors(config.decay_schedule, steps, config.decay_schedule_options)
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
-        self._norms = self._kept_norms()  # of what is trained, at the start, also where it goes on from a checkpoint
+        self._norms = kept_norms(
+            self.model, self.mask
+        )  # of what is trained, at the start, also where it goes on from a checkpoint
         self.recorder: PathRecorder | None = None
         self.times: np.ndarray | None = None
         path = OPTIMIZERS[config.opt].path
@@ -266,22 +267,14 @@ class Trainer:
                 stacklevel=5,
             )
 
-    @torch.no_grad()
-    def _kept_norms(self) -> dict[str, float]:
-        """The norm of each layer's weights, without what the mask removes, by the module's name."""
-        norms = {}
-        for layer in prunable_layers(self.model):
-            keep = self.mask.get(layer.parameter)
-            weight = layer.weight if keep is None else layer.weight * keep
-            norms[layer.name] = torch.linalg.vector_norm(weight.float()).item()
-        return norms
-
     def _collapse(self) -> str | None:
         """Why the network is no result, if it is none."""
         labels = self.data.train.labels
         counts = torch.bincount(labels.cpu(), minlength=len(self.data.classes))
         guess = Guess.of((counts / len(labels)).tolist(), self.config.label_smoothing)
-        vanished = [name for name, norm in self._kept_norms().items() if norm < VANISHED * self._norms[name]]
+        vanished = [
+            name for name, norm in kept_norms(self.model, self.mask).items() if norm < VANISHED * self._norms[name]
+        ]
         return collapse(self.rows, guess, len(labels), vanished)
 
     def _finish(self, status: str) -> None:
@@ -307,7 +300,7 @@ class Trainer:
                 inside = optimizer.support(p)
                 support[name] = {"in": int(inside.sum()), "of": inside.numel()}
             if status == "finished":
-                sparse = self._sparse_accuracies(optimizer)
+                sparse = sparse_accuracies(self.model, optimizer, lambda: self._evaluate().accuracy)
         if self.recorders:
             found = {f"{name}/{k}": v for name, one in self.recorders.items() for k, v in one.results(steps).items()}
             write_tensors(run.path / "records.safetensors", found)
@@ -339,17 +332,6 @@ class Trainer:
             files,
         )
         delete_checkpoint(run.path)
-
-    def _sparse_accuracies(self, optimizer: SelectingOptimizer) -> dict[str, float]:
-        """Return the accuracies of the sparse networks, as the summary has them."""
-        networks = {"support_accuracy": support_weights(self.model, optimizer)}
-        if isinstance(optimizer, SplitOptimizer):
-            networks["gamma_accuracy"] = gamma_weights(self.model, optimizer)
-        found = {}
-        for name, weights in networks.items():
-            with replaced(self.model, weights):
-                found[name] = self._evaluate().accuracy
-        return found
 
 
 def _finite(value: float | None) -> float | None:

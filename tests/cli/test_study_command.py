@@ -11,7 +11,8 @@ from commandline import files
 
 from sparsify import load_study, read_study, run_study, write_study
 from sparsify.study.jsonschema import study_schema
-from sparsify.study.planning import Plan, Planner
+from sparsify.study.planning import Planner
+from sparsify.study.tasks import Plan
 from sparsify.study.toml import built_in_studies
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")

@@ -95,7 +95,7 @@ def runs(archive: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are built, but not rendered, which is what takes the time: a file of them holds one white pixel, or nothing."""
+    """Figures are built, not rendered, which is what takes the time: a file holds one white pixel, or nothing."""
     from matplotlib.figure import Figure
     from PIL import Image
 

@@ -31,9 +31,10 @@ from sparsify.study.design import MaskOf
 from sparsify.study.estimates import estimate_cost
 from sparsify.study.findings import find
 from sparsify.study.folder import read_study, save_study
-from sparsify.study.planning import Chosen, Planner, Trial
+from sparsify.study.planning import Planner
 from sparsify.study.results import StudyResult
 from sparsify.study.running import run_study
+from sparsify.study.tasks import Chosen, Trial
 from sparsify.study.toml import built_in_studies, load_study
 from sparsify.text import duration, size
 from sparsify.training.launch import time_iteration, train, train_all

@@ -15,18 +15,11 @@ from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import Config, Places
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
+from sparsify.report.notes import NOTES, left_out, notes, weak_supports
 from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
 from sparsify.report.prose import weak_support
-from sparsify.report.studytables import (
-    NOTES,
-    accuracy_table,
-    left_out,
-    notes,
-    study_markdown,
-    training_table,
-    weak_supports,
-)
+from sparsify.report.studytables import accuracy_table, study_markdown, training_table
 from sparsify.report.table import percent, to_markdown
 from sparsify.report.writing import write_study
 from sparsify.runs import Run

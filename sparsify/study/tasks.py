@@ -1,0 +1,114 @@
+"""What a study consists of as it is planned: its runs, the trials of its choices, and what is missing of each."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparsify.config import Config
+from sparsify.pruning.plan import SweepPlan
+from sparsify.runs import Run
+from sparsify.study.design import MaskOf
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a study: what exists of it, and what is missing.
+
+    If it must wait for other runs, `run` is None and `waits` says for which. If it cannot be trained, because a run
+    that it starts from has no result, it is left out and `lost` says why.
+    """
+
+    arm: str
+    config: Config
+    candidate: str = ""  # whose trial this is, if the arm selects
+    sweeps: tuple[SweepPlan, ...] = ()  # what is measured of it
+    run: Run | None = None
+    waits: str = ""
+    lost: str = ""
+    status: str = "unfinished"
+    epochs_done: int = 0
+    missing: tuple[int, ...] = ()  # the positions in `sweeps` of those that are not there
+    again: tuple[int, ...] = ()  # those of them whose files are there, from before coupled layers were one unit
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do for this run."""
+        return bool(self.lost) or (self.status != "unfinished" and not self.missing)
+
+    @property
+    def known_run(self) -> Run:
+        """Its run, of a task that waits for no other and is not lost."""
+        assert self.run is not None
+        return self.run
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the run must be trained, and can be trained now."""
+        return self.run is not None and self.status == "unfinished"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A tried candidate: the names of its runs and their accuracies on held-out images.
+
+    These are () if one of the runs has no result; then `lost` says whether the first such run diverged or collapsed.
+    """
+
+    label: str
+    runs: tuple[str, ...]
+    accuracies: tuple[float, ...]
+    lost: str = "diverged"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The result of an arm's choice: the trials, which were compared by `figure` on the held-out fraction `val`."""
+
+    figure: str
+    val: float
+    seeds: tuple[int, ...]
+    trials: tuple[Trial, ...]
+
+    @property
+    def chosen(self) -> str:
+        """The label of the candidate with the best mean, the first of equal ones; "" if none has a result."""
+        judged = [trial for trial in self.trials if trial.accuracies]
+        return max(judged, key=lambda trial: statistics.mean(trial.accuracies)).label if judged else ""
+
+    @property
+    def lost(self) -> str:
+        """Why no candidate is chosen, as in "every candidate diverged"; "" if one is."""
+        ways = dict.fromkeys(trial.lost for trial in self.trials)
+        return "" if self.chosen else f"every candidate {' or '.join(ways)}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The state of a study on the disk.
+
+    `arms` holds the runs of each arm by its label, `trials` those of its candidates, `selected` the choices that are
+    made. `masks` maps the file of each mask that has to be made next to the run and the point that it is made from.
+    """
+
+    arms: dict[str, tuple[Task, ...]]
+    trials: dict[str, tuple[Task, ...]]
+    selected: dict[str, Chosen]
+    masks: dict[Path, tuple[Run, MaskOf]]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Every run, arm by arm; the trials of an arm come before its own runs."""
+        return [task for label, tasks in self.arms.items() for task in (*self.trials.get(label, ()), *tasks)]
+
+    @property
+    def trainings(self) -> int:
+        """The number of runs that must be trained, including those that wait for others."""
+        named = {task.known_run.path for task in self.tasks if task.trainable}
+        return len(named) + sum(bool(task.waits) for task in self.tasks)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of the study is missing."""
+        return all(task.done for task in self.tasks)
