@@ -9,6 +9,7 @@ from sparsify.analysis.statistics import Estimate
 from sparsify.analysis.weights import support_shares
 from sparsify.pruning.ledger import BEFORE_UNITS
 from sparsify.pruning.measures import MEASURES
+from sparsify.pruning.subject import subject_without_data
 from sparsify.report.table import (
     MEAN,
     POINTS,
@@ -23,12 +24,13 @@ from sparsify.report.table import (
     to_csv,
     to_markdown,
 )
-from sparsify.runs import Summary
+from sparsify.runs import Run, Summary
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Published
 from sparsify.study.findings import Findings
 from sparsify.study.results import Point, StudyResult, accuracies, controls_in, held_out, measured_in
 from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
+from sparsify.training.starting import MASK_BEFORE_UNITS, mask_before_units
 
 NOTES = (
     "n is the number of seeds; ± is one sample standard deviation",
@@ -41,8 +43,8 @@ NOTES = (
 
 
 def notes(result: StudyResult) -> tuple[str, ...]:
-    """What the tables mean, and which sweeps are of a version of the package whose sweeps new ones differ from."""
-    return (*NOTES, *sources(result), *old_sweeps(result))
+    """What the tables mean, and which sweeps and masks are of a version of the package that made other ones."""
+    return (*NOTES, *sources(result), *from_before(result))
 
 
 def sources(result: StudyResult) -> list[str]:
@@ -51,8 +53,11 @@ def sources(result: StudyResult) -> list[str]:
     return [f"published: {'; '.join(named)}"] if named else []
 
 
-def old_sweeps(result: StudyResult) -> list[str]:
-    """A sentence on the sweeps that are `before_units`, if there are any, as in a study that was read back."""
+def from_before(result: StudyResult) -> list[str]:
+    """A sentence on the sweeps that are `before_units`, and one on the runs that were trained under such a mask.
+
+    There are some in a study that was read back, and where a mask was given by its file.
+    """
     found = [
         f"sweep-{sweep.id} of {run.name}"
         for arm in result.arms
@@ -60,7 +65,18 @@ def old_sweeps(result: StudyResult) -> list[str]:
         for run, sweep in zip(arm.finished, sweeps, strict=True)
         if sweep.before_units
     ]
-    return [f"each of these {BEFORE_UNITS}: {', '.join(dict.fromkeys(found))}"] if found else []
+    sentences = [f"each of these {BEFORE_UNITS}: {', '.join(dict.fromkeys(found))}"] if found else []
+    runs = dict.fromkeys(run.name for arm in result.arms for run in arm.finished if _under_old_mask(run))
+    if runs:
+        sentences.append(f"the mask that each of these was trained under {MASK_BEFORE_UNITS}: {', '.join(runs)}")
+    return sentences
+
+
+def _under_old_mask(run: Run) -> bool:
+    mask = run.config.mask
+    if mask is None:
+        return False
+    return mask_before_units(mask, run.path.parent, lambda: subject_without_data(run, run.model()).structure)
 
 
 def study_tables(result: StudyResult, findings: Findings) -> list[Table]:
