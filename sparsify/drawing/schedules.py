@@ -12,6 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from sparsify.drawing.style import COLOURS, RC, figure, heading, per_row
 from sparsify.errors import SparsifyError
 
+MOST_DRAWN = 2_000
+"""Steps that a panel shows: of more, only every so many, because a panel has no more pixels."""
+
 
 def schedules_figure(rates: Mapping[str, np.ndarray], *, per_epoch: int, title: str) -> Figure:
     """The learning rate of every step against the epoch, one panel a schedule, each with its own scale from 0.
@@ -28,7 +31,9 @@ def schedules_figure(rates: Mapping[str, np.ndarray], *, per_epoch: int, title: 
         axes = drawing.subplots(rows, columns, squeeze=False).ravel()
         for axis, (label, values) in zip(axes, rates.items(), strict=False):
             # a rate lasts from the beginning of its step to that of the next one
-            axis.stairs(values, np.arange(len(values) + 1) / per_epoch, baseline=None, color=COLOURS[0], linewidth=1.4)
+            begins = np.arange(0, len(values), -(-len(values) // MOST_DRAWN))
+            edges = np.append(begins, len(values)) / per_epoch
+            axis.stairs(values[begins], edges, baseline=None, color=COLOURS[0], linewidth=1.4)
             axis.set(title=label, xlim=(0, len(values) / per_epoch), ylim=(0, 1.05 * values.max() or 1))
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axis.yaxis.set_major_locator(MaxNLocator(4))

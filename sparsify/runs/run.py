@@ -25,7 +25,7 @@ from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.folder import RunFolder
 from sparsify.runs.images import remembered
-from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch, Summary, require_epoch
+from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch, Summary, require_epoch, require_recorded
 from sparsify.sums import Record
 from sparsify.text import plural
 
@@ -225,7 +225,14 @@ class Run(RunFolder):
         >>> run.records  # nothing was asked for
         {}
         """
-        return self.tensors("records.safetensors") if self.config.record else {}
+        if not self.config.record:
+            return {}
+        found = self.tensors("records.safetensors")
+        try:
+            require_recorded(found, self.config.record, self.summary["steps"])
+        except SparsifyError as error:
+            raise self._damaged("records.safetensors", error) from error
+        return found
 
     def support(self, parameter: str) -> Tensor | None:
         """Return a bool mask of the grains of a parameter that are in the support at the end of the training.

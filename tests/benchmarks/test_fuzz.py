@@ -75,7 +75,7 @@ def test_a_runs_json_with_any_values_is_read_or_refused_in_one_line(name, change
 @BOUNDED
 @given(header=st.recursive(TREES, lambda inner: st.dictionaries(st.sampled_from(["a", "dtype", "shape"]), inner)))
 def test_tensors_with_any_header_are_read_or_refused_in_one_line(header):
-    fuzz.demanding(inputs.safetensors)(inputs._tensors(json.dumps(header).encode(), bytes(8)))
+    fuzz.demanding(inputs.safetensors)(inputs.tensors(json.dumps(header).encode(), bytes(8)))
 
 
 @BOUNDED
