@@ -146,8 +146,8 @@ SEEDS: dict[str, list[bytes]] = {
         _OWN_OPTIONS,
     ],
     "setting": [
-        b"net=dropout=0.5",
-        b"opt_options=nesterov=true",
+        b"net=activation=relu",
+        b"schedule=step-lr",
         b"augment=mirror+crop:0.5",
         b"record=loss,gradients",
         b"epochs=5",

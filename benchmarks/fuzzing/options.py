@@ -50,8 +50,9 @@ def net(content: bytes) -> None:
     """`--net`, of each network."""
     for name, config in _of_each(content, [name for name, spec in NETS.items() if spec.settings], "net", "model"):
         assert Config(opt="sgd", model=name, net=config.net) == config
+        size = 64 if name == "alexnet" else 32
         with torch.device("meta"):  # shapes, without numbers
-            network(name, (3, 32, 32), 10, config.net)
+            network(name, (3, size, size), 10, config.net)
 
 
 def opt_options(content: bytes) -> None:
@@ -160,7 +161,7 @@ def _png() -> bytes:
 SEEDS: dict[str, list[bytes]] = {
     "net": [b"norm=batch,dropout=0.3", b"dropout=0.5", b"norm=none"],
     "opt_options": [b"betas=0.9+0.99,amsgrad=true", b"nesterov=true", b"dampening=0.5", b"eps=1e-6"],
-    "schedule_options": [b"step_size=5,gamma=0.5", b"milestones=1+2", b"T_0=2", b"power=2", b"base_lr=0.01"],
+    "schedule_options": [b"step_size=5,gamma=0.5", b"milestones=1+2", b"T_0=2", b"power=2", b"top=0.5"],
     "augment": [b"mirror+crop+autoaugment:0.6", b"none", b"crop-flip"],
     "records": [b"loss,gradients", b"landscape", b""],
     "figure": [
