@@ -58,6 +58,7 @@ FRESH = 8  # one command of so many is a fresh interpreter
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 TRAINED = "train --data digits --opt sgd --epochs 2 --batch-size 64 --device cpu"
+SWEPT = "prune lenet-digits-sgd-s0 --layers conv3 --ratios 0,0.5 --device cpu"
 STUDY = """title = "Tiny"
 seeds = [0, 1]
 draw = ["curves"]
@@ -99,7 +100,9 @@ SCENARIOS = {
     "study": Scenario("study tiny.toml --device cpu"),
     "export": Scenario("export lenet-digits-sgd-s0 --onnx", (TRAINED,)),
     "report": Scenario("study tiny.toml --device cpu", ("study tiny.toml --device cpu",)),
+    "figures": Scenario("viz sweep lenet-digits-sgd-s0", (TRAINED, SWEPT)),
 }
+"""A result holds the names of those that it was begun with, and goes on with these, whatever is added here."""
 
 
 @dataclass

@@ -21,8 +21,10 @@ import msgspec
 from sparsify.errors import SparsifyError, quoted
 from sparsify.folders import delete_leftovers, make_folder, suffix
 from sparsify.limits import checked_values
+from sparsify.text import printable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from _typeshed import DataclassInstance
     from torch import Tensor
 
@@ -114,6 +116,23 @@ def rows_as_bytes(kind: type[DataclassInstance], rows: Iterable[DataclassInstanc
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     return buffer.getvalue().encode()
+
+
+def frame_as_csv(frame: pd.DataFrame) -> str:
+    """A table as CSV that can be shown anywhere: what cannot be printed in its texts is escaped, as by `printable`."""
+
+    import numpy as np
+
+    def escaped(value: object) -> object:
+        return printable(value) if isinstance(value, str) else value
+
+    shown = frame.rename(columns=escaped)
+    for place, kind in enumerate(frame.dtypes):
+        if kind.kind not in "biuf":
+            values = [escaped(value) for value in frame.iloc[:, place]]
+            shown.isetitem(place, np.array(values, dtype=object))  # so that whole numbers beside None stay
+    text: str = shown.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def parse_rows(content: bytes, kind: type[T]) -> list[T]:

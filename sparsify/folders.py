@@ -24,17 +24,17 @@ def suffix() -> str:
     return f".{_machine()}-{os.getpid()}.tmp"
 
 
-def delete_leftovers(folder: Path) -> None:
+def delete_leftovers(folder: Path, before: re.Pattern[str] | None = None) -> None:
     """Delete what writers that live no more have left; where that is not known, what is a day old.
 
     Temporary files and folders have names that end in `suffix`. It is not known of other machines and containers, which
-    may share the disk, and on systems that are not POSIX.
+    may share the disk, on systems that are not POSIX, and of names of older versions, which match `before`.
     """
-    for path in folder.glob(".*.tmp"):
+    for path in folder.glob(".*" if before else ".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match is None:
+        if match is None and not (before and before.fullmatch(path.name)):
             continue
-        ended = match[1] == _machine() and not _alive(int(match[2]))
+        ended = match is not None and match[1] == _machine() and not _alive(int(match[2]))
         with contextlib.suppress(OSError):  # its writer, or another one, was faster
             status = path.lstat()
             if ended or time.time() - status.st_mtime > _SAFE:

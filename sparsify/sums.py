@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,12 @@ def unsealed(name: str, content: bytes) -> dict[str, Any]:
         if file in ("", ".", "..") or re.search(r"[/\\\0]", file):
             raise SparsifyError(f"sha256 names {file!r}, which is no file of the folder")
     return values
+
+
+def write_record(path: Path, values: Mapping[str, Any], files: Iterable[str]) -> None:
+    """Write a record of these values, in one step, with the sums of files that stand beside it, and its own."""
+    sums = {file: sha256(regular(path.with_name(file)).read_bytes()) for file in files}
+    write_bytes(path, sealed(path.name, {**values, "sha256": sums}))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sparsify import sums
 from sparsify.errors import SparsifyError
 from sparsify.nets.mask import load_mask, save_mask
 from sparsify.runs import Run
-from sparsify.sums import Record, locked, sha256, write_recorded
+from sparsify.sums import Record, locked, sha256, unsealed, write_record, write_recorded
 
 
 def record_of(folder: Path, name: str = "sums.json") -> dict[str, str]:
@@ -33,6 +33,17 @@ def test_files_are_written_with_their_sums(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"4")
     with pytest.raises(SparsifyError, match=r"^its SHA-256 sum is not the one in sums\.json$"):
         Record.of(tmp_path).read(tmp_path / "b.csv")
+
+
+def test_a_record_has_the_sums_of_files_that_are_there(tmp_path: Path) -> None:
+    """The summary of a run and shrunk.json are written by it."""
+    (tmp_path / "a.csv").write_bytes(b"1")
+    write_record(tmp_path / "shrunk.json", {"ratio": 0.5}, ["a.csv"])
+    assert record_of(tmp_path, "shrunk.json") == {"a.csv": sha256(b"1")}
+    assert unsealed("shrunk.json", (tmp_path / "shrunk.json").read_bytes())["ratio"] == 0.5
+    (tmp_path / "fifo").symlink_to("/dev/zero")
+    with pytest.raises(SparsifyError, match="fifo"):
+        write_record(tmp_path / "shrunk.json", {}, ["fifo"])
 
 
 def test_every_bit_of_a_record_is_seen_to_flip(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def safetensors(content: bytes) -> None:
     assert load_mask(path)
 
 
-def _tensors(header: bytes, content: bytes) -> bytes:
+def tensors(header: bytes, content: bytes) -> bytes:
+    """A safetensors file of a header and its content."""
     return struct.pack("<Q", len(header)) + header + content
 
 
@@ -123,17 +124,41 @@ _SWEEP = (
     b"criterion,grain,scope,layers,ratio,draw,correct,count,accuracy,params,macs,compression,speedup\n"
     b"magnitude,auto,layer,conv3,0.5,0,1,2,0.5,10,20,1.5,1.5\n"
 )
+_OWN_OPTIONS = b"""[[arms]]
+model = "convnet"
+net = { norm = "batch", dropout = 0.5 }
+opt = "adam"
+opt_options = { betas = [0.9, 0.99], amsgrad = true }
+schedule = "step-lr"
+schedule_options = { step_size = 5, gamma = 0.5 }
+augment = "mirror+crop:0.5"
+record = ["loss", "gradients"]
+published = { "test accuracy" = 0.5, source = "a paper" }
+"""
 _STUDIES = resources.files("sparsify") / "study" / "builtin"
 
 SEEDS: dict[str, list[bytes]] = {
     "ratios": [b"0:0.6:0.1", b"0,0.3,0.6", b"0.5", b"0:1:1e-3"],
     "layers": [b"conv3,fc1", b"all", b"conv*", b"conv[12],fc?"],
     "seeds": [b"32", b"3,5", b"0, 1,2"],
-    "study": [one.read_bytes() for one in sorted(_STUDIES.iterdir(), key=str) if one.name.endswith(".toml")],
-    "setting": [b"epochs=5", b"seeds=[0,1]", b"sweep.controls=true", b'sweep.layers="conv1"', b"val=0.1"],
+    "study": [
+        *(one.read_bytes() for one in sorted(_STUDIES.iterdir(), key=str) if one.name.endswith(".toml")),
+        _OWN_OPTIONS,
+    ],
+    "setting": [
+        b"net=activation=relu",
+        b"schedule=step-lr",
+        b"augment=mirror+crop:0.5",
+        b"record=loss,gradients",
+        b"epochs=5",
+        b"seeds=[0,1]",
+        b"sweep.controls=true",
+        b'sweep.layers="conv1"',
+        b"val=0.1",
+    ],
     "config": [json.dumps(Config(opt=opt).to_dict()).encode() for opt in ("sgd", "slbi")],
     "summary": [json.dumps(_SUMMARY).encode()],
     "metrics": [",".join(Epoch.__annotations__).encode() + b"\n1,12,0.1,2.3,0.1,,,2.2,0.2,1.5\n"],
     "sweep": [_SWEEP],
-    "safetensors": [_tensors(b'{"a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}}', b"\0\1")],
+    "safetensors": [tensors(b'{"a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}}', b"\0\1")],
 }

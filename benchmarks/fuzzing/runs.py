@@ -1,27 +1,42 @@
 """Flip one bit of every byte of a run's files, and read them: each flip must be named.
 
     python -m benchmarks.fuzzing.runs runs/lenet-digits-slbi-s0-...
+    python -m benchmarks.fuzzing.runs runs/... --every 100      # of tensors the header, and one byte in 100
 
-Prints the files with the number of their flips, and each flip that no reader named, or that ended in another error.
+Prints the files with the number of their flips, and each flip that no reader named, or that ended in another error, and
+writes both to benchmarks/results/flips-<date>.json, and as a table beside it.
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import datetime
+import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from sparsify import Run, Sweep
 from sparsify.errors import SparsifyError
+from sparsify.files import write_text
 from sparsify.nets.mask import load_mask
 from sparsify.nets.registry import network
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.shrunk import load_shrunk
+from sparsify.report.table import COUNT, TEXT, Column, Table, to_markdown
 from sparsify.sums import Record
 from sparsify.training.checkpoint import load_checkpoint
+from sparsify.training.environment import describe_environment
+
+RESULTS = Path(__file__).parent.parent / "results"
 
 LARGE = (".safetensors", ".npz", ".onnx")
 """Files of tensors, of which a sample is flipped unless it is every byte."""
@@ -64,6 +79,7 @@ def reader_of(file: Path, folder: Path) -> Callable[[], object]:
         "model.safetensors": run.model,
         "path.npz": lambda: run.inclusion_path,
         "z.safetensors": lambda: run.z,
+        "records.safetensors": lambda: run.records,
     }
     return readers.get(file.name, run.verify)
 
@@ -108,17 +124,54 @@ def _answer(read: Callable[[], object], name: str) -> str:
     return "it passed"
 
 
-def main(folder: Path) -> int:
+def overview(content: Mapping[str, Any]) -> str:
+    """The counts as a page of Markdown."""
+    missed = Counter(flip["file"] for flip in content["unnamed"])
+    rows = [(name, count, count - missed[name]) for name, count in content["flips"].items()]
+    columns = [Column("file", TEXT), Column("flipped bits", COUNT), Column("named in one line", COUNT)]
+    of_tensors = f" (of tensors, the header and one in {content['every']:,})" if content["every"] > 1 else ""
+    return (
+        f"# Flipped bits\n\n`python -m benchmarks.fuzzing.runs`: one bit of each byte{of_tensors} of the files of "
+        f"{content['run']} was flipped, and the file read. {content['date']}, commit {content['git_commit']}.\n\n"
+        + to_markdown(Table.of("", columns, rows))
+    )
+
+
+def record(run: str, every: int, counts: Mapping[str, int], unnamed: Sequence[Flip], output: Path) -> Path:
+    """Write the counts of today, and what was not named; return the file."""
+    today = datetime.date.today().isoformat()
+    content = {
+        "date": today,
+        "git_commit": describe_environment(torch.device("cpu"), "exact")["git_commit"],
+        "run": run,
+        "every": every,
+        "flips": dict(counts),
+        "unnamed": [dataclasses.asdict(flip) for flip in unnamed],
+    }
+    path = output / f"flips-{today.replace('-', '')}.json"
+    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_text(path.with_suffix(".md"), overview(content))
+    return path
+
+
+def main() -> int:
+    """The command line; the status is 1 if a flip was not named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzzing.runs", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="the folder of a run, which is copied")
+    parser.add_argument("--every", type=int, default=1, help="of files of tensors, one byte in so many, and the header")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as beside:
-        copy = Path(shutil.copytree(folder, Path(beside) / folder.resolve().name))
-        counts, unnamed = flips(copy)
+        copy = Path(shutil.copytree(asked.folder, Path(beside) / asked.folder.resolve().name))
+        counts, unnamed = flips(copy, asked.every)
     for name, count in counts.items():
         print(f"{name}: {count:,} flips")
     for flip in unnamed:
         print(f"{flip.file}, byte {flip.byte}: {flip.answer}")
-    print(f"{sum(counts.values()):,} flips, {len(unnamed):,} not named")
+    path = record(asked.folder.resolve().name, asked.every, counts, unnamed, asked.output)
+    print(f"{sum(counts.values()):,} flips, {len(unnamed):,} not named; written: {path}")
     return 1 if unnamed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

@@ -9,7 +9,7 @@ import numpy as np
 from sparsify.drawing.landscape import Spread
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
-from sparsify.training.recording import FACTORS
+from sparsify.runs.records import FACTORS
 
 
 def has_records(run: Run, *names: str) -> bool:

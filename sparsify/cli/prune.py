@@ -180,7 +180,7 @@ def _compare(run: Run, criteria: str, plan: SweepPlan, where: Places, *, newest:
 
     subject = subject_of(run, where)
     agreements = compare_criteria(subject, plan, criteria=criteria)
-    announce(run, subject, dataclasses.replace(plan, grain="weight"), newest=newest)
+    announce(run, subject, plan, newest=newest)
     for table in agreement_tables(agreements, title=run.name):
         console.show(table)
     console.say("Jaccard: what both criteria remove at a ratio ÷ what at least one of them removes")

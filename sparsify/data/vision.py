@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -116,11 +117,15 @@ def _download(source: type, url: str, roots: Roots) -> Path:
     return roots.download
 
 
+_BEFORE = re.compile(r"\.download-[a-z0-9_]{8}")
+"""How versions before 0.4 named the folder of a download that goes on."""
+
+
 def _fetch(source: type, root: Path) -> str | None:
     """Download into `root`, completely or not at all. Return the reason if it failed, else None."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        delete_leftovers(root)
+        delete_leftovers(root, before=_BEFORE)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-", suffix=suffix()) as beside:
             with limited():
                 source(beside, download=True)

@@ -15,6 +15,9 @@ from sparsify.errors import SparsifyError
 
 _TITLE = 26  # characters that a panel has room for
 
+MOST_DRAWN = 2_000
+"""Steps that a panel shows: of more, only every so many, because a panel has no more pixels."""
+
 
 def schedules_figure(
     rates: Mapping[str, np.ndarray], *, per_epoch: Mapping[str, int], title: str, what: str = "learning rate"
@@ -33,8 +36,9 @@ def schedules_figure(
         axes = drawing.subplots(rows, columns, squeeze=False).ravel()
         for axis, (label, values) in zip(axes, rates.items(), strict=False):
             # a rate lasts from the beginning of its step to that of the next one
-            edges = np.arange(len(values) + 1) / per_epoch[label]
-            axis.stairs(values, edges, baseline=None, color=COLOURS[0], linewidth=1.4)
+            begins = np.arange(0, len(values), -(-len(values) // MOST_DRAWN))
+            edges = np.append(begins, len(values)) / per_epoch[label]
+            axis.stairs(values[begins], edges, baseline=None, color=COLOURS[0], linewidth=1.4)
             axis.set(title=textwrap.fill(label, _TITLE), xlim=(0, edges[-1]), ylim=(0, 1.05 * values.max() or 1))
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axis.yaxis.set_major_locator(MaxNLocator(4))

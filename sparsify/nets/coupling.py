@@ -232,6 +232,11 @@ class Coupling:
         whole: np.ndarray = goes & ~np.isin(self.class_of, list(broken))
         return whole
 
+    def held(self, goes: np.ndarray) -> np.ndarray:
+        """Return those of these channels whose class is among them, but which are broadcast over channels that stay."""
+        held: np.ndarray = goes & ~np.isin(self.class_of, self.class_of[~goes]) & ~self.whole(goes)
+        return held
+
     def entering(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the channels of the network that enter these of parts, (inputs,) each: bool, (channels,)."""
         channel, place = self._all_edges

@@ -226,7 +226,7 @@ def _wholly_masked(structure: Structure, mask: Mask) -> tuple[dict[str, list[int
             inexact = structure.inexact(mask, removed)
             if not inexact:
                 lost = {name: np.flatnonzero(gone).tolist() for name, gone in removed.outputs.items()}
-                return lost, reasons + _stay(coupling, whole)
+                return lost, reasons + _stay(coupling, whole) + _held(coupling, coupling.inner & whole)
             reasons += inexact.values()
             kept = {name: removed.inputs[name] for name in inexact}
         goes &= ~coupling.entering(kept)
@@ -237,6 +237,13 @@ def _stay(coupling: Coupling, channels: np.ndarray) -> list[str]:
     inner = [name for name in coupling.by_part if name not in coupling.to_output]
     names = (name for name in inner if (channels & ~coupling.inner)[coupling.channels_of(name)].any())
     return [f"the outputs of '{name}' are mixed, or cut off, before they reach a layer" for name in names]
+
+
+def _held(coupling: Coupling, channels: np.ndarray) -> list[str]:
+    """Return of which layers these channels, which are masked, are broadcast over channels of others that stay."""
+    held = coupling.held(channels)
+    names = (name for name in coupling.by_part if held[coupling.channels_of(name)].any())
+    return [f"the outputs of '{name}' are combined with several channels each, some of which stay" for name in names]
 
 
 def _masked_channels(structure: Structure, source: Source, mask: Mask) -> np.ndarray:

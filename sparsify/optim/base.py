@@ -62,7 +62,7 @@ class SelectingOptimizer(Optimizer):
     The options of torch's own optimizers, in each param group: `maximize` ascends. `foreach` is None for lists of a
     good size, True for all parameters of a group at once, False for one at a time. `capturable` keeps all state in its
     place in memory, for a CUDA graph. `fused` is None, or whether the step is a fused kernel of torch or Triton;
-    `differentiable` is False: other values are refused.
+    `differentiable` is False: other values are refused, those that are set in a param group later at the next step.
     """
 
     STATE: ClassVar[frozenset[str]] = frozenset({"master"})
@@ -72,6 +72,7 @@ class SelectingOptimizer(Optimizer):
     """Whether the step is a fused kernel."""
 
     def __init__(self, params: Any, lr: Rate, defaults: dict[str, Any]) -> None:
+        self._checked: list[list[Any]] = []
         super().__init__(params, {"lr": lr, **defaults})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -83,6 +84,20 @@ class SelectingOptimizer(Optimizer):
         except SparsifyError:
             self.param_groups.pop()
             raise
+
+    def _check_changes(self) -> None:
+        """Raise SparsifyError for an option that was set in a param group since the last step, as `_check` does.
+
+        The rate is not among them: it is new in every step, and a look at one that is a tensor would wait for a GPU.
+        """
+        names = [name for name in self.defaults if name != "lr"]
+        now = [[group[name] for name in names] for group in self.param_groups]
+        if len(now) != len(self._checked) or any(
+            one is not other for pair in zip(now, self._checked, strict=True) for one, other in zip(*pair, strict=True)
+        ):
+            for group in self.param_groups:
+                self._check({**group, "lr": 0.0})
+            self._checked = now
 
     def _check(self, options: dict[str, Any]) -> None:
         """Raise SparsifyError for an option of a param group that is out of range or not available."""
@@ -114,6 +129,7 @@ class SelectingOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Fill in what an older state lacks: options that were added later, at what they were before."""
         super().__setstate__(state)
+        self._checked = []
         for options in (self.defaults, *self.param_groups):
             for name, value in LATER.items():
                 options.setdefault(name, value)
@@ -185,8 +201,10 @@ class SelectingOptimizer(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Do one iteration. `closure`, if given, re-evaluates the loss with its gradients; the loss is returned.
 
-        Raises SparsifyError, before anything moves, if a gradient is sparse.
+        Raises SparsifyError, before anything moves, if a gradient is sparse, and for options of a param group that have
+        been set since the last step and are out of range or not available.
         """
+        self._check_changes()
         loss = None
         if closure is not None:
             with torch.enable_grad():

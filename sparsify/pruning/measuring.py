@@ -117,7 +117,8 @@ def prune(
     plan = plan.on(found, batch_norm=True)
     warn_of_mixed_grains(plan, found.values())
     _require(target, plan)
-    with enough_memory("the sweep", "take --device cpu"):
+    smaller = "" if batch_size is None else f"a batch_size below {batch_size}, or "
+    with enough_memory("the sweep", f"take {smaller}--device cpu"):
         scores = Scorer(target)
         sets = {names: units_by_name(target, layers, plan.grain) for names, layers in found.items()}
         points = []

@@ -25,7 +25,7 @@ from sparsify.pruning.measuring import SweepPoint
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject
 from sparsify.runs import Run, find_run
-from sparsify.sums import OF_SHRUNK, Record, sealed, sha256, unsealed
+from sparsify.sums import OF_SHRUNK, Record, unsealed, write_record
 
 _WEIGHTS, _FACTS = "model.safetensors", OF_SHRUNK
 
@@ -62,11 +62,9 @@ class Shrunk:
     def save(self, folder: Path, network: nn.Module) -> Path:
         """Write the network's weights and, last, shrunk.json, with the sums of both; return the folder."""
         no_link(folder)
-        weights = tensors_as_bytes(network.state_dict())
         (folder / _FACTS).unlink(missing_ok=True)  # that of other weights
-        write_bytes(folder / _WEIGHTS, weights)
-        facts = {**dataclasses.asdict(self), "sha256": {_WEIGHTS: sha256(weights)}}
-        write_bytes(folder / _FACTS, sealed(_FACTS, facts))
+        write_bytes(folder / _WEIGHTS, tensors_as_bytes(network.state_dict()))
+        write_record(folder / _FACTS, dataclasses.asdict(self), [_WEIGHTS])
         return folder
 
     @classmethod

@@ -28,9 +28,6 @@ from sparsify.training.environment import changed_bits
 from sparsify.training.launch import train
 from sparsify.training.trainer import Listener
 
-MASK_BEFORE_UNITS = "may have been made before coupled layers were one unit"
-"""What is said of a mask that is there, but not as it would come out now."""
-
 
 @dataclass(frozen=True)
 class Ticket:

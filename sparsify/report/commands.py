@@ -57,10 +57,12 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
 def without_places(words: Sequence[str]) -> list[str]:
     """The words of a command as a report shows them: of a path from the root, or from someone's home, the last name.
 
-    Windows' paths count, too, with their drive or their server.
+    Windows' paths count, too, with their drive or their server. A path begins a word, or stands in it behind one of
+    = : , [ or a quotation mark. It ends where a quotation ends, else with the word, whatever characters are in it.
     """
-    place = re.compile(r"(^|[=:,'\"\[])([A-Za-z]:)?[/\\~][^=:,'\"]*[/\\]")
-    return [place.sub(r"\1", word.rstrip("/\\")) for word in words]
+    begins, ends = r"(?:^|(?<=[=:,'\"\[]))(?:[A-Za-z]:)?[/\\~]", r"['\"]\s*(?:[,\]}]|$)"
+    place = re.compile(rf"{begins}(?:(?!{ends}).)*[/\\](?!{ends})", re.DOTALL)
+    return [place.sub("", word.rstrip("/\\")) for word in words]
 
 
 _PLAN = SweepPlan()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 
 from sparsify.pruning.ledger import BEFORE_UNITS
+from sparsify.pruning.subject import subject_without_data
 from sparsify.report.prose import weak_support
 from sparsify.report.table import Column, Table, to_csv
+from sparsify.runs import Run
 from sparsify.study.results import StudyResult
+from sparsify.training.starting import MASK_BEFORE_UNITS, mask_before_units
 
 NOTES = (
     "n is the number of seeds; ± is one sample standard deviation",
@@ -24,8 +27,8 @@ NOTES = (
 
 
 def notes(result: StudyResult) -> tuple[str, ...]:
-    """What the tables mean, and which sweeps are of a version of the package whose sweeps new ones differ from."""
-    return (*NOTES, *left_out(result), *sources(result), *weak_supports(result), *old_sweeps(result))
+    """What the tables mean, and which sweeps and masks are of a version of the package that made other ones."""
+    return (*NOTES, *left_out(result), *sources(result), *weak_supports(result), *from_before(result))
 
 
 def left_out(result: StudyResult) -> list[str]:
@@ -65,8 +68,11 @@ def weak_supports(result: StudyResult) -> list[str]:
     return weak_support(found)
 
 
-def old_sweeps(result: StudyResult) -> list[str]:
-    """A sentence on the sweeps that are `before_units`, if there are any, as in a study that was read back."""
+def from_before(result: StudyResult) -> list[str]:
+    """A sentence on the sweeps that are `before_units`, and one on the runs that were trained under such a mask.
+
+    There are some in a study that was read back, and where a mask was given by its file.
+    """
     found = [
         f"sweep-{sweep.id} of {run.name}"
         for arm in result.arms
@@ -74,4 +80,15 @@ def old_sweeps(result: StudyResult) -> list[str]:
         for run, sweep in zip(arm.finished, sweeps, strict=True)
         if sweep.before_units
     ]
-    return [f"each of these {BEFORE_UNITS}: {', '.join(dict.fromkeys(found))}"] if found else []
+    sentences = [f"each of these {BEFORE_UNITS}: {', '.join(dict.fromkeys(found))}"] if found else []
+    runs = dict.fromkeys(run.name for arm in result.arms for run in arm.finished if _under_old_mask(run))
+    if runs:
+        sentences.append(f"the mask that each of these was trained under {MASK_BEFORE_UNITS}: {', '.join(runs)}")
+    return sentences
+
+
+def _under_old_mask(run: Run) -> bool:
+    mask = run.config.mask
+    if mask is None:
+        return False
+    return mask_before_units(mask, run.path.parent, lambda: subject_without_data(run, run.model()).structure)

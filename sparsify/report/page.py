@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sparsify.files import write_text
-from sparsify.report.notes import old_sweeps
+from sparsify.report.notes import from_before
 from sparsify.report.pictures import pictures
 from sparsify.report.prose import arms_table, plan_in_words, setup
 from sparsify.report.sections import SECTIONS, Source, headline_table
@@ -42,7 +42,7 @@ def write_report(
         study=result.study,
         setup=setup(result),
         plans=[plan_in_words(plan) for plan in result.study.sweeps],
-        old_sweeps=[capitalised(sentence) for sentence in old_sweeps(result)],
+        from_before=[capitalised(sentence) for sentence in from_before(result)],
         arms=to_html(arms_table(result)),
         headline=to_html(headline_table(result)),
         verdicts=findings.verdicts,

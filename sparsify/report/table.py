@@ -15,6 +15,7 @@ from rich import box
 from rich.table import Table as RichTable
 
 from sparsify.analysis.statistics import Estimate, estimate, estimate_fraction
+from sparsify.files import frame_as_csv
 from sparsify.text import (
     MISSING,
     capitalised,
@@ -257,7 +258,7 @@ def to_csv(table: Table) -> str:
         for name in (field.name for field in dataclasses.fields(example)):
             found = [getattr(value, name, None) for value in values]
             parts.append(pd.Series(found, dtype=object, name=f"{column.heading}: {name}"))
-    return pd.concat(parts, axis=1).to_csv(index=False, lineterminator="\n")
+    return frame_as_csv(pd.concat(parts, axis=1))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sparsify.errors import SparsifyError
 from sparsify.files import no_link, parse_json, regular, typed, write_bytes
 from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch
-from sparsify.sums import OF_RUN, locked, sealed, sha256, unsealed
+from sparsify.sums import OF_RUN, locked, sha256, unsealed, write_record
 
 T = TypeVar("T")
 
@@ -108,8 +108,7 @@ class RunFolder:
 
         >>> sparsify.Run(Path("copy")).write_summary(run.summary, ["metrics.csv"])
         """
-        sums = {file: self.sha256(file) for file in files}
-        write_bytes(self.path / OF_RUN, sealed(OF_RUN, {**values, "sha256": sums}))
+        write_record(self.path / OF_RUN, values, files)
 
     def _damaged(self, file: str, reason: object) -> SparsifyError:
         then = "delete the folder and train it again" if file in (OF_RUN, *TRAINED) else "delete it and make it again"

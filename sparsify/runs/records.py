@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
 from sparsify.errors import SparsifyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Epoch(TypedDict):
@@ -99,3 +103,35 @@ class Summary(TypedDict):
     finished: NotRequired[str]
     format: NotRequired[int]
     collapsed: NotRequired[str | None]
+
+
+FACTORS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+"""How far along the gradient a landscape is looked at, as factors of what the learning rate would move the weights."""
+
+_PLACES = ("step", "rate", "gradient", "start")
+RECORDED: dict[str, dict[str, tuple[str, ...]]] = {
+    "loss": {"loss": ("steps",)},
+    "gradients": {"change": ("steps",), "distance": ("steps",)},
+    "landscape": dict.fromkeys(_PLACES, ("places",)) | dict.fromkeys(("loss", "change"), ("places", "factors")),
+}
+"""The shape of each tensor of records.safetensors, "<record>/<tensor>"; `training.recording` says what they are."""
+
+
+def require_recorded(tensors: Mapping[str, Tensor], names: str, steps: int) -> None:
+    """Raise SparsifyError unless these are the tensors of the records `names` of a training of so many steps."""
+    sizes = {"steps": steps, "factors": len(FACTORS)}
+    for name, shapes in ((name, RECORDED[name]) for name in names.split(",")):
+        for key, dimensions in shapes.items():
+            tensor = tensors.get(f"{name}/{key}")
+            if tensor is None:
+                raise SparsifyError(f"it has no {name}/{key}")
+            kind, wanted = str(tensor.dtype).removeprefix("torch."), "int64" if key == "step" else "float32"
+            if kind != wanted:
+                raise SparsifyError(f"{name}/{key} holds {kind}, not {wanted}")
+            if tensor.ndim and dimensions[0] == "places":
+                sizes.setdefault("places", len(tensor))
+            shape = tuple(sizes.get(one, 0) for one in dimensions)
+            if not tensor.numel():
+                raise SparsifyError(f"{name}/{key} is empty")
+            if tuple(tensor.shape) != shape:
+                raise SparsifyError(f"{name}/{key} has the shape {tuple(tensor.shape)}, not {shape}")

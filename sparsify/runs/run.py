@@ -18,7 +18,7 @@ from sparsify.nets.registry import network
 from sparsify.optim.inclusion import InclusionPath
 from sparsify.optim.penalties import THRESHOLD, Penalty, support
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.runs.records import METRICS, TRAINED, Epoch, require_epoch
+from sparsify.runs.records import METRICS, TRAINED, Epoch, require_epoch, require_recorded
 from sparsify.runs.state import RunState
 from sparsify.text import plural
 
@@ -143,7 +143,14 @@ class Run(RunState):
         >>> run.records  # nothing was asked for
         {}
         """
-        return self.tensors("records.safetensors") if self.config.record else {}
+        if not self.config.record:
+            return {}
+        found = self.tensors("records.safetensors")
+        try:
+            require_recorded(found, self.config.record, self.summary["steps"])
+        except SparsifyError as error:
+            raise self._damaged("records.safetensors", error) from error
+        return found
 
     def support(self, parameter: str) -> Tensor | None:
         """Return a bool mask of the grains of a parameter that are in the support at the end of the training.

@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
-from sparsify.files import parse_json, regular, write_text
+from sparsify.files import frame_as_csv, parse_json, regular, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
@@ -36,7 +36,7 @@ def save_study(result: StudyResult, findings: Findings) -> list[Path]:
     paths = []
     for name, table in tables.items():
         paths.append(result.folder / f"{name}.csv")
-        write_text(paths[-1], table.to_csv(index=False, lineterminator="\n"))
+        write_text(paths[-1], frame_as_csv(table))
     paths.append(result.folder / FILE)
     write_text(paths[-1], json.dumps(msgspec.to_builtins(_File.of(result)), indent=2) + "\n")
     return paths

@@ -16,13 +16,14 @@ from sparsify.pruning.measuring import prune
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.subject import subject_of
 from sparsify.pruning.sweep import Sweep
-from sparsify.pruning.tickets import MASK_BEFORE_UNITS, masks_of
+from sparsify.pruning.tickets import masks_of
 from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
 from sparsify.study.planning import Planner, plan_for, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.study.tasks import Plan
 from sparsify.training.launch import train, train_all
+from sparsify.training.starting import MASK_BEFORE_UNITS
 from sparsify.training.trainer import Listener
 
 Note = Callable[[str], None]

@@ -137,7 +137,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     for one in draw:
         if one not in DRAWINGS:
             raise unknown("drawing", one, DRAWINGS)
-    title = name if study.title is UNSET else study.title
+    title = name if study.title is UNSET else checked_text("title", study.title)
     if changed:  # a study with a name of its own, so that it does not overwrite the original one
         shown = {key: without_place(key, value) for key, value in changed.items()}
         if "data" in changed:
@@ -197,11 +197,12 @@ def _arms(
         mask = mask_of(settings["mask"])
         settings["mask"] = mask.of
     told = table.published
-    published = None if told is UNSET else Published(told.test_accuracy, told.source)
+    published = None if told is UNSET else Published(told.test_accuracy, checked_text("published.source", told.source))
+    label = None if table.label is UNSET else checked_text("label", table.label)
     arms = []
     for point in combinations(grid):
         chosen = {**settings, **point}
-        name = arm_label(None if table.label is UNSET else table.label, chosen, point, grid)
+        name = arm_label(label, chosen, point, grid)
         try:
             choice = None if table.select is UNSET or not tried else _choice(chosen, tried, table.select, seeds)
             configs = choice.candidates[0].configs if choice else _configs(chosen, seeds)

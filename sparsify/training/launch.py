@@ -26,12 +26,14 @@ from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.folders import held
 from sparsify.nets.evaluation import require_batches
 from sparsify.nets.mask import check_fit
+from sparsify.nets.structure import Structure
 from sparsify.runs import Run
 from sparsify.training.checkpoint import delete_checkpoint, has_checkpoint
 from sparsify.training.display import TrainingDisplay, shown
 from sparsify.training.iteration import WARM_UP
 from sparsify.training.spawning import end_with_parent, set_up, starting_processes
 from sparsify.training.starting import (
+    MASK_BEFORE_UNITS,
     all_named,
     build,
     data_of,
@@ -40,6 +42,7 @@ from sparsify.training.starting import (
     initial_weights,
     load_pretrained,
     load_weights,
+    mask_before_units,
     named_data,
     path_to_follow,
     require_outputs,
@@ -133,6 +136,7 @@ def _prepare(
     """
     config = named_data(config, places.data_dir)
     config, initial = initial_weights(config, places.runs_dir)
+    given = config.mask
     config, mask = initial_mask(config, places.runs_dir)
     config, entry = path_to_follow(config, places.runs_dir)
     run = Run(places.runs_dir / config.name)
@@ -153,6 +157,9 @@ def _prepare(
         load_weights(model, initial, config)
     if mask is not None:
         check_fit(model, mask)
+        if given is not None and mask_before_units(given, places.runs_dir, lambda: Structure(model, first)):
+            lost = "these would have lost the union of what each should lose; `ticket` makes it again"
+            warnings.warn(f"--mask {given} {MASK_BEFORE_UNITS}: {lost}", SparsifyWarning, stacklevel=3)
     pretrained = None if has_checkpoint(run.path) else load_pretrained(config, model)
     folder = config.data.startswith(FOLDER)
     images = load_dataset(config.data, places.data_dir).sha256() if folder else None  # as they are in the folder

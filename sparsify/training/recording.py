@@ -14,12 +14,10 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from sparsify.devices import generators_kept
+from sparsify.runs.records import FACTORS
 
 PLACES = 100
 """At how many steps of a training the landscape is looked at."""
-
-FACTORS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
-"""How far along the gradient it is looked at, as factors of what the learning rate would move the weights."""
 
 LossOf = Callable[[nn.Module], Tensor]
 """The loss of a network on one batch of training images."""

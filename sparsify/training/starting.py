@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,9 +22,13 @@ from sparsify.nets.evaluation import evaluating
 from sparsify.nets.mask import Mask, load_mask
 from sparsify.nets.outputs import logits_of, require_log_probabilities
 from sparsify.nets.registry import network, network_spec
+from sparsify.nets.structure import Structure
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs import find_run
-from sparsify.sums import sha256
+from sparsify.sums import Record, sha256
+
+MASK_BEFORE_UNITS = "may have been made before coupled layers were one unit"
+"""What is said of a mask that is there, but not as it would come out now."""
 
 
 def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Module:
@@ -125,7 +129,7 @@ def initial_mask(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
     if config.mask is None:
         return config, None
     name, digest = name_and_sum(config.mask)
-    path = next((path for path in (Path(name), runs_dir / name) if path.is_file()), Path(name))
+    path = _mask_file(name, runs_dir)
     mask = load_mask(path)
     found = sha256(path.read_bytes())[:8]
     if digest and digest != found:
@@ -158,6 +162,29 @@ def path_to_follow(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Te
         raise SparsifyError(f"--release {config.release}: the path of {parent.path} is {found} now; name the run alone")
     entry = {parameter: torch.from_numpy(steps) for parameter, steps in path.entry.items()}
     return dataclasses.replace(config, release=f"{parent.name}@{found}"), entry
+
+
+def _mask_file(name: str, runs_dir: Path) -> Path:
+    return next((path for path in (Path(name), runs_dir / name) if path.is_file()), Path(name))
+
+
+def mask_before_units(text: str, runs_dir: Path, structure: Callable[[], Structure]) -> bool:
+    """Return whether the mask in a Config may be from before coupled layers were one unit, and hit some of them.
+
+    Before 0.3 coupled layers that were named together lost the union of what each would lose. Since 0.4 each mask has
+    its sum in the record of its folder. One without it, or whose file has another sum by now, may be from before, if
+    it removes whole outputs of coupled layers. Nothing is known of a mask whose file is gone: False.
+    """
+    name, digest = name_and_sum(text)
+    path = _mask_file(name, runs_dir)
+    if not path.is_file():
+        return False
+    known = Record.of(path.parent).sums.get(path.name)
+    if known is not None and known.startswith(digest or ""):
+        return False
+    mask, found = load_mask(path), structure()
+    rows = {layer: layer.rows(mask[layer.parameter]) for layer in found.layers.values() if layer.parameter in mask}
+    return bool(found.coupled_groups(layer for layer, kept in rows.items() if not kept.flatten(1).any(1).all()))
 
 
 @torch.inference_mode()

@@ -21,8 +21,8 @@ from sparsify.optim.spec import Steps, taken
 from sparsify.settings import Given, as_text, named
 
 _FLAG = "--schedule-options"
-_MOST_STEPS = 10_000_000
-_MOST_WALKED = 100_000
+_MOST_STEPS = 2_000_000  # of all schedules together; some are computed step by step
+_MOST_WALKED = 35_000  # steps of all optimizers together
 _FAR = 1e6
 _TOGETHER = 6  # paths in one panel
 
@@ -80,10 +80,10 @@ def schedule(
             raise unknown(f"option of {', '.join(asked)}", option, known, where=_FLAG)
     lr, epochs = taken(Config(opt="sgd", lr=lr).lr), Config(epochs=epochs).epochs  # which checks them
     steps = Steps(epochs, steps_per_epoch)
-    if not 0 < steps.total <= _MOST_STEPS:
-        raise SparsifyError(
-            f"--steps-per-epoch is {steps_per_epoch}; with --epochs {epochs} it must give 1 to {_MOST_STEPS:,} steps"
-        )
+    most = _MOST_STEPS // len(asked)
+    if not 0 < steps.total <= most:
+        wanted = f"with --epochs {epochs} it must give 1 to {most:,} steps{_of_each(asked, 'schedule')}"
+        raise SparsifyError(f"--steps-per-epoch is {steps_per_epoch}; {wanted}")
     rates = {}
     for name, own in settings.items():
         text = as_text(_FLAG, name, {option: value for option, value in given.items() if option in own}, own)
@@ -92,6 +92,11 @@ def schedule(
     if title is None:
         title = f"Learning rate over {epochs:,} epochs of {steps_per_epoch:,} steps, α = {lr:g}"
     return schedules_figure(rates, per_epoch=dict.fromkeys(rates, steps_per_epoch), title=title)
+
+
+def _of_each(asked: Sequence[str], what: str) -> str:
+    """What a limit is of, where several share it."""
+    return f" for each of {len(asked)} {what}s" if len(asked) > 1 else ""
 
 
 def optimizers(
@@ -113,8 +118,9 @@ def optimizers(
     # a valley has neither BatchNorm nor another run's path
     known = [name for name, spec in OPTIMIZERS.items() if not spec.follows and name != "slimming"]
     asked = _asked("optimizer", names, known)
-    if not 0 < steps <= _MOST_WALKED:
-        raise SparsifyError(f"--steps is {steps}; it must be from 1 to {_MOST_WALKED:,}")
+    most = _MOST_WALKED // len(asked)
+    if not 0 < steps <= most:
+        raise SparsifyError(f"--steps is {steps}; it must be from 1 to {most:,}{_of_each(asked, 'optimizer')}")
     walks = {name: _walk(_on_valley(name, lr, steps), steps) for name in asked}
     sparse = [name for name in asked if OPTIMIZERS[name].selects or OPTIMIZERS[name].couples]
     dense = [name for name in asked if name not in sparse]

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import fuzz
-from benchmarks.fuzzing import inputs
+from benchmarks.fuzzing import inputs, options
 from sparsify.study.schema import ArmKeys, ArmTable, StudyFile, SweepTable
 
 pytestmark = pytest.mark.filterwarnings("default")
 BOUNDED = settings(max_examples=40, deadline=10_000)
 OWN = {name: (getattr(inputs, name), seeds) for name, seeds in inputs.SEEDS.items()}
+OPTIONS = {name: (getattr(options, name), seeds) for name, seeds in options.SEEDS.items()}
+QUICK = {name: OPTIONS[name] for name in OPTIONS if name not in ("figure", "recorded")}  # the others take a second each
 
 NUMBERS = st.one_of(st.integers(), st.floats().map(lambda value: f"{value:g}"), st.just("9" * 5000), st.just("0xffff"))
 WORDS = st.one_of(
@@ -75,32 +77,32 @@ def test_a_runs_json_with_any_values_is_read_or_refused_in_one_line(name, change
 @BOUNDED
 @given(header=st.recursive(TREES, lambda inner: st.dictionaries(st.sampled_from(["a", "dtype", "shape"]), inner)))
 def test_tensors_with_any_header_are_read_or_refused_in_one_line(header):
-    fuzz.demanding(inputs.safetensors)(inputs._tensors(json.dumps(header).encode(), bytes(8)))
+    fuzz.demanding(inputs.safetensors)(inputs.tensors(json.dumps(header).encode(), bytes(8)))
 
 
 @BOUNDED
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", OWN | QUICK)
 @given(seed=st.integers(0, 2**32))
 def test_mutated_inputs_are_read_or_refused_in_one_line(name, seed):
-    target, seeds = OWN[name]
+    target, seeds = (OWN | QUICK)[name]
     source = random.Random(seed)
     content = fuzz.changed(source.choice(seeds), source.choice(seeds), source)
     with fuzz.limited():
         fuzz.demanding(target)(content)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", OWN | OPTIONS)
 def test_the_inputs_to_begin_with_are_valid(name):
-    target, seeds = OWN[name]
+    target, seeds = (OWN | OPTIONS)[name]
     for content in seeds:
         target(content)
 
 
 @pytest.mark.parametrize("path", sorted(fuzz.FOUND.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_what_was_found_is_mended(path):
-    if path.parent.name in OWN:
+    if path.parent.name in OWN | OPTIONS:
         with fuzz.limited():
-            fuzz.demanding(OWN[path.parent.name][0])(path.read_bytes())
+            fuzz.demanding((OWN | OPTIONS)[path.parent.name][0])(path.read_bytes())
 
 
 def test_anything_but_a_sparsify_error_is_found_and_written(tmp_path):
@@ -115,5 +117,5 @@ def test_anything_but_a_sparsify_error_is_found_and_written(tmp_path):
 
 
 def test_the_targets_are_the_functions_of_bytes():
-    assert set(OWN) <= set(fuzz.targets())
+    assert set(OWN | OPTIONS) <= set(fuzz.targets())
     assert "text_of" not in fuzz.targets()

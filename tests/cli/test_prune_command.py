@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from commandline import QUICK, disk, run_of, sweep_rows
+from torch import nn
+
+from sparsify.nets.registry import NETS, NetworkSpec
 
 RATIOS = {
     "above 1": ("1.5", "1.5"),
@@ -228,6 +231,31 @@ def test_criteria_are_compared_and_nothing_is_swept(runs, sparsify, tmp_path):
     assert "magnitude, l1 " in answer.out
     assert "Kendall's τ" in answer.out
     assert disk(tmp_path) == before
+
+
+class Gram(nn.Module):
+    """The outputs of the first layer can only go all together, but single weights of it can go."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(1, 3, 5, 5), nn.Linear(9, 4), nn.Linear(4, 10)
+
+    def forward(self, images):
+        channels = self.first(images).flatten(2)
+        return self.last(self.second((channels @ channels.mT).flatten(1)).relu())
+
+
+@pytest.mark.parametrize(
+    ("grain", "left_out", "compared"), [("neuron", "first (", ["second"]), ("weight", "last (", ["first", "second"])]
+)
+def test_a_comparison_says_what_all_leaves_out_at_its_grain(grain, left_out, compared, sparsify, monkeypatch):
+    monkeypatch.setitem(NETS, "gram", NetworkSpec(lambda shape, classes, options: Gram(), "a Gram matrix"))
+    assert sparsify("train --model gram --data digits --epochs 1 --device cpu --opt sgd").code == 0
+    answer = sparsify(f"prune --layers all --ratios 0.5 --grain {grain} --compare-criteria magnitude,l1")
+    assert answer.code == 0
+    assert f"\nall leaves out: {left_out}" in answer.out
+    text = " ".join(answer.out.split())  # a title is as wide as its table
+    assert [name for name in ("first", "second", "last") if f"agreement on {name}" in text] == compared
 
 
 def test_a_run_outside_of_runs_dir_is_swept_and_drawn_into_runs_dir(runs, sparsify, tmp_path):

@@ -157,8 +157,13 @@ def test_what_a_killed_download_has_left_is_deleted_by_the_next_one(server: Serv
     subprocess.run([sys.executable, "-c", code, str(roots.download)], check=False)
     (left,) = roots.download.iterdir()
     assert left.name.startswith(".download-")
+    older, newer, other = (roots.download / name for name in (".download-a_b1c2d3", ".download-abcdefgh", ".downloads"))
+    for folder in (older, newer, other):  # as version 0.3 named them, and a folder of someone else
+        (folder / "MNIST").mkdir(parents=True)
+    for folder in (older, other):
+        os.utime(folder, (0, 0))
     load_dataset("mnist", roots.download)
-    assert [path.name for path in roots.download.iterdir()] == ["MNIST"]
+    assert sorted(path.name for path in roots.download.iterdir()) == [newer.name, other.name, "MNIST"]
 
 
 def test_a_download_without_data_dir_goes_to_the_cache_folder(server: Server, tmp_path: Path) -> None:

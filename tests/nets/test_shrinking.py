@@ -138,6 +138,36 @@ def test_channels_that_are_mixed_before_the_next_layer_are_refused(mixed):
     assert (small[0].out_channels, small[2].out_channels) == (4, 2)
 
 
+class PairsGated(nn.Module):
+    """Each channel of the gate is multiplied with two of the first layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 2, 1)
+        self.second, self.third = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.third(self.second(x * self.gate(x).repeat_interleave(2, 1)).relu())
+
+
+def test_a_gate_stays_with_what_it_is_multiplied_with_and_is_named():
+    """A copy that is as large as before is no answer without a word."""
+    model, example = seeded(PairsGated), images(2, 1, 4, 4)
+    said = "the outputs of 'gate' are combined with several channels each, some of which stay"
+    for cuts in (["gate"], ["first", "gate"]):
+        mask = Structure(model, example).mask([cut(model, name, [1]) for name in cuts])
+        with pytest.raises(SparsifyError, match=f"^the network cannot be shrunk: .*{said if len(cuts) == 1 else ''}"):
+            shrink(model, mask, example)
+    mask = Structure(model, example).mask([cut(model, "gate", [1]), cut(model, "second", [0])])
+    with pytest.warns(SparsifyWarning, match=f"stays as zeros, because it cannot be removed: {said}$"):
+        small = shrink(model, mask, example)
+    assert (small.gate.out_channels, small.second.out_channels) == (2, 3)
+    whole = Structure(model, example).mask([cut(model, "gate", [1]), cut(model, "first", [2, 3])])
+    small = shrink(model, whole, example)
+    assert (small.gate.out_channels, small.first.out_channels) == (1, 2)
+
+
 class Applied(nn.Module):
     """A function of its input."""
 

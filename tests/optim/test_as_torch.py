@@ -163,6 +163,48 @@ def test_values_out_of_range_are_refused_wherever_they_are(
         where(kind, **{option: value})
 
 
+@pytest.mark.parametrize("steps", [0, 2])
+@ALL
+def test_what_a_group_is_set_to_later_is_refused_at_the_next_step(kind: type[SelectingOptimizer], steps: int) -> None:
+    """Before anything moves, and again at the next step; set back, it goes on."""
+    problem, other = Problem(), Problem()
+    optimizer, usual = kind(problem.parameters, **OPTIONS[kind]), kind(other.parameters, **OPTIONS[kind])
+    problem.run(optimizer, steps)
+    other.run(usual, steps)
+    (group,) = optimizer.param_groups
+    wrong = {"differentiable": True, "fused": kind not in (SLBIAdam, AdaBreg), "penalty": "row", "weight_decay": -0.5}
+    for name, value in wrong.items():
+        before, group[name] = group[name], value
+        for _ in range(2):
+            with pytest.raises(SparsifyError, match=f"^(unknown )?{name}"):
+                problem.run(optimizer, 1)
+        assert equal(problem, other)
+        group[name] = before
+    group["maximize"] = usual.param_groups[0]["maximize"] = True
+    problem.run(optimizer, 2)
+    other.run(usual, 2)
+    assert equal(problem, other)
+
+
+def test_options_are_looked_at_again_only_where_one_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each step would pay for it, and one with a rate on a GPU would wait."""
+    looks, look = [], SLBI._check
+    monkeypatch.setattr(SLBI, "_check", lambda self, options: (looks.append(options["lr"]), look(self, options)))
+    problem = Problem()
+    optimizer = SLBI(problem.parameters, lr=torch.tensor(0.1))
+    looks.clear()
+    for _ in range(3):
+        problem.run(optimizer, 1)
+        optimizer.param_groups[0]["lr"] = torch.tensor(0.2)
+    assert looks == [0.0]
+    optimizer.param_groups[0]["mu"] = 3.0
+    problem.run(optimizer, 2)
+    assert looks == [0.0] * 2
+    copied = pickle.loads(pickle.dumps(optimizer))
+    copied.step()
+    assert looks == [0.0] * 3
+
+
 @ALL
 def test_complex_parameters_are_refused_at_construction(kind: type[SelectingOptimizer]) -> None:
     complex_ = nn.Parameter(torch.ones(2, 3, dtype=torch.complex64))

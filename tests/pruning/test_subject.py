@@ -238,7 +238,7 @@ def test_the_batch_is_halved_where_the_memory_is_not_enough():
     sweep = prune(Small(), data=(images, labels), layers="inner.0", ratios=[0, 0.5])
     assert [row.correct for row in sweep.rows] == [12, 12]
     assert max(sizes) == 16
-    with pytest.raises(SparsifyError, match="the GPU's memory is not enough for the sweep"):
+    with pytest.raises(SparsifyError, match=r"for the sweep; take a batch_size below 8, or --device cpu$"):
         prune(Small(), data=(images, labels), layers="inner.0", ratios=[0, 0.5], batch_size=8)
     for wrong in (0, 2.5, "8"):
         with pytest.raises(SparsifyError, match=f"batch_size is {wrong!r}; it must be at least 1, a whole number"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from sparsify.analysis.statistics import Estimate, estimate
+from sparsify.files import frame_as_csv
 from sparsify.nets.deployment import Deployed
 from sparsify.report.sections import Section, Source
 from sparsify.report.table import (
@@ -175,6 +177,16 @@ def test_what_users_wrote_stands_as_they_wrote_it(label):
     assert rule.count("|") == 3
     assert to_html(table).head[1] == html(table)[0][0][0] == label
     assert to_csv(table) == f"n,{label}\n{label},1\n"
+
+
+def test_a_csv_shows_what_cannot_be_printed_as_escapes():
+    """A terminal that shows the file does not obey it; numbers are as they were."""
+    frame = pd.DataFrame(
+        {"arm": ["a\x1b[31m\nb", None], "\x07n": [1, 2], "mixed": ["\u202ex", 0.1], "yes": [True, False]}
+    )
+    assert frame_as_csv(frame) == ("arm,\\x07n,mixed,yes\na\\x1b[31m\\nb,1,\\u202ex,True\n,2,0.1,False\n")
+    assert frame["mixed"][0] == "\u202ex", "the table itself stays"
+    assert to_csv(Table.of("", [Column("\x9b")], [("\x85",)])) == "\\x9b\n\\x85\n"
 
 
 def test_estimates_of_nothing_are_none():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,26 @@ def test_every_file_of_an_unfinished_run_that_it_goes_on_from_is_covered(flips: 
     counts, unnamed = flips(folder, every=2003)
     assert unnamed == []
     assert set(counts) == {"checkpoint.safetensors", "config.json", "environment.json"}
+
+
+def test_the_counts_are_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module("benchmarks.fuzzing.runs")
+    flip = module.Flip("metrics.csv", 3, "it passed")
+    path = module.record("a-run", 100, {"config.json": 7, "metrics.csv": 5}, [flip], tmp_path)
+    assert json.loads(path.read_text())["unnamed"] == [{"file": "metrics.csv", "byte": 3, "answer": "it passed"}]
+    text = path.with_suffix(".md").read_text()
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[-2:]] == [
+        ["config.json", "7", "7"],
+        ["metrics.csv", "5", "4"],
+    ]
+    assert "the header and one in 100" in text
+
+
+def test_the_table_that_is_published_is_that_of_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module("benchmarks.fuzzing.runs")
+    path = max((ROOT / "benchmarks" / "results").glob("flips-*.json"))
+    content = json.loads(path.read_text())
+    assert module.overview(content) == path.with_suffix(".md").read_text()
+    assert content["unnamed"] == []

@@ -133,6 +133,23 @@ def test_commands_in_a_report_have_no_places() -> None:
 @pytest.mark.parametrize(
     ("word", "shown"),
     [
+        ("/home/me/a=b/c,d/runs", "runs"),
+        ("--data-dir=/home/me, you/lr=0.1/d", "--data-dir=d"),
+        ("data=folder:/home/o'brien/it: all/photos", "data=folder:photos"),
+        ("arms.init=['/home/me/a=1,x/a', \"/home/me/o'b/b/\"]", "arms.init=['a', \"b/\"]"),
+        ("arms.data=['folder:/mnt/x,y/a','folder:/mnt/x/b']", "arms.data=['folder:a','folder:b']"),
+        ("init={ of = '/home/me/a\nb/c' }", "init={ of = 'c' }"),
+        ("lr=0.1,0.2", "lr=0.1,0.2"),
+        ("studies/a=b/mine.toml", "studies/a=b/mine.toml"),
+    ],
+)
+def test_a_path_is_cut_whatever_characters_are_in_it(word: str, shown: str) -> None:
+    assert without_places([word]) == [shown]
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
         (r"C:\Users\me\runs", "runs"),
         ("C:\\Users\\me\\runs\\", "runs"),
         ("c:/Users/me/runs", "runs"),

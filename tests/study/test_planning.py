@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 from sparsify.config import Config, Places
 from sparsify.data.registry import load_dataset
 from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.nets.layers import layer_names
 from sparsify.nets.mask import load_mask, save_mask
 from sparsify.nets.registry import NETS, NetworkSpec
 from sparsify.pruning.plan import PointPlan
+from sparsify.pruning.subject import subject_of
 from sparsify.report.plantables import plan_line, plan_table, studies_table
-from sparsify.report.studytables import choice_tables, choices_csv
+from sparsify.report.studytables import NOTES, choice_tables, choices_csv, notes
 from sparsify.report.table import to_markdown
 from sparsify.study import running
 from sparsify.study.design import MaskOf
@@ -318,6 +321,49 @@ ratios = "0"
     assert (path.read_bytes() == right) == again
     assert ({run.name for run in named(result)["ticket"].runs} == new) == again
     assert Planner(study, places).plan().done
+
+
+@pytest.mark.parametrize(("layers", "old"), [("first,second", True), ("last", False)])
+def test_a_mask_from_before_that_is_given_by_its_file_is_said_to_be(layers, old, tmp_path, monkeypatch):
+    """By a warning when it is trained under, and by a study that shows the run. The last layer is coupled with none."""
+    monkeypatch.setitem(NETS, "sum", NetworkSpec(lambda shape, classes, options: Sum(), "a sum"))
+    places = Places(runs_dir=tmp_path / "runs", device="cpu")
+    config = Config(model="sum", data="digits", epochs=1, opt="sgd")
+    subject = subject_of(train(config, places), places)
+    drop = torch.arange(10 if layers == "last" else 4) < 2
+    found = [layer_names(subject.model)[name] for name in layers.split(",")]
+    mask = {layer.parameter: layer.output_elements(~drop) for layer in found}
+    path = save_mask(tmp_path / "masks" / "mask-of-0.2.safetensors", mask)
+    study = read(
+        tmp_path,
+        f"""
+seeds = [0]
+[base]
+model = "sum"
+data = "digits"
+epochs = 1
+opt = "sgd"
+[[arms]]
+mask = "{path}"
+[sweep]
+layers = ["last"]
+ratios = "0"
+""",
+    )
+    result = run_study(study, places)  # warnings are errors: this version wrote the mask's sum
+    assert notes(result) == NOTES
+    copied = shutil.copytree(path.parent, places.runs_dir / path.parent.name)  # where a run's folder would be
+    (path.parent / "sums.json").unlink()
+    (copied / "sums.json").unlink()
+    said = "may have been made before coupled layers were one unit"
+    for given in (path, copied / path.name):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            train(dataclasses.replace(config, lr=0.01, seed=int(given == path), mask=str(given)), places)
+        assert [str(one.message).startswith(f"--mask {given} {said}: ") for one in caught] == [True] * old
+    (run,) = result.arms[0].runs
+    sentence = f"the mask that each of these was trained under {said}: {run.name}"
+    assert notes(result)[len(NOTES) :] == ((sentence,) if old else ())
 
 
 def test_a_training_that_was_stopped_is_missing_from_its_epoch_on(tmp_path):

@@ -52,9 +52,15 @@ def chain(length: int, *, circle: bool = False) -> str:
         (chain(10_000, circle=True), "arms start from each other in a circle: a.*, a.*, and 9,951 more"),
         ('[[arms]]\nopt = "\\u001b[31m\\nx\\u202e"', r"unknown optimizer '\\x1b\[31m\\nx\\u202e'"),
         (ARM + f"[sweep]\nlayers = '{'a' * 5000}'", "it has 5,000 characters, at most 4,096"),
+        (f"title = '{'a' * 5000}'\n" + ARM, "title is 'aaa.*'; it has 5,000 characters, at most 4,096"),
+        (ARM + f"label = '{'a' * 5000}'", "label is 'aaa.*'; it has 5,000 characters, at most 4,096"),
+        (
+            ARM + f"published = {{ 'test accuracy' = 0.5, source = '{'a' * 5000}' }}",
+            "published.source is 'aaa.*'; it has",
+        ),
         ("# " + "x" * 1_000_000, "1,000,002 bytes in .* are too many; at most 1,000,000"),
     ],
-    ids=range(21),
+    ids=range(24),
 )
 def test_a_study_that_nobody_would_write_is_refused_soon(text, message, tmp_path):
     path = tmp_path / "study.toml"

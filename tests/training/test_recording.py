@@ -11,6 +11,7 @@ from sparsify.config import Config
 from sparsify.config.fields import RECORDS
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
+from sparsify.runs.records import RECORDED, require_recorded
 from sparsify.training.launch import train
 from sparsify.training.recording import FACTORS, PLACES, RECORDERS, Gradients, Landscape, Losses
 
@@ -135,3 +136,29 @@ def test_a_recorded_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None
     resumed = train(config, device="cpu", runs_dir=tmp_path / "stopped")
     assert isinstance(resumed, Run)
     assert (whole.path / "records.safetensors").read_bytes() == (resumed.path / "records.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss/loss": None}, "it has no loss/loss"),
+        ({"loss/loss": torch.zeros(2, dtype=torch.bfloat16)}, "loss/loss holds bfloat16, not float32"),
+        ({"gradients/change": torch.zeros(3)}, r"gradients/change has the shape \(3,\), not \(2,\)"),
+        ({"landscape/step": torch.zeros(1)}, "landscape/step holds float32, not int64"),
+        ({"landscape/loss": torch.zeros(1, 6)}, r"landscape/loss has the shape \(1, 6\), not \(1, 8\)"),
+        ({"landscape/rate": torch.zeros(())}, r"landscape/rate has the shape \(\), not \(1,\)"),
+        ({"landscape/step": torch.zeros(0, dtype=torch.int64)}, "landscape/step is empty"),
+    ],
+)
+def test_records_that_no_training_leaves_are_named(changes: dict[str, torch.Tensor | None], message: str) -> None:
+    """They can have the right sum, in a run of someone else; a figure would end in a traceback."""
+    shapes = {"steps": (2,), "places": (1,), "places factors": (1, 8)}
+    tensors = {
+        f"{record}/{name}": torch.zeros(shapes[" ".join(of)], dtype=torch.int64 if name == "step" else torch.float32)
+        for record, names in RECORDED.items()
+        for name, of in names.items()
+    }
+    require_recorded(tensors, ALL, 2)
+    changed = {name: tensor for name, tensor in (tensors | changes).items() if tensor is not None}
+    with pytest.raises(SparsifyError, match=f"{message}$"):
+        require_recorded(changed, ALL, 2)

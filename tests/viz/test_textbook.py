@@ -47,6 +47,17 @@ def test_an_option_goes_to_the_schedules_that_have_it() -> None:
     assert [values.tolist()[:3] for values in panels(figure).values()][:2] == [[1, 0.5, 0.25]] * 2
 
 
+def test_of_very_many_steps_only_so_many_are_drawn() -> None:
+    """matplotlib takes a minute for a few hundred thousand."""
+    (axis,) = viz.schedule("step-lr", options="step_size=10", epochs=100, steps_per_epoch=301).axes
+    (stairs,) = axis.patches
+    values, edges, _ = stairs.get_data()
+    assert 1_000 < len(values) <= 2_000
+    assert (edges[0], edges[-1], values[0]) == (0, 100, 1.0)
+    dropped = edges[1:-1][values[1:] < values[:-1]]
+    assert dropped == pytest.approx(np.arange(10, 100, 10), abs=0.06), "within the steps that are left out"
+
+
 @pytest.mark.parametrize(
     ("asked", "error"),
     [
@@ -61,8 +72,14 @@ def test_an_option_goes_to_the_schedules_that_have_it() -> None:
         ),
         ({"lr": 0.0}, "--lr is 0; it must be above 0"),
         ({"epochs": 0}, "--epochs is 0"),
-        ({"steps_per_epoch": 0}, "--steps-per-epoch is 0; with --epochs 20 it must give 1 to 10,000,000 steps"),
-        ({"steps_per_epoch": 1_000_000}, "--steps-per-epoch is 1000000; with --epochs 20 it must give 1 to 10,000,000"),
+        (
+            {"steps_per_epoch": 0},
+            "--steps-per-epoch is 0; with --epochs 20 it must give 1 to 153,846 steps for each of 13",
+        ),
+        (
+            {"names": "cosine", "steps_per_epoch": 1_000_000},
+            "--steps-per-epoch is 1000000; with --epochs 20 it must give 1 to 2,000,000 steps",
+        ),
         (
             {"names": "exponential", "options": "gamma=1e200"},
             "--schedule-options gamma=1e+200: the rates of exponential are not",
@@ -131,7 +148,8 @@ def test_a_path_that_leaves_all_bounds_ends_there() -> None:
     ("asked", "error"),
     [
         ({"names": "adams"}, "unknown optimizer 'adams'; did you mean 'adam'?"),
-        ({"steps": 0}, "--steps is 0; it must be from 1 to 100,000"),
+        ({"names": "sgd", "steps": 0}, "--steps is 0; it must be from 1 to 35,000"),
+        ({"names": "sgd,adam", "steps": 20_000}, "--steps is 20000; it must be from 1 to 17,500 for each of 2 opt"),
         ({"lr": -1.0}, "--lr is -1; it must be above 0"),
     ],
 )
