@@ -165,8 +165,7 @@ def ticket(
             one for whole in wholes for one in tickets(whole, point, where, rewind=rewind, opt=opt, listener=display)
         ]
     console.show(tickets_table(found, ratio))
-    for line in tickets_words(found):
-        console.say(line)
+    console.say(tickets_words(found))
     for lost in (one.run for one in found if one.run.status in NO_RESULT):
         console.fail(f"{lost.name} {lost.status} and is no result: {lost.why_collapsed}")
     return 0

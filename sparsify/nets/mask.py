@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -77,17 +77,27 @@ def apply_mask(model: nn.Module, mask: Mask) -> None:
 
 
 @contextlib.contextmanager
-def masked(model: nn.Module, mask: Mask) -> Iterator[nn.Module]:
-    """Apply the mask to the network; afterwards every parameter is restored, to the bit."""
-    parameters = dict(model.named_parameters())
-    before = {name: parameters[name].detach().clone() for name in mask if name in parameters}
+def replaced(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+    """Give the network these weights, by the names of its parameters; afterwards each is restored, to the bit."""
+    parameters = {name: p for name, p in model.named_parameters() if name in weights}
+    before = {name: p.detach().clone() for name, p in parameters.items()}
     try:
-        apply_mask(model, mask)
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(weights[name])
         yield model
     finally:
         with torch.no_grad():
-            for name, values in before.items():
-                parameters[name].copy_(values)
+            for name, p in parameters.items():
+                p.copy_(before[name])
+
+
+@contextlib.contextmanager
+def masked(model: nn.Module, mask: Mask) -> Iterator[nn.Module]:
+    """Apply the mask to the network; afterwards every parameter is restored, to the bit."""
+    with replaced(model, {name: p for name, p in model.named_parameters() if name in mask}):
+        apply_mask(model, mask)
+        yield model
 
 
 @torch.no_grad()

@@ -21,10 +21,10 @@ from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SweepPlan
 from sparsify.report.prose import in_words
 from sparsify.runs import Run
+from sparsify.runs.listing import parents
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.text import listed
 from sparsify.training.environment import DIRTY
-from sparsify.training.starting import name_and_sum
 
 DECLINE = 0.1
 """The loss of accuracy, a fraction, from which on it counts as substantial."""
@@ -89,7 +89,7 @@ def early_methods(result: StudyResult) -> Verdict:
 def settings_known(result: StudyResult) -> Verdict:
     """Whether the report has all settings. It lacks those of a run outside the study that a run of it started from."""
     own = {config.name for arm in result.study.arms for config in arm.configs}
-    outside = [run.name for run in _runs(result) if not _parents(run) <= own]
+    outside = [run.name for run in _runs(result) if not parents(run) <= own]
     if outside:
         return Verdict(False, f"{listed(outside)} started from another run, whose settings are not in this report")
     return Verdict(True, "every run is given by its command, and every flag that it does not have is at its default")
@@ -261,13 +261,6 @@ def checked(result: StudyResult) -> list[tuple[Item, Verdict]]:
 
 def _runs(result: StudyResult) -> list[Run]:
     return [run for arm in result.arms for run in arm.runs]
-
-
-def _parents(run: Run) -> set[str]:
-    """The names of the runs that gave a run its initial weights, its mask and its path."""
-    init, mask, release = run.config.init, run.config.mask, run.config.release
-    taken = [name_and_sum(one)[0] for one in (init, release) if one]
-    return {*taken, *([mask.split("/")[0]] if mask else [])}
 
 
 def _inits(arm: ArmResult) -> set[str]:

@@ -11,6 +11,7 @@ from sparsify.analysis.weights import support_shares
 from sparsify.pruning.measures import MEASURES
 from sparsify.report.notes import notes
 from sparsify.report.table import (
+    INTERVAL,
     MEAN,
     POINTS,
     TEXT,
@@ -128,14 +129,6 @@ def _alone(arm: ArmResult, sweep: int, layers: str, measure: str) -> tuple[Estim
     rows = [row for one in arm.sweeps[sweep] if (row := one.support(layers)) is not None]
     measured = [value for row in rows if (value := getattr(row, measure)) is not None]
     return in_percent(measured), in_percent([row.ratio for row in rows])
-
-
-def interval(one: Estimate) -> str:
-    """The interval of an estimate in %: "[98.81, 99.51]"; a dash where there is none."""
-    return MISSING if one.low is None or one.high is None else f"[{one.low:.2f}, {one.high:.2f}]"
-
-
-INTERVAL = Format(interval, key=lambda one: None if one.low is None else one.mean)
 
 
 SPARSE: dict[Literal["support_accuracy", "gamma_accuracy"], str] = {

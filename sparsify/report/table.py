@@ -92,6 +92,14 @@ def plus_minus(digits: int = 2) -> Format:
 MEAN = plus_minus()
 
 
+def interval(one: Estimate) -> str:
+    """The interval of an estimate in %: "[98.81, 99.51]"; a dash where there is none."""
+    return MISSING if one.low is None or one.high is None else f"[{one.low:.2f}, {one.high:.2f}]"
+
+
+INTERVAL = Format(interval, key=lambda one: None if one.low is None else one.mean)
+
+
 def estimated(values: Sequence[float]) -> Estimate | None:
     """`estimate`, or None of no values."""
     return estimate(values) if values else None

@@ -14,10 +14,10 @@ from sparsify.pruning.ledger import LedgerRow
 from sparsify.pruning.ratios import SUPPORT
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import Ticket
-from sparsify.report.studytables import INTERVAL
 from sparsify.report.table import (
     COUNT,
     FACTOR,
+    INTERVAL,
     MEAN,
     PERCENT,
     POINTS,
@@ -26,7 +26,6 @@ from sparsify.report.table import (
     Column,
     Format,
     Table,
-    estimated,
     in_percent,
     percent,
 )
@@ -230,14 +229,14 @@ def tickets_table(tickets: Sequence[Ticket], ratio: float) -> Table:
         values = [run.summary["accuracy"] for run in runs if run.status == "finished"]
         seeds = ", ".join(str(run.config.seed) for run in runs)
         row = [name, runs[0].config.opt, seeds, part, in_percent(values) if values else runs[0].status]
-        row += [estimated(values)] if several else []
+        row += [in_percent(values)] if several else []
         row += [len(values), *(sum(run.status == way for run in runs) for way in lost)]
         rows.append((*row, *([] if several else [runs[0].name])))
     return Table.of(title, columns, rows, subject=whole.name)
 
 
-def tickets_words(tickets: Sequence[Ticket]) -> list[str]:
-    """Sentences on what differs between the rows of `tickets_table`."""
+def tickets_words(tickets: Sequence[Ticket]) -> str:
+    """A sentence on what differs between the rows of `tickets_table`."""
     whole, config = tickets[0].whole.config, tickets[0].run.config
     words = "the rows differ in the mask"
     if config.opt != whole.opt:
@@ -251,7 +250,7 @@ def tickets_words(tickets: Sequence[Ticket]) -> list[str]:
         words += f"; all are trained with {whole.opt}"
     if len({one.whole.path for one in tickets}) > 1:
         words += "; each seed has a whole run and masks of its own, and ± is one sample standard deviation"
-    return [words]
+    return words
 
 
 def seeds_line(runs: Sequence[Run]) -> str:

@@ -64,10 +64,10 @@ def find_run(name: str, runs_dir: Path) -> Run:
 def _sources(runs: list[Run]) -> list[Run]:
     """Return the runs that were not trained from another of them."""
     names = {run.name for run in runs}
-    return [run for run in runs if not names & _parents(run)]
+    return [run for run in runs if not names & parents(run)]
 
 
-def _parents(run: Run) -> set[str]:
+def parents(run: Run) -> set[str]:
     """Return the names of the runs whose weights, mask or path a run was trained from."""
     try:
         config = run.config

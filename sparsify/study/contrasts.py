@@ -199,9 +199,8 @@ def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
     if not seeds:
         return None
     change = asked.compared == "change"
-    if (
-        change
-    ):  # own − own whole − (theirs − their whole), as a difference of two sums: rounding is judged by their size
+    if change:
+        # own − own whole − (theirs − their whole), as a difference of two sums: rounding is judged by their size
         their_whole, whole = (accuracies(result, one, replace(point, ratio=0.0)) for one in (other, arm))
         theirs, own = (
             {seed: theirs[seed] + whole[seed] for seed in seeds},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from sparsify.nets.mask import replaced
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.slbi import SplitOptimizer
 
@@ -34,22 +34,6 @@ def gamma_weights(model: nn.Module, optimizer: SplitOptimizer) -> dict[str, Tens
 
 def _structured(model: nn.Module, optimizer: SelectingOptimizer) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if optimizer.penalty(p)}
-
-
-@contextlib.contextmanager
-def replaced(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """Give the network these weights, by the names of its parameters; afterwards each is restored, to the bit."""
-    parameters = {name: p for name, p in model.named_parameters() if name in weights}
-    before = {name: p.detach().clone() for name, p in parameters.items()}
-    try:
-        with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(weights[name])
-        yield model
-    finally:
-        with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(before[name])
 
 
 def sparse_accuracies(

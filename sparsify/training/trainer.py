@@ -97,9 +97,8 @@ class Trainer:
         self.factors = decay_factors(config.decay_schedule, steps, config.decay_schedule_options)
         if config.mask_from == 0:
             apply_mask(self.model, self.mask)  # before the path begins
-        self._norms = kept_norms(
-            self.model, self.mask
-        )  # of what is trained, at the start, also where it goes on from a checkpoint
+        # of what is trained, at the start, also where it goes on from a checkpoint
+        self._norms = kept_norms(self.model, self.mask)
         self.recorder: PathRecorder | None = None
         self.times: np.ndarray | None = None
         path = OPTIMIZERS[config.opt].path

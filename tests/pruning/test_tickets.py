@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sparsify import Config, prune, train
+from sparsify.analysis.statistics import estimate_fraction
 from sparsify.config import Places
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.mask import load_mask
@@ -111,6 +112,8 @@ def test_tickets_of_several_seeds_have_an_interval_and_leave_out_what_collapsed(
     assert own["seeds"] == "0, 1"
     accuracies = [one.run.summary["accuracy"] for one in found[::2]]
     assert own["test accuracy (%)"] == percent(accuracies)
+    ends = estimate_fraction(accuracies)
+    assert own["95% interval"] == f"[{100 * ends.low:.2f}, {100 * ends.high:.2f}]"
     failed = Run(tmp_path / found[1].run.name)
     shutil.copytree(found[1].run.path, failed.path)
     summary = failed.summary | {"collapsed": "loss stays at ln 10"}
@@ -124,8 +127,8 @@ def test_tickets_of_several_seeds_have_an_interval_and_leave_out_what_collapsed(
 def test_the_words_below_the_table_say_what_differs(run: Run) -> None:
     places = Places(runs_dir=run.path.parent, device="cpu")
     point = PointPlan(layers="conv3,fc1", ratio=0.5)
-    assert tickets_words(tickets(run, point, places)) == ["the rows differ in the mask; all are trained with sgd"]
-    (words,) = tickets_words(tickets(run, point, places, opt="adam"))
+    assert tickets_words(tickets(run, point, places)) == "the rows differ in the mask; all are trained with sgd"
+    words = tickets_words(tickets(run, point, places, opt="adam"))
     assert words == (
         "the rows differ in the mask and in the optimizer: sgd for the whole network, adam (lr 0.001, weight-decay 0) "
         "for the tickets"

@@ -26,8 +26,8 @@ from sparsify.errors import SparsifyError
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep, SweepRow
-from sparsify.report.studytables import accuracy_table, affordable_tables, interval, study_markdown, study_tables
-from sparsify.report.table import in_percent, to_markdown
+from sparsify.report.studytables import accuracy_table, affordable_tables, study_markdown, study_tables
+from sparsify.report.table import in_percent, interval, to_markdown
 from sparsify.study.contrasts import Affordable, Contrast, affordable, contrasts, control_of, usual_ratio
 from sparsify.study.design import Arm, Planned, Study
 from sparsify.study.findings import find
@@ -165,7 +165,7 @@ def test_draws_count_for_one_seed():
     assert one.p_images == pytest.approx(2 * 0.5**20)  # 20 images, all of one sign
 
 
-def test_holms_family_is_all_contrasts_of_the_study():
+def test_holms_correction_is_over_the_contrasts_of_a_family():
     arms = [arm("sgd-pull", seeds(50, 40)), arm("slbi", seeds(20, 5)), arm("sgd", seeds(10, 41))]
     found = raw(study(*arms))
     assert {one.family for one in found} == {"exploratory"}

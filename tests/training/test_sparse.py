@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparsify.nets.mask import replaced
 from sparsify.optim import prox_sgd, slbi
-from sparsify.training.sparse import gamma_weights, replaced, support_weights
+from sparsify.training.sparse import gamma_weights, support_weights
 
 
 class Tiny(nn.Module):
