@@ -26,8 +26,9 @@ from sparsify.nets.mask import load_mask, save_mask
 from sparsify.nets.registry import NETS, NetworkSpec
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.subject import subject_of
+from sparsify.report.notes import NOTES, notes
 from sparsify.report.plantables import plan_line, plan_table, studies_table
-from sparsify.report.studytables import NOTES, choice_tables, choices_csv, notes
+from sparsify.report.studytables import choice_tables, choices_csv
 from sparsify.report.table import to_markdown
 from sparsify.study import running
 from sparsify.study.design import MaskOf
