@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.subject import subject_of
 from sparsify.runs import Run
+
+_DRAWN = 10_000_000  # numbers that are drawn at a time, so that memory is bounded
 
 
 @dataclass(frozen=True)
@@ -187,15 +190,18 @@ def two_way_interval(
 
     In each resample the seeds are drawn with replacement and, apart from them, the images, each with all its answers
     (Owen 2007). `scipy.stats.bootstrap` does so with the numbers of the seeds and of the images as two samples; here
-    images with the same differences are counted in one multinomial draw, which takes milliseconds instead of seconds.
+    images with the same differences are counted in one multinomial draw, of which a few seeds have few kinds.
     Of few seeds it is shorter than Student's interval: it takes the spread that they show for the true one.
     """
     seeds, images = differences.shape
     kinds, counts = np.unique(differences, axis=1, return_counts=True)
     generator = np.random.default_rng(0)  # the same interval each time
-    of_images = generator.multinomial(images, counts / images, size=resamples)
     of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    means = np.einsum("rs,rs->r", of_seeds, of_images @ kinds.T) / (seeds * images)
+    sums = [
+        generator.multinomial(images, counts / images, size=len(block)) @ kinds.T
+        for block in np.array_split(of_seeds, math.ceil(resamples * len(counts) / _DRAWN))
+    ]
+    means = np.einsum("rs,rs->r", of_seeds, np.concatenate(sums)) / (seeds * images)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
     return low, high
 

@@ -157,7 +157,8 @@ def ticket(
     asked = (chosen.config.seed,) if seeds is None else parse_seeds(seeds)
     retrained(chosen.config, opt, rewind=rewind)  # for its errors, before anything is trained
     announce(chosen, subject_of(chosen, where), point.sweep(), newest=run is None)
-    with TrainingDisplay(3 * len(asked) - (chosen.config.seed in asked), console.out) as display:
+    each = 2 if criterion == "random" else 3  # trainings of a seed: the whole network, its ticket, and a random one
+    with TrainingDisplay(each * len(asked) - (chosen.config.seed in asked), console.out) as display:
         wholes = of_seeds(chosen, asked, where, listener=display)
         for whole in wholes:
             whole.require_finished()

@@ -50,6 +50,9 @@ class RandomRelease(SLBI):
         self._release: dict[Tensor, Tensor] = {}
         super().__init__(*args, **options)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_release": self._release}
+
     def follow(self, release: Mapping[str, Tensor]) -> None:
         """Let each grain go at its step in `release`, by the names of the parameters, in the shape of the support.
 

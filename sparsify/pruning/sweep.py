@@ -306,6 +306,8 @@ class Sweep:
 
 def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
     """Return the plan of a sweep that was saved without one, as far as its rows show it."""
+    numbers = [row for row in rows if row.criterion != SUPPORT]
+    support, rows = len(numbers) < len(rows), numbers
     first = rows[0]
     orders = list(dict.fromkeys(row.criterion for row in rows))
     return SweepPlan(
@@ -320,6 +322,7 @@ def plan_of_rows(rows: Sequence[SweepRow]) -> SweepPlan:
         recalibrate_bn=first.recalibrated_accuracy is not None,
         finetune_epochs=first.finetune_epochs,
         rounds=first.rounds,
+        support=support,
     )
 
 

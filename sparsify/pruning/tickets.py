@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sparsify.config import HERE, OPTIONS, STRUCTURES, Config, Places
 from sparsify.devices import resolve_device
@@ -60,8 +61,8 @@ def retrained(config: Config, opt: str | None = None, *, rewind: int = 0) -> Con
     Without `opt` it is the run's own, but "sgd" in the place of one that pulls the weights towards Γ: as in the code of
     DessiLBI, and because the pull that is right for the whole network can be too hard for what is left of it. A ticket
     that rewinds keeps the run's optimizer, with which its first epochs are trained again. Of the options that both
-    optimizers take another optimizer has the run's, and the learning rate where both take steps of SGD or both of Adam:
-    α·κ, at which SLBI moves the weights. Else it has its own defaults.
+    optimizers take another optimizer has the run's, and where both take steps of SGD, or both of Adam, also κ, μ and
+    path_scale, and the learning rate at which the weights move: α, times κ if it has none. Else it has its defaults.
 
     Raises SparsifyError for an unknown optimizer, and for another one than the run's if the ticket rewinds.
     """
@@ -75,12 +76,21 @@ def retrained(config: Config, opt: str | None = None, *, rewind: int = 0) -> Con
     if rewind:
         reason = f"its first epochs are trained again as the run was, with {config.opt}"
         raise SparsifyError(f"--opt {opt} with --rewind {rewind}: {reason}; leave one of them out")
-    shared = {name: getattr(config, name) for name in OPTIONS if name in of.defaults.keys() & OPTIMIZERS[opt].defaults}
-    if (of.steps_as or config.opt) == (OPTIMIZERS[opt].steps_as or opt):
-        shared["lr"] = taken(config.lr) * (config.kappa or 1)
-    without = dict.fromkeys(("lr", *OPTIONS)) | {"opt_options": "", "structure": STRUCTURES[0]}
-    if "mu" in OPTIMIZERS[opt].defaults:
-        del without["structure"]
+    to = OPTIMIZERS[opt]
+    shared: dict[str, Any] = {
+        name: getattr(config, name) for name in OPTIONS if name in of.defaults.keys() & to.defaults
+    }
+    if (of.steps_as or config.opt) == (to.steps_as or opt):
+        shared["lr"] = taken(config.lr) * (1 if "kappa" in shared else config.kappa or 1)
+    else:  # they are relative to a learning rate of the other kind
+        shared = {name: value for name, value in shared.items() if name not in ("kappa", "mu", "path_scale")}
+    without: dict[str, Any] = dict.fromkeys(("lr", *OPTIONS)) | {"opt_options": ""}
+    if "mu" not in to.defaults:
+        without["structure"] = STRUCTURES[0]
+    if not to.follows:
+        without["release"] = None
+    if "weight_decay" not in to.defaults:
+        without |= {"decay_schedule": "constant", "decay_schedule_options": ""}
     return dataclasses.replace(config, opt=opt, **{**without, **shared})
 
 

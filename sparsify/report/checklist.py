@@ -275,7 +275,8 @@ def _ordinary(config: Config) -> bool:
     is a product of the selection, whatever optimizer goes on.
     """
     spec = OPTIMIZERS[config.opt]
-    return not spec.selects and not spec.couples and config.init is None and config.mask is None
+    penalised = "strength" in spec.defaults
+    return not (spec.selects or spec.couples or penalised) and config.init is None and config.mask is None
 
 
 def _finished(result: StudyResult) -> list[ArmResult]:

@@ -52,6 +52,8 @@ class Guess:
 
     def reached(self, loss: float, accuracy: float, images: float) -> bool:
         """Whether the loss and the accuracy of an epoch over so many training images are no better than guessing."""
+        if self.classes < 2:
+            return False  # there is nothing to guess
         chance = self.accuracy
         most = chance + MARGIN + 3 * math.sqrt(chance * (1 - chance) / images)
         return loss >= (1 - TOLERANCE) * self.loss and accuracy <= most

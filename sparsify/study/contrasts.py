@@ -188,7 +188,9 @@ def _reference(result: StudyResult, arm: ArmResult, label: str | None) -> ArmRes
         if label not in arms:
             raise unknown("arm", label, arms)
         return arms[label]
-    return control_of(result, arm) or arms.get(CONTROL, result.arms[0])
+    named = (OPTIMIZERS[run.config.opt].control for run in arm.finished)
+    own = next((arms[control] for control in named if control in arms), None)
+    return control_of(result, arm) or own or arms.get(CONTROL, result.arms[0])
 
 
 def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:

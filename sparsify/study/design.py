@@ -12,6 +12,7 @@ from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
 from sparsify.limits import MOST_CONTRASTS, at_most, twice
 from sparsify.pruning.criteria import CRITERIA, PATH, Need
 from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.training.starting import require_same_path
 
 COMPARED = ("accuracy", "change")
 """What a contrast compares: accuracies at a ratio, or their changes from those with nothing removed."""
@@ -119,8 +120,8 @@ class Study:
     """The arms to train, the sweeps to measure, the figures to draw, and the contrasts that were planned.
 
     Raises SparsifyError for an unknown arm, for arms that start from each other in a circle, for a choice in an arm
-    that starts from another one, for a criterion that needs another optimizer, if every arm is a stage, and for a
-    contrast of what is not measured.
+    that starts from another one, for a criterion that needs another optimizer, if every arm is a stage, for a contrast
+    of what is not measured, and as `require_same_path` does.
     """
 
     name: str
@@ -139,6 +140,9 @@ class Study:
             if arm.choice is not None and arm.parents:
                 reason = "the weights that it starts from have been trained on the images that would be held out"
                 raise SparsifyError(f"'{arm.label}' starts from another arm and selects: {reason}; select in that arm")
+            if arm.release is not None:
+                for config, followed in zip(arm.configs, arms[arm.release].configs, strict=True):
+                    require_same_path(config, followed)
             if arm.mask is not None:
                 _require_path(arm.mask.point.criterion, [arms[arm.mask.of]], f"the mask of '{arm.label}'")
         for plan in self.sweeps:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.measures import MEASURES
-from sparsify.study.contrasts import CONTROL, Affordable, Contrast, control_of
-from sparsify.study.results import ArmResult, Point, StudyResult, accuracies, measured_in
+from sparsify.study.contrasts import Affordable, Contrast, control_of
+from sparsify.study.results import Point, StudyResult, accuracies, measured_in
 from sparsify.text import capitalised, layers_in_words, listed, p_in_words, percentage, plural, points
 
 _MOST = 10  # what a sentence lists; more are counted
@@ -35,21 +35,20 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
     found += _together(one for one in shared if one.family == "primary")
     found += _best(result, contrasts)
     found += _impossible(result, contrasts)
-    alone = [arm.label for arm in result.arms if _could_have_a_control(arm) and controls[arm.label] is None]
-    if alone:
-        found.append(
-            f"What the selection adds to {listed(alone)} is not shown: its control, an arm that differs from it in "
-            f"opt = '{CONTROL}' alone, is not in the study"
-        )
+    alone: dict[str, list[str]] = {}
+    for arm in result.arms:
+        named = {OPTIMIZERS[run.config.opt].control for run in arm.finished} - {None}
+        if named and controls[arm.label] is None:
+            alone.setdefault(str(*named), []).append(arm.label)
+    found += [
+        f"What the selection adds to {listed(labels)} is not shown: its control, an arm that differs from it in "
+        f"opt = '{control}' alone, is not in the study"
+        for control, labels in alone.items()
+    ]
     found += _together(one for one in shared if one.family == "exploratory")
     found += _too_few_images(affordable)
     found += _untested(result, contrasts)
     return found
-
-
-def _could_have_a_control(arm: ArmResult) -> bool:
-    """Whether the arm's optimizer has a control."""
-    return any(OPTIMIZERS[run.config.opt].control == CONTROL for run in arm.finished)
 
 
 def _point(one: Point) -> Point:

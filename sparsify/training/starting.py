@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsify.config import Config
+from sparsify.config.fields import flag
 from sparsify.data.dataset import Dataset
 from sparsify.data.downloads import limited
 from sparsify.data.places import DataNotFoundError
@@ -26,6 +27,12 @@ from sparsify.nets.structure import Structure
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs import find_run
 from sparsify.sums import Record, sha256
+
+_OF_PATH = (
+    *("model", "net", "data", "resize", "val", "epochs", "batch_size", "structure"),
+    *("lr", "kappa", "mu", "path_scale", "schedule", "schedule_options"),
+)
+"""The settings that decide at which steps grains enter the support, and on which path."""
 
 MASK_BEFORE_UNITS = "may have been made before coupled layers were one unit"
 """What is said of a mask that is there, but not as it would come out now."""
@@ -138,12 +145,25 @@ def initial_mask(config: Config, runs_dir: Path) -> tuple[Config, Mask | None]:
     return dataclasses.replace(config, mask=f"{where.parent.name}/{where.name}@{found}"), mask
 
 
+def require_same_path(config: Config, parent: Config) -> None:
+    """Raise SparsifyError unless both go the same steps on the same path, `parent` with DessiLBI."""
+    spec = OPTIMIZERS[parent.opt]
+    if not (spec.selects and spec.couples):
+        takers = ", ".join(opt for opt, one in OPTIMIZERS.items() if one.selects and one.couples)
+        raise SparsifyError(f"--release {parent.name}: it is trained with {parent.opt}; it must be one of: {takers}")
+    for name in _OF_PATH:
+        ours, theirs = getattr(config, name), getattr(parent, name)
+        if ours != theirs:
+            reason = f"--release {parent.name} has {theirs}; the grains would go at other steps of another path"
+            raise SparsifyError(f"{flag(name)} is {ours}, and {reason}")
+
+
 def path_to_follow(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Tensor] | None]:
     """Return the Config with `release` as <run's name>@<8 hex digits of its path's sum>, and the steps of entry there.
 
     Return the Config itself and None for an optimizer that follows no other run. Raises SparsifyError if it does, and
-    `release` is None, if that run is not finished or was not trained with DessiLBI, and if the sum in `release` is
-    another.
+    `release` is None, if that run is not finished or was not trained with DessiLBI, if the sum in `release` is another,
+    and as `require_same_path` does.
     """
     if not OPTIMIZERS[config.opt].follows:
         return config, None
@@ -152,11 +172,10 @@ def path_to_follow(config: Config, runs_dir: Path) -> tuple[Config, dict[str, Te
     name, digest = name_and_sum(config.release)
     parent = find_run(name, runs_dir)
     parent.require_finished()
-    spec = OPTIMIZERS[parent.config.opt]
+    require_same_path(config, parent.config)
     path = parent.inclusion_path
-    if path is None or not spec.couples:
-        takers = ", ".join(opt for opt, one in OPTIMIZERS.items() if one.selects and one.couples)
-        raise SparsifyError(f"--release {name}: it is trained with {parent.config.opt}; it must be one of: {takers}")
+    if path is None:
+        raise SparsifyError(f"--release {name}: it has no path; its network has nothing to select")
     found = parent.sha256("path.npz")[:8]
     if digest and digest != found:
         raise SparsifyError(f"--release {config.release}: the path of {parent.path} is {found} now; name the run alone")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -106,6 +109,16 @@ def test_without_a_path_and_with_one_that_is_slbis_own_it_is_as_these() -> None:
         assert torch.equal(followed.support(name), steps < INF)
     for one, other in zip(again.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
+
+
+def test_a_copy_goes_on_as_the_optimizer_does() -> None:
+    layer = nn.Linear(2, 1)
+    optimizer = RandomRelease(layer.named_parameters(), lr=0.1, mu=1.0)
+    optimizer.follow({"weight": torch.tensor([[1.0, torch.inf]])})
+    for ours, theirs in (copy.deepcopy((layer, optimizer)), pickle.loads(pickle.dumps((layer, optimizer)))):
+        ours.weight.grad = torch.zeros_like(ours.weight)
+        theirs.step()
+        assert theirs.support(ours.weight).tolist() == [[True, False]]
 
 
 def test_a_permuted_path_has_as_many_entries_at_each_step_in_each_layer() -> None:

@@ -85,7 +85,13 @@ def test_a_ticket_is_trained_with_sgd_where_the_run_is_pulled_and_else_as_the_ru
     assert retrained(slbi, rewind=1) is slbi
     assert retrained(Config(data="digits", opt="slbi-adam", lr=0.004), "adam").lr == 0.004
     assert retrained(Config(data="digits", opt="slbi-adam", lr=0.004)) == Config(data="digits", opt="sgd")
-    assert retrained(slbi, "sgd-pull").mu == 4
+    assert (retrained(slbi, "sgd-pull").mu, retrained(slbi, "sgd-pull").lr) == (4, 0.05)  # it has κ itself
+    other = retrained(Config(data="digits", opt="slbi-adam", mu=3, path_scale=9), "slbi")
+    assert (other.mu, other.path_scale) == (Config(opt="slbi").mu, Config(opt="slbi").path_scale)
+    follows = Config(data="digits", opt="random-release", release="a-run")
+    assert retrained(follows) == Config(data="digits", opt="sgd", lr=follows.lr)
+    decays = Config(data="digits", opt="adamw", decay_schedule="cosine")
+    assert retrained(decays, "rprop").decay_schedule == "constant"
     adam = Config(data="digits", opt="adam", opt_options="amsgrad=true")
     assert retrained(adam) is adam
     assert retrained(adam, "sgd") == Config(data="digits", opt="sgd")

@@ -65,6 +65,10 @@ def test_a_loss_that_stays_at_guessing(rows, guess, said):
     assert collapse(rows, guess, IMAGES) == said
 
 
+def test_with_one_class_there_is_nothing_to_guess():
+    assert not Guess.of([1.0]).reached(0.0, 1.0, 100)
+
+
 def test_weights_that_vanish_are_a_collapse_only_where_nothing_is_answered():
     assert collapse([row(2.303, 0.1)], TEN, IMAGES, ["conv1", "conv3"]) == "the weights of conv1 and conv3 vanish"
     assert collapse([row(0.1, 0.97)], TEN, IMAGES, ["conv3"]) is None  # a skip connection leads past it

@@ -506,4 +506,4 @@ def test_a_study_that_is_read_with_such_a_sweep_says_so(tiny, old):
     assert f"- {said}: {stem} of {name}\n" in study_markdown(read, find(read))
     page = write_report(read, find(read), [], command=["sparsify"]).read_text(encoding="utf-8")
     assert f"E{said[1:]}: {stem} of {name}." in page
-    assert notes(tiny) == (*NOTES, *left_out(tiny))
+    assert notes(tiny) == (*NOTES, *left_out(tiny), *weak_supports(tiny))

@@ -340,10 +340,12 @@ def test_settings_that_leave_a_contrast_without_its_ratio_say_how_to_go_on(load)
 
 
 def test_the_studies_of_controls_name_what_they_are_about():
-    for name in ("lenet-control", "vgg-light-control"):
-        assert load_study(name).contrasts == tuple(
-            Planned("slbi", "sgd-pull", "conv3,fc1", ratio, "change", primary=True) for ratio in (0.6, 0.7)
-        )
+    def planned(reference, primary):
+        return tuple(Planned("slbi", reference, "conv3,fc1", ratio, "change", primary) for ratio in (0.6, 0.7))
+
+    own = planned("sgd-pull", primary=True)
+    assert load_study("vgg-light-control").contrasts == own
+    assert load_study("lenet-control").contrasts == (*own, *planned("random-release", primary=False))
 
 
 def test_what_was_published_stands_with_its_arm(load):

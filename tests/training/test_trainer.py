@@ -537,6 +537,8 @@ def test_random_release_lets_as_many_go_at_each_step_of_each_layer_but_others(tm
     shared = {**SHORT, "batch_size": 16, "seed": 7, "lr": 0.05, "mu": 2.5}
     source = train(Config(opt="slbi", **shared), runs_dir=tmp_path)
     asked = Config(opt="random-release", release=source.name, **shared)
+    with pytest.raises(SparsifyError, match=r"--batch-size is 32, and --release .* has 16; the grains"):
+        train(dataclasses.replace(asked, batch_size=32), runs_dir=tmp_path)
     run = train(asked, runs_dir=tmp_path)
     theirs, ours = source.inclusion_path.entry, run.inclusion_path.entry
     assert ours.keys() == theirs.keys()
