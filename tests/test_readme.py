@@ -1,4 +1,4 @@
-"""What README says of the studies in models/ stands in their files, to the letter; what it links to is there."""
+"""What README and the pages of studies say stands in the files in models/, to the letter; their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from sparsify.nets.registry import NETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PARTS = re.findall(r"<!-- begin: sparsify study (\S+) -->\n(.*?)<!-- end: sparsify study \1 -->", README, re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "models").glob("*/README.md"))]
+PARTS = [
+    part
+    for page in PAGES
+    for part in re.findall(
+        r"<!-- begin: sparsify study (\S+) -->\n(.*?)<!-- end: sparsify study \1 -->",
+        page.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+]
 
 
 @pytest.mark.parametrize(("study", "part"), PARTS, ids=[study for study, _ in PARTS])
@@ -29,10 +38,16 @@ def test_every_study_in_models_is_shown() -> None:
     assert {study for study, _ in PARTS} == {file.parent.name for file in (ROOT / "models").glob("*/table.md")}
 
 
-def test_every_link_into_the_repository_leads_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not re.match(r"https?:|#", link)]
+def test_readme_links_to_every_page_of_a_study() -> None:
+    assert [page for page in PAGES[1:] if f"](models/{page.parent.name}/README.md)" not in README] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.parent.relative_to(ROOT)) for page in PAGES])
+def test_every_link_into_the_repository_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    links = [link for link in links if not re.match(r"https?:|#", link)]
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_every_network_has_its_options_there() -> None:
