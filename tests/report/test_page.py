@@ -8,7 +8,6 @@ import html
 import itertools
 import re
 import shlex
-import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -526,18 +525,6 @@ def test_the_command_writes_the_report_and_says_where(result, capsys, tmp_path):
 
 
 # in a real browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no chromium to show the report in")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(params=[(390, "light"), (390, "dark"), (1400, "light"), (1400, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
