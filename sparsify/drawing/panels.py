@@ -59,7 +59,7 @@ def small_multiples(
             axis.tick_params(bottom=bool(axis.xaxis.get_tick_params()["labelbottom"]))
         found[name] = dict(zip(labels, axes.flat, strict=False))
         for label, axis in found[name].items():
-            axis.set_title(textwrap.fill(titles[label], _TITLE), fontsize=8, pad=3)
+            axis.set_title(textwrap.fill(titles[label].replace("(n = ", "(n\xa0=\xa0"), _TITLE), fontsize=8, pad=3)
             axis.tick_params(labelsize=8)
         part.suptitle(block.title, fontsize=10)
         part.supxlabel(block.across, fontsize=9)

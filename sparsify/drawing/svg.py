@@ -139,7 +139,12 @@ def _moved_to_0(path: str) -> tuple[str, tuple[str, str]]:
     """The same path from (0, 0) on, and where it starts. Matplotlib's paths have absolute coordinates alone."""
     x, y = re.findall(r"-?[\d.]+", path)[:2]
     start = itertools.cycle((float(x), float(y)))
-    return re.sub(r"-?[\d.]+", lambda number: f"{float(number[0]) - next(start):.2f}", path), (x, y)
+    return re.sub(r"-?[\d.]+", lambda number: _rounded(float(number[0]) - next(start)), path), (x, y)
+
+
+def _rounded(value: float) -> str:
+    """A coordinate in points: "12.5"."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _referred(root: Element) -> list[str]:
@@ -153,7 +158,7 @@ def _shorter(key: str, value: str, names: dict[str, str]) -> str:
     if key == HREF and value.startswith(PNG):
         return PNG + base64.b64encode(_with_palette(base64.b64decode(value[len(PNG) :]))).decode()
     if key in ("d", "x", "y", "transform"):
-        value = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", value)
+        value = re.sub(r"\d+\.\d{3,}", lambda number: _rounded(float(number[0])), value)
     if key == "d":
         value = re.sub(r"\s*([A-Za-z])\s*", r"\1", value).strip()
     return _renamed(value, names)

@@ -531,7 +531,7 @@ def test_few_labels_share_a_panel_and_more_than_it_can_show_have_one_each():
     many = few | {"one more": [sweep((0.8, 0.1)).table()]}
     figure = sweep_figure(many, title="t")
     panels = [axis for axis in figure.axes if axis.get_title()]
-    assert [axis.get_title() for axis in panels] == [f"{label} (n = 1)" for label in many]
+    assert [axis.get_title().replace("\xa0", " ") for axis in panels] == [f"{label} (n = 1)" for label in many]
     assert len({axis.get_ylim() for axis in panels}) == len({axis.get_xlim() for axis in panels}) == 1
     assert figure.legends == []
     for axis, label in zip(panels, many, strict=True):
@@ -551,5 +551,7 @@ def test_curves_and_losses_of_many_labels_have_a_panel_each():
     titles = [axis.get_title() for axis in drawing.axes if axis.get_title()]
     assert titles == 2 * [f"{label}, test" for label in labels]
     drawing = losses_figure({label: [np.ones(250)] for label in labels}, title="t")
-    assert [axis.get_title() for axis in drawing.axes if axis.get_title()] == [f"{label} (n = 1)" for label in labels]
+    assert [axis.get_title() for axis in drawing.axes if axis.get_title()] == [
+        f"{label} (n\xa0=\xa01)" for label in labels
+    ]
     assert drawing.legends == []

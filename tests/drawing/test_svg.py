@@ -53,7 +53,7 @@ def test_styles_are_classes_and_a_shape_that_comes_again_is_written_once():
     assert "metadata" not in text
     shapes = [shape for shape in re.findall(r' d="([^"]*)"', text) if shape.count("L") == 29]
     assert len(shapes) == 1
-    assert shapes[0].startswith("M0.00 0.00L")
+    assert shapes[0].startswith("M0 0L")
     defined, used = set(re.findall(r' id="([^"]*)"', text)), set(re.findall(r"#(i\d+)", text))
     assert defined == used
     assert "a &lt; b &amp; 'c' /&gt;" in text
