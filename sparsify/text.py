@@ -122,9 +122,18 @@ def percentage(fraction: float) -> str:
     return f"{100 * fraction:.10g}%"
 
 
+def minus(text: str) -> str:
+    """The text with "−" (U+2212) as the sign of numbers, as figures have it; hyphens and exponents stay as they are.
+
+    >>> minus("from -1.20 to +0.31, with slbi-2 at 1e-05")
+    'from −1.20 to +0.31, with slbi-2 at 1e-05'
+    """
+    return re.sub(r"(?<![\w.)-])-(?=\.?\d)", "−", text)
+
+
 def points(fraction: float) -> str:
-    """A difference of two fractions in percentage points: "+0.31", "-1.20"."""
-    return f"{100 * fraction:+.2f}"
+    """A difference of two fractions in percentage points: "+0.31", "−1.20"."""
+    return minus(f"{100 * fraction:+.2f}")
 
 
 def factor(value: float) -> str:

@@ -7,6 +7,7 @@ import pytest
 from sparsify.text import (
     factor,
     in_markdown,
+    minus,
     p_in_words,
     p_value,
     percentage,
@@ -53,9 +54,14 @@ def test_the_shortest_text_reads_back_as_the_same_number(value, text):
 
 def test_numbers():
     assert [percentage(value) for value in (0, 0.6, 0.125, 1)] == ["0%", "60%", "12.5%", "100%"]
-    assert [points(value) for value in (0.0031, -0.012, 0.0)] == ["+0.31", "-1.20", "+0.00"]
+    assert [points(value) for value in (0.0031, -0.012, 0.0)] == ["+0.31", "−1.20", "+0.00"]
     assert (factor(2.512), thousands(10080)) == ("2.51×", "10,080")
     assert [plural(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+
+
+def test_the_sign_of_a_number_is_a_minus_and_other_hyphens_stay():
+    assert minus("-1.20 to +0.31, [-.5]") == "−1.20 to +0.31, [−.5]"
+    assert minus("slbi-2 of 2026-01-02 at 1e-05, -s, conv1--3") == "slbi-2 of 2026-01-02 at 1e-05, -s, conv1--3"
 
 
 def test_p_values():

@@ -28,6 +28,7 @@ from sparsify.errors import SparsifyError, quoted
 from sparsify.limits import checked_characters
 from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import PointPlan
+from sparsify.text import points
 from sparsify.training.display import TrainingDisplay
 
 if TYPE_CHECKING:
@@ -166,8 +167,8 @@ def compare(
         console.say(f"both with {100 * ratio:g}% of {layers} pruned by {criterion}")
     held_out = one.summary["held_out"]
     console.say(
-        f"B − A: {100 * found.difference:+.2f} points of {held_out} accuracy, 95% interval "
-        f"{100 * found.low:+.2f} to {100 * found.high:+.2f} (paired bootstrap over n = {found.count:,} images)"
+        f"B − A: {points(found.difference)} points of {held_out} accuracy, 95% interval "
+        f"{points(found.low)} to {points(found.high)} (paired bootstrap over n = {found.count:,} images)"
     )
     console.say(
         f"McNemar's exact test: p = {found.p:.3g}; right on an image: A alone {found.only_a:,} times, B alone "

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sparsify.drawing.style import RC, Look, figure, heading, legend_below, log_scale, looks
+from sparsify.drawing.panels import Block, crowded, draw_behind, small_multiples
+from sparsify.drawing.style import RC, Look, figure, heading, labelled, legend_below, log_scale, looks
 from sparsify.errors import SparsifyError
 
 if TYPE_CHECKING:
@@ -32,33 +33,51 @@ def curves_figure(groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str) -
     gives them.
 
     Training is dashed, the held-out split solid and named behind each label, since it is not that of all groups where
-    only some have `val`; a band is one sample standard deviation. Raises SparsifyError without groups.
+    only some have `val`; a band is one sample standard deviation. More groups than one panel can show have a panel
+    each. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no run to draw")
     with mpl.rc_context(RC):
-        drawing = figure(9.2, 3.8)
-        left, right = drawing.subplots(1, 2)
         splits = {label: _held_out(runs[0]) for label, runs in groups.items()}
+        drawing, panels = _panels(splits)
+        losses, accuracies = panels.values()
         for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
             length = min(map(len, runs))
             epochs = runs[0]["epoch"].to_numpy()[:length]
             held_out = splits[label]
-            for axis, what, factor in ((left, "loss", 1), (right, "accuracy", 100)):
+            for axis, what, factor in ((losses[label], "loss", 1), (accuracies[label], "accuracy", 100)):
                 test = factor * _stacked(runs, f"{held_out}_{what}", length)
                 training = factor * _stacked(runs, f"train_{what}", length)
                 band(axis, epochs, test, f"{label}, {held_out}", look, markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
-        left.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
-        log_scale(left)
-        right.set(xlabel="epoch", ylabel="accuracy (%)", title="Accuracy")
         low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
-        right.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
-        for axis in (left, right):
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_below(drawing, left.get_legend_handles_labels()[0])
+        for axis in dict.fromkeys(accuracies.values()):
+            axis.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
+        for axis in dict.fromkeys(losses.values()):
+            log_scale(axis)
+        for axis in dict.fromkeys([*losses.values(), *accuracies.values()]):
+            axis.xaxis.set_major_locator(MaxNLocator(4 if crowded(groups) else "auto", integer=True))
+        if crowded(groups):
+            draw_behind(losses)
+            draw_behind(accuracies)
+        else:
+            legend_below(drawing, labelled(next(iter(losses.values()))))
         heading(drawing, f"{title}   (solid: {' or '.join(dict.fromkeys(splits.values()))}, dashed: training)")
         return drawing
+
+
+def _panels(splits: Mapping[str, str]) -> tuple[Figure, dict[str, dict[str, Axes]]]:
+    """The figure, and the panels of the losses and of the accuracies, which all labels share where they are few."""
+    blocks = (Block("Loss", "epoch", "cross-entropy"), Block("Accuracy", "epoch", "accuracy (%)"))
+    if crowded(splits):
+        titles = {label: f"{label}, {split}" for label, split in splits.items()}
+        return small_multiples({block.title: block for block in blocks}, titles)
+    drawing = figure(9.2, 3.8)
+    axes = drawing.subplots(1, 2)
+    for axis, block in zip(axes, blocks, strict=True):
+        axis.set(xlabel=block.across, ylabel=block.up, title=block.title)
+    return drawing, {block.title: dict.fromkeys(splits, axis) for axis, block in zip(axes, blocks, strict=True)}
 
 
 def _stacked(runs: Sequence[pd.DataFrame], column: str, length: int) -> np.ndarray:

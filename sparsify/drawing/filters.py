@@ -105,7 +105,7 @@ def _mosaics(
     drawing, axes = _grid(len(panels), inches, max(0.94 * inches * height / width, 1.0) + 0.8)
     colours = mpl.colormaps["RdBu_r"].with_extremes(bad="white")
     for axis, panel, (_, marked), (image, corners, cell) in zip(axes, panels, arrays, tiles, strict=True):
-        drawn = axis.imshow(image, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
+        drawn = axis.imshow(image, cmap=colours, vmin=-limit, vmax=limit, interpolation="none")
         axis.set_title(_title(panel, marked), fontsize=8.5)
         axis.set(xticks=[], yticks=[])
         axis.grid(False)

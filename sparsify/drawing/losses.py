@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sparsify.drawing.curves import band
+from sparsify.drawing.panels import Block, crowded, draw_behind, small_multiples
 from sparsify.drawing.style import RC, figure, heading, legend_below, log_scale, looks
 from sparsify.errors import SparsifyError
 
@@ -20,21 +21,32 @@ def losses_figure(groups: Mapping[str, Sequence[np.ndarray]], *, title: str) -> 
     """Training loss against the step. `groups` maps a label to the losses of every step of each of its runs.
 
     Each point is the mean of `EVERY` steps, of what is left at the end, too; a band is one sample standard deviation
-    over the runs. Raises SparsifyError without groups.
+    over the runs. More groups than one panel can show have a panel each. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no training recorded its losses; train with --record loss")
     with mpl.rc_context(RC):
-        drawing = figure(7.6, 4.2)
-        axis = drawing.subplots()
+        across, up = "step", f"cross-entropy, mean of {EVERY} steps"
+        if crowded(groups):
+            titles = {label: f"{label} (n = {len(runs)})" for label, runs in groups.items()}
+            drawing, blocks = small_multiples({"": Block("", across, up)}, titles)
+            panels = blocks[""]
+        else:
+            drawing = figure(7.6, 4.2)
+            axis = drawing.subplots()
+            axis.set(xlabel=across, ylabel=up)
+            panels = dict.fromkeys(groups, axis)
         for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
             length = min(map(len, runs))
             starts = np.arange(0, length, EVERY)
             means = np.stack([np.add.reduceat(run[:length], starts) for run in runs])
             sizes = np.diff([*starts, length])
-            band(axis, starts + sizes, means / sizes, label, look, markevery=max(1, len(starts) // 10))
-        axis.set(xlabel="step", ylabel=f"cross-entropy, mean of {EVERY} steps")
-        log_scale(axis)
-        legend_below(drawing, list(axis.lines))
+            band(panels[label], starts + sizes, means / sizes, label, look, markevery=max(1, len(starts) // 10))
+        for axis in dict.fromkeys(panels.values()):
+            log_scale(axis)
+        if crowded(groups):
+            draw_behind(panels)
+        else:
+            legend_below(drawing, list(axis.lines))
         heading(drawing, f"{title}: training loss")
         return drawing

@@ -46,7 +46,7 @@ def predictions_figure(answers: Sequence[Answer], *, title: str) -> Figure:
         for axis, one in zip(axes, answers, strict=False):
             channels = one.picture.shape[0]
             picture = one.picture[0] if channels == 1 else one.picture.transpose(1, 2, 0)
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none")
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
             said = one.label if one.right else f"{one.label}, not {one.predicted}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from sparsify.drawing.svg import compact
 from sparsify.files import write_bytes
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.text import printable
@@ -129,6 +129,11 @@ def legend_below(drawing: Figure, handles: Sequence[Line2D]) -> None:
     drawing.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 
+def labelled(axis: Axes) -> list[Line2D]:
+    """The lines of a panel that a legend names."""
+    return [line for line in axis.lines if not str(line.get_label()).startswith("_")]
+
+
 def log_scale(axis: Axes) -> None:
     """Make the y axis logarithmic, with plain numbers at 1, 2 and 5 of each decade, or of 1 where there are many."""
     axis.set_yscale("log")
@@ -161,14 +166,4 @@ def _content(drawing: Figure, kind: str, metadata: Mapping[str, None]) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
         drawing.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
-    return _compact(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
-
-
-def _compact(svg: bytes) -> bytes:
-    """The same drawing, not indented, with coordinates of two decimals of a point where matplotlib writes six."""
-
-    def place(attribute: re.Match[bytes]) -> bytes:
-        return re.sub(rb"\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), attribute[0])
-
-    lines = b"\n".join(line.strip() for line in svg.splitlines())
-    return re.sub(rb"<[a-z][^>]*>", lambda tag: re.sub(rb'\b(?:d|x|y)="[^"]*"', place, tag[0]), lines)
+    return compact(buffer.getvalue()) if kind == "svg" else buffer.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sparsify.drawing.style import GREY, RC, Look, figure, heading, legend_below, looks
+from sparsify.drawing.panels import Block, crowded, draw_behind, small_multiples
+from sparsify.drawing.style import GREY, RC, Look, figure, heading, labelled, legend_below, looks
 from sparsify.errors import SparsifyError, unknown
 from sparsify.text import listed
 
@@ -51,8 +53,8 @@ def sweep_figure(
     asked for, the others are its controls; what is left of the support alone is a star for each sweep. `held_out` is
     the split of the images, "" if it is not known. `against` is one of AGAINST; points where nothing is left, and the
     saving is infinite, are left out. `measure` is one of the columns of accuracies. Controls are thin and dashed or
-    dotted, in the colour of what they control: the means over sweeps and draws. Raises SparsifyError without sweeps,
-    and if one lacks the measure.
+    dotted, in the colour of what they control: the means over sweeps and draws. More labels than one panel can
+    show have a panel each. Raises SparsifyError without sweeps, and if one lacks the measure.
     """
     if not groups:
         raise SparsifyError("no sweep to draw")
@@ -69,15 +71,15 @@ def sweep_figure(
     sets = first.layers.unique()
     styles = looks(groups)
     with mpl.rc_context(RC):
-        drawing = figure(4.4 * len(sets) + 0.4, 3.9)
-        axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]
-        for axis, layers in zip(axes, sets, strict=True):
+        names = {layers: _across(layers, first.scope.iloc[0], against) for layers in sets}
+        drawing, panels = _panels(groups, names, f"{held_out} accuracy (%), log scale of the error".lstrip())
+        for layers, axes in panels.items():
             for place, (label, sweeps) in enumerate(groups.items()):
+                axis, look = axes[label], styles[label]
                 x, values = _line(sweeps, layers, order, against, measure)
-                aside = (place + 0.5) / len(groups) - 0.5 if against == "ratio" else 0.0
-                _seeds(axis, x, values.mean(1), label, styles[label], aside)
+                aside = (place + 0.5) / len(groups) - 0.5 if against == "ratio" and not crowded(groups) else 0.0
+                _seeds(axis, x, values.mean(1), label, look, aside)
                 for style, control in zip(_CONTROL_STYLES, controls, strict=False):
-                    look = styles[label]
                     x, values = _line(sweeps, layers, control, against, measure)
                     axis.plot(
                         x,
@@ -89,21 +91,54 @@ def sweep_figure(
                         linewidth=0.9,
                         marker="",
                     )
-                _mark_support(axis, sweeps, layers, against, measure, styles[label]["color"])
-            names = layers.split(",") if layers.count(",") < 4 else [f"{layers.count(',') + 1} layers"]
-            how = "" if len(names) == 1 else " together" if first.scope.iloc[0] == "global" else " each"
-            axis.set(xlabel=AGAINST[against].format(layers=listed(names) + how), title=" + ".join(names))
-            if against != "ratio":
+                _mark_support(axis, sweeps, layers, against, measure, look["color"])
+            if crowded(groups):
+                draw_behind(axes)
+            for axis in dict.fromkeys(axes.values() if against != "ratio" else ()):
                 _factor_scale(axis)
-        _error_scale(axes)
-        axes[0].set_ylabel(f"{held_out} accuracy (%), log scale of the error".lstrip())
+        blocks = [list(dict.fromkeys(axes.values())) for axes in panels.values()]
+        for shared in blocks if crowded(groups) else [list(itertools.chain(*blocks))]:
+            _error_scale(shared, gap=0.11 if crowded(groups) else 0.045)
         styled = zip(_CONTROL_STYLES, controls, strict=False)
         greys = [Line2D([], [], color=GREY, linestyle=style, label=control) for style, control in styled]
         if any((one.criterion == SUPPORT).any() for sweeps in groups.values() for one in sweeps):
             greys.append(Line2D([], [], color=GREY, linestyle="", marker="*", label="support"))
-        legend_below(drawing, [*axes[0].get_legend_handles_labels()[0], *greys])
+        lines = [] if crowded(groups) else labelled(blocks[0][0])
+        if lines or greys:
+            legend_below(drawing, [*lines, *greys])
         heading(drawing, title)
         return drawing
+
+
+def _panels(
+    groups: Mapping[str, Sequence[pd.DataFrame]], sets: Mapping[str, str], up: str
+) -> tuple[Figure, dict[str, dict[str, Axes]]]:
+    """The figure, and for each set of layers the panel of each label, which all labels share where they are few.
+
+    `sets` gives the label of the x axis for each set, `up` is that of the y axes.
+    """
+    titles = {layers: " + ".join(_names(layers)) for layers in sets}
+    if crowded(groups):
+        blocks = {layers: Block(titles[layers], across, up) for layers, across in sets.items()}
+        return small_multiples(blocks, {label: f"{label} (n = {len(sweeps)})" for label, sweeps in groups.items()})
+    drawing = figure(4.4 * len(sets) + 0.4, 3.9)
+    axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]
+    axes[0].set_ylabel(up)
+    for axis, (layers, across) in zip(axes, sets.items(), strict=True):
+        axis.set(xlabel=across, title=titles[layers])
+    return drawing, {layers: dict.fromkeys(groups, axis) for axis, layers in zip(axes, sets, strict=True)}
+
+
+def _names(layers: str) -> list[str]:
+    names = layers.split(",")
+    return names if len(names) < 5 else [f"{len(names)} layers"]
+
+
+def _across(layers: str, scope: str, against: str) -> str:
+    """What stands at the axis of a set of layers: "removed from conv3 and fc1 each (%)"."""
+    names = _names(layers)
+    how = "" if len(names) == 1 else " together" if scope == "global" else " each"
+    return AGAINST[against].format(layers=listed(names) + how)
 
 
 def _seeds(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, aside: float) -> None:
@@ -159,10 +194,11 @@ def _factor_scale(axis: Axes) -> None:
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}×")
 
 
-def _error_scale(axes: Sequence[Axes]) -> None:
+def _error_scale(axes: Sequence[Axes], *, gap: float) -> None:
     """Accuracy on a logarithmic scale of the error, so that 99.1 and 98.7 differ to the eye as 91 and 87 do.
 
-    The axes share it. Where few of the usual ticks lie among the accuracies they are evenly spaced instead.
+    The axes share it. Between two ticks is at least `gap` of its length. Where
+    few of the usual ticks lie among the accuracies they are evenly spaced instead.
     """
     shift = 100.05  # 100% itself is finite
 
@@ -183,7 +219,7 @@ def _error_scale(axes: Sequence[Axes]) -> None:
         """The ticks between the ends of the axis, without those that would touch the one before."""
         shown: list[float] = []
         for tick in ticks:
-            if bottom <= tick <= top and (not shown or place(tick) - place(shown[-1]) > 0.045 * np.ptp(ends)):
+            if bottom <= tick <= top and (not shown or place(tick) - place(shown[-1]) > gap * np.ptp(ends)):
                 shown.append(tick)
         return shown
 

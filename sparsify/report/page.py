@@ -11,14 +11,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sparsify.files import write_text
-from sparsify.report.notes import from_before
 from sparsify.report.pictures import pictures
-from sparsify.report.prose import arms_table, plan_in_words, setup
+from sparsify.report.prose import setup
 from sparsify.report.sections import SECTIONS, Source, headline_table
 from sparsify.report.table import to_html
 from sparsify.study.findings import Findings
 from sparsify.study.results import StudyResult
-from sparsify.text import capitalised, printable
+from sparsify.text import printable
 from sparsify.viz.study import Drawn
 
 FILE = "report.html"
@@ -35,19 +34,17 @@ def write_report(
 
     `drawn` are the study's figures, `command` the words of the command that made it.
     """
-    shown = pictures(drawn)
-    source = Source(result, findings, shown, command)
+    source = Source(result, findings, pictures(drawn), command)
     contents = [(section, section.of(source)) for section in SECTIONS]
     page = _template().render(
         study=result.study,
         setup=setup(result),
-        plans=[plan_in_words(plan) for plan in result.study.sweeps],
-        from_before=[capitalised(sentence) for sentence in from_before(result)],
-        arms=to_html(arms_table(result)),
         headline=to_html(headline_table(result)),
         verdicts=findings.verdicts,
-        sections=[(section, content) for section, content in contents if content is not None],
-        pictures=shown,
+        first=source.first,
+        sections=[
+            (section, content, source.figures(section.name)) for section, content in contents if content is not None
+        ],
         version=metadata.version("sparsify-study"),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )

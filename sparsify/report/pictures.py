@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from PIL import Image
 from sparsify.drawing.style import DPI
 from sparsify.viz.study import Drawn
 
+SVG = "data:image/svg+xml,"
 MOST = 4_500_000  # bytes of all pictures together
 
 
@@ -25,6 +27,11 @@ class Picture:
     width: float
     height: float
 
+    @property
+    def follows(self) -> bool:
+        """Whether it follows the reader's light or dark scheme, as SVGs do; pixels are on white."""
+        return self.uri is not None and self.uri.startswith(SVG)
+
 
 def pictures(drawn: Sequence[Drawn], *, most: int = MOST) -> list[Picture]:
     """Every figure as SVG, or as PNG of 256 colours where that is smaller.
@@ -35,7 +42,7 @@ def pictures(drawn: Sequence[Drawn], *, most: int = MOST) -> list[Picture]:
     for one in drawn:
         with Image.open(one.png) as image:
             width, height = (side / DPI for side in image.size)
-            drawing = f"data:image/svg+xml,{_quoted(one.svg.read_text(encoding='utf-8'))}"
+            drawing = f"{SVG}{_quoted(one.svg.read_text(encoding='utf-8'))}"
             pixels = f"data:image/png;base64,{base64.b64encode(_palette(image)).decode()}"
         uri = min(drawing, pixels, key=len)
         spent += len(uri)
@@ -44,8 +51,12 @@ def pictures(drawn: Sequence[Drawn], *, most: int = MOST) -> list[Picture]:
 
 
 def _quoted(svg: str) -> str:
-    """The text as part of a URL, which takes a quarter less than base64."""
-    return quote(" ".join(svg.split("\n")), safe=" /:;=,*!@?~$+")
+    """The text as part of a URL, which takes a quarter less than base64.
+
+    In its tags are the quotes that a URL may hold, and "href" is without "xlink:", which no browser needs.
+    """
+    shorter = re.sub(r"<[^>']*>", lambda tag: tag[0].replace('"', "'").replace(" xlink:href=", " href="), svg)
+    return quote(" ".join(shorter.split("\n")), safe=" /:;=,*!@?~$+'(){}")
 
 
 def _palette(image: Image.Image) -> bytes:

@@ -23,11 +23,12 @@ from sparsify.pruning.ranking import path_of, scale_of
 from sparsify.pruning.subject import Subject, subject_without_data
 from sparsify.report.checklist import checked
 from sparsify.report.commands import commands_of, without_places
-from sparsify.report.notes import NOTES, sources, weak_supports
+from sparsify.report.notes import NOTES, from_before, sources, weak_supports
 from sparsify.report.pictures import Picture
-from sparsify.report.prose import paths_in_words
+from sparsify.report.prose import arms_table, paths_in_words, plan_in_words
 from sparsify.report.studytables import findings_tables, interval_tables, results_tables
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
+from sparsify.report.terms import TERMS
 from sparsify.runs import Run
 from sparsify.runs.records import CONFIG_SUM
 from sparsify.study.contrasts import usual_ratio
@@ -45,9 +46,15 @@ class Source:
     pictures: Sequence[Picture]
     command: Sequence[str]
 
-    def has_figures(self, section: str) -> bool:
-        """Whether a figure belongs to the section of that name."""
-        return any(picture.drawn.section == section for picture in self.pictures)
+    @property
+    def first(self) -> Picture | None:
+        """The figure of the answer: the first one of accuracy against sparsity."""
+        return next((picture for picture in self.pictures if picture.drawn.section == "sparsity"), None)
+
+    def figures(self, section: str) -> list[Picture]:
+        """The figures of the section of that name, without that of the answer."""
+        first = self.first
+        return [one for one in self.pictures if one.drawn.section == section and one is not first]
 
 
 Content = Mapping[str, Any]
@@ -68,8 +75,18 @@ class Section:
     def of(self, source: Source) -> Content | None:
         """The section's content in the report of one study."""
         if self.content is None:
-            return {} if source.has_figures(self.name) else None
+            return {} if source.figures(self.name) else None
         return self.content(source)
+
+
+def _setup(source: Source) -> Content:
+    result = source.result
+    arms = arms_table(result)
+    return {
+        "plans": [plan_in_words(plan) for plan in result.study.sweeps],
+        "from_before": [capitalised(sentence) for sentence in from_before(result)],
+        "arms": to_html(arms) if len(arms.frame) > 1 else None,
+    }
 
 
 def _differences(source: Source) -> Content | None:
@@ -93,11 +110,11 @@ def _classes(source: Source) -> Content | None:
         for arm in source.result.arms
         if any("accuracy" not in sweep.outcomes for sweeps in arm.sweeps for sweep in sweeps)
     ]
-    return {"without_outcomes": arms} if arms or source.has_figures("classes") else None
+    return {"without_outcomes": arms} if arms or source.figures("classes") else None
 
 
 def _paths(source: Source) -> Content | None:
-    return {"words": paths_in_words(source.result)} if source.has_figures("paths") else None
+    return {"words": paths_in_words(source.result)} if source.figures("paths") else None
 
 
 def _criteria(source: Source) -> Content | None:
@@ -109,6 +126,10 @@ def _reproduce(source: Source) -> Content:
     return {"command": shlex.join(without_places(source.command)), "commands": commands_of(source.result)}
 
 
+def _terms(source: Source) -> Content:
+    return {"terms": TERMS}
+
+
 def _environment(source: Source) -> Content:
     return {"table": to_html(environment_table(source.result))}
 
@@ -118,6 +139,7 @@ def _checklist(source: Source) -> Content:
 
 
 SECTIONS = (
+    Section("setup", "How it was done", _setup),
     Section("differences", "What can go, and where arms differ", _differences),
     Section("results", "Results", _results),
     Section("sparsity", "Accuracy against sparsity"),
@@ -130,6 +152,7 @@ SECTIONS = (
     Section("reproduce", "Reproduce it", _reproduce),
     Section("environment", "Environment", _environment),
     Section("checklist", "Checklist", _checklist),
+    Section("terms", "Terms", _terms),
 )
 """Every section behind the answer, in the order of the page."""
 
@@ -171,7 +194,7 @@ def headline_table(result: StudyResult) -> Table:
 def _change(one: Estimate) -> str:
     """A change of fractions in points: "−1.25 ± 1.77", and 0 without a sign."""
     mean = points(one.mean)
-    mean = mean[1:] if float(mean) == 0 else mean.replace("-", "−")
+    mean = "0.00" if mean[1:] == "0.00" else mean
     return mean if one.deviation is None else f"{mean} ± {100 * one.deviation:.2f}"
 
 
@@ -182,9 +205,9 @@ def _mean(values: list[float]) -> float | None:
 
 
 def likeness_tables(result: StudyResult) -> list[Table]:
-    """How much the criteria agree: a table for each sweep and layer, one row a pair of criteria.
+    """How much the criteria agree: two tables for each sweep and layer, one row an arm, one column a pair of criteria.
 
-    It has Kendall's τ and Jaccard's overlap in the first run of each arm, of the criteria that need no images. The
+    They have Kendall's τ and Jaccard's overlap in the first run of each arm, of the criteria that need no images. The
     overlap is that of the grains that go at the sweep's largest ratio r below 1; two random choices overlap by about
     r/(2 − r).
     """
@@ -198,7 +221,7 @@ def likeness_tables(result: StudyResult) -> list[Table]:
         seen.add(asked)
         found = {arm.label: _agreements(arm.finished[0], plan, ratio) for arm in result.arms if arm.finished}
         for layers in dict.fromkeys(one.layers for agreements in found.values() for one in agreements):
-            tables.append(_agreement_table(layers, ratio, found))
+            tables += _agreement_tables(layers, ratio, found)
     return tables
 
 
@@ -225,26 +248,27 @@ def _without_images(subject: Subject, plan: SweepPlan) -> Iterator[str]:
             yield "gamma"
 
 
-def _agreement_table(layers: str, ratio: float, found: dict[str, tuple[Agreement, ...]]) -> Table:
+def _agreement_tables(layers: str, ratio: float, found: dict[str, tuple[Agreement, ...]]) -> list[Table]:
+    """One row an arm, one column a pair of criteria: a table of τ, and one of the overlap."""
     pairs = {label: {(a.first, a.second): a for a in ones if a.layers == layers} for label, ones in found.items()}
     grains = next(one.grains for ones in pairs.values() for one in ones.values())
+    columns = [Column("arm", TEXT)]
+    names = list(dict.fromkeys(pair for ones in pairs.values() for pair in ones))
+    two_digits = Format(lambda value: f"{round(value, 2) + 0.0:.2f}")  # no −0.00
+    columns += [Column(", ".join(pair), two_digits) for pair in names]
     chance = f"{ratio / (2 - ratio):.2f} by chance"
-    what = f"τ of each pair, and overlap of what goes at {percentage(ratio)} ({chance})"
-    columns = [Column("criteria", TEXT)]
-    for label in pairs:
-        columns += [Column(f"{label}: τ", Format(_two_digits)), Column(f"{label}: overlap", Format(_two_digits))]
-    rows = []
-    for pair in dict.fromkeys(pair for ones in pairs.values() for pair in ones):
-        row: list[object] = [", ".join(pair)]
-        for ones in pairs.values():
-            one = ones.get(pair)
-            row += [None, None] if one is None else [one.tau, one.overlaps[ratio]]
-        rows.append(row)
-    return Table.of(f"Agreement on {layers} ({thousands(grains)} grains): {what}", columns, rows)
-
-
-def _two_digits(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+    values: dict[str, Callable[[Agreement], float | None]] = {
+        "Kendall’s τ": lambda one: one.tau,
+        f"overlap of what goes at {percentage(ratio)} ({chance})": lambda one: one.overlaps[ratio],
+    }
+    tables = []
+    for what, value in values.items():
+        rows = [
+            (label, *(value(ones[pair]) if pair in ones else None for pair in names)) for label, ones in pairs.items()
+        ]
+        table = Table.of(f"Agreement on {layers} ({thousands(grains)} grains): {what}", columns, rows).without_empty()
+        tables += [table] if len(table.columns) > 1 else []
+    return tables
 
 
 _WHEN = "started"

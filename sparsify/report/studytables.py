@@ -45,8 +45,12 @@ def study_tables(result: StudyResult, findings: Findings) -> list[Table]:
 
 
 def findings_tables(result: StudyResult, findings: Findings) -> list[Table]:
-    """As the page shows them before its results: how much of each arm can go, and the differences between arms."""
-    return [*affordable_tables(result, findings.affordable), *contrast_tables(result, findings.contrasts)]
+    """As the page shows them before its results: how much of each arm can go, and the differences between arms.
+
+    Columns without a value, as that of a p over seeds where there is one seed, are left out.
+    """
+    differences = contrast_tables(result, findings.contrasts)
+    return [*affordable_tables(result, findings.affordable), *(table.without_empty() for table in differences)]
 
 
 def results_tables(result: StudyResult) -> list[Table]:
@@ -241,21 +245,27 @@ def _both_ends(one: Contrast) -> str:
 
 
 def affordable_tables(result: StudyResult, found: Sequence[Affordable]) -> list[Table]:
-    """The largest ratio that can go from each arm, for each set of layers and ε; a table a sweep and measure."""
+    """The largest ratio that can go, a row an arm, a column a set of layers and ε; a table a sweep and measure."""
     tables = []
     for sweep, measure in dict.fromkeys((one.sweep, one.measure) for one in found):
-        kept = [one for one in found if (one.sweep, one.measure) == (sweep, measure)]
-        title = f"largest part that can go by {kept[0].by}, with {100 * kept[0].confidence:g}% confidence"
-        arms = list(dict.fromkeys(one.arm for one in kept))
+        kept = {
+            (one.arm, one.layers, one.tolerance): one for one in found if (one.sweep, one.measure) == (sweep, measure)
+        }
+        first = next(iter(kept.values()))
+        title = f"largest part that can go by {first.by}, with {100 * first.confidence:g}% confidence"
         ratio = Format(_affordable_up_to(max(result.study.sweeps[sweep].ratios)), key=lambda one: one.ratio)
-        epsilon = Format(lambda tolerance: f"{100 * tolerance:g} {'point' if tolerance == 0.01 else 'points'}")
-        columns = [Column("layers", TEXT), Column("loses less than", epsilon), *(Column(arm, ratio) for arm in arms)]
-        rows = []
-        for layers, tolerance in dict.fromkeys((one.layers, one.tolerance) for one in kept):
-            by_arm = {one.arm: one for one in kept if (one.layers, one.tolerance) == (layers, tolerance)}
-            rows.append((layers_in_words(layers), tolerance, *(by_arm.get(arm) for arm in arms)))
+        asked = list(dict.fromkeys((layers, tolerance) for _, layers, tolerance in kept))
+        columns = [Column("arm", TEXT), *(Column(_loses_less(*one), ratio) for one in asked)]
+        arms = dict.fromkeys(arm for arm, *_ in kept)
+        rows = [(arm, *(kept.get((arm, *one)) for one in asked)) for arm in arms]
         tables.append(_table(result, title + MEASURES[measure].clause, columns, rows))
     return tables
+
+
+def _loses_less(layers: str, tolerance: float) -> str:
+    """ "conv3, loss < 0.5 points"."""
+    unit = "point" if tolerance == 0.01 else "points"
+    return f"{layers_in_words(layers)}, loss < {100 * tolerance:g} {unit}"
 
 
 def _affordable_up_to(most: float) -> Callable[[Affordable], str]:

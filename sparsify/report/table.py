@@ -21,6 +21,7 @@ from sparsify.text import (
     capitalised,
     factor,
     in_markdown,
+    minus,
     percentage,
     plain_console,
     points,
@@ -48,7 +49,8 @@ def number_of(value: Any) -> float | None:
 class Format:
     """How the values of a column are shown: their text, their side, and the number that they sort by.
 
-    None and NaN are shown as a dash. A text among numbers, such as "diverged", stands for itself.
+    None and NaN are shown as a dash, the sign of a number as "−". A text among numbers, such as "diverged", stands for
+    itself.
     """
 
     write: Callable[[Any], str] = str
@@ -59,7 +61,7 @@ class Format:
         """What a cell shows."""
         if _is_missing(value):
             return MISSING
-        return value if isinstance(value, str) else self.write(value)
+        return value if isinstance(value, str) else minus(self.write(value))
 
     def sort_key(self, value: Any) -> float | None:
         """The number that a cell sorts by; None sorts last."""
@@ -183,6 +185,12 @@ class Table:
         """The values, row by row."""
         return self.frame.itertuples(index=False, name=None)
 
+    def without_empty(self) -> Table:
+        """The table without the columns in which no row has a value."""
+        kept = [place for place in range(len(self.columns)) if not all(map(_is_missing, self.frame.iloc[:, place]))]
+        columns = tuple(self.columns[place] for place in kept)
+        return dataclasses.replace(self, columns=columns, frame=self.frame.iloc[:, kept])
+
     def texts(self) -> list[list[str]]:
         """What the cells show, row by row."""
         return [[c.format.text(value) for c, value in zip(self.columns, row, strict=True)] for row in self.rows()]
@@ -290,7 +298,12 @@ def to_html(table: Table) -> HtmlTable:
     """The captions, headings and cells of the table in HTML; the template writes the tags."""
     formats = [column.format for column in table.columns]
     cells = (
-        tuple(HtmlCell(one.text(value), one.sort_key(value)) for one, value in zip(formats, row, strict=True))
+        tuple(_cell(one.text(value), one.sort_key(value)) for one, value in zip(formats, row, strict=True))
         for row in table.rows()
     )
     return HtmlTable(capitalised(table.title), tuple(column.heading for column in table.columns), tuple(cells))
+
+
+def _cell(text: str, key: float | None) -> HtmlCell:
+    """A cell that a narrow page breaks before its "±", if at all."""
+    return HtmlCell(text.replace(" ± ", " ±\xa0"), key)

@@ -10,7 +10,7 @@ from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.measures import MEASURES
 from sparsify.study.contrasts import Affordable, Contrast, control_of
 from sparsify.study.results import Point, StudyResult, accuracies, measured_in
-from sparsify.text import capitalised, layers_in_words, listed, p_in_words, percentage, plural, points
+from sparsify.text import capitalised, layers_in_words, listed, minus, p_in_words, percentage, plural, points
 
 _MOST = 10  # what a sentence lists; more are counted
 
@@ -85,7 +85,7 @@ def verdict(contrast: Contrast, beside: Contrast | None = None) -> str:
     shown = held or one.low * one.high > 0
     turn = -1 if shown and one.difference < 0 else 1  # "0.3 points less" has the interval 0.1 to 0.5
     ends = sorted((turn * 100 * one.low, turn * 100 * one.high))
-    interval = " to ".join(f"{end:.2f}" if shown else f"{end:+.2f}" for end in ends)
+    interval = " to ".join(f"{end:.2f}" if shown else minus(f"{end:+.2f}") for end in ends)
     n = f"n = {one.seeds} seeds" if one.over == "seeds" else f"n = {one.images:,} images"
     evidence = f"({100 * one.confidence:g}% interval {interval}, {n}, Holm-adjusted {p_in_words(one.p_adjusted)}"
     alike = one.over == "images" and one.seeds > 1

@@ -21,6 +21,8 @@ from sparsify.config import Config
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.curves import curves_figure
 from sparsify.drawing.filters import FilterPanel, filters_figure
+from sparsify.drawing.losses import losses_figure
+from sparsify.drawing.panels import MOST_LINES
 from sparsify.drawing.paths import path_figure
 from sparsify.drawing.style import COLOURS, MARKERS, PALETTE, heading, legend_below, looks, save
 from sparsify.drawing.sweeps import sweep_figure
@@ -218,8 +220,8 @@ def test_the_sweep_figure_draws_a_star_for_the_support_of_each_sweep():
     ]
     figure = sweep_figure({"slbi": tables}, title="t")
     (axis,) = figure.axes
-    line, *stars = axis.lines
-    assert line.get_ydata().tolist() == [90, 50]
+    stars = [line for line in axis.lines if line.get_marker() == "*"]
+    assert axis.lines[0].get_ydata().tolist() == [90, 50]
     assert [(*star.get_xdata(), *star.get_ydata(), star.get_marker()) for star in stars] == [
         (25, 70, "*"),
         (35, 60, "*"),
@@ -441,10 +443,9 @@ def test_weights_that_are_sparse_themselves_are_drawn_once():
 def test_optimizers_keep_their_looks_and_no_two_labels_look_alike():
     def looks(*labels):
         figure = sweep_figure({label: [sweep((0.9, 0.5)).table()] for label in labels}, title="t")
-        return {
-            label: (line.get_color(), line.get_marker())
-            for label, line in zip(labels, figure.axes[0].lines, strict=True)
-        }
+        panels = [axis.lines for axis in figure.axes if axis.lines]
+        lines = panels[0] if len(panels) == 1 else [own for own, _ in panels]
+        return {label: (line.get_color(), line.get_marker()) for label, line in zip(labels, lines, strict=True)}
 
     alone = {opt: looks(opt)[opt] for opt in OPTIMIZERS}
     assert looks(*OPTIMIZERS) == alone
@@ -522,3 +523,35 @@ def test_many_panels_show_norms_so_that_each_can_be_seen():
     few, many = (filters_figure([panel] * count, layer="conv") for count in (6, 7))
     assert "weight" in few.axes[-1].get_ylabel()
     assert "L2 norm" in many.axes[-1].get_ylabel()
+
+
+def test_few_labels_share_a_panel_and_more_than_it_can_show_have_one_each():
+    few = {f"arm {n}": [sweep((0.9, 0.5 + n / 100)).table()] for n in range(MOST_LINES)}
+    assert len(sweep_figure(few, title="t").axes) == 1
+    many = few | {"one more": [sweep((0.8, 0.1)).table()]}
+    figure = sweep_figure(many, title="t")
+    panels = [axis for axis in figure.axes if axis.get_title()]
+    assert [axis.get_title().replace("\xa0", " ") for axis in panels] == [f"{label} (n = 1)" for label in many]
+    assert len({axis.get_ylim() for axis in panels}) == len({axis.get_xlim() for axis in panels}) == 1
+    assert figure.legends == []
+    for axis, label in zip(panels, many, strict=True):
+        own, behind = axis.lines
+        assert own.get_ydata().tolist() == [100 * a for a in many[label][0].accuracy]
+        assert behind.get_zorder() < own.get_zorder()
+        values = behind.get_ydata()
+        assert values[np.isfinite(values)].tolist() == [100 * a for (one,) in many.values() for a in one.accuracy]
+
+
+def test_curves_and_losses_of_many_labels_have_a_panel_each():
+    rows = [{"epoch": n, "train_loss": 1 / n, "test_loss": 1 / n, "val_loss": np.nan} for n in (1, 2, 3)]
+    accuracies = [{"train_accuracy": 0.5, "test_accuracy": 0.5, "val_accuracy": np.nan} for _ in rows]
+    metrics = pd.DataFrame([one | other for one, other in zip(rows, accuracies, strict=True)])
+    labels = [f"arm {n}" for n in range(MOST_LINES + 1)]
+    drawing = curves_figure({label: [metrics] for label in labels}, title="t")
+    titles = [axis.get_title() for axis in drawing.axes if axis.get_title()]
+    assert titles == 2 * [f"{label}, test" for label in labels]
+    drawing = losses_figure({label: [np.ones(250)] for label in labels}, title="t")
+    assert [axis.get_title() for axis in drawing.axes if axis.get_title()] == [
+        f"{label} (n\xa0=\xa01)" for label in labels
+    ]
+    assert drawing.legends == []

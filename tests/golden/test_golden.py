@@ -101,7 +101,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1), "white").save(buffer, "PNG")
-    contents = {"png": buffer.getvalue(), "svg": b"<svg/>"}
+    contents = {"png": buffer.getvalue(), "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><defs><style/></defs></svg>'}
     monkeypatch.setattr(Figure, "savefig", lambda _self, file, *, format, **_: file.write(contents[format]))
 
 

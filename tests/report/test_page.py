@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
+import io
 import itertools
 import re
 import shlex
-import shutil
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
+from PIL import Image
 from summaries import SUMMARY
 
 from sparsify.cli.app import app, main
@@ -31,6 +34,7 @@ from sparsify.report.prose import arms_table, data_in_words, paths_in_words, pla
 from sparsify.report.sections import environment_table, headline_table, likeness_tables
 from sparsify.report.studytables import accuracy_table
 from sparsify.report.table import percent, to_markdown
+from sparsify.report.terms import TERMS
 from sparsify.runs import Run
 from sparsify.study.findings import find
 from sparsify.study.results import ArmResult, StudyResult
@@ -152,7 +156,7 @@ def test_a_text_with_what_cannot_be_printed_is_escaped_in_the_page():
 def test_the_page_loads_nothing_and_is_small(page):
     assert len(page.encode()) < 5_000_000
     assert set(re.findall(r'(?:src|href)="([a-z]*:?)', page)) <= {"data:", ""}
-    assert "url(" not in page
+    assert set(re.findall(r"url\(.{3}", page)) == {"url(%23"}  # of a picture to itself
     assert "default-src 'none'" in page
 
 
@@ -169,27 +173,61 @@ def test_headings_are_in_order_and_pictures_and_tables_have_words(page):
 
 def test_every_section_is_there_with_its_numbers(page, result):
     text = visible(page)
-    for word in ("Reproduce it", "Environment", "Checklist", "What happens to each class", "Inclusion paths"):
+    for section in re.findall(r'<div id="([a-z]+)"', page):
+        assert f'<a href="#{section}">' in page
+    for word in (
+        "Terms",
+        "How it was done",
+        "Reproduce it",
+        "Environment",
+        "Checklist",
+        "What happens to each class",
+        "Inclusion paths",
+    ):
         assert f">{word}</h2>" in page
         assert word in text
     assert "2 of 6 runs diverged and are not counted" in text
     assert "Difference of test accuracy against sgd, pruned by magnitude arm removed points 95% interval" in text
-    assert "Largest part that can go by magnitude, with 95% confidence layers loses less than" in text
+    assert "Largest part that can go by magnitude, with 95% confidence arm conv3, loss < 0.5 points" in text
     assert "95% intervals of the mean" in text
     for cell in rows(accuracy_table(result, "conv3", control="random"))[0]:
         assert cell in text
 
 
+def elements(svg):
+    """What an SVG holds, however it is written."""
+    return tuple(
+        (one.tag, one.text, tuple((key.split("}")[-1], value.replace("\n", " ")) for key, value in one.items()))
+        for one in ElementTree.fromstring(svg).iter()
+    )
+
+
+def test_the_answer_has_the_first_figure_and_all_else_is_folded(page, drawn):
+    before, *folds = page.split('<section class="fold"')
+    (answer,) = re.findall(r'<img [^>]*alt="([^"]*)"', before)
+    assert html.unescape(answer) == next(one.alternative for one in drawn if one.section == "sparsity")
+    assert len(folds) == len(re.findall(r"<summary><h2", page)) > 8
+    assert before.count("<table") == 1
+    assert " open" not in "".join(re.findall(r"<details[^>]*>", page))
+
+
+def test_every_term_that_the_page_links_to_is_explained(page):
+    explained = set(re.findall(r'id="(term-[a-z-]+)"', page))
+    linked = set(re.findall(r'href="#(term-[a-z-]+)"', page))
+    assert linked <= explained
+    assert len(explained) == len(TERMS)
+    assert {"term-grain", "term-compression"} <= linked
+
+
 def test_every_figure_is_in_the_page_once(page, drawn):
     uris = re.findall(r'src="data:image/(png;base64|svg\+xml),([^"]+)"', page)
     assert len(uris) == len(drawn) == len({content for _, content in uris})
-    files = {one.svg.read_text(encoding="utf-8").replace("\n", " ") for one in drawn}
+    files = {elements(one.svg.read_text(encoding="utf-8")) for one in drawn}
     for kind, content in uris:
         if kind == "svg+xml":
-            assert unquote(content) in files
+            assert elements(unquote(content)) in files
         else:
             assert base64.b64decode(content)[:8] == b"\x89PNG\r\n\x1a\n"
-    assert {kind for kind, _ in uris} == {"svg+xml", "png;base64"}
     assert {one.section for one in drawn} == {"training", "sparsity", "classes", "filters", "paths"}
 
 
@@ -479,19 +517,22 @@ def test_the_environment_says_where_runs_differ(result, monkeypatch):
 
 def test_criteria_are_compared_on_each_layer_of_each_sweep(result):
     tables = likeness_tables(result)
-    assert [table.title.split(":")[0] for table in tables] == [
-        "Agreement on conv3 (120 grains)",
-        "Agreement on fc1 (10,080 grains)",
+    overlap = "overlap of what goes at 90% (0.82 by chance)"
+    assert [table.title for table in tables] == [
+        "Agreement on conv3 (120 grains): Kendall’s τ",
+        f"Agreement on conv3 (120 grains): {overlap}",
+        "Agreement on fc1 (10,080 grains): Kendall’s τ",
+        f"Agreement on fc1 (10,080 grains): {overlap}",
     ]
-    pairs = [row[0] for row in rows(tables[0])]
-    assert pairs[:3] == ["magnitude, l1", "magnitude, fpgm", "l1, fpgm"]
-    assert "entry, gamma" in pairs
-    assert len(tables[0].columns) == 1 + 2 * 2  # the arm without a finished run is left out
-    entry = next(row for row in rows(tables[0]) if row[0] == "magnitude, entry")
-    assert entry[1:3] == ("–", "–")
-    assert "–" not in entry[3:]
-    fc1 = next(row for row in rows(tables[1]) if row[0] == "magnitude, l1")
-    assert fc1[1:] == ("1.00",) * 4  # of single weights the two are the same
+    headings = [column.heading for column in tables[0].columns]
+    assert headings[:4] == ["arm", "magnitude, l1", "magnitude, fpgm", "l1, fpgm"]
+    assert "entry, gamma" in headings
+    sgd, slbi = rows(tables[0])  # the arm without a finished run is left out
+    entry = headings.index("magnitude, entry")
+    assert sgd[entry] == "–"
+    assert "–" not in slbi
+    same = [column.heading for column in tables[2].columns].index("magnitude, l1")
+    assert [row[same] for row in rows(tables[2])] == ["1.00"] * 2  # of single weights the two are the same
 
 
 def test_tables_of_controls_are_means_over_the_draws(result):
@@ -528,18 +569,6 @@ def test_the_command_writes_the_report_and_says_where(result, capsys, tmp_path):
 # in a real browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no chromium to show the report in")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture(params=[(390, "light"), (390, "dark"), (1400, "light"), (1400, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
 def shown(browser, page, result, request):
     """The page in a window, with what the console said and what was asked of the network."""
@@ -573,7 +602,7 @@ def test_a_browser_shows_every_figure_and_nothing_is_too_wide(shown, drawn):
     assert all(height > 100 for _, _, height in sizes)
 
 
-def test_text_stands_out_in_both_schemes_and_figures_are_on_white(shown):
+def test_text_stands_out_in_both_schemes_and_figures_follow_them(shown):
     """WCAG's contrast ratio of each element that holds text, against the background behind it, is 4.5 at least."""
     found = shown.evaluate(
         """() => {
@@ -602,8 +631,11 @@ def test_text_stands_out_in_both_schemes_and_figures_are_on_white(shown):
     dark = shown.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     paper = shown.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert max(paper) < 60 if dark else min(paper) > 240
-    cards = "[...document.querySelectorAll('.card')].map((e) => getComputedStyle(e).backgroundColor)"
-    assert set(shown.evaluate(cards)) == {"rgb(255, 255, 255)"}
+    card = "(kind) => [...document.querySelectorAll(kind)].map((e) => getComputedStyle(e).backgroundColor)"
+    assert set(shown.evaluate(card, ".card:not(.white)")) == {"rgb(30, 33, 37)" if dark else "rgb(255, 255, 255)"}
+    assert set(shown.evaluate(card, ".card.white")) <= {"rgb(255, 255, 255)"}
+    shot = Image.open(io.BytesIO(shown.locator(".card img").first.screenshot())).convert("L")
+    assert np.median(shot) < 60 if dark else np.median(shot) > 240
 
 
 def test_tables_sort_by_click_and_by_keyboard(shown, result):
@@ -632,16 +664,38 @@ def test_tables_sort_by_click_and_by_keyboard(shown, result):
     assert labels == ["<script>alert('label')</script>", "exploding", "sgd"]
 
 
-def test_what_is_printed_has_all_commands_and_no_navigation(browser, page, result):
+def test_what_is_folded_is_not_printed_and_one_button_unfolds_all(browser, page, result):
     tab = browser.new_page(color_scheme="dark")
     tab.goto((result.folder / "report.html").as_uri())
-    assert tab.locator("details").first.get_attribute("open") is None
-    assert tab.pdf(format="A4").startswith(b"%PDF")
-    assert tab.locator("details:not([open])").count() == 0
+    folded = tab.pdf(format="A4")
+    assert pages(folded) <= 3
+    tab.get_by_role("button", name="Unfold all").click()
+    assert tab.locator(".fold > details:not([open])").count() == 0
+    assert pages(tab.pdf(format="A4")) > pages(folded)
     tab.emulate_media(media="print")
     assert not tab.locator("nav").is_visible()
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     tab.close()
+
+
+def pages(pdf):
+    assert pdf.startswith(b"%PDF")
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
+
+
+def test_a_link_unfolds_the_section_that_it_leads_to(shown):
+    shown.locator('a[href="#term-compression"]').first.click()
+    assert shown.locator("#term-compression").is_visible()
+    assert not shown.locator("#checklist").is_visible()
+
+
+def test_every_table_is_whole_at_1400_and_the_change_is_seen_at_390(shown):
+    shown.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    narrow = shown.viewport_size["width"] == 390
+    wide = "[...document.querySelectorAll('.wide')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+    assert narrow or shown.evaluate(f"{wide}.map((e) => e.getAttribute('aria-label'))") == []
+    box = shown.locator("table.headline td:nth-child(4)").first.bounding_box()
+    assert box["x"] + box["width"] <= shown.viewport_size["width"]
 
 
 def test_what_is_not_at_its_default_in_training_is_said(result, monkeypatch):

@@ -90,7 +90,7 @@ def test_two_by_two_in_html():
     shown = to_html(Table.of("accuracy", COLUMNS, ROWS, subject="Mine"))
     assert (shown.caption, shown.head) == ("Accuracy", ("arm", "accuracy (%)"))
     assert [[(cell.text, cell.key) for cell in row] for row in shown.rows] == [
-        [("sgd", None), ("97.50 ± 0.50", 97.5)],
+        [("sgd", None), ("97.50 ±\xa00.50", 97.5)],
         [("slbi", None), ("–", None)],
     ]
 
@@ -119,17 +119,17 @@ def test_groups_are_headed_but_in_html_and_csv():
         "|   slbi       |  +1.00 |\n"
         "|   sgd        |  +2.00 |\n"
         "| 60% of fc1   |        |\n"
-        "|   slbi       |  -3.00 |\n"
+        "|   slbi       |  −3.00 |\n"
     )
     assert to_html(table).head == ("arm", "removed", "points")
-    assert html(table)[2] == [("slbi", None), ("60% of fc1", None), ("-3.00", -0.03)]
+    assert html(table)[2] == [("slbi", None), ("60% of fc1", None), ("−3.00", -0.03)]
     assert to_csv(table).splitlines()[3] == "slbi,60% of fc1,-0.03"
 
 
 @pytest.mark.parametrize(
     ("form", "value", "text", "key"),
     [
-        (MEAN, Estimate(2, 99.16, 0.14, None, None), "99.16 ± 0.14", 99.16),
+        (MEAN, Estimate(2, 99.16, 0.14, None, None), "99.16 ±\xa00.14", 99.16),
         (MEAN, Estimate(1, 99.16, None, None, None), "99.16", 99.16),
         (MEAN, "diverged", "diverged", None),
         (MEAN, None, "–", None),
@@ -138,7 +138,7 @@ def test_groups_are_headed_but_in_html_and_csv():
         (RATIO, 1 / 8, "12.5%", 0.125),
         (FACTOR, 2.512, "2.51×", 2.512),
         (COUNT, 10080, "10,080", 10080.0),
-        (POINTS, -0.0028, "-0.28", -0.0028),
+        (POINTS, -0.0028, "−0.28", -0.0028),
         (PERCENT, 0.9876, "98.76", 0.9876),
         (TEXT, "0.003", "0.003", None),
         (TEXT, 3, "3", 3.0),
@@ -226,3 +226,17 @@ def test_a_section_of_figures_alone_is_left_out_without_one():
     assert Section("filters", "Filters").of(source) == {}
     assert Section("sparsity", "Accuracy").of(source) is None
     assert Section("sparsity", "Accuracy", lambda _: {"words": "…"}).of(source) == {"words": "…"}
+
+
+def test_columns_without_a_value_can_be_left_out():
+    table = Table.of("", [Column("arm", TEXT), Column("p"), Column("n")], [("a", None, 1), ("b", math.nan, None)])
+    assert [column.heading for column in table.without_empty().columns] == ["arm", "n"]
+    assert table.without_empty().texts() == [["a", "1"], ["b", "–"]]
+
+
+def test_the_sign_of_a_number_is_a_minus_and_csv_keeps_the_hyphen():
+    table = Table.of(
+        "", [Column("x-1", POINTS), Column("y", MEAN), Column("z", TEXT)], [(-0.01, estimate([-2.5]), "a-1")]
+    )
+    assert table.texts() == [["−1.00", "−2.50", "a-1"]]
+    assert "-0.01,1,-2.5" in to_csv(table)

@@ -447,7 +447,7 @@ FOUND = Contrast(
         (
             {"low": -0.001, "high": 0.0072, "p_adjusted": 0.4, "layers": "conv3", "ratio": 0.25},
             "With 25% of conv3 removed by magnitude no difference between slbi and sgd-pull can be shown: +0.31 points "
-            "(95% interval -0.10 to +0.72, n = 5 seeds, Holm-adjusted p = 0.4)",
+            "(95% interval −0.10 to +0.72, n = 5 seeds, Holm-adjusted p = 0.4)",
         ),
         (
             {"p_adjusted": 0.06},
@@ -458,7 +458,7 @@ FOUND = Contrast(
         (
             {"low": -0.0005, "p_adjusted": 0.06},
             "With 60% of conv3 and fc1 removed by magnitude no difference between slbi and sgd-pull can be shown: "
-            "+0.31 points (95% interval -0.05 to +0.57, n = 5 seeds, Holm-adjusted p = 0.06)",
+            "+0.31 points (95% interval −0.05 to +0.57, n = 5 seeds, Holm-adjusted p = 0.06)",
         ),
         (
             {"seeds": 1, "over": "images", "p_seeds": None},
@@ -476,7 +476,7 @@ FOUND = Contrast(
         (
             {"seeds": 2, "over": "images", "p_seeds": None, "low": -0.0005, "p_adjusted": 1.0},
             "With 60% of conv3 and fc1 removed by magnitude no difference between slbi and sgd-pull can be shown: "
-            "+0.31 points (95% interval -0.05 to +0.57, n = 10,000 images, Holm-adjusted p = 1; "
+            "+0.31 points (95% interval −0.05 to +0.57, n = 10,000 images, Holm-adjusted p = 1; "
             "the 2 seeds show no spread: only images are sampled)",
         ),
         (
@@ -518,7 +518,7 @@ def test_a_verdict_says_what_the_numbers_say(changes, text):
         (
             {"low": -0.0005, "p_adjusted": 0.06},
             "With 60% of conv3 and fc1 removed by magnitude slbi has 0.71 points more than sgd-pull; no difference in "
-            "what the two lose from 0% on can be shown: +0.31 points (95% interval -0.05 to +0.57, n = 5 seeds, "
+            "what the two lose from 0% on can be shown: +0.31 points (95% interval −0.05 to +0.57, n = 5 seeds, "
             "Holm-adjusted p = 0.06)",
         ),
         (
@@ -642,7 +642,7 @@ def test_images_that_are_too_few_for_a_bound_are_said_to_be():
         "otherwise the bound is 0.55 points"
     ]
     (table,) = affordable_tables(result, [few, dataclasses.replace(few, arm="sgd", least=2 / 502)])
-    assert table.texts() == [["conv3", "0.5 points", "too few images", "0%"]]
+    assert table.texts() == [[few.arm, "too few images"], ["sgd", "0%"]]
 
 
 def test_an_arm_that_selects_without_a_control_is_said_to_have_none():

@@ -28,7 +28,21 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// What is printed is printed whole.
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
+// A link into a folded section unfolds it, in browsers that do not do so themselves, and one button unfolds them all.
+const reveal = () => {
+  const target = location.hash.length > 1 ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
+  for (let box = target?.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+  target?.scrollIntoView();
+};
+addEventListener("hashchange", reveal);
+reveal();
+const button = document.createElement("button");
+button.type = "button";
+button.textContent = "Unfold all";
+button.addEventListener("click", () => {
+  const folds = [...document.querySelectorAll(".fold > details, details.more")];
+  const open = !folds.every((one) => one.open);
+  for (const one of folds) one.open = open;
+  button.textContent = open ? "Fold all" : "Unfold all";
 });
+document.querySelector("nav").append(button);
