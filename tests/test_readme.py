@@ -1,4 +1,4 @@
-"""What README and the pages of studies say stands in the files in models/, to the letter; their links lead somewhere."""
+"""What README and the pages of studies say stands in the files in models/, to the letter; links lead somewhere."""
 
 from __future__ import annotations
 
