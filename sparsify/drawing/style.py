@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 # each as far from all others as it can be, in CIELAB, for normal sight and for the three kinds of dichromats
 FURTHER = ("#8000E0", "#602000", "#E0C080", "#002080", "#608040", "#A00080", "#8060E0", "#400040", "#40E040")
-PALETTE = (*COLOURS, *FURTHER, "#A04000", "#604040", "#A0A040", "#A0C0E0", "#606040")
+PALETTE = (*COLOURS, *FURTHER, "#A04000", "#604040", "#FF2050", "#A0D0B0", "#D0C0E0")
 """One for each optimizer, whose `colour` is a place in it."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
