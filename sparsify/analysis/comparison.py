@@ -196,11 +196,9 @@ def two_way_interval(
     seeds, images = differences.shape
     kinds, counts = np.unique(differences, axis=1, return_counts=True)
     generator = np.random.default_rng(0)  # the same interval each time
+    blocks = np.array_split(np.arange(resamples), math.ceil(resamples * len(counts) / _DRAWN))
+    sums = [generator.multinomial(images, counts / images, size=len(block)) @ kinds.T for block in blocks]
     of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    sums = [
-        generator.multinomial(images, counts / images, size=len(block)) @ kinds.T
-        for block in np.array_split(of_seeds, math.ceil(resamples * len(counts) / _DRAWN))
-    ]
     means = np.einsum("rs,rs->r", of_seeds, np.concatenate(sums)) / (seeds * images)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
     return low, high
