@@ -10,8 +10,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterator
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
+from xml.etree import ElementTree  # nosec B405: only what matplotlib has just written is parsed
+from xml.etree.ElementTree import Element  # nosec B405
 
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image, ImageChops
@@ -40,7 +40,7 @@ def compact(svg: bytes) -> bytes:
     nothing refers to has no name, and there is neither indentation nor metadata; images of few colours have a palette.
     Where the reader's scheme is dark, `in_the_dark` holds of every colour but those of images.
     """
-    root = ElementTree.fromstring(svg)
+    root = ElementTree.fromstring(svg)  # nosec B314
     for metadata in root.findall(METADATA):
         root.remove(metadata)
     _flatten(root)

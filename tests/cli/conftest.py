@@ -84,7 +84,8 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are built, but not rendered, which is what takes the time."""
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr(Figure, "savefig", lambda _self, buffer, **_options: buffer.write(b"a picture"))
+    contents = {"png": b"a picture", "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><defs><style/></defs></svg>'}
+    monkeypatch.setattr(Figure, "savefig", lambda _self, buffer, *, format, **_: buffer.write(contents[format]))
 
 
 class Stop(Exception):
