@@ -29,7 +29,10 @@ from commandline import QUICK, run_of
         ("sweep lenet-digits-sgd-s0", ["lenet-digits-sgd-s0", "sparsify prune"]),
         ("sweep", ["no sweep", "sparsify prune"]),
         ("path nobody", ["'nobody'", "lenet-digits-sgd-s0"]),
-        ("path lenet-digits-sgd-s0", ["lenet-digits-sgd-s0", "slbi, slbi-adam, linbreg, adabreg, prox-sgd"]),
+        (
+            "path lenet-digits-sgd-s0",
+            ["lenet-digits-sgd-s0", "slbi, slbi-adam, random-release, linbreg, adabreg, prox-sgd"],
+        ),
         ("path --layer conv4", ["'conv4'", "conv3"]),
         ("path --layer conv3,fc1", ["'conv3,fc1'", "conv3"]),
     ],
@@ -135,11 +138,11 @@ def test_two_runs_of_one_name_are_two(what, runs, sparsify, tmp_path, monkeypatc
     shutil.copytree(folder, tmp_path / "models" / folder.name)
     sparsify(f"prune {folder.name} --layers conv3 --ratios 0,0.5")
     sparsify(f"prune models/{folder.name} --layers conv3 --ratios 0,0.5")
-    shown = []
+    shown, save = [], Figure.savefig  # which draws nothing
     monkeypatch.setattr(
         Figure,
         "savefig",
-        lambda self, buffer, **_: (shown.append(_labels(self)), buffer.write(b"a picture")),
+        lambda self, buffer, **options: (shown.append(_labels(self)), save(self, buffer, **options)),
     )
     assert sparsify(f"viz {what} runs/{folder.name} models/{folder.name}").code == 0
     assert len(shown[0]) == len(set(shown[0])) == 2

@@ -284,9 +284,12 @@ class TestTorchPruning:
 @pytest.mark.parametrize(
     ("criterion", "needs"),
     [
-        ("entry", "the path of a run trained with one of slbi, slbi-adam, linbreg, adabreg, prox-sgd"),
-        ("entry-norm", "the path of a run trained with one of slbi, slbi-adam, linbreg, adabreg, prox-sgd"),
-        ("gamma", "Γ and Z of a run trained with slbi or slbi-adam"),
+        ("entry", "the path of a run trained with one of slbi, slbi-adam, random-release, linbreg, adabreg, prox-sgd"),
+        (
+            "entry-norm",
+            "the path of a run trained with one of slbi, slbi-adam, random-release, linbreg, adabreg, prox-sgd",
+        ),
+        ("gamma", "Γ and Z of a run trained with slbi, slbi-adam or random-release"),
     ],
 )
 def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):
