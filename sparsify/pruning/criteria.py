@@ -86,8 +86,8 @@ class Scored:
     def require_split(self) -> tuple[Tensor, Tensor]:
         """Return Γ and Z. Raises SparsifyError if there are none."""
         if self.path is None or self.path.gamma is None or self.path.z is None:
-            splitting = " or ".join(SPLIT_PATH.optimizers)
-            needs = f"Γ and Z of a run trained with {splitting}; this one has none for {self.name}"
+            splitting = ", ".join(SPLIT_PATH.optimizers)
+            needs = f"Γ and Z of a run trained with one of {splitting}; this one has none for {self.name}"
             without = [name for name, one in CRITERIA.items() if self.path is None and one.needs == PATH]
             raise _refusal("gamma", needs, without=without)
         return self.path.gamma, self.path.z

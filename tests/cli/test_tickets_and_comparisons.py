@@ -65,7 +65,7 @@ def test_two_runs_are_compared_on_the_same_images(runs, sparsify, refused):
         path = Path(out.split("written: ")[1].splitlines()[0])
         (row,) = csv.DictReader(path.read_text().splitlines())
         accuracy.append(float(row["accuracy"]))
-    assert f"B − A: {100 * (accuracy[1] - accuracy[0]):+.2f} points" in pruned.out
+    assert f"B − A: {100 * (accuracy[1] - accuracy[0]):+.2f} points".replace("-", "−") in pruned.out
     assert sparsify(f"compare {one} {other} --ratio 0.5").code == 2
     refused(f"compare {one} {other} --criterion l1", "--criterion l1 has no effect without --layers")
     refused(f"compare {one} {other} --criterion magnitude", "--criterion magnitude has no effect without --layers")

@@ -289,7 +289,7 @@ class TestTorchPruning:
             "entry-norm",
             "the path of a run trained with one of slbi, slbi-adam, random-release, linbreg, adabreg, prox-sgd",
         ),
-        ("gamma", "Γ and Z of a run trained with slbi, slbi-adam or random-release"),
+        ("gamma", "Γ and Z of a run trained with one of slbi, slbi-adam, random-release"),
     ],
 )
 def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):

@@ -642,8 +642,8 @@ def test_the_ratio_support_of_what_has_no_path_is_refused_in_one_line():
     with pytest.raises(SparsifyError) as caught:
         prune(subject(), layers="conv1", ratios="0,support")
     assert str(caught.value) == (
-        "ratio 'support' needs the path of a run trained with one of slbi, slbi-adam, random-release, linbreg, adabreg, "
-        "prox-sgd; this one has none for conv1, so leave it out of --ratios"
+        "ratio 'support' needs the path of a run trained with one of slbi, slbi-adam, random-release, linbreg, "
+        "adabreg, prox-sgd; this one has none for conv1, so leave it out of --ratios"
     )
 
 
