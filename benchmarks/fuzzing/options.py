@@ -59,9 +59,9 @@ def opt_options(content: bytes) -> None:
     """`--opt-options`, of each optimizer."""
     for name, config in _of_each(content, list(OPTIMIZERS), "opt_options", "opt"):
         assert Config(opt=name, opt_options=config.opt_options) == config
-        model = torch.nn.Linear(3, 2)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))  # slimming needs one
         optimizer = OPTIMIZERS[name].build(model, config)
-        model(torch.ones(1, 3)).sum().backward()
+        model(torch.arange(6.0).view(2, 3)).sum().backward()
         optimizer.step()
 
 

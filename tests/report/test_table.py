@@ -217,7 +217,7 @@ def test_a_run_that_cannot_be_read_is_damaged(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text("{")
     reason = "config.json is damaged: it is no JSON: Input data was truncated; delete the folder and train it again"
-    assert runs_table([Run(tmp_path / "mine")]).texts() == [["mine", "damaged", "", "", "", reason]]
+    assert runs_table([Run(tmp_path / "mine")]).texts() == [["mine", "damaged", *[""] * 5, reason]]
 
 
 def test_a_section_of_figures_alone_is_left_out_without_one():
