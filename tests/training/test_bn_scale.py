@@ -150,10 +150,11 @@ def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).abs().max().item()
     assert applied.max() <= heat.max() * scale
     assert applied.max() != heat.max()
-    (table,) = likeness_tables(result)
-    pairs = list(table.frame["criteria"])
-    assert "magnitude, entry" in pairs
-    assert "entry, gamma" in pairs
+    tau, overlap = likeness_tables(result)
+    for table in (tau, overlap):
+        pairs = [column.heading for column in table.columns]
+        assert "magnitude, entry" in pairs
+        assert "entry, gamma" in pairs
 
 
 def test_a_convolution_without_batchnorm_behind_it_has_no_path(monkeypatch, tmp_path, capsys):
