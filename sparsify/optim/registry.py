@@ -5,7 +5,9 @@ torch is imported by the builders, not here, so that the command line can list t
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyWarning, first_line
@@ -27,25 +29,16 @@ def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
 
     That is SGD with decoupled weight decay (Loshchilov & Hutter 2019) of (α_p/α)·κ/μ, of structured weights alone.
     """
-    return _slbi(model, options, threshold=float("inf"))
+    kind = functools.partial(slbi_for(next(model.parameters()).device), threshold=float("inf"))
+    return _split_sgd(kind, model, options)
 
 
 def slbi(model: nn.Module, options: Options) -> Optimizer:
     """Build DessiLBI."""
-    return _slbi(model, options, threshold=_threshold())
+    return _split_sgd(slbi_for(next(model.parameters()).device), model, options)
 
 
-def _threshold() -> float:
-    from sparsify.optim.penalties import THRESHOLD
-
-    return THRESHOLD
-
-
-def _slbi(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
-    return _split_sgd(slbi_for(next(model.parameters()).device), model, options, threshold=threshold)
-
-
-def _split_sgd(kind: type[SLBI], model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
+def _split_sgd(kind: Callable[..., Optimizer], model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return kind(
@@ -55,7 +48,6 @@ def _split_sgd(kind: type[SLBI], model: nn.Module, options: Options, *, threshol
         kappa=taken(options.kappa),
         mu=taken(options.mu),
         path_scale=taken(options.path_scale),
-        threshold=threshold,
     )
 
 
@@ -86,30 +78,32 @@ def random_release(model: nn.Module, options: Options) -> Optimizer:
     """Build the control of SLBI that lets as many grains go, at random; whose path is followed is said by `follow`."""
     from sparsify.optim.release import RandomRelease
 
-    return _split_sgd(RandomRelease, model, options, threshold=_threshold())
+    return _split_sgd(RandomRelease, model, options)
 
 
 def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
     """Build DessiLBI + Adam."""
-    return _slbi_adam(model, options, threshold=_threshold())
+    from sparsify.optim.slbi import SLBIAdam
+
+    return _split_adam(SLBIAdam, model, options)
 
 
 def adam_pull(model: nn.Module, options: Options) -> Optimizer:
     """Build the control of SLBIAdam: with λ = ∞ it is Adam with decoupled weight decay of (α_p/α)·κ/μ, as AdamW is."""
-    return _slbi_adam(model, options, threshold=float("inf"))
-
-
-def _slbi_adam(model: nn.Module, options: Options, *, threshold: float) -> Optimizer:
-    from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.slbi import SLBIAdam
 
-    return SLBIAdam(
+    return _split_adam(functools.partial(SLBIAdam, threshold=float("inf")), model, options)
+
+
+def _split_adam(kind: Callable[..., Optimizer], model: nn.Module, options: Options) -> Optimizer:
+    from sparsify.optim.penalties import parameter_groups
+
+    return kind(
         parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         kappa=taken(options.kappa),
         mu=taken(options.mu),
         path_scale=taken(options.path_scale),
-        threshold=threshold,
     )
 
 

@@ -225,19 +225,18 @@ class Scorer:
 
     @functools.cached_property
     def _gradients(self) -> dict[str, Tensor]:
-        subject = self._subject
-        if subject.sample is None:
-            return {}
-        with enough_memory("the gradients", "take --device cpu"):
-            return loss_gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
+        return self._of_sample(loss_gradients)
 
     @functools.cached_property
     def _fisher(self) -> dict[str, Tensor]:
+        return self._of_sample(squared_gradients)
+
+    def _of_sample(self, gradients: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
         subject = self._subject
         if subject.sample is None:
             return {}
         with enough_memory("the gradients", "take --device cpu"):
-            return squared_gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
+            return gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
 
     def __call__(
         self,
