@@ -125,6 +125,7 @@ def percentage(fraction: float) -> str:
 def minus(text: str) -> str:
     """The text with "−" (U+2212) as the sign of numbers, as figures have it; hyphens and exponents stay as they are.
 
+    >>> from sparsify.text import minus
     >>> minus("from -1.20 to +0.31, with slbi-2 at 1e-05")
     'from −1.20 to +0.31, with slbi-2 at 1e-05'
     """

@@ -78,6 +78,7 @@ def in_the_dark(colour: str) -> str:
     A grey keeps its place between paper and ink. Any other colour gets lighter, if it has to, until its contrast to the
     dark paper is `LEAST`.
 
+    >>> from sparsify.drawing.svg import in_the_dark
     >>> in_the_dark("#ffffff"), in_the_dark("#e69f00"), in_the_dark("#002080")
     ('#1e2125', '#e69f00', '#245bff')
     """
