@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,6 +11,7 @@ from sparsify.cli import console
 from sparsify.cli.options import Where
 from sparsify.config import HERE
 from sparsify.errors import SparsifyError
+from sparsify.text import plural
 from sparsify.training.display import TrainingDisplay
 
 
@@ -31,6 +33,10 @@ def study(
     dry_run: Annotated[
         bool, Parameter(help="print what is missing, with an estimate of time and disk, and stop", negative=())
     ] = False,
+    worker: Annotated[
+        bool,
+        Parameter(help="be one of several workers that share --runs-dir: each claims one run at a time", negative=()),
+    ] = False,
     list_: Annotated[bool, Parameter(name="--list", help="list the built-in studies", negative=())] = False,
     schema: Annotated[
         bool, Parameter(help="print the JSON Schema of a study's TOML, with which editors check it", negative=())
@@ -38,7 +44,7 @@ def study(
     where: Where = HERE,
 ) -> int:
     """Train, prune, tabulate, draw, report: a built-in study (quick unless one is named; see --list) or a TOML file."""
-    more = name is not None or settings or smoke or dry_run
+    more = name is not None or settings or smoke or dry_run or worker
     if list_ and (more or schema):
         raise SparsifyError("--list lists every built-in study; leave the rest out")
     if schema and more:
@@ -50,6 +56,8 @@ def study(
     from sparsify.study.smoke import smoke as made_small
     from sparsify.study.toml import load_study
 
+    if worker and dry_run:
+        raise SparsifyError("--worker works on what --dry-run only prints; leave one of them out")
     asked = load_study(name or "quick", settings)  # before torch is imported: what is wrong is said at once
     asked = made_small(asked) if smoke else asked
     from sparsify.report.notes import notes
@@ -58,8 +66,10 @@ def study(
     from sparsify.report.writing import write_study
     from sparsify.study.estimates import estimate_cost
     from sparsify.study.findings import find
+    from sparsify.study.leases import claim
     from sparsify.study.planning import Planner
     from sparsify.study.running import run_planned
+    from sparsify.study.working import leases_of, work
 
     planner = Planner(asked, where)
     plan = planner.plan()
@@ -70,6 +80,10 @@ def study(
     if dry_run:
         return 0
     with TrainingDisplay(plan.trainings, console.out) as display:
+        if worker:
+            done = work(planner, plan, listener=display, note=console.say)
+            console.say(f"done here: {plural(done, 'stage')}; nothing is missing any more")
+            plan = planner.plan()
         result = run_planned(planner, plan, listener=display, note=console.say)
     findings = find(result)
     for table in (*study_tables(result, findings), *choice_tables(result)):
@@ -81,7 +95,11 @@ def study(
         console.fail(f"{run.name} {run.status} and is not counted: {run.why_collapsed}")
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
     command += ["--smoke"] if smoke else []
-    report = write_study(result, findings, command=command, places=where)
+    with claim(leases_of(where.runs_dir), f"study-{asked.name}") if worker else nullcontext(True) as mine:
+        if not mine:
+            console.say(f"another worker writes {result.folder}")
+            return 0
+        report = write_study(result, findings, command=command, places=where)
     console.say(f"written: {result.folder}")
     console.say(f"report: {report}")
     return 0

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Unpack
 
-from torch import nn
-
 from sparsify.config import PlaceOptions, Places
 from sparsify.errors import SparsifyWarning
-from sparsify.pruning.ledger import BEFORE_UNITS, sweep_is_there
-from sparsify.pruning.measuring import prune
-from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.subject import subject_of
 from sparsify.pruning.sweep import Sweep
-from sparsify.pruning.tickets import masks_of
-from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
-from sparsify.study.planning import Planner, plan_for, sweep_path
+from sparsify.study.planning import Planner, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
+from sparsify.study.stages import Note, TrainingStage, ready
 from sparsify.study.tasks import Plan
 from sparsify.training.launch import train, train_all
-from sparsify.training.starting import MASK_BEFORE_UNITS
 from sparsify.training.trainer import Listener
-
-Note = Callable[[str], None]
-"""A function that is called with a line of text when a sweep begins, and when an old mask is made again."""
 
 
 def run_study(
@@ -63,22 +51,13 @@ def run_planned(
         if task.status != "unfinished":
             train(task.config, places)
     while not plan.done:
-        if plan.masks:
-            for path, (run, mask) in plan.masks.items():
-                if note is not None and path.exists():
-                    note(f"{run.name}: making {path.name} again: the one there {MASK_BEFORE_UNITS}")
-                masks_of(run, mask.point, places)
-            plan = planner.plan()
-        trainable = [task for task in plan.tasks if task.trainable]
-        configs = {task.known_run.path: task.config for task in trainable}  # two arms may share a run
-        if configs:
-            train_all(list(configs.values()), places, listener=listener, among=len(plan.tasks))
-            plan = planner.plan()
-        for task in plan.tasks:
-            if task.run is None or task.status != "finished":
-                continue
-            for number in task.missing:
-                _measure_sweep(task.run, task.sweeps[number], planner.networks[task.arm], places, note)
+        stages = ready(plan, planner)
+        for stage in stages:
+            if not isinstance(stage, TrainingStage):
+                stage.do(places, listener, note)
+        configs = [stage.config for stage in stages if isinstance(stage, TrainingStage)]
+        if configs:  # several at a time
+            train_all(configs, places, listener=listener, among=len(plan.tasks))
         plan = planner.plan()
     for task in plan.tasks:
         if task.lost:
@@ -91,17 +70,6 @@ def run_planned(
     results = tuple(_result(arm, plan, planner) for arm in arms if not arm.stage)
     folder = places.runs_dir / "studies" / planner.study.name
     return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder)
-
-
-def _measure_sweep(run: Run, asked: SweepPlan, network: nn.Module, places: Places, note: Note | None) -> None:
-    """Measure one sweep of a run and save it in the run's folder, unless it is there."""
-    path = sweep_path(run, asked, network)
-    if sweep_is_there(path):
-        return  # two arms share this run
-    if note is not None:
-        again = f" again: the sweep there {BEFORE_UNITS}" if path.exists() else ""
-        note(f"{run.name}: sweeping {' and '.join(asked.layers)} by {asked.criterion}{again}")
-    prune(subject_of(run, places), plan_for(asked, network)).save(run.output(places.runs_dir))
 
 
 def _result(arm: Arm, plan: Plan, planner: Planner) -> ArmResult:

@@ -64,6 +64,13 @@ def test_the_built_in_studies_are_listed_and_nothing_is_written(sparsify, tmp_pa
         assert refused.err == "error: --list lists every built-in study; leave the rest out\n"
 
 
+def test_a_worker_that_would_only_look_is_refused(sparsify, tmp_path):
+    refused = sparsify("study quick --worker --dry-run")
+    assert refused.err == "error: --worker works on what --dry-run only prints; leave one of them out\n"
+    assert refused.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
 def test_a_dry_run_says_what_is_missing_and_writes_nothing(sparsify, tmp_path):
     answer = sparsify("study mine.toml --dry-run --set batch_size=128 --device cpu")
     assert (answer.code, answer.err) == (0, "")
