@@ -55,6 +55,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_core() -> Iterator[None]:
+    """One core: processes of their own would take longer to start than these trainings take.
+
+    Tests of such processes ask for `two_cores`; what a process started by a test may use is not changed.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        yield
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores, so that two trainings have a process each."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1}, raising=False)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A real browser, which shows what the package writes."""

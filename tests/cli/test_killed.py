@@ -174,7 +174,6 @@ def test_a_study_whose_folder_vanishes_stops_with_one_line_and_goes_on_with_what
         return before(*given, **named)
 
     (tmp_path / "mine.toml").write_text(STUDY)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
     with monkeypatch.context() as patch:
         patch.setattr(module, name, vanish)
         answer = sparsify("study mine.toml --device cpu")
