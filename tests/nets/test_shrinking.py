@@ -253,13 +253,14 @@ CUTS = {
     "elu-net": ({"conv1": [0, 127], "conv2": range(20), "fc1": range(0, 256, 2)}, "fc2"),
     "resnet9": ({"conv1": [1, 63], "stage1.conv": range(9), "stage3.residual.conv1": range(99)}, "fc1"),
     "alexnet": ({"features.0": [3], "features.4": range(9), "classifier.1": range(99)}, "classifier.4"),
-    "resnet18": ({"conv1": [1, 63], "stage1.0.conv1": range(9), "stage2.0.shortcut.conv": [0, 7]}, "fc1"),
+    "resnet18": ({"conv1": [1, 15], "stage1.0.conv1": range(9), "stage2.0.shortcut.conv": [0, 7]}, "fc1"),
     "resnet20": ({"conv1": [1, 15], "stage1.0.conv2": [1, 3], "stage3.2.conv1": range(63)}, "fc1"),
 }
 VGG_CUTS = ({"conv1": [0, 15], "conv2": range(5), "conv3": [8], "fc1": [2, 3]}, "fc2")
 
 
 OPTIONS = {"alexnet": "width=0.0625,norm=batch", "elu-net": "norm=batch", "convnet": "norm=batch,dropout=0.5"}
+OPTIONS |= dict.fromkeys(("vgg-a", "vgg-a-dropout", "vgg16-bn", "resnet18"), "width=0.25")  # vgg-a-bn is whole
 SHAPES = {"lenet": (1, 28, 28), "alexnet": (1, 64, 64)}
 
 

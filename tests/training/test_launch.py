@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from processes import forks, in_processes
 from safetensors.torch import load_file
 from torch import nn
 
@@ -192,14 +193,18 @@ def test_side_by_side_leaves_torchs_generator_and_shares_the_time(
     assert passed > 20
 
 
+@in_processes
 @pytest.mark.usefixtures("two_cores")
-def test_the_callers_own_processes_live_on(tmp_path: Path) -> None:
-    own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+def test_the_callers_own_processes_live_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them forked from one that has imported torch, which takes seconds."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: forks())
+    own = forks().Process(target=time.sleep, args=(60,))
     own.start()
     try:
         wrong = dataclasses.replace(TINY, init="nowhere")
-        with pytest.raises(SparsifyError):
+        with pytest.raises(SparsifyError, match="unknown run 'nowhere'"):
             train_all([dataclasses.replace(TINY, epochs=10_000), wrong], device="cpu", runs_dir=tmp_path)
+        assert multiprocessing.active_children() == [own]
         assert own.is_alive()
     finally:
         own.terminate()

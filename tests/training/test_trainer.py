@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from processes import training
+from processes import in_processes, training
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -40,9 +39,6 @@ SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}
 PENALIZED = ("linbreg", "adabreg", "prox-sgd")
 OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam", *PENALIZED)
 
-in_processes = pytest.mark.skipif(
-    "forkserver" not in multiprocessing.get_all_start_methods(), reason="there are no processes to fork from here"
-)
 bfloat16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
     reason="this processor emulates bfloat16: a training takes minutes",
