@@ -1,6 +1,7 @@
 """What every test shares: no test touches the user's cache folder; real MNIST comes from $SPARSIFY_DATA.
 
-Tests compute with one thread, or with as many as $SPARSIFY_TEST_THREADS says.
+Tests compute with one thread, or with as many as $SPARSIFY_TEST_THREADS says. What hypothesis draws is drawn 30 times,
+or as often as $SPARSIFY_TEST_EXAMPLES says, unless the test itself says how often.
 """
 
 from __future__ import annotations
@@ -26,14 +27,38 @@ from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Progress
 
 # the same examples every time; no deadline, because the first example of a test pays for the imports
-settings.register_profile("sparsify", deadline=None, derandomize=True)
+EXAMPLES = int(os.environ.get("SPARSIFY_TEST_EXAMPLES", "30"))
+settings.register_profile("sparsify", deadline=None, derandomize=True, max_examples=EXAMPLES)
 settings.load_profile("sparsify")
-
-# statsmodels collects garbage whenever it corrects: the libraries need not be looked through each time
-gc.freeze()
 
 # the networks are tiny: threads that wait for each other cost more than they do
 torch.set_num_threads(int(os.environ.get("SPARSIFY_TEST_THREADS", "1")))
+
+
+LONGEST = (
+    "test_trainer.py",
+    "test_gpu_check.py",
+    "test_faults.py",
+    "test_examples.py",
+    "test_recipes.py",
+    "test_page.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have xdist hand out the files in their order, not by the number of their tests, which says little of the time."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that at the end no process is alone with one of them."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all libraries and tests, as statsmodels has it do often."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -53,6 +78,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_core() -> Iterator[None]:
+    """One core: processes of their own would take longer to start than these trainings take.
+
+    Tests of such processes ask for `two_cores`; what a process started by a test may use is not changed.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        yield
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores, so that two trainings have a process each."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1}, raising=False)
 
 
 @pytest.fixture(scope="session")

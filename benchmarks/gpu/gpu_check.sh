@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The check on a GPU: bash .gpu/gpu_check.sh, in the project's root. README.md beside this says what it does.
-# PARTS: which parts, in this order. TOTAL: the seconds for all of them. What is done is in $OUT at every moment.
+# PARTS: which parts, in this order. TOTAL: the seconds for all of them. SLOW: by what each part's limit is multiplied.
+# What is done is in $OUT at every moment.
 set -u
 BEGAN=$(date +%s)
 SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$SCRIPTS/../.." && pwd)
 export SCRIPTS ROOT PYTHONUNBUFFERED=1
-export TINY=${TINY:-0} DEVICE=${DEVICE:-cuda} PYTHON=${PYTHON:-python3} TOTAL=${TOTAL:-560} SEEDS=${SEEDS:-[0]}
+export TINY=${TINY:-0} DEVICE=${DEVICE:-cuda} PYTHON=${PYTHON:-python3} TOTAL=${TOTAL:-560} SLOW=${SLOW:-1} SEEDS=${SEEDS:-[0]}
 export OUT=${OUT:-/tmp/out} DATA=${DATA:-/tmp/d} SITE=${SITE:-/tmp/site} WORK=${WORK:-/tmp/run}
 export RESULTS=$OUT/results.jsonl RUNS=$WORK/runs SPARSIFY_DATA=$DATA
 export PYTHONPATH=$SITE${PYTHONPATH:+:$PYTHONPATH} PATH=$SITE/bin:$PATH # SITE is where setup puts the wheels
@@ -16,9 +17,9 @@ cd "$ROOT" || exit
 
 say() { echo "== $*" | tee -a "$OUT/log.txt"; }
 left() { echo $((TOTAL - ($(date +%s) - BEGAN))); }
-# part NAME LIMIT RESERVE COMMAND…: at most LIMIT seconds, so that RESERVE of TOTAL stay for what follows
+# part NAME LIMIT RESERVE COMMAND…: at most SLOW·LIMIT seconds, so that RESERVE of TOTAL stay for what follows
 part() {
-    local name=$1 limit=$2 reserve=$3 rest began
+    local name=$1 limit=$(($2 * SLOW)) reserve=$3 rest began
     shift 3
     rest=$(($(left) - reserve))
     [ "$rest" -lt "$limit" ] && limit=$rest

@@ -1,7 +1,8 @@
 """The check on a GPU runs, at tiny sizes on the CPU, so that it works at once where there is a GPU.
 
-Two of it run at once. Left out are what takes longer than a test may (`study`, `seeds`, `vgg`), what tests this package
-anew (`tests`, `alltests`), and of `setup` the installation of the wheels.
+The parts of `probe.py` are called in one process, but for `correct`, because an import of torch takes seconds. Left out
+are what takes longer than a test may (`study`, `seeds`, `vgg`), what tests this package anew (`tests`, `alltests`), and
+of `setup` the installation of the wheels.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-PARTS = ("setup smoke correct profile", "capture speed bench pack")
-SECONDS = 400  # for all; it is stopped then, so that nothing waits for ever
+GPU = Path(__file__).parent.parent.parent / "benchmarks" / "gpu"
+PARTS = "setup correct bench pack"
+PROBES = """
+import sys
+sys.path.insert(0, sys.argv.pop())
+from probe import PARTS, failures
+for part in "smoke capture speed profile".split():
+    PARTS[part]()
+sys.exit(failures())
+"""
+SECONDS = 1200  # for all, also where other work takes most of the cores; it is stopped then
 
 pytestmark = pytest.mark.skipif(
     shutil.which("bash") is None or shutil.which("timeout") is None or shutil.which("xz") is None,
@@ -26,25 +35,25 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def start(parts: str, folder: Path, **more: str) -> subprocess.Popen[str]:
-    settings = {
-        "PARTS": parts,
-        "TINY": "1",
-        "DEVICE": "cpu",
-        "PYTHON": sys.executable,
-        "TOTAL": str(SECONDS - 20),
-        "OUT": str(folder / "out"),
-        "DATA": str(folder / "data"),
-        "WORK": str(folder / "work"),
-        "SITE": str(folder / "site"),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-        **more,
-    }
-    command = ["bash", str(ROOT / "benchmarks" / "gpu" / "gpu_check.sh")]
-    return subprocess.Popen(
-        command, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+def settings(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a tiny check on the CPU, which writes to a folder."""
+    places = {name.upper(): str(folder / name) for name in ("out", "data", "work", "site")}
+    own = {"TINY": "1", "DEVICE": "cpu", "PYTHON": sys.executable, "TOTAL": str(SECONDS - 20), "SLOW": "10"}
+    return {**os.environ, **places, **own, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1", **more}
+
+
+def output(command: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
     )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def check(parts: str, folder: Path, **more: str) -> str:
+    """What the command prints."""
+    command = ["bash", str(GPU / "gpu_check.sh")]
+    return output(command, settings(folder, PARTS=parts, **more))
 
 
 def exits(folder: Path) -> dict[str, int]:
@@ -54,14 +63,11 @@ def exits(folder: Path) -> dict[str, int]:
 
 
 def test_each_part_ends_well_and_no_check_fails(tmp_path: Path) -> None:
-    folders = [tmp_path / str(number) for number in range(len(PARTS))]
-    processes = [start(parts, folder) for parts, folder in zip(PARTS, folders, strict=True)]
-    output = [process.communicate(timeout=SECONDS)[0] for process in processes]
-    found: dict[str, dict] = {}
-    for parts, folder, text in zip(PARTS, folders, output, strict=True):
-        assert exits(folder) == dict.fromkeys(parts.split(), 0), text
-        lines = (folder / "out" / "results.jsonl").read_text().splitlines()
-        found |= {result["what"]: result for result in map(json.loads, lines)}
+    text = check(PARTS, tmp_path)
+    assert exits(tmp_path) == dict.fromkeys(PARTS.split(), 0), text
+    results = tmp_path / "out" / "results.jsonl"
+    output([sys.executable, "-c", PROBES, str(GPU)], settings(tmp_path, RESULTS=str(results)))
+    found = {result["what"]: result for result in map(json.loads, results.read_text().splitlines())}
     assert not [result for result in found.values() if "FAILED" in result]
     assert {
         "versions",
@@ -80,17 +86,23 @@ def test_each_part_ends_well_and_no_check_fails(tmp_path: Path) -> None:
     assert found["side_by_side"]["bits_equal"]
     assert found["resumed, MNIST"]["bits_equal"]
     assert found["LeNet on MNIST, here and on the CPU"]["slbi"]["apart_of_the_way"] == 0
-    names = {path.name.split("-")[0] for path in (folders[1] / "work" / "benchmarks").iterdir()}
+    names = {path.name.split("-")[0] for path in (tmp_path / "work" / "benchmarks").iterdir()}
     assert names == {"step", "lenet", "sweep"}
-    assert (folders[1] / "out" / "studies.tar.xz").stat().st_size > 0
+    assert (tmp_path / "out" / "studies.tar.xz").stat().st_size > 0
+
+
+def test_the_parts_of_the_probe_are_asked_for_by_their_names(tmp_path: Path) -> None:
+    """An `echo` in the place of Python says what is run."""
+    parts = "smoke correct capture speed profile"
+    text = check(parts, tmp_path, PYTHON="echo")
+    assert re.findall(r"^\S+/probe\.py (.+)$", text, re.MULTILINE) == parts.split()
 
 
 def test_a_check_that_fails_says_so_and_the_next_goes_on(tmp_path: Path) -> None:
     """On a device that is not there every check of `correct` fails, and `setup` follows it."""
-    process = start("correct nonsense setup", tmp_path, DEVICE="cpu:x")
-    output, _ = process.communicate(timeout=SECONDS)
-    assert exits(tmp_path) == {"correct": 1, "setup": 0}, output
-    assert "== no part is called nonsense" in output
+    text = check("correct nonsense setup", tmp_path, DEVICE="cpu:x")
+    assert exits(tmp_path) == {"correct": 1, "setup": 0}, text
+    assert "== no part is called nonsense" in text
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert [line["what"] for line in lines] == ["LeNet on MNIST, here and on the CPU", "resumed, MNIST"]
     assert all("--device 'cpu:x' is unknown" in line["FAILED"] for line in lines)

@@ -91,6 +91,10 @@ DAMAGES = {
 }
 
 
+FIRST = {pattern: case for case, (pattern, *_) in reversed(DAMAGES.items())}
+"""The first damage of each file; what is refused then alone is tried again of another damage that is refused alike."""
+
+
 @pytest.fixture(scope="session")
 def swept(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SLBI run with a sweep, and an SGD run that is newer; not to be written to."""
@@ -119,17 +123,16 @@ def test_a_damaged_run_is_refused_in_one_line_and_never_shown_as_whole(case, swe
         line = command.format(folder.name)
         if name in refusing:
             refused(line, folder.name)
-            continue
-        answer = sparsify(line)
-        assert answer.code in (0, 2)
-        assert answer.err.count("\n") == (1 if answer.code == 2 else 0)
+        elif case == FIRST[pattern] or refusing != DAMAGES[FIRST[pattern]][2]:
+            answer = sparsify(line)
+            assert answer.code in (0, 2)
+            assert answer.err.count("\n") == (1 if answer.code == 2 else 0)
     listed = sparsify("runs")
     assert listed.code == 0
     assert "finished" in listed.out, "the one that is whole"
     if refusing == EVERY:
         assert "damaged" in listed.out
-    assert sparsify(f"prune {healthy.name} --layers conv3 --ratios 0.5").code == 0
-    assert sparsify("prune --layers conv3 --ratios 0.5").code == 0, "the newest one is whole"
+    assert sparsify("prune --layers conv3 --ratios 0.5").out.startswith(f"run: {healthy.name} (the newest)")
 
 
 def test_asking_again_for_a_run_with_damaged_weights_is_refused(runs, refused):

@@ -47,9 +47,8 @@ ratios = "0,0.5"
 
 
 @pytest.fixture(autouse=True)
-def _study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The study in the working folder, and one core."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+def _study(tmp_path: Path) -> None:
+    """The study in the working folder."""
     (tmp_path / "mine.toml").write_text(TEXT)
 
 

@@ -94,9 +94,10 @@ PARAMETERS = {  # for 32×32 colour images and 10 classes
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_of_the_networks_for_small_images(name: str) -> None:
-    model = network(name, (3, 32, 32), 10)
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    with torch.device("meta"):  # shapes alone
+        model = network(name, (3, 32, 32), 10)
+        assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+        assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name.startswith("vgg")])
@@ -110,7 +111,7 @@ def test_conv3_and_fc1_of_every_network_are_pruned_as_if_they_were_gone(name: st
     """conv3, or of two convolutions the second, and fc1 exist; what the mask leaves depends on nothing that went."""
     torch.manual_seed(0)
     side = 64 if name == "alexnet" else 32
-    model = network(name, (3, side, side), 10, "width=0.0625" if name == "alexnet" else "").eval()
+    model = network(name, (3, side, side), 10, "width=0.0625" if name in ("alexnet", "vgg16-bn") else "").eval()
     last = "conv2" if name in ("convnet", "elu-net") else "conv3"
     layers = find_layers(model, f"{last},fc1")
     images = torch.rand(2, 3, side, side)

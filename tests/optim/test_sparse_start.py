@@ -8,7 +8,7 @@ from torch import nn
 
 from sparsify import Config
 from sparsify.errors import SparsifyError
-from sparsify.nets.registry import NETS, network
+from sparsify.nets.registry import NETS, network, network_spec
 from sparsify.optim.penalties import kept_count, make_sparse
 from sparsify.training.starting import initial_model
 
@@ -96,7 +96,8 @@ def test_what_is_no_fraction_is_refused(density: float) -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_every_network_starts_with_so_many_grains(name: str) -> None:
-    net = network(name, (3, 64, 64) if name == "alexnet" else (3, 32, 32), 10)
+    narrow = "width=0.25" if "width" in network_spec(name).settings else ""
+    net = network(name, (3, 64, 64) if name == "alexnet" else (3, 32, 32), 10, narrow)
     make_sparse(net, 0.1, seed=0)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,67 +1,32 @@
-"""Sweeps: against a loop that masks and evaluates by itself; what is refused; what is written and read."""
+"""Sweeps: against a loop that masks and evaluates by itself, and what is refused."""
 
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
 import math
-import os
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from sweeps import sweep_of
+from sweeps import Tiny, normalise, subject, sweep_of
 from torch import Tensor, nn
 
-from sparsify import Config, evaluate, load_dataset, train
-from sparsify.config import Places
+from sparsify import evaluate
 from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.evaluation import Evaluation
 from sparsify.nets.mask import apply_mask
 from sparsify.pruning.criteria import PathState
-from sparsify.pruning.cuts import cuts_of, make_mask
+from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.measuring import prune
-from sparsify.pruning.plan import PointPlan, SweepPlan
-from sparsify.pruning.subject import Subject, subject_of
-from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow, list_sweeps
+from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.subject import Subject
+from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
 from sparsify.report.tables import beyond_what_was_asked
 from sparsify.runs import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
-
-
-class Tiny(nn.Module):
-    """1×6×6 images, 4 filters at 4×4 positions, 6 at 2×2, 5 neurons, 6 classes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 4, 3)
-        self.conv2 = nn.Conv2d(4, 6, 3, stride=(1, 2), padding=(0, 1))
-        self.fc1 = nn.Linear(24, 5)
-        self.dropout = nn.Dropout(0.5)
-        self.fc2 = nn.Linear(5, 6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv2(self.conv1(x).relu()).relu()
-        return self.fc2(self.dropout(self.fc1(x.flatten(1)).relu()))
-
-
-def normalise(images: Tensor) -> Tensor:
-    return images.float() / 128 - 1
-
-
-def subject(**changes: object) -> Subject:
-    """A network, and images that it classifies right: what pruning changes is seen at once."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        model = Tiny().eval()
-        images = torch.randint(0, 256, (200, 1, 6, 6), dtype=torch.uint8)
-        model.fc2.bias -= model(normalise(images)).mean(0)  # so that every class is seen
-        labels = model(normalise(images)).argmax(1)
-    return Subject(model, Split(images, labels), normalise, **changes)
 
 
 def by_hand(given: Subject, layers: str, ratio: float, grain: str = "auto") -> tuple[int, dict[str, int]]:
@@ -83,10 +48,8 @@ def by_hand(given: Subject, layers: str, ratio: float, grain: str = "auto") -> t
                 for index in order[: gone[name]]:
                     layer.weight[index] = 0
                     layer.bias[index] = 0
-    right = 0
     with torch.no_grad():
-        for image, label in zip(given.split.images, given.split.labels, strict=True):
-            right += int(model(normalise(image[None]))[0].argmax()) == int(label)
+        right = int((model(normalise(given.split.images)).argmax(1) == given.split.labels).sum())
     return right, gone
 
 
@@ -732,211 +695,3 @@ def test_a_gpu_whose_memory_is_not_enough_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr("sparsify.pruning.measuring.measure", full)
     with pytest.raises(SparsifyError, match=r"^the GPU's memory is not enough for the sweep; take --device cpu$"):
         prune(subject(), layers="conv1", ratios="0.5")
-
-
-# files ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def sweep() -> Sweep:
-    return prune(subject(), layers=["conv1,fc1", "conv1,conv2,fc1,fc2"], ratios="0,0.1,1", grain="neuron")
-
-
-def test_what_is_saved_is_read(sweep, tmp_path):
-    """Speed-ups that are infinite and ratios such as 0.1 included."""
-    path = sweep.save(tmp_path)
-    assert math.inf in {row.speedup for row in sweep.rows}
-    assert path == tmp_path / f"sweep-{sweep.id}.csv"
-    others = [f"sweep-{sweep.id}.json", f"sweep-{sweep.id}-ledger.csv", f"sweep-{sweep.id}-outcomes.npz"]
-    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *others, ".lock", "sums.json"])
-    assert Sweep.read(path) == sweep
-    assert Sweep.read(path).id == sweep.id
-
-
-def test_the_columns_are_those_of_the_design(sweep, tmp_path):
-    path = sweep.save(tmp_path)
-    header = "criterion,grain,scope,layers,ratio,draw,correct,count,accuracy,params,macs,compression,speedup"
-    header += ",recalibrated_accuracy,finetune_epochs,finetuned_accuracy,rounds"
-    assert path.read_text().splitlines()[0] == header
-    ledger = tmp_path / f"sweep-{sweep.id}-ledger.csv"
-    assert ledger.read_text().splitlines()[0] == "criterion,layers,ratio,draw,layer,grain,removed,total,coupled"
-    with open(path, newline="") as file:
-        assert [row["layers"] for row in csv.DictReader(file)] == [row.layers for row in sweep.rows]
-
-
-ASKED = {"layers": ["conv3", "conv3,fc1"], "ratios": [0, 0.5]}
-
-
-def test_the_id_of_a_sweep_does_not_change_from_release_to_release():
-    """A changed id orphans every sweep on people's disks."""
-    assert SweepPlan(**ASKED).id == SweepPlan(**ASKED, rounds=1).id == "113ccfd1"
-    assert SweepPlan(**ASKED, rounds=2).id != SweepPlan(**ASKED, rounds=3).id
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"criterion": "l1"},
-        {"reverse": True},
-        {"grain": "weight"},
-        {"scope": "global"},
-        {"layers": ["conv3"]},
-        {"layers": ["conv3,fc1", "conv3"]},
-        {"ratios": [0, 0.6]},
-        {"criterion": "random", "draws": 2},
-        {"criterion": "random", "draws": 3},
-        {"controls": True},
-        {"recalibrate_bn": True},
-        {"finetune_epochs": 1},
-    ],
-    ids=str,
-)
-def test_the_id_depends_on_everything_that_is_asked(changed):
-    assert SweepPlan(**{**ASKED, **changed}).id != SweepPlan(**ASKED).id
-
-
-def test_the_id_is_that_of_what_was_asked_and_not_of_what_came_out(sweep):
-    sets = ["conv1,fc1", "conv1,conv2,fc1,fc2"]
-    assert sweep.id == SweepPlan(layers=sets, ratios=[0.0, 0.1, 1.0], grain="neuron").id
-    drawn = prune(subject(), layers="fc1", ratios="0.5", criterion="random", draws=3)
-    assert drawn.id == SweepPlan(layers=["fc1"], ratios=[0.5], criterion="random", draws=3).id
-    worse = sweep_of(tuple(dataclasses.replace(row, correct=0, accuracy=0.0) for row in sweep.rows), sweep.ledger)
-    assert worse.id == sweep.id
-
-
-def cut(content: bytes) -> bytes:
-    return content[: content.rindex(b",")]
-
-
-DAMAGE = {
-    "empty": lambda content: b"",
-    "header only": lambda content: content.splitlines(keepends=True)[0],
-    "cut in a row": cut,
-    "a column is missing": lambda content: b"\n".join(line.partition(b",")[2] for line in content.splitlines()),
-    "words for numbers": lambda content: content.replace(b",0,", b",zero,"),
-    "no text": lambda content: bytes(range(256)) * 4,
-    "zeros": lambda content: content + b"\0" * 100,
-    "one endless cell": lambda content: content + b"x" * 200_000,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("which", ["", "-ledger"])
-def test_a_damaged_file_is_named(sweep, tmp_path, damage, which):
-    path = sweep.save(tmp_path)
-    file = tmp_path / f"sweep-{sweep.id}{which}.csv"
-    file.write_bytes(DAMAGE[damage](file.read_bytes()))
-    with pytest.raises(SparsifyError) as caught:
-        Sweep.read(path)
-    assert str(caught.value).startswith(f"{file} is damaged or missing (")
-
-
-@pytest.mark.parametrize("which", ["", "-ledger"])
-def test_a_missing_file_is_named(sweep, tmp_path, which):
-    path = sweep.save(tmp_path)
-    (tmp_path / f"sweep-{sweep.id}{which}.csv").unlink()
-    with pytest.raises(SparsifyError, match=rf"sweep-{sweep.id}{which}\.csv is damaged or missing"):
-        Sweep.read(path)
-
-
-def test_sweeps_are_listed_newest_first(sweep, tmp_path):
-    other = sweep_of(tuple(dataclasses.replace(row, criterion="l1") for row in sweep.rows), sweep.ledger)
-    old, new = sweep.save(tmp_path / "a"), other.save(tmp_path / "b")
-    for path, age in ((old, 1000), (new, 2000)):
-        os.utime(path, (age, age))
-    assert list_sweeps(tmp_path / "a", tmp_path / "b", tmp_path / "a", tmp_path / "none") == [other, sweep]
-    os.utime(old, (3000, 3000))
-    assert list_sweeps(tmp_path / "a", tmp_path / "b") == [sweep, other]
-
-
-def test_the_accuracy_of_a_point_that_was_not_swept_is_refused(sweep):
-    assert sweep.accuracy("conv1,fc1", 0.1) == sweep.rows[1].accuracy
-    with pytest.raises(SparsifyError, match=r"conv1 at 0\.1 is not in this sweep of conv1,fc1, conv1,conv2,fc1,fc2"):
-        sweep.accuracy("conv1", 0.1)
-    with pytest.raises(SparsifyError, match=r"conv1,fc1 at 0\.3 is not in this sweep"):
-        sweep.accuracy("conv1,fc1", 0.3)
-
-
-# runs ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
-    """SLBI on digits with a κ other than 1; conv3's filters enter within its second epoch, at different steps."""
-    config = Config(opt="slbi", data="digits", epochs=2, batch_size=64, lr=0.1, mu=1.0, kappa=0.1, schedule="constant")
-    return train(config, runs_dir=tmp_path_factory.mktemp("runs"), device="cpu")
-
-
-def files(run: Run) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(run.path).iterdir()}
-
-
-@pytest.mark.parametrize("criterion", ["magnitude", "entry", "gamma", "random", "taylor", "fpgm", "lamp"])
-def test_a_run_is_swept_from_its_own_accuracy_on(run, criterion):
-    before = files(run)
-    sweep = prune(run, layers="conv3,fc1", ratios="0:1:0.5", criterion=criterion, device="cpu")
-    assert sweep.rows[0].accuracy == run.summary["accuracy"]
-    assert sweep.rows[0].count == 360
-    assert sweep.rows[0].params == 61_706
-    assert [(entry.layer, entry.removed, entry.total) for entry in sweep.ledger[2:4]] == [
-        ("conv3", 60, 120),
-        ("fc1", 5040, 10_080),
-    ]
-    assert sweep.rows[2].accuracy < sweep.rows[0].accuracy
-    assert files(run) == before
-
-
-def test_the_path_of_a_run_is_that_of_its_files(run):
-    path = subject_of(run, Places(device="cpu")).path
-    assert path.keys() == {"conv1.weight", "conv2.weight", "conv3.weight", "fc1.weight", "fc2.weight"}
-    for name, state in path.items():
-        z = run.z[name]
-        assert torch.equal(state.z, z)
-        assert state.entry.tolist() == run.inclusion_path.entry[name].tolist()
-        assert state.per_epoch == run.metrics.step[0]
-        if z.ndim == 4:
-            norms = z.flatten(1).norm(dim=1)[:, None, None, None]
-            gamma = 0.1 * z * (1 - 1 / norms).clamp(min=0)
-        else:
-            gamma = 0.1 * z.sign() * (z.abs() - 1).clamp(min=0)
-        # 1 − 1/norm of a norm near 1 has the rounding of the norm, which is up to 1e-7 of it
-        torch.testing.assert_close(state.gamma, gamma, rtol=1e-5, atol=1e-7)
-    assert (path["conv3.weight"].gamma != 0).any()
-    assert len(path["conv3.weight"].entry.unique()) > 1
-
-
-def test_a_run_with_validation_images_is_measured_on_those(tmp_path):
-    config = Config(opt="sgd", data="digits", epochs=1, batch_size=64, val=0.1, seed=5)
-    held = train(config, runs_dir=tmp_path, device="cpu")
-    (row,) = prune(held, layers="conv1", ratios=[0], device="cpu").rows
-    assert row.count == 144 != len(load_dataset("digits").test)
-    assert row.accuracy == held.summary["accuracy"]
-    with pytest.raises(SparsifyError, match="needs Γ and Z of a run trained with one of slbi, slbi-adam, random"):
-        prune(held, layers="conv1", ratios=[0], criterion="gamma", device="cpu")
-
-
-def test_a_run_whose_weights_are_sparse_is_pruned_in_the_order_of_its_path(tmp_path):
-    config = Config(opt="linbreg", data="digits", epochs=3, batch_size=32)
-    trained = train(config, runs_dir=tmp_path, device="cpu")
-    state = subject_of(trained, Places(device="cpu")).path["conv3.weight"]
-    assert state.entry.tolist() == trained.inclusion_path.entry["conv3.weight"].tolist()
-    assert state.gamma is None
-    never = int(state.entry.isinf().sum())
-    assert 0 < never < 120
-    subject = subject_of(trained, Places(device="cpu"))
-    (cut,) = cuts_of(subject, PointPlan(layers="conv3", ratio=never / 120, criterion="entry"))
-    assert torch.equal(cut.drop, state.entry.isinf())
-    assert not subject.model.conv3.weight[cut.drop].any()
-    with pytest.raises(SparsifyError, match="criterion 'gamma' needs Γ and Z of a run"):
-        prune(trained, layers="conv3", ratios=[0], criterion="gamma", device="cpu")
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("criterion", ["magnitude", "entry", "gamma", "random", "fpgm", "lamp"])
-def test_a_sweep_on_cuda_is_that_of_the_cpu(run, criterion):
-    options = {"layers": ["conv2,fc1", "conv3"], "ratios": "0:1:0.25", "criterion": criterion, "grain": "neuron"}
-    here, there = prune(run, device="cpu", **options), prune(run, device="cuda", **options)
-    assert there.ledger == here.ledger
-    for a, b in zip(here.rows, there.rows, strict=True):
-        assert (a.params, a.macs) == (b.params, b.macs)
-        assert abs(a.correct - b.correct) <= 2  # sums in another order

@@ -9,7 +9,6 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,14 +82,6 @@ on = "conv[3] at 0.5"
 layers = ["conv3"]
 ratios = "0,0.6"
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_core() -> Iterator[None]:
-    """Processes of their own would take longer to start than these trainings take."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
-        yield
 
 
 def read(folder: Path, text: str = STUDY):

@@ -58,14 +58,6 @@ ratios = "0,0.5,1"
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_core():
-    """Processes of their own would take longer to start than these trainings take."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
-        yield
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -21,6 +24,7 @@ from sparsify.pruning.measuring import prune
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject
 from sparsify.report.sections import likeness_tables
+from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.training.launch import train
@@ -39,9 +43,11 @@ def small(shape: tuple[int, int, int], classes: int) -> nn.Module:
     )
 
 
-@pytest.fixture
-def nets(monkeypatch):
-    monkeypatch.setitem(NETS, "small", NetworkSpec(lambda shape, classes, _: small(shape, classes), "two convolutions"))
+@pytest.fixture(scope="module")
+def nets():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETS, "small", NetworkSpec(lambda shape, classes, _: small(shape, classes), "two convolutions"))
+        yield
 
 
 def test_the_scales_are_the_structure_in_the_place_of_the_filters():
@@ -103,10 +109,16 @@ def test_the_path_of_a_scale_is_that_of_its_filter():
         assert cut.drop.flatten(1).sum(1).tolist() == [9, 0, 9, 0]  # each weight has the place of its filter
 
 
-@pytest.fixture
-def run(nets, tmp_path):
+@pytest.fixture(scope="module")
+def trained(nets, tmp_path_factory):
     config = Config(model="small", data="digits", epochs=8, batch_size=32, lr=0.05, mu=1, structure="bn-scale")
-    return train(config, device="cpu", runs_dir=tmp_path)
+    return train(config, device="cpu", runs_dir=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy."""
+    return Run(Path(shutil.copytree(trained.path, tmp_path / trained.name)))
 
 
 def test_a_run_says_which_scales_it_has_selected(run):

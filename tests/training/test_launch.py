@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from processes import forks, in_processes
 from safetensors.torch import load_file
 from torch import nn
 
@@ -122,8 +123,8 @@ def test_side_by_side_is_bit_for_bit_what_it_is_alone_and_is_resumed(tmp_path: P
             assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_runs_are_those_of_training_them_alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1}, raising=False)
+@pytest.mark.usefixtures("two_cores")
+def test_runs_are_those_of_training_them_alone(tmp_path: Path) -> None:
     configs = [dataclasses.replace(TINY, seed=seed) for seed in (0, 2, 1)]
     heard: list[Progress] = []
     with pytest.warns(SparsifyWarning, match="the path may be too short"):
@@ -164,8 +165,8 @@ def test_the_data_that_is_not_named_is_looked_for_once(tmp_path, monkeypatch: py
     assert (looked, len(warned)) == (["mnist"], 1)
 
 
-def test_an_error_in_one_training_is_raised_here(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1}, raising=False)
+@pytest.mark.usefixtures("two_cores")
+def test_an_error_in_one_training_is_raised_here(tmp_path: Path) -> None:
     wrong = dataclasses.replace(TINY, data=f"folder:{tmp_path}/nowhere")
     with pytest.raises(SparsifyError, match="nowhere"):
         train_all([dataclasses.replace(TINY, epochs=10_000), wrong], device="cpu", runs_dir=tmp_path / "runs")
@@ -192,14 +193,18 @@ def test_side_by_side_leaves_torchs_generator_and_shares_the_time(
     assert passed > 20
 
 
+@in_processes
+@pytest.mark.usefixtures("two_cores")
 def test_the_callers_own_processes_live_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1}, raising=False)
-    own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    """All of them forked from one that has imported torch, which takes seconds."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: forks())
+    own = forks().Process(target=time.sleep, args=(60,))
     own.start()
     try:
         wrong = dataclasses.replace(TINY, init="nowhere")
-        with pytest.raises(SparsifyError):
+        with pytest.raises(SparsifyError, match="unknown run 'nowhere'"):
             train_all([dataclasses.replace(TINY, epochs=10_000), wrong], device="cpu", runs_dir=tmp_path)
+        assert multiprocessing.active_children() == [own]
         assert own.is_alive()
     finally:
         own.terminate()

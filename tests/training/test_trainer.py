@@ -1,13 +1,12 @@
 """Training: resume to the bit, divergence, initial weights, the predictor's warning, validation."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 import warnings
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import in_processes, training
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -108,35 +108,26 @@ def test_each_epoch_is_trained_with_its_own_decay_and_biases_without(tmp_path, m
             assert groups == [(decay, {True}), (0.0, {False})]
 
 
+@in_processes
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
     config = Config(opt="slbi", seed=3, data="digits", epochs=6, batch_size=16)
     whole = train(config, runs_dir=tmp_path / "whole")
-    code = (
-        "import json, sys, warnings; warnings.simplefilter('ignore')\n"
-        "from sparsify import Config, train\n"
-        "values = json.loads(sys.argv[1])\n"
-        "import torch; torch.set_num_threads(values.pop('threads'))\n"
-        "def say(p): print(p.step, flush=True)\n"
-        f"train(Config(**values), runs_dir={str(tmp_path / 'killed')!r}, listener=say)\n"
-    )
-    values = {**dataclasses.asdict(config), "threads": torch.get_num_threads()}
-    command = [sys.executable, "-c", code, json.dumps(values)]
     run = Run(tmp_path / "killed" / config.name)
     moments = random.Random(0)
     killed = 0
     for _ in range(20):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process, steps = training(config, tmp_path / "killed")
         target = run.epochs_done * 90 + moments.randrange(40, 180)
-        for line in process.stdout:
-            if int(line) >= target:
-                time.sleep(moments.random() * 0.05)  # not only between two steps: in the middle of a write, too
-                os.kill(process.pid, signal.SIGKILL)
-                killed += 1
-                break
-        process.wait()
-        process.stdout.close()
+        with steps, contextlib.suppress(EOFError):  # it has ended
+            while steps.recv() < target:
+                pass
+            time.sleep(moments.random() * 0.05)  # not only between two steps: in the middle of a write, too
+            process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
         if run.status == "finished":
             break
+        assert process.exitcode == -signal.SIGKILL, "it fails"
     assert run.status == "finished"
     assert killed >= 2
     assert files(run) == files(whole)
@@ -331,18 +322,14 @@ def test_resuming_elsewhere_warns(tmp_path, monkeypatch):
         train(config, runs_dir=tmp_path)
 
 
+@in_processes
 def test_a_second_process_is_refused(tmp_path):
     config = Config(opt="sgd", **SHORT)
     run = Run(tmp_path / config.name)
     with run.lock():
-        code = (
-            "import sys; from sparsify import Config, train\n"
-            "from sparsify.errors import SparsifyError\n"
-            "try: train(Config(opt='sgd', data='digits', epochs=3, batch_size=64), runs_dir=sys.argv[1])\n"
-            "except SparsifyError as error: print(error)\n"
-        )
-        answer = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "is being written by another process" in answer.stdout
+        process, said = training(config, tmp_path)
+        assert "is being written by another process" in said.recv()
+        process.join()
     assert not (run.path / "config.json").exists()
 
 
