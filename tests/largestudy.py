@@ -88,7 +88,7 @@ def _path(first: InclusionPath, random: np.random.Generator) -> InclusionPath:
         path.entry[name] = np.where(entered, random.integers(1, STEPS // 2, before.shape), np.inf)
         shape = (len(steps), first.weight_norm[name].shape[1])
         grown = random.random(shape[1]) * (1 - np.exp(-4 * steps / STEPS))[:, None]
-        path.weight_norm[name] = (grown + random.normal(0, 0.005, shape)).clip(0).astype("f4")
+        path.weight_norm[name] = (grown + random.normal(0, 0.002, shape)).clip(0).astype("f4")
         late = steps[:, None] >= path.entry[name] if shape[1] > 1 else np.ones(shape)
         path.gamma_norm[name] = (grown * late).astype("f4")
     return path

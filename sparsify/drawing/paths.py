@@ -19,7 +19,7 @@ from sparsify.optim.inclusion import InclusionPath
 
 _SHADES = 24
 _PANEL = np.array([250.0, 190.0])  # width and height of a panel in points
-_POINTS = 4000  # of all lines of a panel; more are not seen, and make a large file
+_POINTS = 2500  # of all lines of a panel; more are not seen, and make a large file
 
 _TITLES = {"Γ": "Γ: exactly 0 until the filter enters", "W": "W: what never entered is grey"}
 

@@ -225,6 +225,8 @@ def _merge(group: Element) -> None:
     """Make lines that follow each other and differ in nothing but their shape one; say the style of all marks once."""
     children: list[Element] = []
     for child in group:
+        if child.tag == PATH and "d" not in child.attrib:
+            continue  # matplotlib writes no shape for what lies outside of the axes
         before = children[-1] if children else None
         line = child.tag == PATH and "fill: none" in child.get("style", "")
         if line and before is not None and {**before.attrib, "d": ""} == {**child.attrib, "d": ""}:

@@ -45,16 +45,16 @@ def pictures(drawn: Sequence[Drawn]) -> list[Picture]:
 
 
 def within(found: Sequence[Picture], most: int) -> list[Picture]:
-    """The pictures, of which the largest have no URI where all together are more than `most` bytes.
+    """The pictures, without the URI of each for which, in their order, there is no room left in `most` bytes.
 
     The page names the files of these instead.
     """
-    spent = 0
-    shown = set()
-    for place, picture in sorted(enumerate(found), key=lambda one: len(one[1].uri or "")):
-        spent += len(picture.uri or "")
-        shown.update({place} if spent <= most else ())
-    return [one if place in shown else replace(one, uri=None) for place, one in enumerate(found)]
+    kept = []
+    for one in found:
+        size = len(one.uri or "")
+        kept.append(one if size <= most else replace(one, uri=None))
+        most -= size if size <= most else 0
+    return kept
 
 
 def _quoted(svg: str) -> str:

@@ -104,3 +104,11 @@ def test_many_marks_of_one_kind_are_one_path_with_a_marker():
     (name,) = re.findall(rf"\.(\w+)\{{fill:none;marker:url\(#{marker}\)\}}", text)
     (points,) = re.findall(rf'<path d="([^"]*)" class="{name}"/>', text)
     assert len(re.findall(r"-?[\d.]+", points)) == 60
+
+
+def test_shapes_outside_of_the_axes_are_left_out():
+    parts = [f'<g><path style="fill: none"{shape}/></g>' for shape in ("", "", ' d="M0 0L1 1"', "")]
+    text = f'<svg xmlns="http://www.w3.org/2000/svg"><defs><style>*{{}}</style></defs>{"".join(parts)}</svg>'
+    together = text.replace("</g><g>", "")
+    for drawing in (text, together):
+        assert len(re.findall("<path", compact(drawing.encode()).decode())) == 1

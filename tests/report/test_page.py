@@ -240,9 +240,9 @@ def test_figures_of_arms_whose_labels_make_the_same_file_name_are_kept_apart(res
     assert {"path-slbi-1-conv3", "path-slbi-1-conv3-2"} <= set(files)
 
 
-def test_the_largest_pictures_beyond_the_limit_are_left_out_and_named():
-    some = [Picture(None, "x" * size, 1, 1) for size in (30, 10, 20)]
-    assert [picture.uri is not None for picture in within(some, 30)] == [False, True, True]
+def test_pictures_for_which_there_is_no_room_are_left_out():
+    some = [Picture(None, "x" * size, 1, 1) for size in (10, 30, 20)]
+    assert [picture.uri is not None for picture in within(some, 35)] == [True, False, True]
     assert within(some, 60) == some
     assert [picture.uri for picture in within(some, 0)] == [None] * 3
 
