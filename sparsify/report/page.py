@@ -26,6 +26,9 @@ from sparsify.viz.study import Drawn
 LARGEST = 600_000
 """The bytes of a page; figures for which there is no room lie beside it."""
 
+AROUND = 600
+"""The bytes that a figure takes beside its picture: its size, and twice its text for readers who cannot see it."""
+
 
 def write_report(
     result: StudyResult,
@@ -40,7 +43,7 @@ def write_report(
     """
     found = pictures(drawn)
     without = Source(result, findings, within(found, 0), command, likenesses(result))
-    room = LARGEST - len(render(without).encode())
+    room = LARGEST - len(render(without).encode()) - AROUND * len(found)
     source = dataclasses.replace(without, pictures=within(found, room))
     keep_source(source)
     path = result.folder / PAGE
