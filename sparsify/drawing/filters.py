@@ -10,7 +10,9 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -22,6 +24,8 @@ SHOW = ("auto", "slices", "norms")
 FOLDED = "\ntimes γ/√(variance + ε) of the BatchNorm behind it"
 MOST_SLICES = 4096  # in one panel, and three times as many in a figure: more are too small to be seen
 NEAR_ZERO = 0.01
+_STEPS = 11  # of the colour scale of weights: an image of few colours is a small file
+_FRAME = "#B0B0B0"
 
 
 @dataclass(frozen=True)
@@ -103,24 +107,36 @@ def _mosaics(
     height, width = tiles[0][0].shape
     inches = 2.9
     drawing, axes = _grid(len(panels), inches, max(0.94 * inches * height / width, 1.0) + 0.8)
-    colours = mpl.colormaps["RdBu_r"].with_extremes(bad="white")
+    scale = ScalarMappable(
+        Normalize(-limit, limit), mpl.colormaps["RdBu_r"].resampled(_STEPS).with_extremes(bad="white")
+    )
     for axis, panel, (_, marked), (image, corners, cell) in zip(axes, panels, arrays, tiles, strict=True):
-        drawn = axis.imshow(image, cmap=colours, vmin=-limit, vmax=limit, interpolation="none")
+        axis.imshow(_framed(scale.to_rgba(image, bytes=True), corners, cell), interpolation="none")
         axis.set_title(_title(panel, marked), fontsize=8.5)
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
         for spine in axis.spines.values():
             spine.set_visible(False)
-        frames = [
-            [(x - 0.5, y - 0.5), (x + w - 0.5, y - 0.5), (x + w - 0.5, y + h - 0.5), (x - 0.5, y + h - 0.5)]
-            for (x, y), (h, w) in ((corner, cell) for corner in corners)
+        height, width = cell
+        strokes = [
+            [(x - 0.5, y + height - 0.5), (x + width - 0.5, y - 0.5)]
+            for (x, y), strike in zip(corners, marked, strict=True)
+            if strike
         ]
-        axis.add_collection(LineCollection([[*f, f[0]] for f in frames], colors="#B0B0B0", linewidths=0.7))
-        strokes = [[f[3], f[1]] for f, strike in zip(frames, marked, strict=True) if strike]
         axis.add_collection(LineCollection(strokes, colors=REMOVED, linewidths=1.1))
     label = "weight" + (", one tile per input channel" if arrays[0][0].shape[1] > 1 else "") + times
-    _finish(drawing, drawn, axes, panels, layer, label, "both")
+    _finish(drawing, scale, axes, panels, layer, label, "both")
     return drawing
+
+
+def _framed(image: np.ndarray, corners: Sequence[tuple[int, int]], cell: tuple[int, int]) -> np.ndarray:
+    """The image with a line of one pixel around the cell at each corner; lines of their own are a large drawing."""
+    colour = [round(255 * part) for part in to_rgba(_FRAME)]
+    height, width = cell
+    for x, y in corners:
+        image[[y - 1, y + height], x - 1 : x + width + 1] = colour
+        image[y - 1 : y + height + 1, [x - 1, x + width]] = colour
+    return image
 
 
 def _tile(filters: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]], tuple[int, int]]:
@@ -131,7 +147,7 @@ def _tile(filters: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]], tuple
     cell = (down * (height + 1) - 1, across * (width + 1) - 1)
     columns = math.ceil(math.sqrt(count * cell[0] / cell[1]))
     rows = math.ceil(count / columns)
-    gap = 2
+    gap = 1  # the line around a filter
     image = np.full((rows * (cell[0] + gap) + gap, columns * (cell[1] + gap) + gap), np.nan, np.float32)
     corners = []
     for index in range(count):
@@ -180,7 +196,7 @@ def _matrices(
 
 def _finish(
     drawing: Figure,
-    drawn: mpl.cm.ScalarMappable,
+    drawn: ScalarMappable,
     axes: list[Axes],
     panels: Sequence[FilterPanel],
     layer: str,

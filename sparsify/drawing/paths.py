@@ -11,10 +11,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.path import Path as Line
 
 from sparsify.drawing.style import COLOURS, GREY, RC, figure, heading
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
+
+_SHADES = 24
+_PANEL = np.array([250.0, 190.0])  # width and height of a panel in points
+_POINTS = 2500  # of all lines of a panel; more are not seen, and make a large file
 
 _TITLES = {"Γ": "Γ: exactly 0 until the filter enters", "W": "W: what never entered is grey"}
 
@@ -59,17 +64,26 @@ def _filter_paths(
     # coloured by rank: most enter within a short time
     times, rank = np.unique(np.interp(entry[entered], path.steps, path.time), return_inverse=True)
     scale = Normalize(0, max(len(times) - 1, 1))
-    colours = mpl.colormaps["viridis"]
+    colours = mpl.colormaps["viridis"].resampled(_SHADES)
+    top = max(float(values.max(initial=0)) for values in norms.values()) or 1.0
     for axis, (name, values) in zip(axes, norms.items(), strict=True):
-        lines = [np.column_stack([path.time, values[:, grain]]) for grain in range(len(entry))]
+        lines = _with_few_points(path.time, values, top)
         shades = np.empty((len(entry), 4))
         shades[entered] = colours(scale(rank))
         shades[~entered] = to_rgba(GREY)
         for which, width, dashes in ((~entered, 0.6, "-"), (entered & ~left, 0.9, "-"), (left, 0.9, (0, (2, 1.5)))):
             if which.any():
-                chosen = [line for line, wanted in zip(lines, which, strict=True) if wanted]
+                order = sorted(
+                    np.flatnonzero(which), key=lambda grain: tuple(shades[grain])
+                )  # those of a shade together
                 axis.add_collection(
-                    LineCollection(chosen, colors=shades[which], linewidths=width, linestyles=dashes, alpha=0.9)
+                    LineCollection(
+                        [lines[grain] for grain in order],
+                        colors=shades[order],
+                        linewidths=width,
+                        linestyles=dashes,
+                        alpha=0.9,
+                    )
                 )
         axis.autoscale()
         what_left = ", what left it is dashed" if left.any() else ""
@@ -80,6 +94,25 @@ def _filter_paths(
         ends = {0: "first", len(times) - 1: "last"}
         bar.set_ticks(list(ends), labels=[f"{word}\nT = {times[place]:.3g}" for place, word in ends.items()])
     return axes
+
+
+def _with_few_points(time: np.ndarray, values: np.ndarray, top: float) -> list[np.ndarray]:
+    """Lines (points, 2) of norms (records, filters) over time, with as few points as look the same up to `top`.
+
+    A line may be off by half a point of the page, or by as much more as it takes for all to have `_POINTS` points.
+    """
+    scale = _PANEL / (time[-1] or 1, top)
+    paths = [Line(np.column_stack([time, norms]) * scale) for norms in values.T]
+    apart = 0.5
+    while True:
+        found = []
+        for path in paths:
+            path.should_simplify, path.simplify_threshold = True, apart
+            simple = path.cleaned(simplify=True)
+            found.append(np.asarray(simple.vertices)[simple.codes != Line.STOP] / scale)
+        if sum(map(len, found)) <= max(_POINTS, 4 * len(found)):
+            return found
+        apart *= 1.5
 
 
 def _shared_paths(

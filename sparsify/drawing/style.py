@@ -51,6 +51,7 @@ RC: dict[RcKeyType, object] = {
     "legend.frameon": False,
     "text.parse_math": False,  # a label with two dollar signs is no formula
     "svg.hashsalt": "sparsify",  # the same figure is the same file
+    "path.simplify_threshold": 0.3,  # points of the page that a long line may be off
     "svg.fonttype": "none",  # text is text, not outlines: to be searched, read aloud and edited, in half the bytes
     "figure.constrained_layout.use": True,
 }

@@ -18,8 +18,8 @@ from PIL import Image, ImageChops
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-GROUP, USE, PATH, DEFS, STYLE, METADATA = (
-    f"{{{SVG}}}{name}" for name in ("g", "use", "path", "defs", "style", "metadata")
+GROUP, USE, PATH, DEFS, STYLE, MARKER, METADATA = (
+    f"{{{SVG}}}{name}" for name in ("g", "use", "path", "defs", "style", "marker", "metadata")
 )
 HREF = f"{{{XLINK}}}href"
 PNG = "data:image/png;base64,"
@@ -31,12 +31,14 @@ LEAST = 3.0
 """The contrast of lines and marks that WCAG 2.1 asks for (1.4.11)."""
 
 _LONG = 200  # characters of a path that is worth to be written once and referred to
+_MANY = 8  # points of a line, or marks of one kind, that are worth to be written more shortly
 
 
 def compact(svg: bytes) -> bytes:
     """The same drawing as matplotlib wrote, in a third of the bytes, with the colours of a dark scheme beside it.
 
-    Coordinates have two decimals of a point; a style is a class, a long shape that comes again is written once, what
+    Coordinates have two decimals of a point, those of long lines one, each from the one before; a style is a class, a
+    long shape that comes again is written once, marks of one kind are one path with a marker at each point, what
     nothing refers to has no name, and there is neither indentation nor metadata; images of few colours have a palette.
     Where the reader's scheme is dark, `in_the_dark` holds of every colour but those of images.
     """
@@ -47,6 +49,7 @@ def compact(svg: bytes) -> bytes:
     for group in (root, *root.iter(GROUP)):
         _merge(group)
     _share_shapes(root)
+    _join_marks(root)
     names = {name: f"i{number}" for number, name in enumerate(_referred(root))}
     classes: dict[str, str] = {}
     unused = _names()
@@ -136,6 +139,25 @@ def _share_shapes(root: Element) -> None:
             one.append(Element(USE, {HREF: f"#{often[shape]}", "x": x, "y": y}))
 
 
+def _join_marks(root: Element) -> None:
+    """Draw many marks of one kind, a `use` for each, as one path with a marker at each point."""
+    defs = next(root.iter(DEFS))
+    groups = [one for one in root.iter(GROUP) if len(one) >= _MANY and all(child.tag == USE for child in one)]
+    for number, group in enumerate(groups):
+        kinds = {(child.get(HREF), child.get("style", "")) for child in group}
+        if len(kinds) > 1 or any(set(child.attrib) - {HREF, "style", "x", "y"} for child in group):
+            continue
+        ((shape, own),) = kinds
+        style = "; ".join(filter(None, (group.attrib.pop("style", ""), own)))
+        name = f"marks{number}"
+        # what a marker looks like does not come from the path that it is on
+        marker = Element(MARKER, {"id": name, "markerUnits": "userSpaceOnUse", "overflow": "visible"})
+        marker.append(Element(USE, {HREF: shape or "", "style": style}))
+        defs.append(marker)
+        points = "L".join(f"{child.get('x', '0')} {child.get('y', '0')}" for child in group)
+        group[:] = [Element(PATH, {"d": f"M{points}", "style": f"fill: none; marker: url(#{name})"})]
+
+
 def _moved_to_0(path: str) -> tuple[str, tuple[str, str]]:
     """The same path from (0, 0) on, and where it starts. Matplotlib's paths have absolute coordinates alone."""
     x, y = re.findall(r"-?[\d.]+", path)[:2]
@@ -158,11 +180,27 @@ def _shorter(key: str, value: str, names: dict[str, str]) -> str:
     """An attribute's value in as few characters."""
     if key == HREF and value.startswith(PNG):
         return PNG + base64.b64encode(_with_palette(base64.b64decode(value[len(PNG) :]))).decode()
+    if key == "d" and re.fullmatch(r"[ML][ML\d.\s-]*", value) and len(re.findall("[ML]", value)) > _MANY:
+        return _relative(value)
     if key in ("d", "x", "y", "transform"):
         value = re.sub(r"\d+\.\d{3,}", lambda number: _rounded(float(number[0])), value)
     if key == "d":
         value = re.sub(r"\s*([A-Za-z])\s*", r"\1", value).strip()
     return _renamed(value, names)
+
+
+def _relative(line: str) -> str:
+    """A path of straight lines, in tenths of a point: where each part begins, then the way from point to point."""
+    written: list[str] = []
+    before = (0, 0)
+    for command, *numbers in re.findall(r"([ML])\s*(-?[\d.]+)\s+(-?[\d.]+)", line):
+        x, y = (round(10 * float(number)) for number in numbers)
+        way = (x, y) if command == "M" else (x - before[0], y - before[1])
+        text = " ".join(re.sub(r"^(-?)0\.", r"\1.", f"{number / 10:g}") for number in way).replace(" -", "-")
+        begins = command if command == "M" else "l" if not written or written[-1][0] == "M" else ""
+        written.append(begins + text if begins or text.startswith("-") else f" {text}")
+        before = (x, y)
+    return "".join(written)
 
 
 def _renamed(value: str, names: dict[str, str]) -> str:
@@ -187,6 +225,8 @@ def _merge(group: Element) -> None:
     """Make lines that follow each other and differ in nothing but their shape one; say the style of all marks once."""
     children: list[Element] = []
     for child in group:
+        if child.tag == PATH and "d" not in child.attrib:
+            continue  # matplotlib writes no shape for what lies outside of the axes
         before = children[-1] if children else None
         line = child.tag == PATH and "fill: none" in child.get("style", "")
         if line and before is not None and {**before.attrib, "d": ""} == {**child.attrib, "d": ""}:

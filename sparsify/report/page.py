@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sparsify.files import write_text
-from sparsify.report.pictures import pictures
+from sparsify.report.again import PAGE, keep_source
+from sparsify.report.likeness import likenesses
+from sparsify.report.pictures import pictures, within
 from sparsify.report.prose import setup
 from sparsify.report.sections import SECTIONS, Source, headline_table
 from sparsify.report.table import to_html
@@ -20,7 +23,11 @@ from sparsify.study.results import StudyResult
 from sparsify.text import printable
 from sparsify.viz.study import Drawn
 
-FILE = "report.html"
+LARGEST = 600_000
+"""The bytes of a page; figures for which there is no room lie beside it."""
+
+AROUND = 600
+"""The bytes that a figure takes beside its picture: its size, and twice its text for readers who cannot see it."""
 
 
 def write_report(
@@ -30,17 +37,28 @@ def write_report(
     *,
     command: Sequence[str],
 ) -> Path:
-    """Write `report.html` into the study's folder, in one step; returns its path.
+    """Write report.html, and report.json that it is made of, into the study's folder; returns the path of the page.
 
-    `drawn` are the study's figures, `command` the words of the command that made it.
+    `drawn` are the study's figures, `command` the words of the command that made it. Each file is written in one step.
     """
-    source = Source(result, findings, pictures(drawn), command)
+    found = pictures(drawn)
+    without = Source(result, findings, within(found, 0), command, likenesses(result))
+    room = LARGEST - len(render(without).encode()) - AROUND * len(found)
+    source = dataclasses.replace(without, pictures=within(found, room))
+    keep_source(source)
+    path = result.folder / PAGE
+    write_text(path, render(source))
+    return path
+
+
+def render(source: Source) -> str:
+    """The page."""
     contents = [(section, section.of(source)) for section in SECTIONS]
-    page = _template().render(
-        study=result.study,
-        setup=setup(result),
-        headline=to_html(headline_table(result)),
-        verdicts=findings.verdicts,
+    return _template().render(
+        study=source.result.study,
+        setup=setup(source.result),
+        headline=to_html(headline_table(source.result)),
+        verdicts=source.findings.verdicts,
         first=source.first,
         sections=[
             (section, content, source.figures(section.name)) for section, content in contents if content is not None
@@ -48,9 +66,6 @@ def write_report(
         version=metadata.version("sparsify-study"),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
-    path = result.folder / FILE
-    write_text(path, page)
-    return path
 
 
 def _shown(value: object) -> object:

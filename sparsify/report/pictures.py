@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from PIL import Image
@@ -15,7 +15,6 @@ from sparsify.drawing.style import DPI
 from sparsify.viz.study import Drawn
 
 SVG = "data:image/svg+xml,"
-MOST = 4_500_000  # bytes of all pictures together
 
 
 @dataclass(frozen=True)
@@ -33,21 +32,29 @@ class Picture:
         return self.uri is not None and self.uri.startswith(SVG)
 
 
-def pictures(drawn: Sequence[Drawn], *, most: int = MOST) -> list[Picture]:
-    """Every figure as SVG, or as PNG of 256 colours where that is smaller.
-
-    Figures from which on all together are more than `most` bytes have no URI: the page names their files instead.
-    """
-    found, spent = [], 0
+def pictures(drawn: Sequence[Drawn]) -> list[Picture]:
+    """Every figure as SVG, or as PNG of 256 colours where that is smaller."""
+    found = []
     for one in drawn:
         with Image.open(one.png) as image:
             width, height = (side / DPI for side in image.size)
             drawing = f"{SVG}{_quoted(one.svg.read_text(encoding='utf-8'))}"
             pixels = f"data:image/png;base64,{base64.b64encode(_palette(image)).decode()}"
-        uri = min(drawing, pixels, key=len)
-        spent += len(uri)
-        found.append(Picture(one, uri if spent <= most else None, width, height))
+        found.append(Picture(one, min(drawing, pixels, key=len), width, height))
     return found
+
+
+def within(found: Sequence[Picture], most: int) -> list[Picture]:
+    """The pictures, without the URI of each for which, in their order, there is no room left in `most` bytes.
+
+    The page names the files of these instead.
+    """
+    kept = []
+    for one in found:
+        size = len(one.uri or "")
+        kept.append(one if size <= most else replace(one, uri=None))
+        most -= size if size <= most else 0
+    return kept
 
 
 def _quoted(svg: str) -> str:

@@ -116,7 +116,7 @@ def paths_in_words(result: StudyResult) -> str:
     """What the figures of paths show: for runs that keep Γ beside W, and for runs whose W is sparse itself."""
     runs = [arm.finished[0] for arm in result.arms if arm.finished]
     selecting = [run for run in runs if OPTIMIZERS[run.config.opt].selects]
-    split = dict.fromkeys(run.config.opt for run in selecting if run.z is not None)
+    split = dict.fromkeys(run.config.opt for run in selecting if "z.safetensors" in run.summary["sha256"])
     own = dict.fromkeys(run.config.opt for run in selecting if run.config.opt not in split)
     sentences = []
     if split:

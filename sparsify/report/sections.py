@@ -10,41 +10,37 @@ import dataclasses
 import math
 import shlex
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsify.analysis.agreement import Agreement, compare_criteria
 from sparsify.analysis.statistics import Estimate
-from sparsify.nets.layers import find_layers
-from sparsify.pruning.cuts import units_by_name
-from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.ranking import path_of, scale_of
-from sparsify.pruning.subject import Subject, subject_without_data
 from sparsify.report.checklist import checked
 from sparsify.report.commands import commands_of, without_places
+from sparsify.report.likeness import Likeness, likeness_tables
 from sparsify.report.notes import NOTES, from_before, sources, weak_supports
 from sparsify.report.pictures import Picture
 from sparsify.report.prose import arms_table, paths_in_words, plan_in_words
 from sparsify.report.studytables import findings_tables, interval_tables, results_tables
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
 from sparsify.report.terms import TERMS
-from sparsify.runs import Run
 from sparsify.runs.records import CONFIG_SUM
 from sparsify.study.contrasts import usual_ratio
 from sparsify.study.findings import Findings
 from sparsify.study.results import Point, StudyResult, accuracies, held_out
-from sparsify.text import capitalised, layers_in_words, percentage, points, thousands, written
+from sparsify.text import capitalised, layers_in_words, percentage, points, written
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the report is made from: the study, what was found, its figures, and the words of the command it ran by."""
+    """What the report is made from: the study, what was found, its figures, the words of the command, and how much
+    the criteria agree."""
 
     result: StudyResult
     findings: Findings
     pictures: Sequence[Picture]
     command: Sequence[str]
+    likenesses: Sequence[Likeness]
 
     @property
     def first(self) -> Picture | None:
@@ -118,7 +114,7 @@ def _paths(source: Source) -> Content | None:
 
 
 def _criteria(source: Source) -> Content | None:
-    tables = likeness_tables(source.result)
+    tables = likeness_tables(source.likenesses)
     return {"tables": list(map(to_html, tables))} if tables else None
 
 
@@ -202,73 +198,6 @@ def _mean(values: list[float]) -> float | None:
     """The mean of the finite ones; None if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return statistics.mean(finite) if finite else None
-
-
-def likeness_tables(result: StudyResult) -> list[Table]:
-    """How much the criteria agree: two tables for each sweep and layer, one row an arm, one column a pair of criteria.
-
-    They have Kendall's τ and Jaccard's overlap in the first run of each arm, of the criteria that need no images. The
-    overlap is that of the grains that go at the sweep's largest ratio r below 1; two random choices overlap by about
-    r/(2 − r).
-    """
-    tables = []
-    seen = set()
-    for plan in result.study.sweeps:
-        ratio = max((ratio for ratio in plan.ratios if 0 < ratio < 1), default=None)
-        asked = (plan.layers, ratio, plan.grain, plan.scope)
-        if ratio is None or asked in seen:  # sweeps by another criterion of the same layers
-            continue
-        seen.add(asked)
-        found = {arm.label: _agreements(arm.finished[0], plan, ratio) for arm in result.arms if arm.finished}
-        for layers in dict.fromkeys(one.layers for agreements in found.values() for one in agreements):
-            tables += _agreement_tables(layers, ratio, found)
-    return tables
-
-
-def _agreements(run: Run, plan: SweepPlan, ratio: float) -> tuple[Agreement, ...]:
-    subject = subject_without_data(run, run.model())
-    asked = SweepPlan(layers=plan.layers, ratios=(ratio,), grain=plan.grain, scope=plan.scope)
-    return compare_criteria(subject, asked, criteria=list(_without_images(subject, plan)))
-
-
-def _without_images(subject: Subject, plan: SweepPlan) -> Iterator[str]:
-    """The names of the criteria that can order the grains of this network without images."""
-    yield from ("magnitude", "l1", "fpgm")
-    if plan.scope == "global":  # within a layer it is the order of magnitude
-        yield "lamp"
-    units = units_by_name(subject, find_layers(subject.model, ",".join(plan.layers)), plan.grain).values()
-    outputs = [unit for unit in units if unit.grain != "weight"]
-    if outputs and all(scale_of(subject, unit) is not None for unit in outputs):
-        yield "bn-scale"
-    states = [path_of(subject, unit) for unit in units]
-    known = [state for state in states if state is not None]
-    if len(known) == len(states):
-        yield "entry"
-        if all(state.gamma is not None for state in known):
-            yield "gamma"
-
-
-def _agreement_tables(layers: str, ratio: float, found: dict[str, tuple[Agreement, ...]]) -> list[Table]:
-    """One row an arm, one column a pair of criteria: a table of τ, and one of the overlap."""
-    pairs = {label: {(a.first, a.second): a for a in ones if a.layers == layers} for label, ones in found.items()}
-    grains = next(one.grains for ones in pairs.values() for one in ones.values())
-    columns = [Column("arm", TEXT)]
-    names = list(dict.fromkeys(pair for ones in pairs.values() for pair in ones))
-    two_digits = Format(lambda value: f"{round(value, 2) + 0.0:.2f}")  # no −0.00
-    columns += [Column(", ".join(pair), two_digits) for pair in names]
-    chance = f"{ratio / (2 - ratio):.2f} by chance"
-    values: dict[str, Callable[[Agreement], float | None]] = {
-        "Kendall’s τ": lambda one: one.tau,
-        f"overlap of what goes at {percentage(ratio)} ({chance})": lambda one: one.overlaps[ratio],
-    }
-    tables = []
-    for what, value in values.items():
-        rows = [
-            (label, *(value(ones[pair]) if pair in ones else None for pair in names)) for label, ones in pairs.items()
-        ]
-        table = Table.of(f"Agreement on {layers} ({thousands(grains)} grains): {what}", columns, rows).without_empty()
-        tables += [table] if len(table.columns) > 1 else []
-    return tables
 
 
 _WHEN = "started"

@@ -28,10 +28,11 @@ def write_study(
     """Write what `sparsify study` writes into the study's folder; returns the path of report.html.
 
     These are table.md, table.csv, cells.csv, contrasts.csv, affordable.csv, study.json, selection.csv if an arm selects
-    its settings, not-counted.csv if a run diverged or collapsed, the figures of `result.study.draw`, and report.html.
-    `findings` are those of `find(result)` unless they are given. `command` are the words that the report names as what
-    made it; without them it is `sparsify study` with the study's name. `places` say where the data is, which the figure
-    "predictions" needs. Raises SparsifyError if the folder is deleted or moved meanwhile, and as `study_drawings` does.
+    its settings, not-counted.csv if a run diverged or collapsed, the figures of `result.study.draw`, report.html, and
+    report.json, with which its words can be written again without the networks. `findings` are those of `find(result)`
+    unless they are given. `command` are the words that the report names as what made it; without them it is
+    `sparsify study` with the study's name. `places` say where the data is, which the figure "predictions" needs. Raises
+    SparsifyError if the folder is deleted or moved meanwhile, and as `study_drawings` does.
 
     >>> sparsify.write_study(result)
     PosixPath('runs/studies/tiny/report.html')
@@ -40,7 +41,7 @@ def write_study(
     words = ["sparsify", "study", result.study.name] if command is None else command
     make_folder(result.folder)
     with held(result.folder):
-        write_text(result.folder / "table.md", _tables(result, findings))
+        write_text(result.folder / "table.md", tables(result, findings))
         save_study(result, findings)
         if any(arm.selected for arm in result.arms):
             write_text(result.folder / "selection.csv", choices_csv(result))
@@ -49,6 +50,6 @@ def write_study(
         return write_report(result, findings, draw_study(result, places), command=words)
 
 
-def _tables(result: StudyResult, findings: Findings) -> str:
-    """table.md."""
+def tables(result: StudyResult, findings: Findings) -> str:
+    """The text of table.md."""
     return "\n".join([study_markdown(result, findings), *map(to_markdown, choice_tables(result))])

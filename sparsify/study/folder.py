@@ -25,6 +25,8 @@ from sparsify.study.tasks import Chosen
 from sparsify.study.toml import mask_of, mask_table
 
 FILE = "study.json"
+RUNS = "runs"
+"""A folder in that of a study that is kept without its networks: what is left of its runs."""
 
 
 def save_study(result: StudyResult, findings: Findings) -> list[Path]:
@@ -45,7 +47,8 @@ def save_study(result: StudyResult, findings: Findings) -> list[Path]:
 def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
     """Return the result of a study that was run, by its name or its folder, as `run_study` returned it.
 
-    Nothing is trained. If study.json was written before the design was kept in it, the arms do not say what they start
+    Nothing is trained. The runs are looked for in the study's own folder, in `runs`, if that is there; else where the
+    study was run. If study.json was written before the design was kept in it, the arms do not say what they start
     from, and there are no stages. Raises SparsifyError if there is no such study, and if one of its files or runs is
     missing or damaged.
 
@@ -194,7 +197,8 @@ class _File(Struct):
 
 
 def _shown(arm: _Shown, folder: Path) -> ArmResult:
-    runs = tuple(Run(folder.parent.parent / name) for name in arm.runs)
+    home = folder / RUNS if (folder / RUNS).is_dir() else folder.parent.parent
+    runs = tuple(Run(home / name) for name in arm.runs)
     for run in runs:
         if run.status == "unfinished":
             raise SparsifyError(f"{run.path} of the study {folder} is missing; run the study again")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sparsify.drawing.style import PALETTE, RC
-from sparsify.drawing.svg import INK, LEAST, PAPER, compact, contrast, in_the_dark
+from sparsify.drawing.svg import INK, LEAST, PAPER, _relative, compact, contrast, in_the_dark
 
 
 def written(figure):
@@ -51,9 +51,8 @@ def test_styles_are_classes_and_a_shape_that_comes_again_is_written_once():
     text = compact(written(drawn())).decode()
     assert "style=" not in text
     assert "metadata" not in text
-    shapes = [shape for shape in re.findall(r' d="([^"]*)"', text) if shape.count("L") == 29]
+    shapes = [shape for shape in re.findall(r' d="(M0 0l[^"]*)"', text) if len(re.findall(r"-?[\d.]+", shape)) == 60]
     assert len(shapes) == 1
-    assert shapes[0].startswith("M0 0L")
     defined, used = set(re.findall(r' id="([^"]*)"', text)), set(re.findall(r"#(i\d+)", text))
     assert defined == used
     assert "a &lt; b &amp; 'c' /&gt;" in text
@@ -88,3 +87,28 @@ def test_an_image_of_few_colours_has_a_palette_and_the_same_pixels(colours, mode
         assert kept.mode == mode
         shown = np.asarray(kept.convert("RGB"))
     assert np.array_equal(np.unique(shown.reshape(-1, 3), axis=0), np.unique(image.reshape(-1, 3), axis=0))
+
+
+def test_a_long_line_is_written_from_point_to_point_in_tenths_of_a_point():
+    points = "L1.04 2L1.26 1L1 1" + "L1.5 1.5" * 7
+    assert _relative(f"M1 2{points}M8 8L7 9") == "M1 2l0 0 .3-1-.3 0 .5 .5" + " 0 0" * 6 + "M8 8l-1 1"
+
+
+def test_many_marks_of_one_kind_are_one_path_with_a_marker():
+    drawing = Figure(figsize=(3, 2))
+    axis = drawing.subplots()
+    axis.plot(range(30), range(30), linestyle="", marker="o", color="#0072B2")
+    axis.plot(range(3), [5, 6, 7], linestyle="", marker="s")
+    text = compact(written(drawing)).decode()
+    (marker,) = re.findall(r'<marker [^>]*id="(i\d+)"', text)
+    (name,) = re.findall(rf"\.(\w+)\{{fill:none;marker:url\(#{marker}\)\}}", text)
+    (points,) = re.findall(rf'<path d="([^"]*)" class="{name}"/>', text)
+    assert len(re.findall(r"-?[\d.]+", points)) == 60
+
+
+def test_shapes_outside_of_the_axes_are_left_out():
+    parts = [f'<g><path style="fill: none"{shape}/></g>' for shape in ("", "", ' d="M0 0L1 1"', "")]
+    text = f'<svg xmlns="http://www.w3.org/2000/svg"><defs><style>*{{}}</style></defs>{"".join(parts)}</svg>'
+    together = text.replace("</g><g>", "")
+    for drawing in (text, together):
+        assert len(re.findall("<path", compact(drawing.encode()).decode())) == 1

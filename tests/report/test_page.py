@@ -28,10 +28,11 @@ from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import SweepPlan
 from sparsify.report import page as page_module
 from sparsify.report.commands import prune_command, train_command
+from sparsify.report.likeness import likeness_tables, likenesses
 from sparsify.report.page import write_report
-from sparsify.report.pictures import pictures
+from sparsify.report.pictures import Picture, within
 from sparsify.report.prose import arms_table, data_in_words, paths_in_words, plan_in_words, setup, unusual_in_words
-from sparsify.report.sections import environment_table, headline_table, likeness_tables
+from sparsify.report.sections import environment_table, headline_table
 from sparsify.report.studytables import accuracy_table
 from sparsify.report.table import percent, to_markdown
 from sparsify.report.terms import TERMS
@@ -231,11 +232,11 @@ def test_figures_of_arms_whose_labels_make_the_same_file_name_are_kept_apart(res
     assert {"path-slbi-1-conv3", "path-slbi-1-conv3-2"} <= set(files)
 
 
-def test_pictures_beyond_the_limit_are_left_out_and_named(result, drawn):
-    first = pictures(drawn)[0].uri
-    assert [picture.uri is not None for picture in pictures(drawn, most=len(first))] == [True] + [False] * (
-        len(drawn) - 1
-    )
+def test_pictures_for_which_there_is_no_room_are_left_out():
+    some = [Picture(None, "x" * size, 1, 1) for size in (10, 30, 20)]
+    assert [picture.uri is not None for picture in within(some, 35)] == [True, False, True]
+    assert within(some, 60) == some
+    assert [picture.uri for picture in within(some, 0)] == [None] * 3
 
 
 @pytest.fixture
@@ -508,7 +509,7 @@ def test_the_environment_says_where_runs_differ(result, monkeypatch):
 
 
 def test_criteria_are_compared_on_each_layer_of_each_sweep(result):
-    tables = likeness_tables(result)
+    tables = likeness_tables(likenesses(result))
     overlap = "overlap of what goes at 90% (0.82 by chance)"
     assert [table.title for table in tables] == [
         "Agreement on conv3 (120 grains): Kendall’s τ",

@@ -222,7 +222,7 @@ def test_a_run_that_cannot_be_read_is_damaged(tmp_path):
 
 def test_a_section_of_figures_alone_is_left_out_without_one():
     picture = SimpleNamespace(drawn=SimpleNamespace(section="filters"))
-    source = Source(None, None, [picture], [])
+    source = Source(None, None, [picture], [], [])
     assert Section("filters", "Filters").of(source) == {}
     assert Section("sparsity", "Accuracy").of(source) is None
     assert Section("sparsity", "Accuracy", lambda _: {"words": "…"}).of(source) == {"words": "…"}

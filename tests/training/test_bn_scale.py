@@ -23,7 +23,7 @@ from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import Subject
-from sparsify.report.sections import likeness_tables
+from sparsify.report.likeness import likeness_tables, likenesses
 from sparsify.runs import Run
 from sparsify.study.design import Arm, Study
 from sparsify.study.results import ArmResult, StudyResult
@@ -162,7 +162,7 @@ def test_what_selects_a_filter_is_drawn_and_compared(run, tmp_path, capsys):
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).abs().max().item()
     assert applied.max() <= heat.max() * scale
     assert applied.max() != heat.max()
-    tau, overlap = likeness_tables(result)
+    tau, overlap = likeness_tables(likenesses(result))
     for table in (tau, overlap):
         pairs = [column.heading for column in table.columns]
         assert "magnitude, entry" in pairs

@@ -1,0 +1,60 @@
+"""Keep a study in models/: its tables, report and some figures, and of its runs all but the networks.
+
+    python -m benchmarks.keep runs/studies/lenet-mnist models/lenet-mnist --figures sweep,curves
+    python -m benchmarks.keep models/lenet-mnist
+
+With one folder, the tables and the words of the report there are written anew, with the figures that it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from sparsify.files import write_text
+from sparsify.report.again import PAGE, source_again
+from sparsify.report.page import render
+from sparsify.report.writing import tables
+from sparsify.study.folder import RUNS, read_study
+
+NETWORKS = (".safetensors", ".lock", ".svg")
+"""How the names of files end that are not kept; nor is the path."""
+
+
+def keep(study: Path, folder: Path, figures: list[str]) -> None:
+    """Copy what is kept of a study that was run to an empty folder."""
+    result = read_study(study)
+    folder.mkdir(parents=True)
+    for file in sorted(study.iterdir()):
+        if file.suffix not in NETWORKS and (file.suffix != ".png" or file.stem in figures):
+            shutil.copy(file, folder)
+    for run in (run for arm in result.arms for run in arm.runs):
+        (folder / RUNS / run.name).mkdir(parents=True)
+        for file in sorted(run.path.iterdir()):
+            if not file.name.endswith(NETWORKS) and file.name != "path.npz":
+                shutil.copy(file, folder / RUNS / run.name)
+
+
+def rewrite(folder: Path) -> None:
+    """Write table.md and report.html of a study that is kept as today's code words them."""
+    source = source_again(read_study(folder))
+    write_text(folder / "table.md", tables(source.result, source.findings))
+    write_text(folder / PAGE, render(source))
+
+
+def main() -> None:
+    """Keep the study, or write its report anew."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="the folder of the study")
+    parser.add_argument("folder", type=Path, nargs="?", help="where to keep it; it must not exist")
+    parser.add_argument("--figures", default="sweep", help="names of the figures that are kept as PNG")
+    asked = parser.parse_args()
+    if asked.folder is None:
+        rewrite(asked.study)
+    else:
+        keep(asked.study, asked.folder, asked.figures.split(","))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Reports are small, and can be written again without the networks; those in models/ say what today's code says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from largestudy import large_study
+
+from benchmarks.keep import keep, rewrite
+from sparsify.errors import SparsifyError
+from sparsify.report.again import FILE, PAGE, source_again
+from sparsify.report.page import render
+from sparsify.report.writing import tables, write_study
+from sparsify.study.folder import RUNS, read_study
+from sparsify.study.running import run_study
+from sparsify.study.toml import load_study
+
+MODELS = Path(__file__).parent.parent.parent / "models"
+KEPT = sorted(file.parent for file in MODELS.glob(f"*/{PAGE}"))
+MOST = 600_000
+SMALL = """
+seeds = [0, 1]
+[base]
+data = "digits"
+epochs = 1
+batch_size = 64
+[[arms]]
+opt = "sgd"
+[[arms]]
+opt = "slbi"
+mu = 1
+[sweep]
+layers = "conv3"
+ratios = "0,0.5"
+"""
+
+
+def words(page: str) -> str:
+    """The page without the day and the version that wrote it."""
+    return re.sub(r"Written by sparsify-study \S+ on \S+\.", "", page)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of four runs."""
+    folder = tmp_path_factory.mktemp("again")
+    (folder / "small.toml").write_text(SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        return write_study(run_study(load_study(str(folder / "small.toml")), runs_dir=folder / "runs")).parent
+
+
+@pytest.fixture
+def kept(study: Path, tmp_path: Path) -> Path:
+    """What is kept of it in models/; there is nothing else."""
+    keep(study, tmp_path / "small", ["sweep"])
+    return tmp_path / "small"
+
+
+@pytest.mark.filterwarnings("ignore:the path may be too short")
+def test_the_report_of_a_large_study_is_small_and_has_nearly_every_figure(tmp_path: Path) -> None:
+    page = write_study(large_study(tmp_path))
+    assert page.stat().st_size <= MOST
+    text = page.read_text(encoding="utf-8")
+    names = {file.stem for file in page.parent.glob("*.svg")}
+    shown = set(re.findall(r'<figure id="figure-([^"]+)"[^>]*>\s*<div[^>]*>\s*<img', text))
+    assert len(names) == 24
+    assert {name for name in names if "conv3" in name} < shown
+    assert len(names - shown) <= 6
+    assert {name for name in names - shown if f'href="{name}.svg"' in text} == names - shown  # they lie beside it
+
+
+@pytest.mark.filterwarnings("ignore:the path may be too short")
+def test_what_is_kept_has_no_network_and_gives_the_same_page(study: Path, kept: Path) -> None:
+    files = {file.name for file in (kept / RUNS).rglob("*") if file.is_file()}
+    assert {"summary.json", "metrics.csv"} <= files
+    assert not {"model.safetensors", "z.safetensors", "path.npz"} & files
+    assert [file.name for file in kept.glob("*.png")] == ["sweep.png"]
+    page = (study / PAGE).read_text(encoding="utf-8")
+    assert words(render(source_again(read_study(kept)))) == words(page)
+    assert page.count("Kendall") > 2
+    (kept / PAGE).write_text(page.replace("<h1>", "<h1>Not "), encoding="utf-8")
+    (kept / "table.md").write_text("")
+    rewrite(kept)
+    assert words((kept / PAGE).read_text(encoding="utf-8")) == words(page)
+    assert (kept / "table.md").read_text() == (study / "table.md").read_text()
+
+
+def test_what_is_missing_is_named(kept: Path) -> None:
+    (kept / FILE).unlink()
+    with pytest.raises(SparsifyError, match=rf"small/{FILE} is missing; run the study again"):
+        source_again(read_study(kept))
+    shutil.rmtree(kept / RUNS)
+    with pytest.raises(SparsifyError, match=r"of the study .* is missing; run the study again"):
+        read_study(kept)
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_a_report_in_models_is_small_and_says_what_todays_code_says(folder: Path) -> None:
+    """`python -m benchmarks.keep models/NAME` writes it anew."""
+    assert (folder / PAGE).stat().st_size <= MOST
+    source = source_again(read_study(folder))
+    assert words((folder / PAGE).read_text(encoding="utf-8")) == words(render(source))
+    assert (folder / "table.md").read_text(encoding="utf-8") == tables(source.result, source.findings)
