@@ -46,6 +46,56 @@ def test_an_evaluation_inside_a_training_leaves_the_trainings_settings():
         assert flushes()
 
 
+PROGRAM = """
+import sys
+import torch
+from sparsify.devices import exactly
+
+cudnn, onednn = torch.backends.cudnn, torch.backends.mkldnn
+switches = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn, onednn.matmul, onednn.conv, onednn.rnn)
+
+def newer():
+    return [one.fp32_precision for one in switches]
+
+def older():
+    try:
+        return [torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, torch.get_float32_matmul_precision()]
+    except RuntimeError:
+        return "they differ"
+
+exec(sys.argv[1])
+before = newer(), older()
+for precision, float32 in (("exact", "ieee"), ("fast", "tf32")):
+    with exactly(precision):
+        assert newer()[:3] == [float32] * 3, newer()
+        assert precision == "fast" or newer()[3:] == ["ieee"] * 3, newer()
+        assert (torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32) == (precision == "fast",) * 2
+        inside = newer()
+        with exactly("exact"):
+            pass
+        assert newer() == inside
+    assert (newer(), older()) == before, (precision, before, newer(), older())
+torch.backends.fp32_precision = "none"
+print(cudnn.conv.fp32_precision)
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "then"),
+    [
+        ("torch.backends.fp32_precision = 'tf32'", "none"),  # convolutions still follow it
+        ("torch.backends.fp32_precision = 'ieee'", "none"),
+        ("cudnn.conv.fp32_precision = 'ieee'", "ieee"),
+        ("torch.set_float32_matmul_precision('medium')", "tf32"),
+    ],
+)
+def test_torchs_newer_switches_of_float32_are_read_set_and_put_back(use: str, then: str) -> None:
+    """In a process of its own: torch cannot go back to its first settings."""
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, use]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == then, done.stderr
+
+
 def test_settings_are_put_back_after_an_error():
     before = settings()
     with pytest.raises(ZeroDivisionError), exactly("exact"):
