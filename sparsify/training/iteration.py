@@ -58,9 +58,10 @@ class Iteration:
         loss.backward()
         for one in self.recorders:
             one.see(step, loss)
-        self.optimizer.step()
-        if self.recorder is not None:
-            self.recorder.enter(step)
+        if self.recorder is None:
+            self.optimizer.step()
+        else:
+            self.recorder.advance(step)
         self.loss_sum += loss.detach() * len(index)
         self.correct += (logits.detach().argmax(1) == labels).sum()
 
