@@ -86,6 +86,32 @@ def has_streams(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether it has units for products of bfloat16; what has none emulates them, at a fraction of float32's speed."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True
+    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes bfloat16 wherever there is AVX-512
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def arithmetic(precision: str, device: torch.device) -> str:
+    """Return the type of products: "bfloat16" if `precision` is "fast" and the device has units for it, else "float32".
+
+    Weights and all sums are float32.
+    """
+    return "bfloat16" if precision == "fast" and has_bfloat16(device) else "float32"
+
+
+def autocast(precision: str, device: torch.device, *, cached: bool = True) -> torch.autocast:
+    """Within it products are of the type `arithmetic`. `cached` casts a parameter once, whatever changes it since."""
+    rounded = arithmetic(precision, device) == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=rounded, cache_enabled=cached)
+
+
 def has_fused_kernels(device: torch.device) -> bool:
     """Whether optimizers have steps of their own for it: torch's fused ones, and those in Triton."""
     return device.type == "cuda"
@@ -246,7 +272,7 @@ def exactly(precision: str) -> Iterator[None]:
     memory.fill_uninitialized_memory = False  # nothing here reads memory before it is written
     torch.set_flush_denormal(True)
     try:
-        with _products(exact):
+        with products(exact=exact):
             yield
     finally:
         torch.set_flush_denormal(flushed)
@@ -256,7 +282,7 @@ def exactly(precision: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _products(exact: bool) -> Iterator[None]:
+def products(*, exact: bool) -> Iterator[None]:
     """Within it a GPU's products and convolutions of float32 are TF32 unless `exact`; then a CPU rounds none either.
 
     torch has older switches (`allow_tf32`), and newer ones (`fp32_precision`), which are what its kernels go by. An

@@ -109,6 +109,22 @@ def test_auto_is_a_device_that_is_there():
     assert describe(torch.device("cpu")) == "cpu"
 
 
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="needs an x86 processor")
+@pytest.mark.parametrize("unit", ["_is_avx512_bf16_supported", "_is_amx_tile_supported", None])
+def test_fast_is_bfloat16_where_the_processor_has_units_for_it(unit, monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == unit)
+    cpu = torch.device("cpu")
+    assert devices.arithmetic("fast", cpu) == ("bfloat16" if unit else "float32")
+    assert devices.arithmetic("exact", cpu) == "float32"
+    one, other = torch.full((2, 2), 1 + 2**-10), torch.eye(2)
+    for precision, rounded in (("fast", unit is not None), ("exact", False)):
+        with devices.autocast(precision, cpu):
+            product = one @ other
+        assert product.dtype == (torch.bfloat16 if rounded else torch.float32)
+        assert (product[0, 0].item() == 1) is rounded
+
+
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "", "cpu:x", "CPU"])
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
     with pytest.raises(SparsifyError, match=rf"--device '{name}' is (unknown|absent).*auto.*cpu"):
