@@ -31,7 +31,7 @@ from torch.optim import Optimizer
 
 from sparsify.config import Config
 from sparsify.data.registry import load_dataset
-from sparsify.devices import exactly, keep_freed_memory, resolve_device
+from sparsify.devices import arithmetic, exactly, keep_freed_memory, resolve_device
 from sparsify.nets.registry import network
 from sparsify.nets.structure import Structure
 from sparsify.optim.slbi import SLBI, SLBIAdam
@@ -198,10 +198,8 @@ def training(
     dataset = load_dataset(config.data, data_dir)
     macs = Structure(initial_model(config, data_dir), torch.zeros(1, *dataset.shape)).remove([])[1].macs
     flops = 6 * macs * config.batch_size  # a product and a sum, forward, for the inputs' and for the weights' gradient
-    peaks = {
-        "exact": peak(torch.float32, device, sizes.product),
-        "fast": peak(torch.bfloat16, device, sizes.product),
-    }
+    types = {precision: arithmetic(precision, device) for precision in ("exact", "fast")}
+    peaks = {precision: peak(getattr(torch, name), device, sizes.product) for precision, name in types.items()}
     against_sgd = summarise([Arm(arm.name, arm.run, names[1]) for arm in arms], seconds)
     console.print(table(f"{config.model} on {config.data_name}, batch {config.batch_size}, {steps} steps a turn", rows))
     described = []
@@ -219,6 +217,7 @@ def training(
         "gate_share_of_the_way": gates.found,
         "steps_a_turn": steps,
         "macs": macs,
+        "arithmetic": types,
         "peak_flops": peaks,
         "arms": described,
     }

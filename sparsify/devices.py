@@ -86,6 +86,32 @@ def has_streams(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether it has units for products of bfloat16; what has none emulates them, at a fraction of float32's speed."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True
+    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes bfloat16 wherever there is AVX-512
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def arithmetic(precision: str, device: torch.device) -> str:
+    """Return the type of products: "bfloat16" if `precision` is "fast" and the device has units for it, else "float32".
+
+    Weights and all sums are float32.
+    """
+    return "bfloat16" if precision == "fast" and has_bfloat16(device) else "float32"
+
+
+def autocast(precision: str, device: torch.device, *, cached: bool = True) -> torch.autocast:
+    """Within it products are of the type `arithmetic`. `cached` casts a parameter once, whatever changes it since."""
+    rounded = arithmetic(precision, device) == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=rounded, cache_enabled=cached)
+
+
 def has_fused_kernels(device: torch.device) -> bool:
     """Whether optimizers have steps of their own for it: torch's fused ones, and those in Triton."""
     return device.type == "cuda"
@@ -230,7 +256,6 @@ def exactly(precision: str) -> Iterator[None]:
     With either precision denormals are flushed to 0: the momentum of dead filters decays into them, and they are slow.
     torch's settings are restored afterwards.
     """
-    tf32 = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     deterministic = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -239,7 +264,6 @@ def exactly(precision: str) -> Iterator[None]:
     exact = precision == "exact"
     if exact:
         os.environ.setdefault(*_DETERMINISTIC_CUBLAS)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not exact
     # warn_only: a network of the user's own may need a kernel that has no deterministic form
     torch.use_deterministic_algorithms(exact, warn_only=True)
     torch.backends.cudnn.benchmark = False
@@ -248,13 +272,54 @@ def exactly(precision: str) -> Iterator[None]:
     memory.fill_uninitialized_memory = False  # nothing here reads memory before it is written
     torch.set_flush_denormal(True)
     try:
-        yield
+        with products(exact=exact):
+            yield
     finally:
         torch.set_flush_denormal(flushed)
         memory.fill_uninitialized_memory = filled
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.backends.cudnn.benchmark = benchmark
+
+
+@contextlib.contextmanager
+def products(*, exact: bool) -> Iterator[None]:
+    """Within it a GPU's products and convolutions of float32 are TF32 unless `exact`; then a CPU rounds none either.
+
+    torch has older switches (`allow_tf32`), and newer ones (`fp32_precision`), which are what its kernels go by. An
+    older one raises RuntimeError when it is read while the newer ones say something else. All are set, so that they
+    agree, and put back: a newer one that follows torch.backends.fp32_precision goes on doing so.
+    """
+    cuda = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    onednn: Any = torch.backends.mkldnn
+    gpu: list[Any] = [cuda, cudnn.conv, cudnn.rnn]
+    switches = [(one, one.fp32_precision) for one in (*gpu, onednn.matmul, onednn.conv, onednn.rnn)]
+    products = _older(lambda: cuda.allow_tf32, cuda.fp32_precision)
+    convolutions = _older(lambda: cudnn.allow_tf32, cudnn.conv.fp32_precision)
+    level = None
+    with contextlib.suppress(RuntimeError):  # as an older one
+        level = torch.get_float32_matmul_precision()  # "medium" is more than allow_tf32 can say
+    try:
+        cuda.allow_tf32 = cudnn.allow_tf32 = not exact
+        for one, _ in switches if exact else switches[: len(gpu)]:
+            one.fp32_precision = "ieee" if exact else "tf32"
+        yield
+    finally:
+        cuda.allow_tf32, cudnn.allow_tf32 = products, convolutions
+        if level is not None:
+            torch.set_float32_matmul_precision(level)
+        for one, before in switches:
+            one.fp32_precision = "none"
+            if one.fp32_precision != before:
+                one.fp32_precision = before
+
+
+def _older(read: Callable[[], bool], newer: str) -> bool:
+    """Return what an older switch says; if it raises, because it says something else, the opposite of the newer one."""
+    try:
+        return read()
+    except RuntimeError:
+        return newer != "tf32"
 
 
 def _flushes_denormals() -> bool:

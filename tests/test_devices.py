@@ -46,6 +46,56 @@ def test_an_evaluation_inside_a_training_leaves_the_trainings_settings():
         assert flushes()
 
 
+PROGRAM = """
+import sys
+import torch
+from sparsify.devices import exactly
+
+cudnn, onednn = torch.backends.cudnn, torch.backends.mkldnn
+switches = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn, onednn.matmul, onednn.conv, onednn.rnn)
+
+def newer():
+    return [one.fp32_precision for one in switches]
+
+def older():
+    try:
+        return [torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, torch.get_float32_matmul_precision()]
+    except RuntimeError:
+        return "they differ"
+
+exec(sys.argv[1])
+before = newer(), older()
+for precision, float32 in (("exact", "ieee"), ("fast", "tf32")):
+    with exactly(precision):
+        assert newer()[:3] == [float32] * 3, newer()
+        assert precision == "fast" or newer()[3:] == ["ieee"] * 3, newer()
+        assert (torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32) == (precision == "fast",) * 2
+        inside = newer()
+        with exactly("exact"):
+            pass
+        assert newer() == inside
+    assert (newer(), older()) == before, (precision, before, newer(), older())
+torch.backends.fp32_precision = "none"
+print(cudnn.conv.fp32_precision)
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "then"),
+    [
+        ("torch.backends.fp32_precision = 'tf32'", "none"),  # convolutions still follow it
+        ("torch.backends.fp32_precision = 'ieee'", "none"),
+        ("cudnn.conv.fp32_precision = 'ieee'", "ieee"),
+        ("torch.set_float32_matmul_precision('medium')", "tf32"),
+    ],
+)
+def test_torchs_newer_switches_of_float32_are_read_set_and_put_back(use: str, then: str) -> None:
+    """In a process of its own: torch cannot go back to its first settings."""
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, use]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == then, done.stderr
+
+
 def test_settings_are_put_back_after_an_error():
     before = settings()
     with pytest.raises(ZeroDivisionError), exactly("exact"):
@@ -57,6 +107,22 @@ def test_auto_is_a_device_that_is_there():
     assert resolve_device("auto").type in ("cuda", "mps", "cpu")
     assert resolve_device("cpu") == torch.device("cpu")
     assert describe(torch.device("cpu")) == "cpu"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="needs an x86 processor")
+@pytest.mark.parametrize("unit", ["_is_avx512_bf16_supported", "_is_amx_tile_supported", None])
+def test_fast_is_bfloat16_where_the_processor_has_units_for_it(unit, monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == unit)
+    cpu = torch.device("cpu")
+    assert devices.arithmetic("fast", cpu) == ("bfloat16" if unit else "float32")
+    assert devices.arithmetic("exact", cpu) == "float32"
+    one, other = torch.full((2, 2), 1 + 2**-10), torch.eye(2)
+    for precision, rounded in (("fast", unit is not None), ("exact", False)):
+        with devices.autocast(precision, cpu):
+            product = one @ other
+        assert product.dtype == (torch.bfloat16 if rounded else torch.float32)
+        assert (product[0, 0].item() == 1) is rounded
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "", "cpu:x", "CPU"])

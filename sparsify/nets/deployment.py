@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Inputs, each, mapped
-from sparsify.devices import wait_for
+from sparsify.devices import products, wait_for
 from sparsify.errors import SparsifyError, first_line
 from sparsify.files import rows_as_bytes
 from sparsify.nets.comparing import relative_difference
@@ -44,12 +44,13 @@ def latencies(models: Sequence[nn.Module], example: Inputs, *, batch: int, repet
     """Time forward passes of each network on `batch` copies of the one input `example`, (1, …), in evaluation mode.
 
     The networks take turns, so that whatever slows the machine for a while slows all of them. The first three turns
-    are not counted. On a GPU the time includes waiting for the end of the pass.
+    are not counted. On a GPU the time includes waiting for the end of the pass. Images are channels last, as they are
+    everywhere else here, and products of float32 are not TF32.
     """
-    inputs = mapped(lambda tensor: tensor.expand(batch, *tensor.shape[1:]).contiguous(), example)
+    inputs = mapped(lambda tensor: _laid_out(tensor.expand(batch, *tensor.shape[1:])), example)
     device = each(inputs)[0].device
     seconds = np.zeros((repetitions + WARM_UP, len(models)))
-    with contextlib.ExitStack() as modes:
+    with products(exact=True), contextlib.ExitStack() as modes:
         for model in models:
             modes.enter_context(evaluating(model))
         for turn in range(len(seconds)):
@@ -61,6 +62,11 @@ def latencies(models: Sequence[nn.Module], example: Inputs, *, batch: int, repet
                 seconds[turn, index] = time.perf_counter() - began
     quartiles = np.quantile(seconds[WARM_UP:], [0.5, 0.25, 0.75], axis=0).T
     return [Latency(batch, float(median), float(low), float(high), repetitions) for median, low, high in quartiles]
+
+
+def _laid_out(inputs: Tensor) -> Tensor:
+    images = inputs.ndim == 4
+    return inputs.contiguous(memory_format=torch.channels_last if images else torch.contiguous_format)
 
 
 BATCHES = (1, 64)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sparsify.data.dataset import Data, Inputs, Split, each, mapped, part_of
-from sparsify.devices import exactly, halving, safe_convolutions, widest
+from sparsify.devices import autocast, exactly, halving, safe_convolutions, widest
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.losses import LOSSES, cross_entropy
 from sparsify.nets.outputs import Loss, class_numbers, logits_of, predicted
@@ -190,9 +190,8 @@ def recalibrated(
     norms = batch_norms(model)
     kept = [({name: b.clone() for name, b in norm.named_buffers()}, norm.momentum) for norm in norms]
     first = each(images)[0]
-    autocast = torch.autocast(first.device.type, torch.bfloat16, enabled=precision == "fast")
     try:
-        with evaluating(model), exactly(precision), autocast, torch.no_grad():
+        with evaluating(model), exactly(precision), autocast(precision, first.device), torch.no_grad():
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # a cumulative mean
@@ -238,9 +237,8 @@ def evaluate(
     device = split.device
     losses = torch.zeros((), dtype=widest(device), device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast")
     labels: Tensor | None = None
-    with evaluating(model), exactly(precision), autocast:
+    with evaluating(model), exactly(precision), autocast(precision, device):
         for start in range(0, len(split), batch_size):
             place = slice(start, start + batch_size)
             batch = split[place]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Inputs, Split, each, mapped, part_of
-from sparsify.devices import exactly, widest
+from sparsify.devices import autocast, exactly, widest
 from sparsify.nets.evaluation import PREDICTION_BATCH, Normaliser, call, evaluating, normaliser
 from sparsify.nets.mask import Mask, check_fit, masked
 from sparsify.nets.modules import Convolution, computes_outputs_apart, stages_of
@@ -90,11 +90,10 @@ def _answers(
     # that of the network: images for which it has no room are moved batch by batch
     device = next((p.device for p in model.parameters()), first.device)
     answers = torch.empty(len(masks), len(first), dtype=kind, device=device)
-    # no cache of casts: it would return a parameter as it was under another mask
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "fast", cache_enabled=False)
     starts, everyone = range(0, len(first), batch_size), list(range(len(masks)))
     done = 0
-    with evaluating(model), exactly(precision), autocast:
+    # no cache of casts: it would return a parameter as it was under another mask
+    with evaluating(model), exactly(precision), autocast(precision, device, cached=False):
         for start in starts:
             place = slice(start, start + batch_size)
             batch = mapped(lambda tensor: tensor.to(device), part_of(images, place))

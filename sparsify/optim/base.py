@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, overload
 
 import torch
@@ -225,6 +225,15 @@ class SelectingOptimizer(Optimizer):
                         p.copy_(part.weight)
         return loss
 
+    def step_noting(self, number: float | Tensor, entries: Mapping[Tensor, Tensor]) -> frozenset[Tensor]:
+        """Do one iteration, that of this number; return the parameters whose `entries` are written by it.
+
+        `entries[p]`, float32, holds for each grain of p the step at which it first was in the support, inf before; p's
+        `support` says which are. Here none is written: a fused kernel, which has the grains at hand, does it.
+        """
+        self.step()
+        return frozenset()
+
     def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
         """Do one iteration of some parameters of a group."""
         raise NotImplementedError
@@ -235,7 +244,7 @@ class SelectingOptimizer(Optimizer):
         weight, grad = self._weight(p, penalty), p.grad
         assert grad is not None
         grad = grad.to(weight.dtype)
-        return Part(weight, -grad if group["maximize"] else grad, self.state[p], penalty)
+        return Part(weight, -grad if group["maximize"] else grad, self.state[p], penalty, p)
 
     def _weight(self, p: Tensor, penalty: Penalty | None) -> Tensor:
         """Return the parameter, or its master if it has fewer bits than float32."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -21,8 +22,9 @@ class FusedSLBI(SLBI):
     """SLBI that reads and writes its structured parameters once in each step: W, g, V and Z in, W, V and Z out.
 
     These are 7 numbers for each weight; torch's fused SGD with momentum moves 5. Update and state are those of SLBI, up
-    to rounding; parameters without structure take SLBI's own step. Parameters must be on a GPU, without gaps in memory;
-    those of fewer bits than float32 are moved in float32, as in SLBI, and DTensors are refused.
+    to rounding. Parameters must be on a GPU, without gaps in memory; those of fewer bits than float32 are moved in
+    float32, as in SLBI, and DTensors are refused. SLBI's own step is that of parameters without structure, of float64,
+    and of filters that do not lie one after the other, as those of a transposed weight.
 
     >>> import torch
     >>> from sparsify.optim.fused import FusedSLBI
@@ -36,6 +38,17 @@ class FusedSLBI(SLBI):
 
     FUSED: ClassVar[bool] = True
 
+    _noting: _Noting | None = None  # only within `step_noting`
+
+    def step_noting(self, number: float | Tensor, entries: Mapping[Tensor, Tensor]) -> frozenset[Tensor]:
+        """Do one iteration as `SelectingOptimizer` says; the kernels write `entries` in the same pass."""
+        self._noting = _Noting(number, entries)
+        try:
+            self.step()
+            return frozenset(self._noting.written)
+        finally:
+            self._noting = None
+
     def _check_parameters(self, params: list[Tensor]) -> None:
         super()._check_parameters(params)
         for p in params:
@@ -46,10 +59,12 @@ class FusedSLBI(SLBI):
                 )
 
     def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
+        rest = []
         for part in parts:
-            if part.penalty:
+            if _one_after_the_other(part):
                 self._launch(group, part, _filters if part.penalty == "filter" else _weights)
-        rest = [part for part in parts if part.penalty is None]
+            else:
+                rest.append(part)
         if rest:
             super()._move(group, rest)
 
@@ -65,14 +80,16 @@ class FusedSLBI(SLBI):
                 f"a parameter of shape {tuple(p.shape)}, its gradient and its state must lie alike in memory, without "
                 "gaps; SLBI itself takes them as they are"
             )
-        lr = group["lr"]
-        lr = lr if isinstance(lr, Tensor) else torch.full((), lr, dtype=p.dtype, device=p.device)
+        lr = _placed(group["lr"], p)
         size = p.numel() // len(p) if kernel is _filters else p.numel()
         programs = len(p) if kernel is _filters else triton.cdiv(size, BLOCK)
+        entry, number = self._entry(part)
         with torch.cuda.device_of(p):  # Triton launches on the current device
             kernel[(programs,)](
                 *tensors,
                 lr,
+                p if entry is None else entry,
+                lr if number is None else number,
                 size,
                 group["weight_decay"] if p.ndim >= 2 else 0.0,
                 group["momentum"],
@@ -81,7 +98,26 @@ class FusedSLBI(SLBI):
                 group["kappa"],
                 group["threshold"],
                 BLOCK,
+                entry is not None,
             )
+
+    def _entry(self, part: Part) -> tuple[Tensor | None, Tensor | None]:
+        """Where the kernel writes in which step each grain of a parameter enters, and that step; None for neither."""
+        entry = None if self._noting is None else self._noting.entries.get(part.parameter)
+        if self._noting is None or entry is None:
+            return None, None
+        if part.penalty == "weight" and _strides(entry) != _strides(part.weight):
+            return None, None
+        self._noting.written.append(part.parameter)
+        return entry, _placed(self._noting.number, part.weight)
+
+
+class _Noting:
+    """An iteration's number, the entries that it may write, and the parameters of those that it has written."""
+
+    def __init__(self, number: float | Tensor, entries: Mapping[Tensor, Tensor]) -> None:
+        self.number, self.entries = number, entries
+        self.written: list[Tensor] = []
 
 
 def try_out(device: torch.device) -> None:
@@ -89,6 +125,21 @@ def try_out(device: torch.device) -> None:
     filters, weights = (torch.ones(shape, device=device, requires_grad=True) for shape in ((2, 1, 1, 1), (2, 1)))
     filters.grad, weights.grad = torch.zeros_like(filters), torch.zeros_like(weights)
     FusedSLBI([filters, weights]).step()
+
+
+def _one_after_the_other(part: Part) -> bool:
+    """Whether the kernels can move this: it has structure, and the numbers of each grain are float32 in one piece."""
+    weight = part.weight
+    if part.penalty is None or weight.dtype != torch.float32 or not weight.numel():
+        return False
+    return part.penalty == "weight" or len(weight) == 1 or weight.stride(0) == weight.numel() // len(weight)
+
+
+def _placed(number: float | Tensor, weight: Tensor) -> Tensor:
+    """Return a number in the memory where a weight is, of its type; a tensor that is there already as it is."""
+    if isinstance(number, Tensor):
+        return number.to(weight.device, weight.dtype)
+    return torch.full((), number, dtype=weight.dtype, device=weight.device)
 
 
 def _strides(tensor: Tensor) -> tuple[int, ...]:
@@ -102,14 +153,24 @@ def _update(w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, gamma, decay, mom
     w = tl.load(w_ptr + at, inside)
     v = momentum * tl.load(v_ptr + at, inside) + kept * tl.load(g_ptr + at, inside) + decay * w
     apart = w - gamma
+    z += lr * path_scale * apart
     tl.store(v_ptr + at, v, inside)
     tl.store(w_ptr + at, w - lr * kappa * v - lr * path_scale * kappa * apart, inside)
-    tl.store(z_ptr + at, z + lr * path_scale * apart, inside)
+    tl.store(z_ptr + at, z, inside)
+    return z
+
+
+@triton.jit
+def _enter(entry_ptr, step_ptr, at, entered):
+    # The step is the largest so far: what has entered before keeps its own.
+    entry = tl.load(entry_ptr + at, entered)
+    tl.store(entry_ptr + at, tl.minimum(entry, tl.load(step_ptr)), entered)
 
 
 @triton.jit
 def _filters(
-    w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr
+    w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, entry_ptr, step_ptr,
+    size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr, noted: tl.constexpr
 ):  # fmt: skip
     # One program for each filter: first ‖Z_i‖, then the update, for which Z_i is still in the cache.
     begin = tl.program_id(0).to(tl.int64) * size
@@ -120,19 +181,25 @@ def _filters(
         squares += z * z
     norm = tl.sqrt(tl.sum(squares))
     factor = kappa * tl.maximum(norm - threshold, 0.0) / tl.maximum(norm, threshold)
+    squares = tl.zeros((block,), z_ptr.dtype.element_ty)
     for start in range(0, size, block):
         at = start + tl.arange(0, block)
         inside = at < size
         at += begin
-        z = tl.load(z_ptr + at, inside)
-        _update(
+        z = tl.load(z_ptr + at, inside, 0.0)
+        z = _update(
             w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, factor * z, decay, momentum, kept, path_scale, kappa
         )  # fmt: skip
+        if noted:
+            squares += tl.where(inside, z * z, 0.0)
+    if noted:
+        _enter(entry_ptr, step_ptr, tl.program_id(0), tl.sqrt(tl.sum(squares)) > threshold)
 
 
 @triton.jit
 def _weights(
-    w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr
+    w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, entry_ptr, step_ptr,
+    size, decay, momentum, kept, path_scale, kappa, threshold, block: tl.constexpr, noted: tl.constexpr
 ):  # fmt: skip
     # One program for each block of single weights.
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
@@ -140,4 +207,6 @@ def _weights(
     z = tl.load(z_ptr + at, inside)
     left = tl.maximum(tl.abs(z) - threshold, 0.0)
     gamma = kappa * tl.where(z > 0, left, -left)
-    _update(w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, gamma, decay, momentum, kept, path_scale, kappa)
+    z = _update(w_ptr, g_ptr, v_ptr, z_ptr, lr_ptr, at, inside, z, gamma, decay, momentum, kept, path_scale, kappa)
+    if noted:
+        _enter(entry_ptr, step_ptr, at, inside & (tl.abs(z) > threshold))

@@ -133,16 +133,24 @@ class PathRecorder:
 
     def record(self, step: int) -> None:
         """Record the entries and the norms after `step` steps."""
-        self.enter(step)
+        self._enter(step, frozenset())
         self.note(step)
 
+    def advance(self, step: float | Tensor) -> None:
+        """Do iteration `step` of the optimizer, counted from 1, and record the grains that enter. Waits for no device.
+
+        A grain enters when it is in the support for the first time.
+        """
+        entries = {p: self.tensors[f"entry/{name}"] for name, p, _ in self._watched}
+        self._enter(step, self.optimizer.step_noting(step, entries))
+
     @torch.no_grad()
-    def enter(self, step: float | Tensor) -> None:
-        """Record the grains that are in the support for the first time after `step` steps. Waits for no device."""
-        for name, p, _ in self._watched:
-            entry = self.tensors[f"entry/{name}"]
-            # not masked_fill_, which copies a value that is a tensor back from the device
-            entry.copy_(torch.where(self.optimizer.support(p) & (entry > step), step, entry))
+    def _enter(self, step: float | Tensor, written: frozenset[Tensor]) -> None:
+        left = [(name, p) for name, p, _ in self._watched if p not in written]
+        if left:
+            entries = [self.tensors[f"entry/{name}"] for name, _ in left]
+            # later steps are larger ones, so that the least is the first
+            torch._foreach_minimum_(entries, [torch.where(self.optimizer.support(p), step, math.inf) for _, p in left])
 
     @torch.no_grad()
     def note(self, step: int) -> None:

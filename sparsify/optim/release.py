@@ -78,14 +78,9 @@ class RandomRelease(SLBI):
     @torch.no_grad()
     def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
         super()._move(group, parts)
-        for part, parameter in zip(parts, self._parameters(group, parts), strict=True):
+        for part in parts:
             if part.penalty:
-                self._hold(part, self._release.get(parameter), part.penalty, group["threshold"])
-
-    def _parameters(self, group: dict[str, Any], parts: list[Part]) -> list[Tensor]:
-        """The parameter of each part, which is not the part's weight where that is the master."""
-        by_state = {id(self.state[p]): p for p in group["params"] if p in self.state}
-        return [by_state[id(part.state)] for part in parts]
+                self._hold(part, self._release.get(part.parameter), part.penalty, group["threshold"])
 
     @staticmethod
     def _hold(part: Part, release: Tensor | None, penalty: Penalty, threshold: float) -> None:

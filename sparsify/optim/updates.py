@@ -20,7 +20,7 @@ CACHED = 2**18
 
 
 class Part(NamedTuple):
-    """One parameter of a step: the weight W that moves, its gradient g, its state, and its resolved penalty.
+    """One parameter of a step: the weight W that moves, its gradient g, its state, its resolved penalty, and itself.
 
     The weight is the parameter itself, or a copy in float32 of one with fewer bits; all arithmetic has its type.
     """
@@ -29,6 +29,7 @@ class Part(NamedTuple):
     grad: Tensor
     state: dict[str, Any]
     penalty: Penalty | None
+    parameter: Tensor
 
 
 def accumulated(parameter: Tensor) -> torch.dtype:

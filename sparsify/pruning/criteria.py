@@ -122,6 +122,11 @@ def _wide(values: Tensor) -> Tensor:
     return values.to(widest(values.device))
 
 
+def _running_sums(values: Tensor) -> Tensor:
+    """Return the sums of the first 1, 2, …, n values, added on the CPU: a GPU adds them in another order each time."""
+    return values.cpu().cumsum(0).to(values.device)
+
+
 def magnitude(layer: Scored) -> Tensor:
     """‖W_i‖₂ of a filter or neuron, |w| of a weight."""
     return layer.norms(layer.weight)
@@ -261,7 +266,7 @@ def fpgm(layer: Scored) -> Tensor:
         return torch.cdist(rows, rows[layer.left], compute_mode="donot_use_mm_for_euclid_dist").sum(1)
     # Σ_j |w_i − w_j| without n² distances: the k-th smallest exceeds k weights, itself among them, and n − k exceed it
     values, order = _wide(layer.weight[layer.left].flatten()).sort(stable=True)
-    above, total = values.cumsum(0), values.sum()
+    above, total = _running_sums(values), values.sum()
     rank = torch.arange(1, len(values) + 1, device=values.device)
     distances = torch.empty_like(values)
     distances[order] = (2 * rank - len(values)) * values + total - 2 * above
@@ -280,7 +285,7 @@ def lamp(layer: Scored) -> Tensor:
 
     norms = layer.norms(layer.weight)
     squares, order = _wide(norms.flatten()).square().sort(stable=True)
-    not_smaller = squares.flip(0).cumsum(0).flip(0)
+    not_smaller = _running_sums(squares.flip(0)).flip(0)
     scores = torch.empty_like(squares)
     scores[order] = squares / not_smaller.clamp_min(torch.finfo(squares.dtype).tiny)  # 0 in a layer of zeros
     return scores.view(norms.shape)

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class Epoch(TypedDict):
-    """A row of metrics.csv. The test columns are empty if training images are held out, else the validation columns."""
+    """A row of metrics.csv. The test columns are empty if training images are held out, else the validation columns.
+
+    `seconds` are those of the epoch's iterations. The evaluation and the copy for the checkpoint come after them; what
+    writes the checkpoint runs beside the next epoch's. Of trainings that go on in turns each has its part.
+    """
 
     epoch: float
     step: float

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +19,7 @@ from sparsify.errors import SparsifyError, first_line
 from sparsify.files import regular, write_tensors
 from sparsify.folders import make_folder
 from sparsify.runs import Epoch
+from sparsify.runs.folder import RunFolder
 from sparsify.sums import sha256
 
 FILE = "checkpoint.safetensors"
@@ -29,24 +33,86 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
-def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, recorded: dict[str, Tensor], rows: list[Epoch]
-) -> None:
-    """Write the weights, the optimizer's state, what is recorded so far (its path is one), and the metrics so far.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a resume needs after some epochs, copied to the host's memory: the training goes on meanwhile."""
 
-    It has its own SHA-256 sum, and those of the files that are there since the training began.
-    """
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer/{name}/{key}"] = value
-    tensors |= {f"path/{name}": tensor for name, tensor in recorded.items()}
-    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}  # from the device once
+    tensors: dict[str, Tensor]
+    rows: list[Epoch]
+
+    @classmethod
+    def of(cls, model: nn.Module, optimizer: Optimizer, recorded: dict[str, Tensor], rows: list[Epoch]) -> Checkpoint:
+        """Copy the weights, the optimizer's state, what is recorded so far (its path is one), and the metrics."""
+        tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            for key, value in optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{name}/{key}"] = value
+        tensors |= {f"path/{name}": tensor for name, tensor in recorded.items()}
+        return cls({name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, list(rows))
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint. It has its own SHA-256 sum, and those of the files that are there since the beginning."""
     make_folder(folder)  # says so if it was deleted or moved
     files = {name: sha256(regular(folder / name).read_bytes()) for name in BEGUN}
-    kept = {"rows": json.dumps(rows), "files": json.dumps(files)}
+    kept = {"rows": json.dumps(checkpoint.rows), "files": json.dumps(files)}
+    tensors = checkpoint.tensors
     write_tensors(folder / FILE, tensors, kept | {"sha256": _digest(tensors, kept)})
+
+
+class Saver:
+    """Writes checkpoints of a run, and metrics.csv, in a thread, and as often as they take `SHARE` of the time.
+
+    The first is written at once, and says how long one takes. Within `with`, an error or Ctrl-C has the newest one
+    written before it goes on, if it is not; a process that is killed goes back to the last one that was. `part` is the
+    training's part of the time, if others go on in between.
+    """
+
+    SHARE = 0.05
+
+    def __init__(self, run: RunFolder, part: float = 1.0) -> None:
+        self.run, self.part = run, part
+        self._newest: Checkpoint | None = None  # that is not written
+        self._began = self._seconds = 0.0  # when the last one was begun, and how long it took
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.wait()
+            if kind is not None and self._newest is not None:
+                self._write(self._newest)
+        finally:
+            self._pool.shutdown()
+
+    def offer(self, checkpoint: Checkpoint) -> None:
+        """Begin to write it, if it is time; else keep it. Raises what the writing of an earlier one has raised."""
+        self._newest = checkpoint
+        if self._writing is not None and not self._writing.done():
+            return
+        self.wait()
+        if (time.perf_counter() - self._began) * self.SHARE * self.part >= self._seconds:
+            self._newest, self._writing = None, self._pool.submit(self._write, checkpoint)
+
+    def wait(self) -> None:
+        """Wait for what is being written. Raises what this has raised, and then nothing more is written."""
+        if self._writing is not None:
+            try:
+                self._writing.result()
+            except Exception:
+                self._newest = self._writing = None
+                raise
+            self._writing = None
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        self._began = time.perf_counter()
+        save_checkpoint(self.run.path, checkpoint)
+        self.run.write_metrics(checkpoint.rows)
+        self._seconds = time.perf_counter() - self._began
 
 
 def load_checkpoint(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sparsify.devices import describe
+from sparsify.devices import arithmetic, describe
 
 DIRTY = "-dirty"
 """The end of a commit if the code that ran had changes that were not committed."""
@@ -25,6 +25,7 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
     return {
         **_arithmetic(device),
         "precision": precision,
+        "arithmetic": arithmetic(precision, device),  # that of "fast" depends on the device
         **{package: metadata.version(package) for package in PACKAGES},
         "sparsify": metadata.version("sparsify-study"),
         "python": platform.python_version(),
@@ -40,9 +41,14 @@ def _arithmetic(device: torch.device) -> dict[str, Any]:
 
 
 def changed_bits(before: Mapping[str, Any], device: torch.device) -> str:
-    """Return the changes of an environment that can change last bits of a training, as in "threads 1 → 2", or ""."""
-    now = _arithmetic(device)
-    return ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name])
+    """Return the changes of an environment that can change last bits of a training, as in "threads 1 → 2", or "".
+
+    The arithmetic, bfloat16 or float32, changes more than these.
+    """
+    precision = before.get("precision", "exact")
+    then = {"arithmetic": "bfloat16" if precision == "fast" else "float32", **before}  # as it was until 0.4
+    now = {**_arithmetic(device), "arithmetic": arithmetic(precision, device)}
+    return ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in now if then.get(name) != now[name])
 
 
 def _git_commit() -> str | None:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD
 
 from sparsify.data.dataset import Inputs, Split
-from sparsify.devices import exactly, permutation, safe_convolutions
+from sparsify.devices import autocast, exactly, permutation, safe_convolutions
 from sparsify.nets.evaluation import Normaliser, call, modes_kept, normaliser
 from sparsify.nets.losses import cross_entropy
 from sparsify.nets.mask import Mask, apply_mask
@@ -56,8 +56,7 @@ def finetune(
                 optimizer.param_groups[0]["lr"] = recipe.lr * cosine(step / steps)
                 batch = train[index]
                 inputs = prepare(batch.images)
-                autocast = torch.autocast(batch.device.type, torch.bfloat16, enabled=precision == "fast")
-                with autocast, safe_convolutions(model):
+                with autocast(precision, batch.device), safe_convolutions(model):
                     output = call(model, inputs)
                     if loss is None:
                         value = cross_entropy(logits_of(output, len(batch)), batch.labels)

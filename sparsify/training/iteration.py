@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from sparsify.data.augmentation import Augmentation
 from sparsify.data.dataset import Dataset
-from sparsify.devices import has_streams, safe_convolutions
+from sparsify.devices import autocast, has_streams, safe_convolutions
 from sparsify.errors import SparsifyWarning, first_line
 from sparsify.nets.outputs import Loss
 from sparsify.optim.inclusion import PathRecorder
@@ -46,7 +46,7 @@ class Iteration:
     ) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
         self.augment, self.loss = augment, loss
-        self.fast, self.recorder, self.recorders = precision == "fast", recorder, recorders
+        self.precision, self.recorder, self.recorders = precision, recorder, recorders
         self.device = data.train.labels.device
         self.loss_sum = torch.zeros((), device=self.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -58,9 +58,10 @@ class Iteration:
         loss.backward()
         for one in self.recorders:
             one.see(step, loss)
-        self.optimizer.step()
-        if self.recorder is not None:
-            self.recorder.enter(step)
+        if self.recorder is None:
+            self.optimizer.step()
+        else:
+            self.recorder.advance(step)
         self.loss_sum += loss.detach() * len(index)
         self.correct += (logits.detach().argmax(1) == labels).sum()
 
@@ -68,7 +69,7 @@ class Iteration:
         """Return the loss of `model`, which is the network or like it, on these images, with its logits and labels."""
         batch = self.data.train[index]
         images, labels = self.data.normalise(self.augment(batch.images, draws)), batch.labels
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast), safe_convolutions(self.model):
+        with autocast(self.precision, self.device), safe_convolutions(self.model):
             logits = model(images.contiguous(memory_format=torch.channels_last))
             return self.loss(logits, labels), logits, labels
 
@@ -143,13 +144,18 @@ class _OneSize:
 def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
     """Capture `run` in the current stream. Warns, and returns `run` itself, if it cannot be captured.
 
-    Graphs that are never replayed at the same time can share the memory of a `pool`.
+    Graphs that are never replayed at the same time can share the memory of a `pool`. Raises what stops the program,
+    such as KeyboardInterrupt, if that comes while it is captured.
     """
-    graph = torch.cuda.CUDAGraph()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     try:
-        with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
+        with torch.cuda.graph(graph, pool=pool, stream=stream):
             run()
     except RuntimeError as error:
+        _capture_something(stream)
+        stopped = _stopped(error)
+        if stopped is not None:
+            raise stopped from None
         reason = first_line(error.__context__ or error)  # the end of a capture fails after what failed in it
         warnings.warn(
             f"an iteration cannot be captured as a CUDA graph ({reason}); each is launched kernel by kernel, which is "
@@ -159,6 +165,24 @@ def cuda_graph(run: Callable[[], None], pool: Any = None) -> Callable[[], None]:
         )
         return run
     return graph.replay
+
+
+def _capture_something(stream: torch.cuda.Stream) -> None:
+    """Capture a sum: after a failed capture torch's generator may believe that it is captured, until one succeeds.
+
+    Until then dropout and torch.randn raise.
+    """
+    total = torch.zeros(1, device=stream.device)
+    total += 1  # loads the kernel
+    with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream):
+        total += 1
+
+
+def _stopped(error: BaseException | None) -> BaseException | None:
+    """Return what stops the program among the errors that led to this one: the end of a capture fails after it."""
+    while error is not None and isinstance(error, Exception):
+        error = error.__context__
+    return error
 
 
 def stepper(iteration: Iteration) -> Eager | Replayed:

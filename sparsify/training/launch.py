@@ -268,7 +268,7 @@ def train_all(
     On the CPU each is trained in a process of its own, with one thread where there are as many as cores. On a GPU small
     networks are trained side by side in one process, large ones one after another. Each run is resumed, returned or
     refused as by `train`, and shows its `progress`; its warnings come through when it is done. The first error ends
-    every training: the epochs that they have finished are kept. `among` is how many runs they belong to, those that are
+    every training: their last checkpoints are kept. `among` is how many runs they belong to, those that are
     not asked for included: the number of threads, and so the last bits, do not depend on how many of them are missing.
     It can be called from notebooks, from modules that run by `python -m`, and from scripts without
     `if __name__ == "__main__"`. Only scripts with it are imported by the processes, so that networks that they add to

@@ -34,11 +34,15 @@ from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Epoch, Run
 from sparsify.runs.collapse import VANISHED, Guess, collapse, diverged
 from sparsify.runs.images import remember, shared
-from sparsify.training.checkpoint import delete_checkpoint, load_checkpoint, save_checkpoint
+from sparsify.training.checkpoint import Checkpoint, Saver, delete_checkpoint, load_checkpoint
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper
 from sparsify.training.recording import held, recorders
 from sparsify.training.sparse import sparse_accuracies
+
+FAST_IS_FLOAT32 = (
+    "precision 'fast' is float32 here, which is faster: this device has no units for bfloat16 and would emulate it"
+)
 
 TICK = 20  # iterations between two calls of the listener
 
@@ -130,21 +134,24 @@ class Trainer:
         if not self._restore():
             remember(self.config, self.images_sha256)
             environment = describe_environment(self.device, self.config.precision)
+            if self.config.precision == "fast" and environment["arithmetic"] == "float32":
+                warnings.warn(FAST_IS_FLOAT32, SparsifyWarning, stacklevel=3)
             environment["images_sha256"] = self.images_sha256
             if self.pretrained is not None:
                 environment["pretrained"] = self.pretrained
             self.run.write_begun(shared(self.config), environment)
             self._predict()
-        while len(self.rows) < self.config.epochs:
-            row = yield from self._epoch(len(self.rows) + 1, listener, share)
-            self.rows.append(row)
-            if diverged(row):
-                self._finish("diverged")
-                return
-            if len(self.rows) < self.config.epochs:
-                self._begin_mask()
-                self._save()
-        self._finish("finished")
+        with Saver(self.run, share) as saver:
+            while len(self.rows) < self.config.epochs:
+                row = yield from self._epoch(len(self.rows) + 1, listener, share)
+                self.rows.append(row)
+                if diverged(row):
+                    break
+                if len(self.rows) < self.config.epochs:
+                    self._begin_mask()
+                    saver.offer(Checkpoint.of(self.model, self.optimizer, self._recorded(), self.rows))
+            saver.wait()  # what is still being written would stay
+            self._finish("diverged" if diverged(self.rows[-1]) else "finished")
 
     def _begin_mask(self) -> None:
         """Apply the mask after `mask_from` epochs, to the weights and to the optimizer's state.
@@ -237,10 +244,8 @@ class Trainer:
                 stacklevel=4,
             )
 
-    def _save(self) -> None:
-        recorded = ({} if self.recorder is None else self.recorder.tensors) | held(self.recorders)
-        save_checkpoint(self.run.path, self.model, self.optimizer, recorded, self.rows)
-        self.run.write_metrics(self.rows)
+    def _recorded(self) -> dict[str, Tensor]:
+        return ({} if self.recorder is None else self.recorder.tensors) | held(self.recorders)
 
     def _restore(self) -> bool:
         """Restore the checkpoint; return False if there is none. Raises SparsifyError if the images have changed."""
@@ -259,9 +264,10 @@ class Trainer:
     def _warn_elsewhere(self) -> None:
         changed = changed_bits(self.run.environment, self.device)
         if changed:
+            bits = "more than the last bits" if "arithmetic" in changed else "the last bits"
             warnings.warn(
                 f"run {self.run.name} goes on elsewhere than it began ({changed}): "
-                "the result can differ in the last bits from an uninterrupted one",
+                f"the result can differ in {bits} from an uninterrupted one",
                 SparsifyWarning,
                 stacklevel=5,
             )

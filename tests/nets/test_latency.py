@@ -21,6 +21,22 @@ class Slow(nn.Module):
         return inputs
 
 
+def test_images_are_channels_last_and_products_float32() -> None:
+    class Seen(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            layouts.append(inputs.is_contiguous(memory_format=torch.channels_last))
+            rounded.append(torch.backends.cudnn.conv.fp32_precision)
+            return inputs
+
+    layouts: list[bool] = []
+    rounded: list[str] = []
+    before = torch.backends.cudnn.conv.fp32_precision
+    latencies([Seen()], torch.zeros(1, 3, 4, 4), batch=2, repetitions=1)
+    assert set(layouts) == {True}
+    assert set(rounded) == {"ieee"}
+    assert torch.backends.cudnn.conv.fp32_precision == before
+
+
 def test_networks_take_turns_in_evaluation_mode() -> None:
     calls: list[tuple[str, int, bool, bool]] = []
     slow, quick = Slow("slow", 0.004, calls), Slow("quick", 0.0, calls)

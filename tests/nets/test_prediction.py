@@ -88,7 +88,8 @@ def test_networks_of_ours(name, grain):
     check(model, images, [make_mask(model, example, layers=s, ratio=r, grain=grain) for s, r in asked])
 
 
-def test_bfloat16_casts_each_mask_anew():
+def test_bfloat16_casts_each_mask_anew(monkeypatch):
+    monkeypatch.setattr("sparsify.devices.has_bfloat16", lambda _device: True)
     model, images = network("lenet"), images_for("lenet", 8)
     example = normalise(images[:1])
     masks = [make_mask(model, example, layers="conv1,fc1,fc2", ratio=r, grain="weight") for r in (0, 0.5, 0.9)]

@@ -24,6 +24,7 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from reference import ReferenceSLBI
 from sparsify.optim.fused import FusedSLBI, try_out
+from sparsify.optim.inclusion import PathRecorder
 from sparsify.optim.slbi import SLBI
 
 device = sys.argv[2]
@@ -96,6 +97,72 @@ for p, q in zip(ps, qs):
         torch.testing.assert_close(fused.state[p][key], value, rtol=1e-2, atol=1e-3)
 assert all(fused.support(p).any() for p in ps[:2])
 
+# what does not lie filter after filter, is empty, or is float64, moves as in SLBI; single weights need no order
+def odd():
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.randn(3, 4, 5, 2, generator=generator).permute(2, 1, 0, 3), torch.randn(7, 6, generator=generator).T]
+    made += [torch.randn(1, 4, 3, generator=generator).transpose(1, 2), torch.zeros(0, 3, 2, 2), torch.zeros(3, 0)]
+    made += [torch.randn(4, 3, 2, 2, generator=generator).double()]
+    return [p.to(device).requires_grad_() for p in made]
+
+results = []
+for kind in (FusedSLBI, SLBI):
+    ps = odd()
+    optimizer = kind(ps, lr=0.05, mu=0.1)
+    for _ in range(8):
+        for p in ps:
+            p.grad = 0.3 * p.detach()
+        optimizer.step()
+    results.append((ps, optimizer))
+(ps, fused), (qs, plain) = results
+for p, q in zip(ps, qs):
+    exact = dict(rtol=1e-12, atol=1e-12) if p.dtype == torch.float64 else dict(rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(p, q, **exact)
+    torch.testing.assert_close(fused.state[p]["z"], plain.state[q]["z"], **exact)
+assert all(fused.support(p).any() for p in (*ps[:3], ps[-1]))
+
+# the kernels write at which step a grain enters, once; where they cannot, the recorder does, for either step
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        more = [torch.randn(3, 150, 3, 3).contiguous(memory_format=torch.channels_last), torch.randn(30, 40)]
+        made = dict(zip("abcdefgh", odd() + more, strict=True))
+        for name, p in made.items():
+            self.register_parameter(name, torch.nn.Parameter(p.detach()))
+
+found = []
+for kind in (FusedSLBI, SLBI):
+    torch.manual_seed(0)
+    net = Net().to(device)
+    half = torch.nn.Parameter(torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(2)).bfloat16().to(device))
+    net.register_parameter("i", half)
+    optimizer = kind(net.named_parameters(), lr=0.05, mu=0.1)
+    recorder = PathRecorder(net, optimizer, 14)
+    generator = torch.Generator().manual_seed(3)
+    history = {name: [] for name, p in net.named_parameters() if p.ndim > 1}
+    for step in range(1, 15):
+        for p in net.parameters():
+            p.grad = torch.empty_like(p).copy_(2 * torch.randn(p.shape, generator=generator))
+        # a tensor of the step is what a graph has
+        recorder.advance(step if step % 2 else torch.tensor(float(step), device=device))
+        for name in history:
+            history[name].append(optimizer.support(name).clone())
+    left = 0
+    for name, supports in history.items():
+        stack = torch.stack(supports)
+        expected = torch.where(stack.any(0), stack.int().argmax(0) + 1.0, math.inf)
+        assert torch.equal(recorder.tensors[f"entry/{name}"], expected), (kind, name)
+        left += int((stack.any(0) & ~stack[-1]).sum())  # has left again
+    assert left > 0
+    found.append(optimizer)
+number = torch.tensor(99.0, device=device)
+entries = {p: torch.full(found[0].support(p).shape, math.inf, device=device) for p in found[0].structured()}
+written = found[0].step_noting(number, entries)
+names = {id(p): name for name, p in zip(found[0].param_groups[0]["param_names"], found[0].param_groups[0]["params"])}
+assert {names[id(p)] for p in written} == {"c", "g", "h", "i"}, {names[id(p)] for p in written}
+assert all((entries[p] == 99).equal(found[0].support(p)) for p in written)
+assert found[1].step_noting(number, entries) == frozenset()
+
 try_out(torch.device(device))
 
 shapes = [(6, 3, 3, 3)]
@@ -141,10 +208,10 @@ def test_the_kernels_compile_for_a_gpu_and_move_each_number_once(
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     function = getattr(fused, kernel)
-    kinds = {"size": "i32", "block": "constexpr"}
+    kinds = {"size": "i32", "block": "constexpr", "noted": "constexpr"}
     types = {name: kinds.get(name, "*fp32" if name.endswith("_ptr") else "fp32") for name in function.arg_names}
     aligned = {(at,): [["tt.divisibility", 16]] for at, name in enumerate(types) if name.endswith("_ptr")}
-    source = ASTSource(function, types, {"block": fused.BLOCK}, aligned)
+    source = ASTSource(function, types, {"block": fused.BLOCK, "noted": False}, aligned)
     compiled = compile(source, target=GPUTarget("cuda", capability, 32))
     assert compiled.asm["cubin"]
     moved = {"ld": 0, "st": 0}

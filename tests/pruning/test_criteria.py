@@ -223,6 +223,20 @@ def test_fpgm_of_single_weights_is_the_sum_over_all_pairs(values):
     torch.testing.assert_close(CRITERIA["fpgm"].score(scored(weight, "weight")), expected)
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("criterion", ["lamp", "fpgm"])
+def test_running_sums_are_the_same_each_time_on_a_gpu(criterion):
+    """torch has no deterministic cumsum on CUDA, and says so."""
+    weight = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
+    layer = dataclasses.replace(scored(weight.tolist(), "weight"), weight=weight.cuda())
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert CRITERIA[criterion].score(layer).is_cuda
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def test_lamp_divides_by_the_squares_that_are_not_smaller():
     """1/(1 + 4 + 4 + 16), 4/(4 + 4 + 16), 4/(4 + 16), 16/16: of two equal ones the first goes first."""
     expected = torch.tensor([[4 / 24, 1.0], [1 / 25, 4 / 20]], dtype=torch.float64)

@@ -8,6 +8,8 @@ import gc
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 from sparsify.config import Config
 from sparsify.data.dataset import Dataset, Normalise, Split
 from sparsify.data.registry import augmentation, load_dataset
+from sparsify.errors import SparsifyWarning
 from sparsify.nets.outputs import loss_named
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import PathRecorder
@@ -249,6 +252,56 @@ def test_a_graph_is_captured_and_replayed() -> None:
         replay()
     torch.cuda.synchronize()
     assert total.item() == 3
+
+
+class FailingCapture:
+    """In the place of torch.cuda.graph: the end of a capture fails after what failed in it, as with CUDA."""
+
+    ended: ClassVar[list[bool]] = []
+
+    def __init__(self, _graph: object, **_how: object) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        self.ended.append(kind is None)
+        if kind is not None:
+            raise RuntimeError("the capture was invalidated")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no value"), KeyboardInterrupt()], ids=["an error", "Ctrl-C"])
+def test_after_a_failed_capture_another_one_succeeds_and_ctrl_c_stops_the_training(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the success that ends the capture mode of torch's generator."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", FailingCapture)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(device="cpu"))
+    monkeypatch.setattr(FailingCapture, "ended", [])
+
+    def iteration() -> None:
+        raise error
+
+    if isinstance(error, RuntimeError):
+        with pytest.warns(SparsifyWarning, match=r"cannot be captured as a CUDA graph \(no value\)"):
+            assert cuda_graph(iteration) is iteration
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            cuda_graph(iteration)
+    assert FailingCapture.ended == [False, True]
+
+
+@pytest.mark.cuda
+def test_dropout_works_after_a_failed_capture() -> None:
+    drop, ones = torch.nn.Dropout(0.5), torch.ones(100, device="cuda")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        with pytest.warns(SparsifyWarning, match="cannot be captured"):
+            again = cuda_graph(lambda: drop(ones).mul_(drop(ones).sum().item()))
+        again()
+        torch.randn(3, device="cuda")
+    torch.cuda.synchronize()
 
 
 @pytest.mark.cuda

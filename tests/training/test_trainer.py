@@ -21,6 +21,7 @@ from torch import Tensor
 from sparsify import Config, load, train
 from sparsify.data import registry
 from sparsify.data.registry import augmentation, load_dataset
+from sparsify.devices import has_bfloat16
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.files import write_tensors
 from sparsify.nets.evaluation import evaluate
@@ -29,6 +30,7 @@ from sparsify.nets.outputs import loss_named
 from sparsify.optim.penalties import prox
 from sparsify.optim.slbi import SLBI
 from sparsify.runs import Run, find_run, list_runs, newest_run
+from sparsify.training.environment import changed_bits
 from sparsify.training.iteration import Iteration
 from sparsify.training.starting import initial_model
 from sparsify.training.trainer import Progress
@@ -40,8 +42,7 @@ PENALIZED = ("linbreg", "adabreg", "prox-sgd")
 OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam", *PENALIZED)
 
 bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
-    reason="this processor emulates bfloat16: a training takes minutes",
+    not has_bfloat16(torch.device("cpu")), reason="this processor emulates bfloat16: a training takes minutes"
 )
 
 
@@ -411,8 +412,46 @@ def test_fast_is_as_accurate_as_exact(tmp_path):
     assert abs(means[0] - means[1]) < 0.015
 
 
-def test_fast_rounds_products_and_keeps_weights_and_z_in_float32():
+def test_without_units_for_bfloat16_fast_is_float32_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("sparsify.devices.has_bfloat16", lambda _device: False)
+    config = Config(opt="sgd", data="digits", epochs=1, batch_size=256, precision="fast")
+    with pytest.warns(SparsifyWarning, match="'fast' is float32 here"):
+        run = train(config, runs_dir=tmp_path)
+    assert run.name == config.name
+    assert (run.environment["precision"], run.environment["arithmetic"]) == ("fast", "float32")
+    exact = train(dataclasses.replace(config, precision="exact"), runs_dir=tmp_path)
+    assert exact.environment["arithmetic"] == "float32"
+    weights, others = (one.tensors("model.safetensors") for one in (run, exact))
+    assert all(torch.equal(weights[name], others[name]) for name in others)
+
+
+@pytest.mark.parametrize(("kept", "then"), [("float32", True), (None, False), ("bfloat16", False)])
+def test_fast_goes_on_in_what_is_fast_on_another_processor_and_says_so(kept, then, tmp_path, monkeypatch):
+    """Runs from before it was recorded, of which `kept` is None, were trained in bfloat16."""
+    config = Config(opt="sgd", data="digits", epochs=2, batch_size=512, precision="fast")
+    monkeypatch.setattr("sparsify.devices.has_bfloat16", lambda _device: kept != "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SparsifyWarning)
+        with pytest.raises(Stop):
+            train(config, runs_dir=tmp_path, listener=stop_after(4))  # in the second epoch
+    file = tmp_path / config.name / "environment.json"
+    environment = json.loads(file.read_text())
+    assert environment["arithmetic"] == (kept or "bfloat16")
+    if kept is None:
+        del environment["arithmetic"]
+    monkeypatch.setattr("sparsify.devices.has_bfloat16", lambda _device: then)
+    before = {**environment, "arithmetic": kept} if kept else environment
+    names = ("bfloat16", "float32") if kept != "float32" else ("float32", "bfloat16")
+    assert changed_bits(before, torch.device("cpu")) == f"arithmetic {names[0]} → {names[1]}"
+    if kept is not None:  # else the checkpoint knows that the file has changed
+        with pytest.warns(SparsifyWarning, match=rf"\(arithmetic {names[0]} → {names[1]}\).*more than the last bits"):
+            run = train(config, runs_dir=tmp_path)
+        assert run.status == "finished"
+
+
+def test_fast_rounds_products_and_keeps_weights_and_z_in_float32(monkeypatch):
     """Six steps of a few images: where the processor emulates bfloat16, more would take long."""
+    monkeypatch.setattr("sparsify.devices.has_bfloat16", lambda _device: True)
     dataset = load_dataset("digits")
     index, draws = torch.arange(32), torch.zeros(32, 3, dtype=torch.int64)
     losses, weights = [], []
