@@ -21,8 +21,9 @@ class FusedSLBI(SLBI):
     """SLBI that reads and writes its structured parameters once in each step: W, g, V and Z in, W, V and Z out.
 
     These are 7 numbers for each weight; torch's fused SGD with momentum moves 5. Update and state are those of SLBI, up
-    to rounding; parameters without structure take SLBI's own step. Parameters must be on a GPU, without gaps in memory;
-    those of fewer bits than float32 are moved in float32, as in SLBI, and DTensors are refused.
+    to rounding; parameters without structure, and those with the penalty "kernel", take SLBI's own step. Parameters
+    must be on a GPU, without gaps in memory; those of fewer bits than float32 are moved in float32, as in SLBI, and
+    DTensors are refused.
 
     >>> import torch
     >>> from sparsify.optim.fused import FusedSLBI
@@ -46,10 +47,11 @@ class FusedSLBI(SLBI):
                 )
 
     def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
+        kernels = {"filter": _filters, "weight": _weights}
         for part in parts:
-            if part.penalty:
-                self._launch(group, part, _filters if part.penalty == "filter" else _weights)
-        rest = [part for part in parts if part.penalty is None]
+            if part.penalty in kernels:
+                self._launch(group, part, kernels[part.penalty])
+        rest = [part for part in parts if part.penalty not in kernels]
         if rest:
             super()._move(group, rest)
 

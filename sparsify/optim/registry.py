@@ -113,7 +113,7 @@ def linbreg(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return LinBreg(
-        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         momentum=taken(options.momentum),
         strength=taken(options.strength),
@@ -127,7 +127,7 @@ def adabreg(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return AdaBreg(
-        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         strength=taken(options.strength),
         delta=taken(options.delta),
@@ -140,7 +140,7 @@ def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.prox_sgd import ProxSGD
 
     return ProxSGD(
-        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         momentum=taken(options.momentum),
         strength=taken(options.strength),
@@ -159,7 +159,7 @@ def slimming(model: nn.Module, options: Options) -> Optimizer:
 def _thin_out(model: nn.Module, options: Options) -> None:
     from sparsify.optim.penalties import make_sparse
 
-    make_sparse(model, taken(options.density), options.seed)
+    make_sparse(model, taken(options.density), options.seed, options.structure)
 
 
 def _split_path(rates: np.ndarray, options: Options) -> np.ndarray:

@@ -45,6 +45,10 @@ class Options(Protocol):
     def opt_options(self) -> str: ...
 
 
+STRUCTURES = ("grains", "bn-scale", "kernels")
+"""What the grains of convolutions can be: their filters, the scales of BatchNorm behind them, or their kernels."""
+
+
 def taken(option: float | None) -> float:
     """Return the value of an option that the optimizer takes: a Config has put the default where none was given."""
     assert option is not None
@@ -93,6 +97,13 @@ class OptimizerSpec:
     def couples(self) -> bool:
         """Whether a coupling of strength 1/μ pulls the weights W towards Γ."""
         return "mu" in self.defaults
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Which of STRUCTURES it takes; of those that neither couple nor select the first stands for none."""
+        if self.couples:
+            return STRUCTURES
+        return tuple(name for name in STRUCTURES if name != "bn-scale") if self.selects else STRUCTURES[:1]
 
 
 @dataclass(frozen=True)
