@@ -178,6 +178,8 @@ class SLBIAdam(SplitOptimizer):
 
     m̂ and v̂ are Adam's bias-corrected moments of the loss gradient alone: the coupling is not preconditioned, and
     neither is weight decay, as in AdamW (Loshchilov & Hutter 2019); it is for weights of two or more dimensions only.
+    The combinations with Adam that were published as code differ: one adds the coupling to the gradient of which the
+    moments are, so that Adam scales it, too; another does a step of SGD besides. Neither is an option here.
     `path_scale` compensates for Adam's small α: with path_scale = 1 and α = 3e-4 the path is too short for anything to
     enter. `penalty` as in SLBI.
 
