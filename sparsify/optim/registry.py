@@ -195,7 +195,13 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
     "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path, steps_as="sgd"),
     "slimming": OptimizerSpec(
-        slimming, _SLIMMING, colour=20, settings=_TORCH_SGD.settings, check=_TORCH_SGD.check, steps_as="sgd"
+        slimming,
+        _SLIMMING,
+        colour=20,
+        settings=_TORCH_SGD.settings,
+        check=_TORCH_SGD.check,
+        steps_as="sgd",
+        needs_batch_norm=True,
     ),
     "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, colour=7),
     "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, colour=8),

@@ -74,7 +74,8 @@ class OptimizerSpec:
     `settings` gives the options that are no field of a Config, `opt_options`; it can import torch. `check` raises
     SparsifyError for `opt_options` that do not go together, or not with the fields; it is asked where there are any.
     `steps_as` names the optimizer whose steps it takes but for what it selects or pulls, so that a learning rate which
-    is right for one of the two is right for both. `follows` says whether it takes its path from another run: `release`.
+    is right for one of the two is right for both. `follows` says whether it takes its path from another run: `release`;
+    `needs_batch_norm` whether it takes networks with BatchNorm alone.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
@@ -87,6 +88,7 @@ class OptimizerSpec:
     check: Callable[[Options], None] = _fine
     steps_as: str | None = None
     follows: bool = False
+    needs_batch_norm: bool = False
 
     @property
     def selects(self) -> bool:

@@ -147,14 +147,14 @@ class Planned:
     reference: str
     layers: str
     ratio: float
-    measure: str = "change"
+    compared: str = "change"
     primary: bool = True
     sweep: int = 0
 
     @property
     def what(self) -> tuple[object, ...]:
         """All but whether it is primary: no other contrast of a study has the same."""
-        return (self.sweep, self.arm, self.reference, self.layers, self.ratio, self.measure)
+        return (self.sweep, self.arm, self.reference, self.layers, self.ratio, self.compared)
 
 
 @dataclass(frozen=True)
@@ -248,11 +248,11 @@ class Study:
                     raise ContrastError(
                         unknown("arm", label, self.arms_of(one.sweep), where=f"sweep {one.sweep + 1} of {where}")
                     )
-            if one.measure not in COMPARED:
-                raise ContrastError(unknown("measure", one.measure, COMPARED, where=where))
-            if one.measure == "change" and (one.ratio == 0 or 0 not in plan.ratios):
+            if one.compared not in COMPARED:
+                raise ContrastError(unknown("comparison", one.compared, COMPARED, where=where))
+            if one.compared == "change" and (one.ratio == 0 or 0 not in plan.ratios):
                 reason = "0 has none" if one.ratio == 0 else "the sweep has no ratio 0"
-                raise ContrastError(f"{where} is of a change from ratio 0, and {reason}; take measure = 'accuracy'")
+                raise ContrastError(f"{where} is of a change from ratio 0, and {reason}; take compared = 'accuracy'")
         if twice(one.what for one in self.contrasts) is not None:
             raise ContrastError("two contrasts are the same but for primary; leave one of them out")
 

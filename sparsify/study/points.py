@@ -85,7 +85,7 @@ def contrast_of(table: ContrastTable, sweeps: Sequence[SweepPlan]) -> Planned:
         sweep = next(having, 0)
     else:
         sweep = table.sweep - 1
-    return Planned(table.arm, table.reference, table.layers, ratio, table.measure, table.primary, sweep)
+    return Planned(table.arm, table.reference, table.layers, ratio, table.compared, table.primary, sweep)
 
 
 def as_list(value: Any) -> list[Any]:

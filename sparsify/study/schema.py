@@ -55,7 +55,7 @@ CHOICES = {
     "grain": _one_of(GRAINS),
     "scope": _one_of(SCOPES),
     "draw": _one_of(DRAWINGS),
-    "measure": _one_of(COMPARED),
+    "compared": _one_of(COMPARED),
 }
 """The JSON Schema of each field that holds a name. Reading does not check it: the code that uses a name does."""
 
@@ -63,7 +63,7 @@ CHOICES = {
 Criterion = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
 Grain = Annotated[str, Meta(extra_json_schema=CHOICES["grain"])]
 Drawing = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
-Compared = Annotated[str, Meta(extra_json_schema=CHOICES["measure"])]
+Compared = Annotated[str, Meta(extra_json_schema=CHOICES["compared"])]
 
 
 def _name(field: str) -> Any:
@@ -128,7 +128,7 @@ class ContrastTable(Struct, forbid_unknown_fields=True):
     reference: Annotated[str, Meta(description="the label of the arm that it is compared with")]
     layers: Annotated[str, Meta(description="a set of layers, as a sweep has it")]
     ratio: Annotated[str | Number, Meta(description="a ratio of that sweep")]
-    measure: Annotated[Compared, Meta(description="the accuracy there, or its change from 0%")] = "change"
+    compared: Annotated[Compared, Meta(description="the accuracy there, or its change from 0%")] = "change"
     primary: Annotated[
         bool, Meta(description="what the study is about: Holm's correction is over these; else exploratory")
     ] = True

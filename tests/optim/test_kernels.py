@@ -37,7 +37,7 @@ def normal(*shape, seed=0):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_kernels_move_as_filters_of_one_input_channel_do(name):
-    whole = nn.Parameter(normal(OUT, IN, SIDE, SIDE))
+    whole = nn.Parameter(0.05 * normal(OUT, IN, SIDE, SIDE))
     rows = nn.Parameter(whole.detach().reshape(OUT * IN, 1, SIDE, SIDE).clone())
     kernels = OPTIMIZERS[name]([{"params": [whole], "penalty": "kernel"}])
     filters = OPTIMIZERS[name]([{"params": [rows], "penalty": "filter"}])
@@ -141,12 +141,13 @@ def test_kernels_are_an_option_of_what_selects():
         Config(opt="prox-sgd", structure="bn-scale")
 
 
+@pytest.mark.filterwarnings("ignore:the path may be too short")
 def test_a_training_with_kernels_is_pruned_by_its_path(tmp_path):
     from sparsify.analysis.weights import TrainedNetwork
     from sparsify.pruning.measuring import prune
     from sparsify.training.launch import train
 
-    config = Config(data="digits", opt="slbi", structure="kernels", epochs=1, lr=0.1, mu=0.5)
+    config = Config(data="digits", opt="slbi", structure="kernels", epochs=1, lr=0.1, kappa=0.1, mu=0.1)
     run = train(config, runs_dir=tmp_path, device="cpu")
     inside = run.support("conv2.weight")
     assert inside.shape == (16, 6)

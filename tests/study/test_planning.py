@@ -609,7 +609,7 @@ def test_the_studies_of_the_selection_give_both_sides_as_many_trials_on_seeds_of
     for ours, theirs in zip(pull.candidates, slbi.candidates, strict=True):  # they differ in the threshold alone
         assert all(dataclasses.replace(a, opt="slbi") == b for a, b in zip(ours.configs, theirs.configs, strict=True))
     assert arms["random-release"].parents == ("slbi",)
-    primary = [(one.arm, one.reference, one.layers, one.ratio, one.measure) for one in study.contrasts if one.primary]
+    primary = [(one.arm, one.reference, one.layers, one.ratio, one.compared) for one in study.contrasts if one.primary]
     assert primary == [("slbi", other, "conv3,fc1", 0.7, "change") for other in ("sgd-pull, best mu", "random-release")]
 
 
