@@ -289,6 +289,9 @@ def _check_release(arm: Arm, followed: Arm) -> None:
     """Raise SparsifyError unless both are on one path, but for what the followed arm chooses."""
     for config, parent in zip(arm.configs, followed.configs, strict=True):
         chosen = {} if followed.choice is None else followed.choice.settings(parent)
+        if "opt" in chosen:
+            reason = "which chooses its optimizer; give each optimizer an arm of its own"
+            raise SparsifyError(f"'{arm.label}' follows '{followed.label}', {reason}")
         for name in chosen:
             value = getattr(config, name)
             if value not in (getattr(Config(opt=config.opt), name), chosen[name]):

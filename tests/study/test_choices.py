@@ -18,6 +18,7 @@ from sparsify.study.findings import find
 from sparsify.study.folder import read_study, save_study
 from sparsify.study.results import StudyResult
 from sparsify.study.running import run_study
+from sparsify.study.smoke import smoke
 from sparsify.study.tasks import Chosen, Trial
 from sparsify.study.toml import load_study
 from sparsify.training.launch import train
@@ -168,6 +169,11 @@ def test_a_sweep_is_of_the_arms_that_it_names(result):
         ("support of slbi in", "support of forward in", "'forward', which has no trials: give it an \\[arms.select\\]"),
         ("mu = [0.5, 1]\nval = 0.2", "mu = [0.5, 1]\nval = 0.1", "hold other images out; give both the same seeds"),
         ('release = "slbi"', 'release = "slbi"\nmu = 7', "mu of 'random-release' is 7(.0)?, but 'slbi' chooses it"),
+        (
+            'opt = "slbi"\nkappa = 0.1\n[arms.select]\nmu = [0.5, 1]',
+            'label = "slbi"\n[arms.select]\nopt = ["slbi", "slbi-adam"]',
+            "'random-release' follows 'slbi', which chooses its optimizer",
+        ),
         ('arms = ["slbi", "prox-sgd"]', 'arms = ["slbi", "forward"]', "'forward' is trained with sgd"),
         ('arms = ["slbi", "prox-sgd"]', 'arms = ["slbi", "early"]', "'early', which is a stage"),
         ('arms = ["slbi", "prox-sgd"]', 'arms = ["slbi", "nobody"]', "unknown arm 'nobody' in the arms of sweep 2"),
@@ -188,6 +194,11 @@ def test_an_arm_comes_near_to_no_arm_that_comes_near_to_it(tmp_path):
     text = STUDY.replace("mu = [0.5, 1]", 'mu = [0.5, 1]\non = "support of prox-sgd in conv3"')
     with pytest.raises(SparsifyError, match="in a circle"):
         read(tmp_path, text)
+
+
+def test_a_smoke_study_chooses_between_the_same_criteria(tmp_path):
+    early = next(arm for arm in smoke(read(tmp_path)).arms if arm.label == "early")
+    assert [candidate.criterion for candidate in early.choice.candidates] == ["entry", "entry-norm"]
 
 
 def test_only_contrasts_are_said_to_be_left_out_by_a_setting(tmp_path):
