@@ -305,16 +305,21 @@ def choice_tables(result: StudyResult) -> list[Table]:
 
 
 def choices_csv(result: StudyResult) -> str:
-    """One row for each arm that selected, candidate and seed; the accuracy of a candidate without a result is empty."""
-    names = ("arm", "figure", "val", "candidate", "seed", "run", "accuracy", "selected")
+    """One row for each arm that selected, candidate and seed; the accuracy of a candidate without a result is empty.
+
+    Where supports were compared in a study, the last column has their distance, a fraction.
+    """
+    names = ["arm", "figure", "val", "candidate", "seed", "run", "accuracy", "selected"]
+    supports = any(found.of_supports for found in result.choices.values())
     rows = []
     for label, found in result.choices.items():
         for trial in found.trials:
             for place, (seed, run) in enumerate(zip(found.seeds, trial.runs, strict=True)):
                 accuracy = trial.accuracies[place] if trial.accuracies else None
                 chosen = int(trial.label == found.chosen)
-                rows.append((label, found.figure, found.val, trial.label, seed, run, accuracy, chosen))
-    return to_csv(Table.of("", [Column(name) for name in names], rows))
+                distance = (trial.distances[place] if trial.distances else None,) if supports else ()
+                rows.append((label, found.figure, found.val, trial.label, seed, run, accuracy, chosen, *distance))
+    return to_csv(Table.of("", [Column(name) for name in [*names, *["distance"] * supports]], rows))
 
 
 def _table(

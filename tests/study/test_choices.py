@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import statistics
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from sparsify.errors import SparsifyError
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_path
-from sparsify.report.studytables import accuracy_table, choice_tables
+from sparsify.report.studytables import accuracy_table, choice_tables, choices_csv
 from sparsify.report.table import to_markdown
 from sparsify.runs import Run
 from sparsify.study import running
@@ -149,6 +151,9 @@ def test_the_candidate_is_taken_whose_support_is_nearest_to_that_of_the_other_ar
     (table,) = (table for table in choice_tables(result) if table.title.startswith("prox-sgd"))
     assert "how near its support in conv3,fc1 is to that of 'slbi' without a held-out 20%" in table.title
     assert "support differs by (points)" in to_markdown(table)
+    kept = list(csv.DictReader(io.StringIO(choices_csv(result))))
+    assert [float(row["distance"]) for row in kept if row["arm"] == "prox-sgd"] == pytest.approx(away)
+    assert {row["distance"] for row in kept if row["arm"] == "slbi"} == {""}
 
 
 def test_supports_decide_against_accuracies():
