@@ -66,12 +66,17 @@ class TrainedNetwork:
         return InclusionPath(path.steps, path.time, {name: path.entry[name][grains]}, *kinds)
 
     def support(self, layer: str) -> Tensor | None:
-        """Which grains of a layer are in the support, as `Run.support` says; None if the run selects none of them."""
+        """Which grains of a layer are in the support, as `Run.support` says; None if the run selects none of them.
+
+        Of kernels it is which filters have one in the support.
+        """
         found = self._selected_by(layer)
         if found is None:
             return None
         name, grains = found
         inside = self.run.support(name)
+        if inside is not None and inside.ndim == 2 and self._layer(layer).is_convolution:
+            inside = inside.any(1)
         return None if inside is None else inside[grains]
 
     def folded_filters(self, layer: str) -> Tensor | None:

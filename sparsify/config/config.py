@@ -13,7 +13,6 @@ from typing import Any
 from sparsify.config.fields import (
     PRECISIONS,
     RECORDS,
-    STRUCTURES,
     OwnOptions,
     Switch,
     Whole,
@@ -44,7 +43,7 @@ from sparsify.nets.losses import CROSS_ENTROPY, LOSSES
 from sparsify.nets.registry import NAMES, is_network, network_spec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
-from sparsify.optim.spec import taken
+from sparsify.optim.spec import STRUCTURES, taken
 from sparsify.settings import Setting, as_text
 from sparsify.text import called
 
@@ -120,7 +119,7 @@ class Config:
     structure: str = dataclasses.field(
         default="grains",
         metadata={
-            "help": "what DessiLBI selects: grains (filters, weights), bn-scale (BatchNorm's scales for filters)"
+            "help": "what is selected: grains (filters, weights), bn-scale (BatchNorm's scales for filters), kernels"
         },
     )
     schedule: str = dataclasses.field(
@@ -245,8 +244,8 @@ class Config:
 
     def _resolve_options(self) -> None:
         defaults = OPTIMIZERS[self.opt].defaults
-        if self.structure != STRUCTURES[0] and "mu" not in defaults:
-            raise self._ignored("structure", "mu")
+        if self.structure not in OPTIMIZERS[self.opt].structures:
+            raise self._ignored("structure", self.structure)
         if self.decay_schedule != "constant" and "weight_decay" not in defaults:
             raise self._ignored("decay_schedule", "weight_decay")
         trained = self.pretrained or self.init is not None
@@ -291,7 +290,7 @@ class Config:
 
     def _ignored(self, name: str, option: str) -> SparsifyError:
         """Return the error for a field that only the optimizers with this option use; it lists them."""
-        takers = choices(opt for opt, spec in OPTIMIZERS.items() if option in spec.defaults)
+        takers = choices(opt for opt, spec in OPTIMIZERS.items() if option in {*spec.defaults, *spec.structures})
         value = getattr(self, name)
         reason = f"has no effect with --opt {self.opt}; it is an option of: {takers}"
         return IgnoredOption(f"{flag(name)} {shown(value)} {reason}")

@@ -70,8 +70,6 @@ ADDED = (
 RECORDS = ("loss", "gradients", "landscape")
 """What a training can record of itself, beside its metrics and its path; see `training.recording`."""
 
-STRUCTURES = ("grains", "bn-scale")
-
 
 def option(name: str, text: str) -> dict[str, str]:
     """Return the metadata of an option: its help, with each default and the optimizers that have it.

@@ -34,7 +34,7 @@ def path_figure(path: InclusionPath, *, parameter: str, title: str) -> Figure:
     """
     if parameter not in path.entry:
         raise SparsifyError(f"no path of {parameter}; there is one of: {', '.join(path.entry)}")
-    entry = path.entry[parameter]
+    entry = path.of_filters(parameter)
     norms = {"Γ": path.gamma_norm[parameter], "W": path.weight_norm[parameter]}
     time = "path time T = Σ αₚ/μ"
     if np.array_equal(norms["Γ"], norms["W"]):

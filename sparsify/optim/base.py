@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparsify.errors import SparsifyError, unknown
-from sparsify.optim.penalties import Penalty, filter_norms, grain_size, penalty_of
+from sparsify.optim.penalties import Penalty, grain_norms, grain_size, penalty_of
 from sparsify.optim.updates import Part, Rate, accumulated, batches
 from sparsify.text import listed
 
@@ -51,9 +51,9 @@ def check_adam(betas: tuple[float, float], eps: float) -> None:
 class SelectingOptimizer(Optimizer):
     """Base of the optimizers with a support: each structured parameter has a sparse copy, or is sparse itself.
 
-    A grain is 0 as a whole or in the support. A param group's `penalty` says what a grain is: "filter", "weight",
-    "auto" (by dimension), or None for parameters without structure. A subclass moves the parameters in `_move`, gives
-    the norms of the sparse copy's grains in `sizes`, and names its tensors in STATE.
+    A grain is 0 as a whole or in the support. A param group's `penalty` says what a grain is: "filter", "kernel" (of
+    one input channel of a filter), "weight", "auto" (by dimension), or None. A subclass moves the parameters in
+    `_move`, gives the norms of the sparse copy's grains in `sizes`, and names its tensors in STATE.
 
     State that sums over steps is float32 for parameters of fewer bits, and so is all arithmetic. Such a parameter has a
     float32 copy in its state, too, the `master`: it is what moves, and the parameter is the master rounded. A weight
@@ -102,8 +102,8 @@ class SelectingOptimizer(Optimizer):
     def _check(self, options: dict[str, Any]) -> None:
         """Raise SparsifyError for an option of a param group that is out of range or not available."""
         name = type(self).__name__
-        if options["penalty"] not in ("auto", "filter", "weight", None):
-            raise SparsifyError(f"unknown penalty '{options['penalty']}'; choose from: auto, filter, weight, None")
+        if options["penalty"] not in (known := ("auto", "filter", "kernel", "weight", None)):
+            raise SparsifyError(f"unknown penalty '{options['penalty']}'; choose from: {', '.join(map(str, known))}")
         lr = options["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise SparsifyError(f"lr is a tensor of shape {tuple(lr.shape)}; it must be a number or a tensor of one")
@@ -266,7 +266,7 @@ class SelectingOptimizer(Optimizer):
         return True
 
     def sizes(self, parameter: Tensor | str) -> Tensor:
-        """Return the norm of each grain of the sparse copy: (filters,), or the weight's shape for single weights."""
+        """Return the norm of each grain of the sparse copy, in the shape of `penalties.grain_norms`."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -322,7 +322,8 @@ class PenalizedOptimizer(SelectingOptimizer):
     """Base of the optimizers whose weights θ are sparse themselves, by J(θ) = λ·Σ_i √n_i·‖θ_i‖₂ over the grains θ_i.
 
     n_i is the number of weights of a grain. For "weight" it is 1, and J is λ‖θ‖₁; for "filter" it is that of a filter
-    or row, and J is the group lasso of Yuan & Lin (2006). λ is `strength`, a key of the param group.
+    or row, for "kernel" that of a kernel, and J is the group lasso of Yuan & Lin (2006). λ is `strength`, a key of the
+    param group.
     """
 
     def _check(self, options: dict[str, Any]) -> None:
@@ -331,10 +332,9 @@ class PenalizedOptimizer(SelectingOptimizer):
 
     @torch.no_grad()
     def sizes(self, parameter: Tensor | str) -> Tensor:
-        """Return the norm of each grain of θ: (filters,) for "filter", else the weight's shape."""
+        """Return the norm of each grain of θ, in the shape of `penalties.grain_norms`."""
         found, _, penalty = self._structure(parameter)
-        weight = found.to(accumulated(found))
-        return filter_norms(weight) if penalty == "filter" else weight.abs()
+        return grain_norms(found.to(accumulated(found)), penalty)
 
 
 def threshold_of(parameter: Tensor, strength: float | Tensor, penalty: Penalty) -> float | Tensor:

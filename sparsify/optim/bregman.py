@@ -67,15 +67,18 @@ class LinBreg(BregmanOptimizer):
     once its summed gradients reach the threshold (an inverse scale space); it can leave again. With λ = 0, β = 0 and
     δ = 1 it is SGD. Parameters outside the structure take θ ← θ − δ·m⁺. torch's SGD does not have the factor 1 − β.
     Weight decay is for weights of two or more dimensions only. `penalty` is a key of the param group: "auto" (by
-    dimension: 3-D and more filter, 2-D weight, else None), "filter", "weight" or None.
+    dimension: 3-D and more filter, 2-D weight, else None), "filter", "kernel" (as "filter", for the kernel of each
+    input channel by itself), "weight" or None.
 
     State: `v` where there is structure, and `momentum_buffer` (m) with a momentum above 0; for half precision and the
     options of torch's own optimizers see `SelectingOptimizer`. θ starts sparse if the module does: see
     `sparsify.optim.penalties.make_sparse`.
 
     Source: Bungert, Roith, Tenbrinck & Burger, "A Bregman Learning Framework for Sparse Neural Networks", JMLR 23
-    (2022), LinBreg and LinBreg with momentum; the start of v as in the authors' code. Raises SparsifyError for values
-    out of range.
+    (2022), LinBreg and LinBreg with momentum; the start of v as in the authors' code. What differs from that code: its
+    groups of a convolution are kernels (`penalty="kernel"`, the structure "kernels"), here filters are the default; and
+    λ stays as it is, where their experiments raise or lower it by a schedule until a target sparsity is met. Raises
+    SparsifyError for values out of range.
 
     >>> import torch
     >>> from sparsify import LinBreg
@@ -145,9 +148,10 @@ class AdaBreg(BregmanOptimizer):
         v⁺ ← v − τ·(m̂/(√ŝ + ε) + weight_decay·θ)      v = θ/δ + p at the start, p ∈ ∂J(θ)
         θ⁺ ← δ·prox_J(v⁺)                             J and its prox as in LinBreg
 
-    m̂ and ŝ are Adam's bias-corrected moments of the gradient. With λ = 0 and δ = 1 it is AdamW: weight decay, of
-    weights of two or more dimensions only, is not preconditioned. Parameters outside the structure take
-    θ ← θ − δτ·(m̂/(√ŝ + ε) + weight_decay·θ). `penalty` as in LinBreg.
+    m̂ and ŝ are Adam's bias-corrected moments of the gradient; AdaBreg as published has the moments themselves, without
+    the correction, so that its first steps are of another length. Groups and λ differ as said of LinBreg. With λ = 0
+    and δ = 1 it is AdamW: weight decay, of weights of two or more dimensions only, is not preconditioned. Parameters
+    outside the structure take θ ← θ − δτ·(m̂/(√ŝ + ε) + weight_decay·θ). `penalty` as in LinBreg.
 
     State: `step`, `exp_avg`, `exp_avg_sq`, and `v` where there is structure.
 

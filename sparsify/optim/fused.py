@@ -23,8 +23,8 @@ class FusedSLBI(SLBI):
 
     These are 7 numbers for each weight; torch's fused SGD with momentum moves 5. Update and state are those of SLBI, up
     to rounding. Parameters must be on a GPU, without gaps in memory; those of fewer bits than float32 are moved in
-    float32, as in SLBI, and DTensors are refused. SLBI's own step is that of parameters without structure, of float64,
-    and of filters that do not lie one after the other, as those of a transposed weight.
+    float32, as in SLBI, and DTensors are refused. SLBI's own step is that of parameters without structure, of those with
+    the penalty "kernel", of float64, and of filters that do not lie one after the other, as those of a transposed weight.
 
     >>> import torch
     >>> from sparsify.optim.fused import FusedSLBI
@@ -130,7 +130,7 @@ def try_out(device: torch.device) -> None:
 def _one_after_the_other(part: Part) -> bool:
     """Whether the kernels can move this: it has structure, and the numbers of each grain are float32 in one piece."""
     weight = part.weight
-    if part.penalty is None or weight.dtype != torch.float32 or not weight.numel():
+    if part.penalty not in ("filter", "weight") or weight.dtype != torch.float32 or not weight.numel():
         return False
     return part.penalty == "weight" or len(weight) == 1 or weight.stride(0) == weight.numel() // len(weight)
 

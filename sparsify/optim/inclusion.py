@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sparsify.errors import SparsifyError
 from sparsify.files import regular, write_bytes
 from sparsify.optim.base import SelectingOptimizer
-from sparsify.optim.penalties import filter_norms
+from sparsify.optim.penalties import filter_norms, grain_norms
 from sparsify.optim.slbi import SplitOptimizer
 
 RECORDS = 500
@@ -44,7 +44,7 @@ def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> d
     for name, parameter in model.named_parameters():
         penalty = optimizer.penalty(parameter)
         if penalty:
-            norms = filter_norms(parameter) if penalty == "filter" else parameter.abs()
+            norms = grain_norms(parameter, penalty)
             fractions[name] = (norms * time >= threshold).float().mean().item()
     return fractions
 
@@ -53,11 +53,12 @@ def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> d
 class InclusionPath:
     """The path of one trained run.
 
-    `entry[p]` is the step at which each grain of the parameter p entered, inf if it never did: (filters,), or the
-    weight's shape. A grain enters when its sparse copy is not 0 for the first time: at step 0 if it starts like that.
-    `gamma_norm[p]` and `weight_norm[p]` are (records, filters), or (records, 1) for the whole layer if the grains are
-    single weights. Γ is W itself if the optimizer keeps no other sparse copy (linbreg, adabreg, prox-sgd). `steps` and
-    `time` (T = Σ α_p/μ in the SLBI family, else Σ α) are those of the records.
+    `entry[p]` is the step at which each grain of the parameter p entered, inf if it never did: (filters,), (filters,
+    inputs) for kernels, or the weight's shape. A grain enters when its sparse copy is not 0 for the first time: at step
+    0 if it starts like that. `gamma_norm[p]` and `weight_norm[p]` are (records, filters), also for kernels, or
+    (records, 1) for the whole layer if the grains are single weights. Γ is W itself if the optimizer keeps no other
+    sparse copy (linbreg, adabreg, prox-sgd). `steps` and `time` (T = Σ α_p/μ in the SLBI family, else Σ α) are those of
+    the records.
 
     >>> path = run.inclusion_path
     >>> path.entry["conv3.weight"].shape, len(path.time) == len(path.steps)
@@ -75,6 +76,16 @@ class InclusionPath:
         grains = sum(entry.size for entry in self.entry.values())
         what = f"{entered:,} of {grains:,} grains of {', '.join(self.entry)} entered"
         return f"<InclusionPath: {what} by T = {self.time[-1]:.3g}>"
+
+    def of_filters(self, parameter: str) -> np.ndarray:
+        """Return the step at which each filter entered, with its first kernel; `entry` itself of other grains.
+
+        >>> run.inclusion_path.of_filters("conv3.weight").shape
+        (120,)
+        """
+        entry = self.entry[parameter]
+        kernels = entry.ndim == 2 and self.weight_norm[parameter].shape[1] == len(entry) > 1
+        return entry.min(axis=1) if kernels else entry
 
     def save(self, path: Path) -> None:
         """Write the path as an npz file, in one step.
@@ -119,15 +130,14 @@ class PathRecorder:
     def __init__(self, model: nn.Module, optimizer: SelectingOptimizer, total_steps: int) -> None:
         names = {id(p): name for name, p in model.named_parameters()}
         self.optimizer = optimizer
-        self._watched = [(names[id(p)], p, optimizer.penalty(p) == "filter") for p in optimizer.structured()]
+        self._watched = [(names[id(p)], p, optimizer.penalty(p)) for p in optimizer.structured()]
         self._steps = record_steps(total_steps)
         self._row = {int(step): row for row, step in enumerate(self._steps)}
         self.tensors: dict[str, Tensor] = {}
-        for name, p, filters in self._watched:
-            shape = (len(p),) if filters else p.shape
-            self.tensors[f"entry/{name}"] = torch.full(shape, math.inf, device=p.device)
+        for name, p, _ in self._watched:
+            self.tensors[f"entry/{name}"] = torch.full(optimizer.sizes(p).shape, math.inf, device=p.device)
             for kind in ("gamma_norm", "weight_norm"):
-                width = len(p) if filters else 1
+                width = 1 if optimizer.penalty(p) == "weight" else len(p)
                 self.tensors[f"{kind}/{name}"] = torch.zeros(len(self._steps), width, device=p.device)
         self.record(0)
 
@@ -158,10 +168,10 @@ class PathRecorder:
         row = self._row.get(step)
         if row is None:
             return
-        for name, p, filters in self._watched:
-            sizes = self.optimizer.sizes(p)
-            self.tensors[f"gamma_norm/{name}"][row] = sizes if filters else torch.linalg.vector_norm(sizes)
-            norms = filter_norms(p) if filters else torch.linalg.vector_norm(p)
+        for name, p, penalty in self._watched:
+            sizes, single = self.optimizer.sizes(p), penalty == "weight"
+            self.tensors[f"gamma_norm/{name}"][row] = torch.linalg.vector_norm(sizes) if single else filter_norms(sizes)
+            norms = torch.linalg.vector_norm(p) if single else filter_norms(p)
             self.tensors[f"weight_norm/{name}"][row] = norms
 
     def load(self, tensors: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The penalties on filters and on single weights: proximal maps, param groups, and the sparse start."""
+"""The penalties on filters, kernels and single weights: proximal maps, param groups, and the sparse start."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from torch import Tensor, nn
 
 from sparsify.devices import permutation
 from sparsify.errors import SparsifyError, unknown
+from sparsify.optim.spec import STRUCTURES
 
-Penalty = Literal["filter", "weight"]
-"""What a grain is: a filter (or row, or neuron), or a single weight."""
+Penalty = Literal["filter", "kernel", "weight"]
+"""What a grain is: a filter (or row, or neuron), the kernel of one input channel of a filter, or a single weight."""
+
+
+def penalty_seen(grains: tuple[int, ...], weight: tuple[int, ...]) -> Penalty:
+    """Return the penalty of a parameter of the shape `weight` whose grains have the shape `grains`."""
+    if len(grains) == len(weight):
+        return "weight"
+    return "filter" if len(grains) == 1 else "kernel"
+
 
 PenaltyChoice = Penalty | Literal["auto"] | None
 """A param group's `penalty`: "auto" goes by dimension, and None is for parameters without structure."""
@@ -44,9 +53,33 @@ def filter_norms(weight: Tensor, *, keepdim: bool = False) -> Tensor:
     return norms
 
 
-def prox_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
-    """Return max(0, 1 − λ/‖Z_i‖₂) for each output filter, 0 if ‖Z_i‖ is 0, as (n, 1, …) to multiply Z by."""
-    norms = filter_norms(z, keepdim=True)
+def grain_norms(weight: Tensor, penalty: Penalty, *, keepdim: bool = False) -> Tensor:
+    """Return the L2 norm of each grain: (n,) for "filter", (n, inputs) for "kernel", the weight's shape for "weight".
+
+    With `keepdim` the dimensions of a grain stay, with length 1. A weight of two dimensions has kernels of one number.
+
+    >>> import torch
+    >>> from sparsify.optim.penalties import grain_norms
+    >>> grain_norms(torch.ones(2, 3, 2, 2), "kernel")
+    tensor([[2., 2., 2.],
+            [2., 2., 2.]])
+    """
+    if penalty == "filter":
+        return filter_norms(weight, keepdim=keepdim)
+    if penalty == "weight" or weight.ndim <= 2:
+        return weight.abs()
+    norms: Tensor = torch.linalg.vector_norm(weight, dim=tuple(range(2, weight.ndim)), keepdim=keepdim)
+    return norms
+
+
+def over_grains(values: Tensor, weight: Tensor) -> Tensor:
+    """Return one value for each grain so that it can be multiplied with the weight: (…) → (…, 1, …)."""
+    return values.view(*values.shape, *[1] * (weight.ndim - values.ndim))
+
+
+def prox_factor(z: Tensor, threshold: float | Tensor, penalty: Penalty = "filter") -> Tensor:
+    """Return max(0, 1 − λ/‖Z_i‖₂) for each filter or kernel, 0 if ‖Z_i‖ is 0, as (n, 1, …) to multiply Z by."""
+    norms = grain_norms(z, penalty, keepdim=True)
     # as max(0, ‖Z_i‖ − λ) / max(‖Z_i‖, λ): nothing is divided by 0, and the factor is 0 exactly outside the support
     tiny = torch.finfo(z.dtype).tiny
     least = threshold.clamp(min=tiny) if isinstance(threshold, Tensor) else max(threshold, tiny)
@@ -56,10 +89,11 @@ def prox_factor(z: Tensor, threshold: float | Tensor) -> Tensor:
 def prox(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> Tensor:
     """Return the prox of λ times the penalty at Z. A λ that is a tensor (of no dimension) stays on its device.
 
-    "weight": sign(z)·max(0, |z| − λ) (soft threshold). "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂) per output filter.
+    "weight": sign(z)·max(0, |z| − λ) (soft threshold). "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂) per output filter, "kernel"
+    per kernel.
     """
-    if penalty == "filter":
-        return z * prox_factor(z, threshold)
+    if penalty != "weight":
+        return z * prox_factor(z, threshold, penalty)
     if isinstance(threshold, Tensor):
         return torch.copysign((z.abs() - threshold).clamp_(min=0), z)
     return F.softshrink(z, threshold) if threshold < math.inf else torch.zeros_like(z)
@@ -67,13 +101,15 @@ def prox(z: Tensor, threshold: float | Tensor, penalty: Penalty = "weight") -> T
 
 def residual(weight: Tensor, z: Tensor, kappa: float, threshold: float, penalty: Penalty) -> Tensor:
     """Return W − Γ with Γ = κ·prox(Z), the difference that couples W and Γ."""
-    if penalty == "filter":
-        return torch.addcmul(weight, z, prox_factor(z, threshold), value=-kappa)  # without a tensor for Γ
+    if penalty != "weight":
+        return torch.addcmul(weight, z, prox_factor(z, threshold, penalty), value=-kappa)  # without a tensor for Γ
     return torch.sub(weight, prox(z, threshold), alpha=kappa)
 
 
 def grain_size(weight: Tensor, penalty: Penalty) -> int:
-    """Return the number of weights of one grain: that of a filter, or 1."""
+    """Return the number of weights of one grain: that of a filter or a kernel, or 1."""
+    if penalty == "kernel":
+        return math.prod(weight.shape[2:])
     return weight.numel() // len(weight) if penalty == "filter" else 1
 
 
@@ -84,13 +120,13 @@ def subgradient(weight: Tensor, threshold: float | Tensor, penalty: Penalty) -> 
     """
     if penalty == "weight":
         return threshold * weight.sign()
-    norms = filter_norms(weight, keepdim=True)
+    norms = grain_norms(weight, penalty, keepdim=True)
     return weight * torch.where(norms > 0, threshold / norms, 0)
 
 
 def support(z: Tensor, threshold: float, penalty: Penalty) -> Tensor:
-    """Return which grains have Γ ≠ 0: (n,) for "filter", Z's own shape for "weight"."""
-    return filter_norms(z) > threshold if penalty == "filter" else z.abs() > threshold
+    """Return which grains have Γ ≠ 0, in the shape of `grain_norms`."""
+    return grain_norms(z, penalty) > threshold
 
 
 NORMS = (
@@ -113,7 +149,10 @@ def parameter_groups(
     of one dimension out of the structure and of weight decay; weights of normalisation layers that have two or more
     dimensions (as a LayerNorm's can) form a group with `penalty=None` and no weight decay. With "bn-scale",
     BatchNorm's scales γ are structured in place of the convolutions' filters (Liu et al. 2017): the scale of a filter
-    before BatchNorm does not matter, and a filter whose γ is 0 has no effect.
+    before BatchNorm does not matter, and a filter whose γ is 0 has no effect. With "kernels", the kernels of
+    convolutions are structured in place of their filters, one grain for each input channel of each filter (the groups
+    of Bungert et al. 2022), and single weights as with "grains". Where whole filters are then pruned, a filter counts
+    as entered with its first kernel.
 
     `leave_out` names modules whose parameters are to have no structure, with all that they contain; their weights decay
     as others do. Two words stand for several, unless a module bears such a name: "embeddings" for every Embedding and
@@ -130,8 +169,8 @@ def parameter_groups(
     >>> [optimizer.penalty(name) for name in ("0", "1", "3")]
     [None, 'weight', None]
     """
-    if structure not in ("grains", "bn-scale"):
-        raise unknown("structure", structure, ["grains", "bn-scale"])
+    if structure not in STRUCTURES:
+        raise unknown("structure", structure, STRUCTURES)
     norms = {id(p) for m in model.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False) if p.ndim > 1}
     names = [leave_out] if isinstance(leave_out, str) else leave_out
     left = {id(p) for name in names for module in _modules(model, name) for p in module.parameters()}
@@ -143,9 +182,12 @@ def parameter_groups(
         scales = {id(m.weight) for m in batch_norms} - left
         left |= {id(p) for p in model.parameters() if p.ndim > 2}
     plain = {id(p) for p in model.parameters() if p.ndim > 1 and id(p) in left} - norms
+    kernels = {id(p) for p in model.parameters() if p.ndim > 2 and structure == "kernels"} - norms - plain
     named = list(model.named_parameters())
+    rest = norms | scales | plain | kernels
     groups = [
-        _group([(name, p) for name, p in named if id(p) not in norms | scales | plain], weight_decay=weight_decay),
+        _group([(name, p) for name, p in named if id(p) not in rest], weight_decay=weight_decay),
+        _group([(name, p) for name, p in named if id(p) in kernels], weight_decay=weight_decay, penalty="kernel"),
         _group([(name, p) for name, p in named if id(p) in plain], weight_decay=weight_decay, penalty=None),
         _group([(name, p) for name, p in named if id(p) in scales], weight_decay=0.0, penalty="weight"),
         _group([(name, p) for name, p in named if id(p) in norms], weight_decay=0.0, penalty=None),
@@ -191,10 +233,10 @@ def kept_count(density: float, count: int) -> int:
 
 
 @torch.no_grad()
-def make_sparse(model: nn.Module, density: float, seed: int) -> None:
+def make_sparse(model: nn.Module, density: float, seed: int, structure: str = "grains") -> None:
     """Set all but k = `kept_count` of the n grains of every structured weight to 0, in place.
 
-    Grains are filters of convolutions and single weights of fully connected layers. The seed and the weight's name
+    Grains are those of `parameter_groups` with this structure. The seed and the weight's name
     decide which ones stay. These are scaled by √(n/k), so that the variance over all of the weights, and with it that
     of the next layer's inputs, does not change. The biases of these layers become their absolute values: a filter of
     zeros with a negative bias has no gradient before a ReLU, and would never enter. Density 1 changes nothing.
@@ -208,7 +250,7 @@ def make_sparse(model: nn.Module, density: float, seed: int) -> None:
         return
     structured = {
         id(p): penalty
-        for group in parameter_groups(model)
+        for group in parameter_groups(model, structure=structure)
         for p in group["params"]
         if (penalty := penalty_of(p, group.get("penalty", "auto")))
     }
@@ -218,11 +260,12 @@ def make_sparse(model: nn.Module, density: float, seed: int) -> None:
             penalty = structured.pop(id(p), None)  # a tied weight is made sparse once
             if penalty is None:
                 continue
-            count = len(p) if penalty == "filter" else p.numel()
+            shape = grain_norms(p, penalty).shape
+            count = shape.numel()
             kept = kept_count(density, count)
             factors = torch.zeros(count, device=p.device, dtype=p.dtype)
             factors[permutation(count, seed, "density", names[id(p)])[:kept]] = (count / kept) ** 0.5
-            p.mul_(factors.view(len(p), *[1] * (p.ndim - 1)) if penalty == "filter" else factors.view(p.shape))
+            p.mul_(over_grains(factors.view(shape), p))
             bias = getattr(module, "bias", None)
             if isinstance(bias, nn.Parameter):
                 bias.abs_()

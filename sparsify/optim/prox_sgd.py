@@ -22,7 +22,7 @@ class ProxSGD(PenalizedOptimizer):
     stationary points of the loss plus J, whatever the momentum. With λ = 0 it is torch's SGD, and with m = 0 proximal
     gradient descent. Parameters outside the structure take W ← W − αV. Weight decay is for weights of two or more
     dimensions only. `penalty` is a key of the param group: "auto" (by dimension: 3-D and more filter, 2-D weight, else
-    None), "filter", "weight" or None.
+    None), "filter", "kernel" (as "filter", for the kernel of each input channel by itself), "weight" or None.
 
     State: `momentum_buffer` (V) with a momentum above 0; for half precision and the options of torch's own optimizers
     see `SelectingOptimizer`.

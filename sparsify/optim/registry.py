@@ -113,7 +113,7 @@ def linbreg(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return LinBreg(
-        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         momentum=taken(options.momentum),
         strength=taken(options.strength),
@@ -127,7 +127,7 @@ def adabreg(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.penalties import parameter_groups
 
     return AdaBreg(
-        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         strength=taken(options.strength),
         delta=taken(options.delta),
@@ -140,7 +140,7 @@ def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
     from sparsify.optim.prox_sgd import ProxSGD
 
     return ProxSGD(
-        parameter_groups(model, weight_decay=taken(options.weight_decay)),
+        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
         taken(options.lr),
         momentum=taken(options.momentum),
         strength=taken(options.strength),
@@ -159,7 +159,7 @@ def slimming(model: nn.Module, options: Options) -> Optimizer:
 def _thin_out(model: nn.Module, options: Options) -> None:
     from sparsify.optim.penalties import make_sparse
 
-    make_sparse(model, taken(options.density), options.seed)
+    make_sparse(model, taken(options.density), options.seed, options.structure)
 
 
 def _split_path(rates: np.ndarray, options: Options) -> np.ndarray:
@@ -195,7 +195,13 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
     "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path, steps_as="sgd"),
     "slimming": OptimizerSpec(
-        slimming, _SLIMMING, colour=20, settings=_TORCH_SGD.settings, check=_TORCH_SGD.check, steps_as="sgd"
+        slimming,
+        _SLIMMING,
+        colour=20,
+        settings=_TORCH_SGD.settings,
+        check=_TORCH_SGD.check,
+        steps_as="sgd",
+        needs_batch_norm=True,
     ),
     "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, colour=7),
     "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, colour=8),

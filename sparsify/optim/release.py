@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsify.devices import permutation
 from sparsify.errors import SparsifyError
-from sparsify.optim.penalties import Penalty, filter_norms
+from sparsify.optim.penalties import Penalty, grain_norms, grain_size, over_grains
 from sparsify.optim.slbi import SLBI
 from sparsify.optim.updates import Part
 
@@ -66,7 +66,7 @@ class RandomRelease(SLBI):
         found = {}
         for name, steps in release.items():
             parameter, _, penalty = self._structure(name)
-            shape = (len(parameter),) if penalty == "filter" else tuple(parameter.shape)
+            shape = tuple(grain_norms(parameter, penalty).shape)
             if tuple(steps.shape) != shape:
                 raise SparsifyError(f"{name} has {tuple(steps.shape)} steps of release; its grains are {shape}")
             found[parameter] = steps.to(parameter.device, torch.float32)
@@ -91,11 +91,9 @@ class RandomRelease(SLBI):
         if release is None:
             z.zero_()
             return
-        inside, norms = release <= state["step"], filter_norms(z) if penalty == "filter" else z.abs()
-        if penalty == "filter":
-            inside, norms = (one.view(-1, *[1] * (z.ndim - 1)) for one in (inside, norms))
+        inside, norms = (over_grains(one, z) for one in (release <= state["step"], grain_norms(z, penalty)))
         least = threshold * JUST_INSIDE
-        even = least / (z[0].numel() if penalty == "filter" else 1) ** 0.5  # a grain of zeros has no direction
+        even = least / grain_size(z, penalty) ** 0.5  # a grain of zeros has no direction
         held = torch.where(norms > 0, z * (least / norms.clamp(min=torch.finfo(z.dtype).tiny)).clamp(min=1), even)
         z.copy_(torch.where(inside, held, 0))
 

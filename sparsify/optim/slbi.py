@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsify.optim.base import SelectingOptimizer, check, check_adam, check_momentum
-from sparsify.optim.penalties import THRESHOLD, PenaltyChoice, filter_norms, prox, residual, support
+from sparsify.optim.penalties import THRESHOLD, PenaltyChoice, grain_norms, prox, residual, support
 from sparsify.optim.updates import Part, Rate, accumulated, adam_step, add_scaled, decay, momentum_buffers, refuse_gaps
 
 
@@ -61,16 +61,15 @@ class SplitOptimizer(SelectingOptimizer):
 
     @torch.no_grad()
     def sizes(self, parameter: Tensor | str) -> Tensor:
-        """Return the norm of each grain of Γ, κ·max(0, ‖Z_i‖ − λ): (filters,) for "filter", else the weight's shape."""
+        """Return the norm of each grain of Γ, κ·max(0, ‖Z_i‖ − λ), in the shape of `penalties.grain_norms`."""
         found, group, penalty = self._structure(parameter)
-        z = self._z(found)
-        norms = filter_norms(z) if penalty == "filter" else z.abs()
+        norms = grain_norms(self._z(found), penalty)
         sizes: Tensor = group["kappa"] * (norms - group["threshold"]).clamp(min=0)
         return sizes
 
     @torch.no_grad()
     def support(self, parameter: Tensor | str) -> Tensor:
-        """Return which grains of one parameter have Γ ≠ 0: (filters,) for "filter", the weight's shape for "weight".
+        """Return which grains of one parameter have Γ ≠ 0, in the shape of `penalties.grain_norms`.
 
         The parameter can be named, as in `SelectingOptimizer.support`.
         """
@@ -88,13 +87,16 @@ class SLBI(SplitOptimizer):
         Γ⁺ ← κ·prox(Z⁺)                       "filter": Z_i·max(0, 1 − λ/‖Z_i‖₂); "weight": soft threshold at λ
 
     V = Z = Γ = 0 at the start. Parameters outside the structure take W ← W − ακ·V. `penalty` is a key of the param
-    group: "auto" (by dimension: 3-D and more filter, 2-D weight, else None), "filter", "weight" or None.
+    group: "auto" (by dimension: 3-D and more filter, 2-D weight, else None), "filter", "kernel" (as "filter", for the
+    kernel of each input channel by itself), "weight" or None.
 
     State: `momentum_buffer`, and `z` where there is structure; for half precision and the options of torch's own
     optimizers see `SelectingOptimizer`. Γ is a function of Z: `optimizer.gamma(parameter)`.
 
     Source: Fu et al., "DessiLBI: Exploring Structural Sparsity of Deep Networks via Differential Inclusion Paths",
-    ICML 2020, eq. (3); momentum as in the authors' code. Raises SparsifyError for values out of range.
+    ICML 2020, eq. (3); momentum as in the authors' code. What differs from that code (github.com/corwinliu9669/dS2LBI):
+    it prunes after the training and fine-tunes, where `prune` with `finetune_epochs` does so without augmentation; it
+    looks at Γ after each epoch, the path here at each step. Raises SparsifyError for values out of range.
 
     >>> import torch
     >>> from sparsify import SLBI
@@ -176,6 +178,8 @@ class SLBIAdam(SplitOptimizer):
 
     m̂ and v̂ are Adam's bias-corrected moments of the loss gradient alone: the coupling is not preconditioned, and
     neither is weight decay, as in AdamW (Loshchilov & Hutter 2019); it is for weights of two or more dimensions only.
+    The combinations with Adam that were published as code differ: one adds the coupling to the gradient of which the
+    moments are, so that Adam scales it, too; another does a step of SGD besides. Neither is an option here.
     `path_scale` compensates for Adam's small α: with path_scale = 1 and α = 3e-4 the path is too short for anything to
     enter. `penalty` as in SLBI.
 

@@ -45,6 +45,10 @@ class Options(Protocol):
     def opt_options(self) -> str: ...
 
 
+STRUCTURES = ("grains", "bn-scale", "kernels")
+"""What the grains of convolutions can be: their filters, the scales of BatchNorm behind them, or their kernels."""
+
+
 def taken(option: float | None) -> float:
     """Return the value of an option that the optimizer takes: a Config has put the default where none was given."""
     assert option is not None
@@ -70,7 +74,8 @@ class OptimizerSpec:
     `settings` gives the options that are no field of a Config, `opt_options`; it can import torch. `check` raises
     SparsifyError for `opt_options` that do not go together, or not with the fields; it is asked where there are any.
     `steps_as` names the optimizer whose steps it takes but for what it selects or pulls, so that a learning rate which
-    is right for one of the two is right for both. `follows` says whether it takes its path from another run: `release`.
+    is right for one of the two is right for both. `follows` says whether it takes its path from another run: `release`;
+    `needs_batch_norm` whether it takes networks with BatchNorm alone.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
@@ -83,6 +88,7 @@ class OptimizerSpec:
     check: Callable[[Options], None] = _fine
     steps_as: str | None = None
     follows: bool = False
+    needs_batch_norm: bool = False
 
     @property
     def selects(self) -> bool:
@@ -93,6 +99,13 @@ class OptimizerSpec:
     def couples(self) -> bool:
         """Whether a coupling of strength 1/μ pulls the weights W towards Γ."""
         return "mu" in self.defaults
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Which of STRUCTURES it takes; of those that neither couple nor select the first stands for none."""
+        if self.couples:
+            return STRUCTURES
+        return tuple(name for name in STRUCTURES if name != "bn-scale") if self.selects else STRUCTURES[:1]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ SPLIT_PATH = Need("a path with a Γ", lambda spec: spec.selects and spec.couples
 
 @dataclass(frozen=True)
 class PathState:
-    """The path of one layer: entry steps, (grains,) or (outputs, inputs); Γ and Z in the weight's shape, if any.
+    """The path of one layer: entry steps, (grains,), or (outputs, inputs) of weights or kernels; Γ, Z as the weight.
 
     `per_epoch` is the number of steps of an epoch, where it is known.
     """
@@ -140,8 +140,9 @@ def l1(layer: Scored) -> Tensor:
 def entry(layer: Scored) -> Tensor:
     """−(the step at which the grain first entered the support), then ‖W_i‖₂: what entered earlier stays longer.
 
-    The first entry counts, even if a grain has left the support since. A neuron enters with its first weight; a single
-    weight of a convolution enters with its filter. The authors' own order, `entry_norm`, counts epochs and norms.
+    The first entry counts, even if a grain has left the support since. A neuron enters with its first weight, a filter
+    whose kernels are selected with its first kernel; a single weight of a convolution enters with its filter or kernel.
+    The authors' own order, `entry_norm`, counts epochs and norms.
     """
     steps = _first_entry(layer, layer.require_path("entry"))
     return lexicographic(-steps, layer.norms(layer.weight))
@@ -177,7 +178,7 @@ def entry_norm(layer: Scored) -> Tensor:
 def _first_entry(layer: Scored, path: PathState) -> Tensor:
     """Return the step at which each grain of the layer first entered."""
     steps = path.entry
-    if layer.grain == "neuron" and steps.ndim > 1:  # those of single weights
+    if layer.grain != "weight" and steps.ndim > 1:  # those of kernels or of single weights
         steps = steps.flatten(1).amin(1)
     return _of_each_grain(layer, steps)
 
@@ -207,9 +208,9 @@ def gamma(layer: Scored) -> Tensor:
 
 
 def _of_each_grain(layer: Scored, values: Tensor) -> Tensor:
-    """Return one value for each grain: if grains are single weights and values are of filters, that of the filter."""
-    if layer.grain == "weight" and values.ndim == 1:
-        return values.view(-1, *[1] * (layer.weight.ndim - 1)).expand(layer.weight.shape)
+    """Return one value for each grain: of a single weight that of its filter or kernel, if the values are of these."""
+    if layer.grain == "weight" and values.ndim < layer.weight.ndim:
+        return values.view(*values.shape, *[1] * (layer.weight.ndim - values.ndim)).expand(layer.weight.shape)
     return values
 
 

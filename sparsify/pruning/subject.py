@@ -20,7 +20,7 @@ from sparsify.nets.losses import CROSS_ENTROPY
 from sparsify.nets.outputs import Loss, Score, class_numbers, logits_of, loss_named, scores_of
 from sparsify.nets.parametrized import with_own_weights
 from sparsify.nets.structure import Structure
-from sparsify.optim.penalties import THRESHOLD, Penalty, penalty_of, prox
+from sparsify.optim.penalties import THRESHOLD, penalty_seen, prox
 from sparsify.optim.spec import taken
 from sparsify.pruning.criteria import PathState
 from sparsify.runs import Run
@@ -275,7 +275,7 @@ def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:
             if zs is None:
                 states[name] = PathState(entry, per_epoch=per_epoch)
                 continue
-            penalty: Penalty = penalty_of(parameter, "auto") or "weight"  # as of BatchNorm's scales
+            penalty = penalty_seen(tuple(entry.shape), tuple(parameter.shape))
             gamma = taken(run.config.kappa) * prox(zs[name], THRESHOLD, penalty)
             states[name] = PathState(entry, gamma.to(parameter.device), zs[name].to(parameter.device), per_epoch)
     return states

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsify.config import HERE, OPTIONS, STRUCTURES, Config, Places
+from sparsify.config import HERE, OPTIONS, Config, Places
 from sparsify.devices import resolve_device
 from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import save_mask
 from sparsify.nets.structure import Structure
 from sparsify.optim.registry import OPTIMIZERS
-from sparsify.optim.spec import taken
+from sparsify.optim.spec import STRUCTURES, taken
 from sparsify.pruning.cuts import cuts_in_rounds, restored, units_by_name
 from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.ranking import Scorer, rankings
@@ -85,7 +85,7 @@ def retrained(config: Config, opt: str | None = None, *, rewind: int = 0) -> Con
     else:  # they are relative to a learning rate of the other kind
         shared = {name: value for name, value in shared.items() if name not in ("kappa", "mu", "path_scale")}
     without: dict[str, Any] = dict.fromkeys(("lr", *OPTIONS)) | {"opt_options": ""}
-    if "mu" not in to.defaults:
+    if config.structure not in to.structures:
         without["structure"] = STRUCTURES[0]
     if not to.follows:
         without["release"] = None

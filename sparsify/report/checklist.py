@@ -156,7 +156,8 @@ def extreme_ratios(result: StudyResult) -> Verdict:
     """Whether each arm loses 10 points of accuracy or more at some ratio of some sweep."""
     shallow = []
     for arm in _finished(result):
-        losses = [loss for number, plan in enumerate(result.study.sweeps) for loss in _losses(arm, number, plan)]
+        own = result.study.sweeps_of(arm.label)
+        losses = [loss for number, plan in own.items() for loss in _losses(arm, number, plan)]
         if not losses or max(losses) < DECLINE:
             shallow.append(f"{arm.label} loses at most {100 * max(losses, default=0):.1f} points")
     if shallow:

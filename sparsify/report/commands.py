@@ -31,7 +31,7 @@ def commands_of(result: StudyResult) -> list[tuple[str, str]]:
         lines += [shlex.join(train_command(run.config, _threads(run))) for run in runs]
         lines += [shlex.join(train_command(config)) for config in arm.configs if not runs]
         if arm.label in shown:
-            swept = zip(*shown[arm.label].sweeps, strict=True)  # those of each finished run
+            swept = zip(*filter(None, shown[arm.label].sweeps), strict=True)  # those of each finished run
             for run, sweeps in zip(shown[arm.label].finished, swept, strict=True):
                 lines += [shlex.join(prune_command(run, sweep.plan)) for sweep in sweeps]
         found.append((f"{arm.label} (a stage on the way)" if arm.stage else arm.label, "\n".join(lines)))

@@ -77,6 +77,7 @@ def from_before(result: StudyResult) -> list[str]:
         f"sweep-{sweep.id} of {run.name}"
         for arm in result.arms
         for sweeps in arm.sweeps
+        if sweeps
         for run, sweep in zip(arm.finished, sweeps, strict=True)
         if sweep.before_units
     ]

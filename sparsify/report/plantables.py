@@ -90,7 +90,7 @@ def _missing(task: Task) -> str:
     """The steps that are left of a task, as in "train from epoch 8 of 20, sweep 1, 2"."""
     if task.done:
         return f"left out: {task.lost}" if task.lost else task.status if task.status in NO_RESULT else MISSING
-    numbers = range(len(task.sweeps)) if task.status == "unfinished" else task.missing
+    numbers = task.sweeps if task.status == "unfinished" else task.missing
     steps = []
     if task.status == "unfinished":
         count, first = task.config.epochs, task.epochs_done + 1

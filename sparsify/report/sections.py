@@ -174,7 +174,8 @@ def headline_table(result: StudyResult) -> Table:
         Column("n"),
     ]
     rows = []
-    for arm in result.arms:
+    of = result.study.arms_of(0)
+    for arm in (one for one in result.arms if one.label in of):
         pruned = list(accuracies(result, arm, point).values())
         whole = [run.summary["accuracy"] for run in arm.finished]
         if 0 in plan.ratios and pruned:

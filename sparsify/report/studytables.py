@@ -110,7 +110,8 @@ def accuracy_table(
     if alone:
         columns[-1:] = [Column("support", MEAN), Column("of which goes (%)", plus_minus(1)), columns[-1]]
     rows = []
-    for arm in result.arms:
+    of = result.study.arms_of(sweep)
+    for arm in (one for one in result.arms if one.label in of):
         found = [
             list(accuracies(result, arm, point, control).values())
             for point in (
@@ -283,36 +284,42 @@ def _affordable_up_to(most: float) -> Callable[[Affordable], str]:
 
 
 def choice_tables(result: StudyResult) -> list[Table]:
-    """One table for each arm that selected its settings: each candidate's mean on the held-out images."""
-    columns = [Column("candidate", TEXT), Column("held-out accuracy (%)", MEAN), Column("n"), Column("", TEXT)]
+    """One table for each arm that selected its settings: each candidate's mean on the held-out images.
+
+    Where supports were compared, the mean difference of the layers' shares in the support stands beside it.
+    """
     tables = []
-    for arm in result.arms:
-        found = arm.selected
-        if found is None:
-            continue
+    for label, found in result.choices.items():
+        columns = [Column("candidate", TEXT), Column("held-out accuracy (%)", MEAN), Column("n"), Column("", TEXT)]
+        if found.of_supports:
+            columns.insert(1, Column("support differs by (points)", MEAN))
         rows = []
         for trial in found.trials:
             verdict = "selected" if trial.label == found.chosen else "" if trial.accuracies else trial.lost
-            rows.append((trial.label, in_percent(trial.accuracies), len(trial.accuracies), verdict))
-        what = f"selected by {found.figure} on a held-out {percentage(found.val)} of the training images"
-        tables.append(Table.of(f"{arm.label}, {what}", columns, rows, subject=result.study.title))
+            away = (in_percent(trial.distances or ()),) if found.of_supports else ()
+            rows.append((trial.label, *away, in_percent(trial.accuracies), len(trial.accuracies), verdict))
+        held_out = f"a held-out {percentage(found.val)} of the training images"
+        what = f"selected by {found.figure} {'without' if found.of_supports else 'on'} {held_out}"
+        tables.append(Table.of(f"{label}, {what}", columns, rows, subject=result.study.title))
     return tables
 
 
 def choices_csv(result: StudyResult) -> str:
-    """One row for each arm that selected, candidate and seed; the accuracy of a candidate without a result is empty."""
-    names = ("arm", "figure", "val", "candidate", "seed", "run", "accuracy", "selected")
+    """One row for each arm that selected, candidate and seed; the accuracy of a candidate without a result is empty.
+
+    Where supports were compared in a study, the last column has their distance, a fraction.
+    """
+    names = ["arm", "figure", "val", "candidate", "seed", "run", "accuracy", "selected"]
+    supports = any(found.of_supports for found in result.choices.values())
     rows = []
-    for arm in result.arms:
-        found = arm.selected
-        if found is None:
-            continue
+    for label, found in result.choices.items():
         for trial in found.trials:
             for place, (seed, run) in enumerate(zip(found.seeds, trial.runs, strict=True)):
                 accuracy = trial.accuracies[place] if trial.accuracies else None
                 chosen = int(trial.label == found.chosen)
-                rows.append((arm.label, found.figure, found.val, trial.label, seed, run, accuracy, chosen))
-    return to_csv(Table.of("", [Column(name) for name in names], rows))
+                distance = (trial.distances[place] if trial.distances else None,) if supports else ()
+                rows.append((label, found.figure, found.val, trial.label, seed, run, accuracy, chosen, *distance))
+    return to_csv(Table.of("", [Column(name) for name in [*names, *["distance"] * supports]], rows))
 
 
 def _table(

@@ -43,7 +43,7 @@ def write_study(
     with held(result.folder):
         write_text(result.folder / "table.md", tables(result, findings))
         save_study(result, findings)
-        if any(arm.selected for arm in result.arms):
+        if result.choices:
             write_text(result.folder / "selection.csv", choices_csv(result))
         if any(arm.without_result for arm in result.arms):
             write_text(result.folder / "not-counted.csv", left_out_csv(result))

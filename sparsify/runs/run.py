@@ -16,7 +16,7 @@ from sparsify.errors import SparsifyError
 from sparsify.files import parse_rows
 from sparsify.nets.registry import network
 from sparsify.optim.inclusion import InclusionPath
-from sparsify.optim.penalties import THRESHOLD, Penalty, support
+from sparsify.optim.penalties import THRESHOLD, penalty_seen, support
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs.records import METRICS, TRAINED, Epoch, require_epoch, require_recorded
 from sparsify.runs.state import RunState
@@ -155,8 +155,9 @@ class Run(RunState):
     def support(self, parameter: str) -> Tensor | None:
         """Return a bool mask of the grains of a parameter that are in the support at the end of the training.
 
-        The shape is (filters,), or the weight's if the grains are single weights. A grain is in the support if Γ ≠ 0,
-        or, if the optimizer has no Γ, if W ≠ 0. Returns None if the optimizer does not select in this parameter.
+        The shape is (filters,), (filters, inputs) for kernels, or the weight's if the grains are single weights. A
+        grain is in the support if Γ ≠ 0, or, if the optimizer has no Γ, if W ≠ 0. Returns None if the optimizer does
+        not select in this parameter.
 
         >>> run.support("conv3.weight").shape
         torch.Size([120])
@@ -164,11 +165,10 @@ class Run(RunState):
         path = self.inclusion_path
         if path is None or parameter not in path.entry:
             return None
-        penalty: Penalty = "filter" if path.entry[parameter].ndim == 1 else "weight"
         zs = self.z
-        if zs is None:
-            return support(self.tensors("model.safetensors")[parameter], 0.0, penalty)
-        return support(zs[parameter], THRESHOLD, penalty)
+        tensor = (self.tensors("model.safetensors") if zs is None else zs)[parameter]
+        penalty = penalty_seen(path.entry[parameter].shape, tuple(tensor.shape))
+        return support(tensor, 0.0 if zs is None else THRESHOLD, penalty)
 
     def tensors(self, file: str) -> dict[str, Tensor]:
         """Return the tensors of a file of the run, on the CPU. Raises SparsifyError if it is missing or damaged.

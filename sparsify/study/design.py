@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 from sparsify.config import Config
 from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
@@ -24,12 +25,20 @@ DRAWINGS = (*USUAL, "schedules", "predictions")
 """What a study can draw."""
 
 
+class ContrastError(SparsifyError):
+    """A contrast is of what the study does not measure."""
+
+
 @dataclass(frozen=True)
 class MaskOf:
-    """A mask that is made from a run of the arm `of`: it masks what the `point` removes."""
+    """A mask that is made from a run of the arm `of`: it masks what the `point` removes.
+
+    With `chosen`, its criterion is the one that `of` chooses, and the point's does not count.
+    """
 
     of: str
     point: PointPlan
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,28 +51,54 @@ class Published:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings that an arm may take, one Config per seed: `trials` hold images out, `configs` train on all images."""
+    """Settings that an arm may take, one Config per seed: `trials` hold images out, `configs` train on all images.
+
+    Where pruned networks are compared, its own are pruned by `criterion`.
+    """
 
     label: str
     trials: tuple[Config, ...]
     configs: tuple[Config, ...]
+    criterion: str = "magnitude"
+
+
+@dataclass(frozen=True)
+class SupportOf:
+    """The support that a choice comes near to: that of `arm`, in `layers`."""
+
+    arm: str
+    layers: str
 
 
 @dataclass(frozen=True)
 class Choice:
     """A choice between candidates: the one with the best mean accuracy on held-out training images is taken.
 
-    `on` is a sweep of one point by magnitude, at which the candidates are compared; if None, the whole networks are.
+    `on` is a sweep of one point, at which the candidates are compared; if None, the whole networks are. With `near`, it
+    is the candidate instead whose support is nearest to that of another arm, in that arm's own trials.
     """
 
     candidates: tuple[Candidate, ...]
     on: SweepPlan | None = None
+    near: SupportOf | None = None
 
     @property
     def figure(self) -> str:
-        """The compared figure in words: "accuracy", or "accuracy with conv3,fc1 pruned by 60%"."""
+        """What is compared in words: "accuracy", or "accuracy with conv3,fc1 pruned by 60%"."""
+        if self.near is not None:
+            return f"how near its support in {self.near.layers} is to that of '{self.near.arm}'"
         pruned = "" if self.on is None else f" with {self.on.layers[0]} pruned by {100 * self.on.ratios[0]:.10g}%"
         return f"accuracy{pruned}"
+
+    def sweeps(self, candidate: Candidate) -> dict[int, SweepPlan]:
+        """The sweeps of the candidate's trials: one of a single point where pruned networks are compared, or none."""
+        return {} if self.on is None else {0: replace(self.on, criterion=candidate.criterion)}
+
+    def settings(self, config: Config) -> dict[str, Any]:
+        """Those settings of a Config, by name, in which the candidates differ."""
+        first, *others = (candidate.configs[0].to_dict() for candidate in self.candidates)
+        differ = [name for name, value in first.items() if any(other[name] != value for other in others)]
+        return {name: getattr(config, name) for name in differ}
 
 
 @dataclass(frozen=True)
@@ -72,6 +107,7 @@ class Arm:
 
     A run may start from the run of the same seed in another arm: `init` is the arm whose trained weights it takes,
     `mask` names the arm from whose run its mask is made, and `release` the arm whose run's path it follows at random.
+    What that last one chooses, this one takes as well, so that both are on one path.
     Until these are trained, the Configs' `init`, `mask` and `release` hold the labels of the arms. With a `choice`,
     `configs` are those of the first candidate until one is chosen. A `stage` is an intermediate step for other arms: it
     is trained, but neither swept nor shown. `published` is shown beside it.
@@ -92,6 +128,12 @@ class Arm:
         masked = None if self.mask is None else self.mask.of
         return tuple(dict.fromkeys(name for name in (self.init, masked, self.release) if name is not None))
 
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The labels of the arms that must be known before this one: `parents`, and whose support it comes near to."""
+        near = None if self.choice is None else self.choice.near
+        return self.parents if near is None else (*self.parents, near.arm)
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -105,23 +147,24 @@ class Planned:
     reference: str
     layers: str
     ratio: float
-    measure: str = "change"
+    compared: str = "change"
     primary: bool = True
     sweep: int = 0
 
     @property
     def what(self) -> tuple[object, ...]:
         """All but whether it is primary: no other contrast of a study has the same."""
-        return (self.sweep, self.arm, self.reference, self.layers, self.ratio, self.measure)
+        return (self.sweep, self.arm, self.reference, self.layers, self.ratio, self.compared)
 
 
 @dataclass(frozen=True)
 class Study:
     """The arms to train, the sweeps to measure, the figures to draw, and the contrasts that were planned.
 
+    `swept` names, for each sweep, the arms that it is of; () are all that are shown, and so for all sweeps if it is ().
     Raises SparsifyError for an unknown arm, for arms that start from each other in a circle, for a choice in an arm
     that starts from another one, for a criterion that needs another optimizer, if every arm is a stage, for a contrast
-    of what is not measured, and as `require_same_path` does.
+    of what is not measured (ContrastError), and as `require_same_path` does.
     """
 
     name: str
@@ -130,30 +173,53 @@ class Study:
     sweeps: tuple[SweepPlan, ...]
     draw: tuple[str, ...] = USUAL
     contrasts: tuple[Planned, ...] = ()
+    swept: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         arms = {arm.label: arm for arm in self.arms}
         for arm in self.arms:
-            for parent in arm.parents:
+            for parent in arm.awaited:
                 if parent not in arms:
                     raise unknown("arm", parent, arms, where=arm.label)
             if arm.choice is not None and arm.parents:
                 reason = "the weights that it starts from have been trained on the images that would be held out"
                 raise SparsifyError(f"'{arm.label}' starts from another arm and selects: {reason}; select in that arm")
             if arm.release is not None:
-                for config, followed in zip(arm.configs, arms[arm.release].configs, strict=True):
-                    require_same_path(config, followed)
+                _check_release(arm, arms[arm.release])
             if arm.mask is not None:
-                _require_path(arm.mask.point.criterion, [arms[arm.mask.of]], f"the mask of '{arm.label}'")
-        for plan in self.sweeps:
-            shown = [arm for arm in self.arms if not arm.stage]
-            _require_path(plan.criterion, shown, "a sweep")
+                _require_path(arm.mask.point.criterion, [_first(arms[arm.mask.of])], f"the mask of '{arm.label}'")
+            if arm.choice is not None:
+                _check_choice(arm, arm.choice, arms)
+        for number, plan in enumerate(self.sweeps):
+            self._check_swept(number)
+            swept = [_first(arms[label]) for label in self.arms_of(number)]
+            _require_path(plan.criterion, swept, "a sweep")
             if plan.support:
-                _require(PATH, shown, "a ratio of a sweep is support")
+                _require(PATH, swept, "a ratio of a sweep is support")
         _ = self.in_order  # for its errors
         if all(arm.stage for arm in self.arms):
             raise SparsifyError("every arm is a stage, so that there is none to show")
         self._check_contrasts()
+
+    def arms_of(self, sweep: int) -> tuple[str, ...]:
+        """The labels of the arms that a sweep, by its number from 0, is of."""
+        named = self.swept[sweep] if self.swept else ()
+        return named or tuple(arm.label for arm in self.arms if not arm.stage)
+
+    def sweeps_of(self, label: str) -> dict[int, SweepPlan]:
+        """The sweeps of an arm, by their numbers."""
+        return {number: plan for number, plan in enumerate(self.sweeps) if label in self.arms_of(number)}
+
+    def _check_swept(self, sweep: int) -> None:
+        labels, where = self.arms_of(sweep), f"the arms of sweep {sweep + 1}"
+        shown = {arm.label: not arm.stage for arm in self.arms}
+        for label in labels:
+            if label not in shown:
+                raise unknown("arm", label, shown, where=where)
+            if not shown[label]:
+                raise SparsifyError(f"{where} name '{label}', which is a stage: stages are not swept")
+        if twice(labels) is not None:
+            raise SparsifyError(f"{where} name '{twice(labels)}' twice")
 
     def _check_contrasts(self) -> None:
         at_most(len(self.contrasts), MOST_CONTRASTS, "contrasts")
@@ -163,47 +229,92 @@ class Study:
             where = f"contrast {number}"
             for label in (one.arm, one.reference):
                 if label in stages:
-                    raise SparsifyError(f"{where} names the stage '{label}', which is not swept; take {some(shown)}")
+                    raise ContrastError(f"{where} names the stage '{label}', which is not swept; take {some(shown)}")
                 if label not in shown:
-                    raise unknown("arm", label, shown, where=where)
+                    raise ContrastError(unknown("arm", label, shown, where=where))
             if one.arm == one.reference:
-                raise SparsifyError(f"{where} compares '{one.arm}' with itself; take another reference")
+                raise ContrastError(f"{where} compares '{one.arm}' with itself; take another reference")
             if not 0 <= one.sweep < len(self.sweeps):
-                raise SparsifyError(f"{where} is of sweep {one.sweep + 1}; there are {len(self.sweeps)}, from 1 on")
+                raise ContrastError(f"{where} is of sweep {one.sweep + 1}; there are {len(self.sweeps)}, from 1 on")
             plan = self.sweeps[one.sweep]
             if one.layers not in plan.layers:
-                raise unknown("layers", one.layers, plan.layers, where=where)
+                raise ContrastError(unknown("layers", one.layers, plan.layers, where=where))
             if one.ratio not in plan.ratios:
-                raise unknown("ratio", f"{one.ratio:g}", [f"{ratio:g}" for ratio in plan.ratios], where=where)
-            if one.measure not in COMPARED:
-                raise unknown("measure", one.measure, COMPARED, where=where)
-            if one.measure == "change" and (one.ratio == 0 or 0 not in plan.ratios):
+                raise ContrastError(
+                    unknown("ratio", f"{one.ratio:g}", [f"{ratio:g}" for ratio in plan.ratios], where=where)
+                )
+            for label in (one.arm, one.reference):
+                if label not in self.arms_of(one.sweep):
+                    raise ContrastError(
+                        unknown("arm", label, self.arms_of(one.sweep), where=f"sweep {one.sweep + 1} of {where}")
+                    )
+            if one.compared not in COMPARED:
+                raise ContrastError(unknown("comparison", one.compared, COMPARED, where=where))
+            if one.compared == "change" and (one.ratio == 0 or 0 not in plan.ratios):
                 reason = "0 has none" if one.ratio == 0 else "the sweep has no ratio 0"
-                raise SparsifyError(f"{where} is of a change from ratio 0, and {reason}; take measure = 'accuracy'")
+                raise ContrastError(f"{where} is of a change from ratio 0, and {reason}; take compared = 'accuracy'")
         if twice(one.what for one in self.contrasts) is not None:
-            raise SparsifyError("two contrasts are the same but for primary; leave one of them out")
+            raise ContrastError("two contrasts are the same but for primary; leave one of them out")
 
     @functools.cached_property
     def in_order(self) -> tuple[str, ...]:
-        """The labels of the arms, each after those that it starts from."""
+        """The labels of the arms, each after those that it starts from or comes near to."""
         try:
-            return tuple(TopologicalSorter({arm.label: arm.parents for arm in self.arms}).static_order())
+            return tuple(TopologicalSorter({arm.label: arm.awaited for arm in self.arms}).static_order())
         except CycleError as error:
             circle = error.args[1][::-1]  # each arm before the one that it starts from
             way = " → ".join(circle) if len(circle) <= MOST_NAMES else some(circle)
             raise SparsifyError(f"arms start from each other in a circle: {way}") from error
 
 
-def _require_path(criterion: str, arms: Iterable[Arm], what: str) -> None:
+def _check_choice(arm: Arm, choice: Choice, arms: dict[str, Arm]) -> None:
+    """Raise SparsifyError for a candidate without what is compared, and for a support that cannot be compared."""
+    tried = [(arm.label, candidate.configs[0].opt) for candidate in choice.candidates]
+    for candidate, one in zip(choice.candidates, tried, strict=True):
+        _require_path(candidate.criterion, [one], f"the selection of '{arm.label}'")
+    if choice.near is None:
+        return
+    other = arms[choice.near.arm]
+    what = f"'{arm.label}' selects what is near to the support of '{other.label}'"
+    if other.choice is None:
+        raise SparsifyError(f"{what}, which has no trials: give it an [arms.select] of its own")
+    theirs = [(other.label, candidate.configs[0].opt) for candidate in other.choice.candidates]
+    _require(PATH, [*tried, *theirs], what)
+    ours, others = ([(c.seed, c.val) for c in one.candidates[0].trials] for one in (choice, other.choice))
+    if ours != others:
+        raise SparsifyError(f"{what}, whose trials hold other images out; give both the same seeds and val in select")
+
+
+def _check_release(arm: Arm, followed: Arm) -> None:
+    """Raise SparsifyError unless both are on one path, but for what the followed arm chooses."""
+    for config, parent in zip(arm.configs, followed.configs, strict=True):
+        chosen = {} if followed.choice is None else followed.choice.settings(parent)
+        if "opt" in chosen:
+            reason = "which chooses its optimizer; give each optimizer an arm of its own"
+            raise SparsifyError(f"'{arm.label}' follows '{followed.label}', {reason}")
+        for name in chosen:
+            value = getattr(config, name)
+            if value not in (getattr(Config(opt=config.opt), name), chosen[name]):
+                reason = f"'{followed.label}' chooses it, and both are on one path; leave it out"
+                raise SparsifyError(f"{name} of '{arm.label}' is {value}, but {reason}")
+        require_same_path(replace(config, **chosen), parent)
+
+
+def _first(arm: Arm) -> tuple[str, str]:
+    """The label of an arm and its optimizer."""
+    return arm.label, arm.configs[0].opt
+
+
+def _require_path(criterion: str, arms: Iterable[tuple[str, str]], what: str) -> None:
     """Raise SparsifyError if the optimizer of an arm lacks what the criterion needs, such as a path."""
     needs = CRITERIA[criterion].needs if criterion in CRITERIA else None
     if needs is not None:
         _require(needs, arms, f"{what} is by {criterion}")
 
 
-def _require(needs: Need, arms: Iterable[Arm], what: str) -> None:
-    for arm in arms:
-        if arm.configs and arm.configs[0].opt not in needs.optimizers:
+def _require(needs: Need, arms: Iterable[tuple[str, str]], what: str) -> None:
+    for label, opt in arms:
+        if opt not in needs.optimizers:
             fitting = ", ".join(needs.optimizers)
-            reason = f"the arm '{arm.label}' is trained with {arm.configs[0].opt}; it takes one of: {fitting}"
+            reason = f"the arm '{label}' is trained with {opt}; it takes one of: {fitting}"
             raise SparsifyError(f"{what}, which needs {needs.name}, and {reason}")

@@ -94,7 +94,7 @@ def _task(task: Task, network: nn.Module, clock: _Clock) -> TaskCost:
     held = round(config.val * len(dataset.train))
     images, measured = len(dataset.train) - held, held or len(dataset.test)
     forward = FORWARD * epoch / images
-    missing = task.sweeps if untrained else [task.sweeps[number] for number in task.missing]
+    missing = [task.sweeps[number] for number in (task.sweeps if untrained else task.missing)]
     epochs = config.epochs - task.epochs_done if untrained else 0
     weights = NUMBER * sum(tensor.numel() for tensor in network.state_dict().values())
     path = _path_bytes(network, weights) if OPTIMIZERS[config.opt].selects else 0

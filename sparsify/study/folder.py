@@ -17,12 +17,12 @@ from sparsify.files import frame_as_csv, parse_json, regular, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
-from sparsify.study.design import USUAL, Arm, Candidate, Choice, Planned, Published, Study
+from sparsify.study.design import USUAL, Arm, Candidate, Choice, Planned, Published, Study, SupportOf
 from sparsify.study.findings import Findings
+from sparsify.study.points import mask_of, mask_table
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.study.schema import MaskTable
 from sparsify.study.tasks import Chosen
-from sparsify.study.toml import mask_of, mask_table
 
 FILE = "study.json"
 RUNS = "runs"
@@ -64,13 +64,14 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
     with _blaming(folder / FILE):
         kept = parse_json(regular(folder / FILE).read_bytes(), _File)
         design = None if kept.design is None else tuple(arm.arm for arm in kept.design)
-    arms = tuple(_shown(arm, folder) for arm in kept.arms)
+    arms = tuple(_shown(arm, folder, kept.swept) for arm in kept.arms)
     if design is None:
         design = tuple(Arm(arm.label, tuple(run.config for run in arm.runs)) for arm in arms)
     with _blaming(folder / FILE):
         planned = () if kept.contrasts is UNSET else tuple(kept.contrasts)
-        study = Study(kept.name, kept.title, design, tuple(kept.sweeps), tuple(kept.draw), planned)
-        return StudyResult(study, arms, folder)
+        swept = () if kept.swept is UNSET else kept.swept
+        study = Study(kept.name, kept.title, design, tuple(kept.sweeps), tuple(kept.draw), planned, swept)
+        return StudyResult(study, arms, folder, {} if kept.stages is UNSET else kept.stages)
 
 
 @contextlib.contextmanager
@@ -103,15 +104,17 @@ class _Configs(Struct):
         return tuple(Config.from_dict({**self.shared, **own}) for own in self.each)
 
 
-class _Candidate(Struct):
+class _Candidate(Struct, omit_defaults=True):
     label: str
     trials: _Configs
     configs: _Configs
+    criterion: str = Candidate.criterion
 
 
 class _Choice(Struct, omit_defaults=True):
     candidates: list[_Candidate]
     on: SweepPlan | None = None
+    near: SupportOf | None = None
 
 
 class _Arm(Struct, omit_defaults=True, kw_only=True):
@@ -131,10 +134,10 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
         choice = None
         if arm.choice is not None:
             candidates = [
-                _Candidate(one.label, _Configs.of(one.trials, arm), _Configs.of(one.configs, arm))
+                _Candidate(one.label, _Configs.of(one.trials, arm), _Configs.of(one.configs, arm), one.criterion)
                 for one in arm.choice.candidates
             ]
-            choice = _Choice(candidates, arm.choice.on)
+            choice = _Choice(candidates, arm.choice.on, arm.choice.near)
         mask = None if arm.mask is None else mask_table(arm.mask)
         configs = _Configs.of(arm.configs, arm)
         return cls(
@@ -152,8 +155,11 @@ class _Arm(Struct, omit_defaults=True, kw_only=True):
     def arm(self) -> Arm:
         choice = None
         if self.choice is not None:
-            candidates = (Candidate(c.label, c.trials.configs, c.configs.configs) for c in self.choice.candidates)
-            choice = Choice(tuple(candidates), self.choice.on)
+            candidates = (
+                Candidate(one.label, one.trials.configs, one.configs.configs, one.criterion)
+                for one in self.choice.candidates
+            )
+            choice = Choice(tuple(candidates), self.choice.on, self.choice.near)
         mask = None if self.mask is None else mask_of(self.mask)
         return Arm(self.label, self.configs.configs, self.init, mask, choice, self.stage, self.published, self.release)
 
@@ -177,6 +183,8 @@ class _File(Struct):
     draw: list[str] = msgspec.field(default_factory=lambda: list(USUAL))
     design: list[_Arm] | None = None
     contrasts: list[Planned] | UnsetType = UNSET  # missing where none was planned
+    swept: tuple[tuple[str, ...], ...] | UnsetType = UNSET  # missing where every sweep is of every arm
+    stages: dict[str, Chosen] | UnsetType = UNSET  # how settings of stages were chosen; missing where none was
 
     @classmethod
     def of(cls, result: StudyResult) -> _File:
@@ -192,11 +200,19 @@ class _File(Struct):
         ]
         design = [_Arm.of(arm) for arm in study.arms]
         return cls(
-            study.name, study.title, list(study.sweeps), shown, list(study.draw), design, list(study.contrasts) or UNSET
+            study.name,
+            study.title,
+            list(study.sweeps),
+            shown,
+            list(study.draw),
+            design,
+            list(study.contrasts) or UNSET,
+            study.swept or UNSET,
+            dict(result.stages) or UNSET,
         )
 
 
-def _shown(arm: _Shown, folder: Path) -> ArmResult:
+def _shown(arm: _Shown, folder: Path, swept: tuple[tuple[str, ...], ...] | UnsetType) -> ArmResult:
     home = folder / RUNS if (folder / RUNS).is_dir() else folder.parent.parent
     runs = tuple(Run(home / name) for name in arm.runs)
     for run in runs:
@@ -209,11 +225,13 @@ def _shown(arm: _Shown, folder: Path) -> ArmResult:
         [file for run, file in zip(ended, files, strict=True) if run in finished] if len(files) == len(ended) else files
         for files in arm.sweeps
     ]
-    for files in named:
-        if len(files) != len(finished):
+    of = [arm.label in (labels or (arm.label,)) for labels in (swept or [()] * len(named))]
+    for files, own in zip(named, of, strict=True):
+        if own and len(files) != len(finished):
             reason = f"a sweep of '{arm.label}' has {len(files)} files, and {len(finished)} of its runs are finished"
             raise SparsifyError(f"{folder / FILE} is damaged ({reason}); run the study again")
     sweeps = tuple(
-        tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=True)) for files in named
+        tuple(Sweep.read(run.path / file) for run, file in zip(finished, files, strict=own))
+        for files, own in zip(named, of, strict=True)
     )
     return ArmResult(arm.label, runs, sweeps, arm.selected)

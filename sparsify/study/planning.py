@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_is_there, mask_path
 from sparsify.runs import NO_RESULT, Run, find_run, list_runs
-from sparsify.study.design import Arm, Choice, MaskOf, Study
+from sparsify.study.design import Arm, Choice, MaskOf, Study, SupportOf
 from sparsify.study.structures import Structures, structures_of
 from sparsify.study.tasks import Chosen, Plan, Task, Trial
 from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data, path_to_follow
@@ -59,17 +60,27 @@ def with_layers(study: Study, structures: Structures) -> Study:
         mask, choice = arm.mask, arm.choice
         if mask is not None:
             mask_point(mask, arms[mask.of], structures)  # for its errors
-        if choice is not None and choice.on is not None:
-            choice = replace(choice, on=_plan_with_layers(choice.on, [arm], structures))
+        if choice is not None:
+            choice = _choice_with_layers(choice, [arm, *(arms[label] for label in arm.awaited)], structures)
         named.append(replace(arm, choice=choice))
-    shown = [arm for arm in study.arms if not arm.stage]
-    sweeps = tuple(_plan_with_layers(plan, shown, structures) for plan in study.sweeps)
+    swept = [[arms[label] for label in study.arms_of(number)] for number in range(len(study.sweeps))]
+    sweeps = tuple(_plan_with_layers(plan, of, structures) for plan, of in zip(study.sweeps, swept, strict=True))
     planned = []
     for one in study.contrasts:
         asked = replace(study.sweeps[one.sweep], layers=(one.layers,))
-        planned.append(replace(one, layers=_plan_with_layers(asked, shown, structures).layers[0]))
+        planned.append(replace(one, layers=_plan_with_layers(asked, swept[one.sweep], structures).layers[0]))
     # the old contrasts are of the old names of layers: both change at once
     return replace(study, arms=tuple(named), sweeps=sweeps, contrasts=tuple(planned))
+
+
+def _choice_with_layers(choice: Choice, arms: list[Arm], structures: Structures) -> Choice:
+    """Return the choice of the first of these arms; if it is by the support, the second is the one it comes near to."""
+    if choice.on is not None:
+        return replace(choice, on=_plan_with_layers(choice.on, arms[:1], structures))
+    if choice.near is None:
+        return choice
+    (layers,) = _plan_with_layers(SweepPlan(layers=(choice.near.layers,)), arms, structures).layers
+    return replace(choice, near=replace(choice.near, layers=layers))
 
 
 def mask_point(mask: MaskOf, parent: Arm, structures: Structures) -> PointPlan:
@@ -78,6 +89,14 @@ def mask_point(mask: MaskOf, parent: Arm, structures: Structures) -> PointPlan:
     left_out = functools.partial(of.left_out, mask.point.grain)
     names = find_layers(of.model, mask.point.layers, parent.configs[0].model, left_out)
     return replace(mask.point, layers=",".join(names))
+
+
+def made_by(mask: MaskOf, choice: Choice | None, chosen: Chosen | None) -> MaskOf:
+    """Return the mask with the criterion that the arm it is made from has chosen, where it goes by that."""
+    if not mask.chosen or choice is None or chosen is None:
+        return mask
+    criteria = [one.criterion for one in choice.candidates if one.label == chosen.chosen]
+    return MaskOf(mask.of, replace(mask.point, criterion=criteria[0])) if criteria else mask
 
 
 def _plan_with_layers(plan: SweepPlan, arms: list[Arm], structures: Structures) -> SweepPlan:
@@ -168,7 +187,7 @@ class _Look:
                 lost = selected.lost if selected else ""
                 chosen = [c.configs for c in arm.choice.candidates if selected and c.label == selected.chosen]
                 arm = replace(arm, configs=chosen[0] if chosen else arm.configs)
-            sweeps = () if arm.stage else self.study.sweeps
+            sweeps = {} if arm.stage else self.study.sweeps_of(label)
             tasks = [Task(label, config, sweeps=sweeps, waits=waits, lost=lost) for config in arm.configs]
             self.seen[label] = tuple(self._start(arm, index, task) for index, task in enumerate(tasks))
         return self.seen[label]
@@ -185,11 +204,15 @@ class _Look:
         if arm.init is not None:
             config = replace(config, init=str(self.tasks(arm.init)[index].known_run.path))
         if arm.release is not None:
-            config = replace(config, release=str(self.tasks(arm.release)[index].known_run.path))
+            parent, choice = self.tasks(arm.release)[index], self.arms[arm.release].choice
+            chosen = {} if choice is None else choice.settings(parent.config)
+            config = replace(config, release=str(parent.known_run.path), **chosen)
         if arm.mask is not None:
-            run, mask = self.tasks(arm.mask.of)[index].known_run, arm.mask
-            path = mask_path(run, self.points[arm.label], self.runs_dir)
-            if not mask_is_there(path, self.structures[arm.mask.of], self.points[arm.label]):
+            of = arm.mask.of
+            run, mask = self.tasks(of)[index].known_run, made_by(arm.mask, self.arms[of].choice, self.selected.get(of))
+            point = replace(self.points[arm.label], criterion=mask.point.criterion)
+            path = mask_path(run, point, self.runs_dir)
+            if not mask_is_there(path, self.structures[of], point):
                 self.masks[path] = (run, mask)
                 return replace(task, waits=f"the mask of '{mask.of}'")
             config = replace(config, mask=str(path))
@@ -203,44 +226,69 @@ class _Look:
         run = Run(self.runs_dir / config.name)
         status = run.status
         network = self.structures[task.arm].model
-        paths = [sweep_path(run, plan, network) for plan in task.sweeps if status not in NO_RESULT]
-        missing = tuple(number for number, path in enumerate(paths) if not sweep_is_there(path))
+        asked = {} if status in NO_RESULT else task.sweeps
+        paths = {number: sweep_path(run, plan, network) for number, plan in asked.items()}
+        missing = tuple(number for number, path in paths.items() if not sweep_is_there(path))
         again = tuple(number for number in missing if paths[number].exists())
         return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing, again=again)
 
     def _select(self, arm: Arm, choice: Choice) -> Chosen | None:
-        """Return the choice of an arm, by accuracy on held-out images; None while a trial is missing."""
-        sweeps = () if choice.on is None else (choice.on,)
+        """Return the choice of an arm, by its trials on held-out images; None while something for it is missing."""
         found = [
-            (one.label, [self._read(Task(arm.label, config, one.label, sweeps)) for config in one.trials])
+            (one, [self._read(Task(arm.label, config, one.label, choice.sweeps(one))) for config in one.trials])
             for one in choice.candidates
         ]
         self.trials[arm.label] = tuple(task for _, tasks in found for task in tasks)
-        if not all(task.done for task in self.trials[arm.label]):
+        other = None if choice.near is None else self.selected.get(choice.near.arm)
+        if not all(task.done for task in self.trials[arm.label]) or (choice.near is not None and other is None):
             return None
-        trials = tuple(
-            Trial(
-                label,
-                tuple(task.known_run.name for task in tasks),
-                self._accuracies(choice, tasks),
-                next((task.status for task in tasks if task.status in NO_RESULT), ""),
-            )
-            for label, tasks in found
-        )
+        trials = []
+        for one, tasks in found:
+            lost = next((task.status for task in tasks if task.status in NO_RESULT), "")
+            accuracies = () if lost else tuple(self._accuracy(task) for task in tasks)
+            trial = Trial(one.label, tuple(task.known_run.name for task in tasks), accuracies, lost)
+            if choice.near is not None and other is not None and not lost:
+                trial = self._away(trial, tasks, choice.near, other)
+            trials.append(trial)
         held_out = choice.candidates[0].trials
         seeds = tuple(config.seed for config in held_out)
-        self.selected[arm.label] = Chosen(choice.figure, held_out[0].val, seeds, trials)
+        self.selected[arm.label] = Chosen(choice.figure, held_out[0].val, seeds, tuple(trials))
         return self.selected[arm.label]
 
-    def _accuracies(self, choice: Choice, tasks: Sequence[Task]) -> tuple[float, ...]:
-        """Return the accuracies on the held-out images, one for each seed; () if a run has no result."""
-        if any(task.status in NO_RESULT for task in tasks):
-            return ()
-        if choice.on is None:
-            return tuple(task.known_run.summary["accuracy"] for task in tasks)
-        (layers,), (ratio,) = choice.on.layers, choice.on.ratios
-        paths = [sweep_path(task.known_run, choice.on, self.structures[task.arm].model) for task in tasks]
-        return tuple(Sweep.read(path).accuracy(layers, ratio) for path in paths)
+    def _accuracy(self, task: Task) -> float:
+        """Return the accuracy of a trial on the held-out images."""
+        if not task.sweeps:
+            accuracy: float = task.known_run.summary["accuracy"]
+            return accuracy
+        (plan,) = task.sweeps.values()
+        (layers,), (ratio,) = plan.layers, plan.ratios
+        sweep = Sweep.read(sweep_path(task.known_run, plan, self.structures[task.arm].model))
+        return sweep.accuracy(layers, ratio)
+
+    def _away(self, trial: Trial, tasks: Sequence[Task], near: SupportOf, other: Chosen) -> Trial:
+        """Return the trial with how far its supports are from those of the candidate that the other arm has chosen."""
+        theirs = [task for task in self.trials[near.arm] if task.candidate == other.chosen]
+        if not theirs:
+            return replace(trial, accuracies=(), lost=f"has no '{near.arm}' to come near to")
+        pairs = zip(tasks, theirs, strict=True)
+        return replace(trial, distances=tuple(self._distance(near, one, them) for one, them in pairs))
+
+    def _distance(self, near: SupportOf, one: Task, other: Task) -> float:
+        shares = [self._shares(task, near.layers) for task in (one, other)]
+        away = [abs(ours - theirs) for ours, theirs in zip(*shares, strict=True)]
+        return statistics.fmean(away)
+
+    def _shares(self, task: Task, layers: str) -> list[float]:
+        """Return the share of each layer's grains that is in the support at the end of a run."""
+        support = task.known_run.summary["support"]
+        structure, found = self.structures[task.arm], []
+        for name in layers.split(","):
+            selected = structure.selected_by(structure.layers[name], support)
+            if selected is None:
+                raise SparsifyError(f"'{task.arm}' has no support in {name}; name layers that it selects")
+            counts = support[selected[0]]
+            found.append(counts["in"] / counts["of"])
+        return found
 
 
 def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:

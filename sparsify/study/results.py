@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class ArmResult:
     """One arm's runs, in the order of the seeds; `sweeps[i]` are those of the study's sweep i, one a finished run.
 
-    A seed whose run could not be trained, because one that it starts from has no result, has no run. `selected` says
-    how its settings were chosen, if they were.
+    They are () if the sweep is of other arms. A seed whose run could not be trained, because one that it starts from
+    has no result, has no run. `selected` says how its settings were chosen, if they were.
     """
 
     label: str
@@ -63,11 +63,21 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study measured in the arms that it shows, and the folder that its tables and figures go to."""
+    """What a study measured in the arms that it shows, and the folder that its tables and figures go to.
+
+    `stages` says how the settings of those stages were chosen that select, by their labels.
+    """
 
     study: Study
     arms: tuple[ArmResult, ...]
     folder: Path
+    stages: Mapping[str, Chosen] = dataclasses.field(default_factory=dict)
+
+    @property
+    def choices(self) -> dict[str, Chosen]:
+        """How settings were chosen, by the label of the arm, in the study's order."""
+        chosen = {arm.label: arm.selected for arm in self.arms} | dict(self.stages)
+        return {arm.label: found for arm in self.study.arms if (found := chosen.get(arm.label)) is not None}
 
     def table(self) -> pd.DataFrame:
         """Every point of every sweep as a pandas DataFrame, in long form: the columns are those of `long_form`."""
@@ -79,6 +89,7 @@ class StudyResult:
             (arm.label, run, number, sweep)
             for arm in self.arms
             for number, sweeps in enumerate(arm.sweeps)
+            if sweeps
             for run, sweep in zip(arm.finished, sweeps, strict=True)
         )
 

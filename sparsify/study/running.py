@@ -10,7 +10,7 @@ from sparsify.config import PlaceOptions, Places
 from sparsify.errors import SparsifyWarning
 from sparsify.pruning.sweep import Sweep
 from sparsify.study.design import Arm, Study
-from sparsify.study.planning import Planner, sweep_path
+from sparsify.study.planning import Planner, made_by, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.study.stages import Note, TrainingStage, ready
 from sparsify.study.tasks import Plan
@@ -63,20 +63,24 @@ def run_planned(
         if task.lost:
             what = f"'{task.arm}', seed {task.config.seed}"
             warnings.warn(f"{what} is left out: {task.lost}", SparsifyWarning, stacklevel=3)
-    arms = [
-        replace(arm, configs=tuple(t.run.config if t.run else t.config for t in plan.arms[arm.label]))
-        for arm in planner.study.arms
-    ]
+    choices = {arm.label: arm.choice for arm in planner.study.arms}
+    arms = []
+    for arm in planner.study.arms:
+        made = arm.mask and made_by(arm.mask, choices[arm.mask.of], plan.selected.get(arm.mask.of))
+        trained = tuple(task.run.config if task.run else task.config for task in plan.arms[arm.label])
+        arms.append(replace(arm, configs=trained, mask=made))
     results = tuple(_result(arm, plan, planner) for arm in arms if not arm.stage)
+    stages = {arm.label: plan.selected[arm.label] for arm in arms if arm.stage and arm.label in plan.selected}
     folder = places.runs_dir / "studies" / planner.study.name
-    return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder)
+    return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder, stages)
 
 
 def _result(arm: Arm, plan: Plan, planner: Planner) -> ArmResult:
     runs = tuple(task.run for task in plan.arms[arm.label] if task.run is not None)
     finished = [run for run in runs if run.status == "finished"]
-    network = planner.networks[arm.label]
+    network, own = planner.networks[arm.label], planner.study.sweeps_of(arm.label)
     sweeps = tuple(
-        tuple(Sweep.read(sweep_path(run, asked, network)) for run in finished) for asked in planner.study.sweeps
+        tuple(Sweep.read(sweep_path(run, asked, network)) for run in finished) if number in own else ()
+        for number, asked in enumerate(planner.study.sweeps)
     )
     return ArmResult(arm.label, runs, sweeps, plan.selected.get(arm.label))

@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import Parameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sparsify.config import OWN_OPTIONS, PRECISIONS, STRUCTURES, Config
+from sparsify.config import OWN_OPTIONS, PRECISIONS, Config
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER, UNCHANGED
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import KINDS, Misfit
@@ -19,6 +19,7 @@ from sparsify.nets.losses import LOSSES
 from sparsify.nets.registry import GRAINS, NETS, TORCHVISION
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
+from sparsify.optim.spec import STRUCTURES
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.settings import joined
@@ -54,7 +55,7 @@ CHOICES = {
     "grain": _one_of(GRAINS),
     "scope": _one_of(SCOPES),
     "draw": _one_of(DRAWINGS),
-    "measure": _one_of(COMPARED),
+    "compared": _one_of(COMPARED),
 }
 """The JSON Schema of each field that holds a name. Reading does not check it: the code that uses a name does."""
 
@@ -62,7 +63,7 @@ CHOICES = {
 Criterion = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
 Grain = Annotated[str, Meta(extra_json_schema=CHOICES["grain"])]
 Drawing = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
-Compared = Annotated[str, Meta(extra_json_schema=CHOICES["measure"])]
+Compared = Annotated[str, Meta(extra_json_schema=CHOICES["compared"])]
 
 
 def _name(field: str) -> Any:
@@ -109,7 +110,7 @@ class MaskTable(Struct, forbid_unknown_fields=True):
     of: Annotated[str, Meta(description="the label of the arm whose run is pruned")]
     layers: Annotated[str, Meta(description="one set of layers, as in conv3,fc1 or all or conv*")]
     ratio: Annotated[str | Number, Meta(description="the fraction of each layer that goes, from 0 to 1")]
-    criterion: Annotated[Criterion, Meta(description="what goes first")] = "magnitude"
+    criterion: Annotated[Criterion | UnsetType, Meta(description="what goes first; else the chosen one")] = UNSET
     grain: Annotated[Grain, Meta(description="what is removed as one")] = "auto"
 
 
@@ -127,7 +128,7 @@ class ContrastTable(Struct, forbid_unknown_fields=True):
     reference: Annotated[str, Meta(description="the label of the arm that it is compared with")]
     layers: Annotated[str, Meta(description="a set of layers, as a sweep has it")]
     ratio: Annotated[str | Number, Meta(description="a ratio of that sweep")]
-    measure: Annotated[Compared, Meta(description="the accuracy there, or its change from 0%")] = "change"
+    compared: Annotated[Compared, Meta(description="the accuracy there, or its change from 0%")] = "change"
     primary: Annotated[
         bool, Meta(description="what the study is about: Holm's correction is over these; else exploratory")
     ] = True
@@ -146,12 +147,14 @@ _ONES = SETTINGS | {
 }
 
 
+_ON = "what is compared: accuracy; layers and a ratio, as in conv3,fc1 at 0.6; support of ARM in LAYERS, the nearest"
+
+
 class SelectKeys(Struct):
     """The keys of [arms.select] that are not settings to choose from."""
 
-    on: Annotated[
-        str, Meta(description="what is compared: accuracy, or layers and a ratio, as in conv3,fc1 at 0.6")
-    ] = "accuracy"
+    on: Annotated[str, Meta(description=_ON)] = "accuracy"
+    criterion: Annotated[Criterion | list[Criterion] | UnsetType, Meta(description="what goes first there")] = UNSET
     val: Annotated[Number, Meta(description="fraction of the training images held out to compare on")] = 0.1
     seeds: Annotated[list[int] | UnsetType, Meta(description="seeds of the trials; else those of the study")] = UNSET
 
@@ -198,7 +201,8 @@ _SWEEP = {name: value for name, value in _types(SweepPlan).items() if name != "s
 
 
 def _sweep_key(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
-    return _optional(name, str | kind if name == "ratios" else kind, text)  # "0:0.6:0.1"
+    ratios = str | Number | list[Number | str]  # "0:0.6:0.1", [0, 0.6, "support"]
+    return _optional(name, ratios if name == "ratios" else kind, text)
 
 
 if TYPE_CHECKING:
@@ -209,7 +213,8 @@ if TYPE_CHECKING:
 
 else:
     ArmTable = _table("Arm", [_optional(name, *value) for name, value in _ONES.items()], ArmKeys)
-    SweepTable = _table("Sweep", [_sweep_key(name, *value) for name, value in _SWEEP.items()])
+    of = ("arms", list[str] | str, "the arms that it is of; else all that are shown")
+    SweepTable = _table("Sweep", [*(_sweep_key(name, *value) for name, value in _SWEEP.items()), _optional(*of)])
 
 
 class StudyFile(Struct, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from sparsify.config import Config
 from sparsify.nets.registry import network_spec
 from sparsify.settings import Value, joined, values_of
-from sparsify.study.design import Arm, Candidate, Study
+from sparsify.study.design import Arm, Study
 
 COLOURED = ("cifar10", "colour-digits")
 """Data sets of 32×32 pixels in colours, in whose place stands `colour-digits`; in that of others, `digits`."""
@@ -36,8 +36,8 @@ def smoke(study: Study) -> Study:
     def of(arm: Arm) -> Arm:
         choice = arm.choice
         if choice is not None:
-            tried = tuple(Candidate(c.label, few(c.trials), few(c.configs)) for c in choice.candidates)
-            choice = dataclasses.replace(choice, candidates=tried)
+            tried = (dataclasses.replace(c, trials=few(c.trials), configs=few(c.configs)) for c in choice.candidates)
+            choice = dataclasses.replace(choice, candidates=tuple(tried))
         return dataclasses.replace(arm, configs=few(arm.configs), choice=choice, published=None)
 
     arms = tuple(map(of, study.arms))

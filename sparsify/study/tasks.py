@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import UNSET, UnsetType
 
 from sparsify.config import Config
 from sparsify.pruning.plan import SweepPlan
@@ -23,13 +26,13 @@ class Task:
     arm: str
     config: Config
     candidate: str = ""  # whose trial this is, if the arm selects
-    sweeps: tuple[SweepPlan, ...] = ()  # what is measured of it
+    sweeps: Mapping[int, SweepPlan] = field(default_factory=dict)  # what is measured of it, by the sweeps' numbers
     run: Run | None = None
     waits: str = ""
     lost: str = ""
     status: str = "unfinished"
     epochs_done: int = 0
-    missing: tuple[int, ...] = ()  # the positions in `sweeps` of those that are not there
+    missing: tuple[int, ...] = ()  # the numbers of the sweeps that are not there
     again: tuple[int, ...] = ()  # those of them whose files are there, from before coupled layers were one unit
 
     @property
@@ -54,12 +57,15 @@ class Trial:
     """A tried candidate: the names of its runs and their accuracies on held-out images.
 
     These are () if one of the runs has no result; then `lost` says whether the first such run diverged or collapsed.
+    Where supports are compared, `distances` has that of each run: the mean over the layers of the differences of the
+    shares of the grains that are in the support.
     """
 
     label: str
     runs: tuple[str, ...]
     accuracies: tuple[float, ...]
     lost: str = "diverged"
+    distances: tuple[float, ...] | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,23 @@ class Chosen:
 
     @property
     def chosen(self) -> str:
-        """The label of the candidate with the best mean, the first of equal ones; "" if none has a result."""
-        judged = [trial for trial in self.trials if trial.accuracies]
-        return max(judged, key=lambda trial: statistics.mean(trial.accuracies)).label if judged else ""
+        """The label of the candidate with the best mean, the first of equal ones; "" if none has a result.
+
+        The best is the smallest distance where supports are compared, else the highest accuracy.
+        """
+        means = {
+            trial.label: statistics.mean(trial.accuracies)
+            if trial.distances is UNSET
+            else -statistics.mean(trial.distances)
+            for trial in self.trials
+            if trial.accuracies
+        }
+        return max(means, key=lambda label: means[label], default="")
+
+    @property
+    def of_supports(self) -> bool:
+        """Whether supports are compared rather than accuracies."""
+        return any(trial.distances is not UNSET for trial in self.trials)
 
     @property
     def lost(self) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,35 +17,23 @@ from sparsify.config import Config, without_place
 from sparsify.data.registry import FOLDER
 from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
 from sparsify.files import sanitise, short_sum, shortened
-from sparsify.limits import MOST_ARMS, MOST_RUNS, MOST_SEEDS, MOST_SWEEPS, at_most, checked_text, twice
-from sparsify.nets.registry import GRAINS
+from sparsify.limits import MOST_ARMS, MOST_RUNS, MOST_SEEDS, at_most, checked_text, twice
 from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
-from sparsify.pruning.ratios import parse_ratios, without_support
-from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, MaskOf, Planned, Published, Study
+from sparsify.pruning.plan import SweepPlan
+from sparsify.study.design import DRAWINGS, Arm, Candidate, Choice, ContrastError, MaskOf, Published, Study, SupportOf
 from sparsify.study.grids import arm_label, as_grid, combinations, describe_settings
+from sparsify.study.points import as_list, contrast_of, mask_of, one_ratio, sweeps_of
 from sparsify.study.reading import parse_settings, parse_toml, toml_text
-from sparsify.study.schema import (
-    EXPECTED,
-    ArmKeys,
-    ArmTable,
-    ContrastTable,
-    MaskTable,
-    SelectKeys,
-    StudyFile,
-    given,
-    read_mask,
-    read_tables,
-)
+from sparsify.study.schema import EXPECTED, ArmKeys, ArmTable, MaskTable, SelectKeys, given, read_tables
 
 _LONGEST_NAME = 200
 """The characters of a study's name, before its sum: a folder's name has at most 255."""
 
-LAYERS = ("conv3", "conv3,fc1")
-"""The default sets of layers of a sweep."""
-
 _WHOLE = ("seeds", "contrasts")
 """The keys outside the tables of settings that `--set` changes."""
+
+CRITERION = "criterion"
+"""The key of [arms.select] with the criteria by which pruned networks are compared."""
 
 SWEEP = "sweep."
 """The prefix of settings that change every sweep, as in sweep.controls=true."""
@@ -110,7 +98,7 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     if "seed" in fields:
         raise SparsifyError("the seeds are the study's; write seeds = [0], and no seed")
     base = given(study.base, values.get("base", {}))
-    tables = list(zip(_list(study.arms), _list(values.get("arms", [])), strict=True))
+    tables = list(zip(as_list(study.arms), as_list(values.get("arms", [])), strict=True))
     if study.grid is not UNSET:
         tables = [(ArmTable(grid=study.grid), {"grid": values["grid"]}), *tables]
     arms: list[Arm] = []
@@ -124,16 +112,17 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
     label = twice(labels)
     if label is not None:
         raise SparsifyError(f"two arms are called {quoted(label)}; give one of them a label")
-    named = set(labels)
+    named = {arm.label: arm for arm in arms}
     arms = [
         dataclasses.replace(
             arm,
             init=arm.configs[0].init if arm.configs[0].init in named else None,
+            mask=_by_choice(arm.mask, named),
             release=arm.configs[0].release if arm.configs[0].release in named else None,
         )
         for arm in arms
     ]
-    draw = tuple(_list(study.draw))
+    draw = tuple(as_list(study.draw))
     for one in draw:
         if one not in DRAWINGS:
             raise unknown("drawing", one, DRAWINGS)
@@ -149,15 +138,21 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
             if key in changed and shown[key] != changed[key]:
                 shown[key] = f"{shown[key]}-{short_sum(changed[key])}"  # the same
         name = _within(name + "".join(f"-{shortened(f'{key}-{value}')}" for key, value in shown.items()))
-    sweeps = _sweeps(study)
-    contrasts = tuple(_contrast(table, sweeps) for table in _list(study.contrasts))
-    made = Study(name, title, tuple(arms), sweeps, draw)
+    sweeps, of_sweeps = sweeps_of(study)
+    contrasts = tuple(contrast_of(table, sweeps) for table in as_list(study.contrasts))
     try:
-        return dataclasses.replace(made, contrasts=contrasts)
-    except SparsifyError as error:
+        return Study(name, title, tuple(arms), sweeps, draw, contrasts, of_sweeps)
+    except ContrastError as error:
         if not changed or "contrasts" in changed:
             raise
         raise SparsifyError(f"{error}; --set contrasts=[] leaves the planned contrasts out") from error
+
+
+def _by_choice(mask: MaskOf | None, arms: Mapping[str, Arm]) -> MaskOf | None:
+    """Return the mask, which goes by what its arm chooses only where that chooses between criteria."""
+    choice = arms[mask.of].choice if mask is not None and mask.of in arms else None
+    chooses = choice is not None and len({candidate.criterion for candidate in choice.candidates}) > 1
+    return mask if mask is None else dataclasses.replace(mask, chosen=mask.chosen and chooses)
 
 
 def _changed(values: dict[str, Any], changed: dict[str, Any], swept: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +161,7 @@ def _changed(values: dict[str, Any], changed: dict[str, Any], swept: dict[str, A
     values |= {key: changed[key] for key in _WHOLE if key in changed}
     if swept:
         key = "sweep" if "sweep" in values or "sweeps" not in values else "sweeps"
-        tables = [{**table, **swept} if isinstance(table, dict) else table for table in _list(values.get(key, {}))]
+        tables = [{**table, **swept} if isinstance(table, dict) else table for table in as_list(values.get(key, {}))]
         values[key] = tables if isinstance(values.get(key), list) else tables[0]
     return values
 
@@ -180,10 +175,10 @@ def _arms(
     tried: dict[str, list[Any]] = {}
     select = None if table.select is UNSET else table.select
     if select is not None:
-        keys = SelectKeys.__struct_fields__
+        keys = [key for key in SelectKeys.__struct_fields__ if key != CRITERION]
         settings = given(select, written["select"])
         tried = as_grid({key: value for key, value in settings.items() if key not in keys}, "select")
-        if not tried:
+        if all(key == CRITERION and len(values) == 1 for key, values in tried.items()):
             raise SparsifyError("select has no settings to choose from; write some, as in weight_decay = [0, 0.0005]")
     for key in {**own, **grid, **tried}:
         if (key in own) + (key in grid) + (key in tried) > 1:
@@ -234,81 +229,26 @@ def _choice(settings: dict[str, Any], tried: dict[str, list[Any]], select: Selec
     if select.val == 0:
         raise SparsifyError("val is 0 in select; candidates are compared on images that are held out, as in 0.1")
     held_out = seeds if select.seeds is UNSET else _seeds("seeds of select", select.seeds)
-    on = None
-    if select.on != "accuracy":
-        parts = re.fullmatch(r"(.+) at (\S+)", select.on)
-        if parts is None:
-            form = "write accuracy, or layers and a ratio, as in conv3,fc1 at 0.6"
-            raise SparsifyError(f"on is {quoted(select.on)}; {form}")
-        on = SweepPlan(layers=(parts[1].strip(),), ratios=(_ratio(parts[2]),))
+    on, near = None, None
+    if pruned := re.fullmatch(r"(.+) at (\S+)", select.on):
+        on = SweepPlan(layers=(pruned[1].strip(),), ratios=(one_ratio(pruned[2]),))
+    elif nearest := re.fullmatch(r"support of (.+) in (.+)", select.on):
+        near = SupportOf(nearest[1].strip(), nearest[2].strip())
+    elif select.on != "accuracy":
+        form = "write accuracy, or layers and a ratio, as in conv3,fc1 at 0.6, or support of ARM in LAYERS"
+        raise SparsifyError(f"on is {quoted(select.on)}; {form}")
+    if CRITERION in tried and on is None:
+        raise SparsifyError(f"{CRITERION} is in select, and nothing is pruned; write on, as in on = 'conv3,fc1 at 0.6'")
     candidates = []
     for point in combinations(tried):
-        trials = _configs({**settings, **point, "val": select.val}, held_out)
-        candidates.append(Candidate(describe_settings(point), trials, _configs({**settings, **point}, seeds)))
-    return Choice(tuple(candidates), on)
-
-
-def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
-    """Return the MaskOf of an arm's mask, a table of the file or one that was set by `--set`.
-
-    Raises SparsifyError for an unknown key, criterion or grain, and for a ratio that is not one number from 0 to 1.
-    """
-    table = read_mask(table) if isinstance(table, dict) else table
-    for key, value, choices in (("criterion", table.criterion, CRITERIA), ("grain", table.grain, GRAINS)):
-        if value not in choices:
-            raise unknown(key, value, choices)
-    ratio = _ratio(table.ratio)
-    point = PointPlan(layers=table.layers, ratio=ratio, criterion=table.criterion, grain=table.grain)
-    return MaskOf(table.of, point)
-
-
-def mask_table(mask: MaskOf) -> MaskTable:
-    """Return the table of a MaskOf, from which `mask_of` makes it again."""
-    point = mask.point
-    return MaskTable(of=mask.of, layers=point.layers, ratio=point.ratio, criterion=point.criterion, grain=point.grain)
-
-
-def _ratio(value: str | float) -> float:
-    ratios = parse_ratios(value)
-    if len(ratios) > 1:
-        raise SparsifyError(f"ratio is {quoted(value)}; it must be one number")
-    return ratios[0]
-
-
-def _sweeps(study: StudyFile) -> tuple[SweepPlan, ...]:
-    """Return the sweep of [sweep], or the sweeps of [[sweeps]], or the default sweep if the file has neither."""
-    if study.sweep is not UNSET and study.sweeps is not UNSET:
-        raise SparsifyError("it has both [sweep] and [[sweeps]]; write each as [[sweeps]]")
-    if study.sweep is not UNSET:
-        return (_sweep(given(study.sweep)),)
-    if study.sweeps is UNSET:
-        return (_sweep({}),)
-    at_most(len(_list(study.sweeps)), MOST_SWEEPS, "sweeps")
-    if study.sweeps == []:
-        raise SparsifyError(f"sweeps is empty; it must be {EXPECTED['sweeps']}")
-    return tuple(_sweep(given(table)) for table in _list(study.sweeps))
-
-
-def _sweep(table: dict[str, Any]) -> SweepPlan:
-    for key, choices in (("criterion", CRITERIA), ("grain", GRAINS), ("scope", SCOPES)):
-        if key in table and table[key] not in choices:
-            raise unknown(key, table[key], choices)
-    table["layers"] = tuple(_list(table.get("layers", list(LAYERS))))
-    if "ratios" in table:
-        ratios, table["support"] = without_support(table["ratios"])
-        table["ratios"] = parse_ratios(ratios)
-    return SweepPlan(**table)
-
-
-def _contrast(table: ContrastTable, sweeps: Sequence[SweepPlan]) -> Planned:
-    """Return one of [[contrasts]]; without a sweep's number it is of the first that has its layers and ratio."""
-    ratio = _ratio(table.ratio)
-    if table.sweep is UNSET:
-        having = (i for i, plan in enumerate(sweeps) if table.layers in plan.layers and ratio in plan.ratios)
-        sweep = next(having, 0)
-    else:
-        sweep = table.sweep - 1
-    return Planned(table.arm, table.reference, table.layers, ratio, table.measure, table.primary, sweep)
+        own = {key: value for key, value in point.items() if key != CRITERION}
+        criterion = point.get(CRITERION, Candidate.criterion)
+        if criterion not in CRITERIA:
+            raise unknown(CRITERION, criterion, CRITERIA)
+        trials = _configs({**settings, **own, "val": select.val}, held_out)
+        configs = _configs({**settings, **own}, seeds)
+        candidates.append(Candidate(describe_settings(point), trials, configs, criterion))
+    return Choice(tuple(candidates), on, near)
 
 
 def _seeds(name: str, seeds: list[int]) -> list[int]:
@@ -324,8 +264,3 @@ def _seeds(name: str, seeds: list[int]) -> list[int]:
 def _within(name: str) -> str:
     """Return the name of a study's folder; a long one is cut and ends in 8 hex digits of its sum."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{short_sum(name)}"
-
-
-def _list(value: Any) -> list[Any]:
-    """Return a list unchanged, and any other value as a list of one."""
-    return value if isinstance(value, list) else [value]

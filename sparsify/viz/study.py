@@ -264,7 +264,8 @@ def _path(name: str, label: str, network: TrainedNetwork, layer: Layer) -> Itera
     path = network.path(layer.name)
     if path is None:
         return
-    ((parameter, entry),) = path.entry.items()
+    (parameter,) = path.entry
+    entry = path.of_filters(parameter)
     grains = "filters" if entry.ndim == 1 else "weights"
     title = f"{label}, {name}{selected_through(layer, parameter)}"
     caption = (

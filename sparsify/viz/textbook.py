@@ -116,7 +116,7 @@ def optimizers(
     >>> sparsify.viz.optimizers(["sgd", "adam", "slbi"], steps=100).savefig("optimizers.png")
     """
     # a valley has neither BatchNorm nor another run's path
-    known = [name for name, spec in OPTIMIZERS.items() if not spec.follows and name != "slimming"]
+    known = [name for name, spec in OPTIMIZERS.items() if not spec.follows and not spec.needs_batch_norm]
     asked = _asked("optimizer", names, known)
     most = _MOST_WALKED // len(asked)
     if not 0 < steps <= most:

@@ -558,7 +558,7 @@ def test_sizes_are_in_units_of_1000(count, text):
 
 def test_the_studies_are_listed_without_their_stages():
     text = to_markdown(studies_table([load_study(name) for name in built_in_studies()]))
-    assert "sgd; sgd, best weight decay; sgd-pull; slbi; forward; backward" in text
+    assert "sgd; sgd, best weight decay; sgd-pull; sgd-pull, best mu; slbi; forward; backward" in text
     assert "0, 1, 2, 3, 4" in text
 
 
@@ -574,12 +574,34 @@ def test_forward_and_backward_keep_as_many_filters_and_cost_as_many_epochs():
             totals.add(arm.configs[0].epochs + parent.configs[0].epochs)
             assert arm.configs[0].opt == "sgd"
         assert totals == {arms["sgd"].configs[0].epochs}
-        assert (arms["forward"].mask.point.criterion, arms["backward"].mask.point.criterion) == ("entry", "magnitude")
+        assert (arms["forward"].mask.chosen, arms["backward"].mask.chosen) == (True, False)
+        candidates = arms[arms["forward"].init].choice.candidates
+        assert [one.criterion for one in candidates] == ["entry", "entry-norm"]
+        assert arms["backward"].mask.point.criterion == "magnitude"
         forward = arms[arms["forward"].init].configs[0].epochs
         assert forward == arms["backward"].configs[0].epochs
         best = dataclasses.replace(arms["sgd"].configs[0], weight_decay=0.005)
         assert best in [candidate.configs[0] for candidate in arms["sgd, best weight decay"].choice.candidates]
         assert arms["sgd, best weight decay"].choice.figure == "accuracy with conv3,fc1 pruned by 60%"
+
+
+@pytest.mark.parametrize(
+    ("name", "seeds"), [("lenet-selection", range(100, 120)), ("vgg-light-selection", range(100, 110))]
+)
+def test_the_studies_of_the_selection_give_both_sides_as_many_trials_on_seeds_of_their_own(name, seeds):
+    study = load_study(name)
+    arms = {arm.label: arm for arm in study.arms}
+    assert all([config.seed for config in arm.configs] == list(seeds) for arm in study.arms)
+    pull, slbi = (arms[label].choice for label in ("sgd-pull, best mu", "slbi"))
+    assert (pull.on, pull.figure) == (slbi.on, "accuracy with conv3,fc1 pruned by 70%")
+    trials = [[(one.label, [c.seed for c in one.trials]) for one in choice.candidates] for choice in (pull, slbi)]
+    assert trials[0] == trials[1]
+    assert not {seed for _, held_out in trials[0] for seed in held_out} & set(seeds)
+    for ours, theirs in zip(pull.candidates, slbi.candidates, strict=True):  # they differ in the threshold alone
+        assert all(dataclasses.replace(a, opt="slbi") == b for a, b in zip(ours.configs, theirs.configs, strict=True))
+    assert arms["random-release"].parents == ("slbi",)
+    primary = [(one.arm, one.reference, one.layers, one.ratio, one.compared) for one in study.contrasts if one.primary]
+    assert primary == [("slbi", other, "conv3,fc1", 0.7, "change") for other in ("sgd-pull, best mu", "random-release")]
 
 
 def test_a_sweep_by_bn_scale_asks_for_batchnorm_before_anything_is_trained(tmp_path):

@@ -68,7 +68,15 @@ def tiny(tmp_path_factory):
 
 def test_the_built_in_studies_are_valid_and_have_the_four_arms():
     vgg = ["vgg-cifar10", "vgg-cifar10-published"]
-    core = ["lenet-control", "lenet-mnist", "quick", *vgg, "vgg-light-control"]
+    core = [
+        "lenet-control",
+        "lenet-mnist",
+        "lenet-selection",
+        "quick",
+        *vgg,
+        "vgg-light-control",
+        "vgg-light-selection",
+    ]
     small = ["cifar-nets", "cifar-resnet9", "cnn-tuning", "cnn-tuning-resnet18"]
     others = ["adam-variants", "bn-landscape", *small, "optimizers"]
     alexnet = ["alexnet", "alexnet-fashion", "alexnet-pretrained"]

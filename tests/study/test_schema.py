@@ -136,4 +136,4 @@ def test_every_setting_is_there_with_the_help_of_its_option():
 
 def test_every_option_of_a_sweep_is_there():
     names = [field.name for field in dataclasses.fields(SweepPlan) if field.name != "support"]  # one of its ratios
-    assert list(SCHEMA["$defs"]["Sweep"]["properties"]) == names
+    assert list(SCHEMA["$defs"]["Sweep"]["properties"]) == [*names, "arms"]
