@@ -12,7 +12,7 @@ from summaries import SUMMARY
 from sparsify import Config, prune, train
 from sparsify.errors import SparsifyError
 from sparsify.runs import Epoch, Run, finished_runs
-from sparsify.runs.collapse import Guess, collapse, way_out
+from sparsify.runs.collapse import Guess, after_collapse, collapse
 
 TEN = Guess.of([0.1] * 10)
 IMAGES = 1437
@@ -75,11 +75,10 @@ def test_weights_that_vanish_are_a_collapse_only_where_nothing_is_answered():
 
 
 def test_the_likely_reason_is_that_of_the_optimizer():
-    assert way_out("slbi", masked=True) == "the pull is too hard for what is left: try a larger --mu"
-    assert way_out("sgd-pull") == "the pull is too hard: try a larger --mu"
-    assert "--strength" in way_out("prox-sgd")
-    assert way_out("slbi", diverged=True) == "try a lower --lr"
-    assert "--lr" in way_out("sgd")
+    assert after_collapse("slbi", masked=True) == "the pull is too hard for what is left: try a larger --mu"
+    assert after_collapse("sgd-pull") == "the pull is too hard: try a larger --mu"
+    assert "--strength" in after_collapse("prox-sgd")
+    assert "--lr" in after_collapse("sgd")
 
 
 def digits(tmp_path: Path, **options) -> Run:
@@ -104,7 +103,7 @@ def test_a_learning_rate_that_does_not_train_collapses_and_is_no_result(tmp_path
 def test_a_pull_that_is_too_hard_lets_the_weights_vanish(tmp_path):
     run = digits(tmp_path, opt="sgd-pull", lr=0.05, mu=0.1, epochs=2)
     assert run.collapsed == "the weights of conv1, conv2, conv3 and fc1 vanish"
-    assert run.why_collapsed.endswith("vanish; the pull is too hard: try a larger --mu")
+    assert run.why_lost.endswith("vanish; the pull is too hard: try a larger --mu")
 
 
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"lr": 0.05}, {"lr": 0.05, "label_smoothing": 0.3}])
