@@ -43,8 +43,10 @@ def threads_in_words(result: StudyResult) -> str | None:
     counts = Counter(one["threads"] for one in kinds if one.get("device") == "cpu" and "threads" in one)
     if not counts:
         return None
-    each = " each" if counts.total() > 1 else ""
-    had = listed(f"{count} with {plural(threads, 'thread')}{each}" for threads, count in sorted(counts.items()))
+    had = listed(
+        f"{count} had {plural(threads, 'thread')}{' each' if count > 1 else ''}"
+        for threads, count in sorted(counts.items())
+    )
     found = measured()
     whole = found.differences[0]
     worst = max((one for one in found.differences if one.ratio <= LARGEST), key=lambda one: one.largest)

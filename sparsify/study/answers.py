@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Answers:
         most = max(map(len, self.labels), default=0)
         columns = {name: self.points[name].to_numpy() for name in _COLUMNS}
         texts = {name: column.astype(str) for name, column in columns.items() if column.dtype == object}
-        arrays = {
+        arrays: dict[str, Any] = {
             **columns,
             **texts,
             "right": np.packbits(_filled(self.right, most, bool), axis=1),
@@ -140,7 +140,7 @@ def _kept(result: StudyResult) -> Iterator[tuple[tuple[str, int, int, str], Swee
 
 def _filled(rows: Sequence[np.ndarray], width: int, kind: type) -> np.ndarray:
     """The rows as one array, (rows, width), with zeros at their ends."""
-    filled = np.zeros((len(rows), width), dtype=kind)
+    filled: np.ndarray = np.zeros((len(rows), width), dtype=kind)
     for place, row in enumerate(rows):
         filled[place, : len(row)] = row
     return filled
