@@ -121,4 +121,15 @@ def test_runs_from_before_are_judged_by_their_last_epoch(tmp_path):
         run.path.mkdir()
         run.write_json("summary.json", old | {"train_loss": loss, "train_accuracy": accuracy})
         assert run.status == status
-    assert Run(tmp_path / "0").collapsed == "loss stays at ln 10"
+    lost = Run(tmp_path / "0")
+    assert (lost.collapsed, lost.lost) == ("loss stays at ln 10", "loss stays at ln 10")
+    assert (Run(tmp_path / "1").lost, Run(tmp_path / "1").why_lost) == (None, None)
+
+
+@pytest.mark.parametrize("kept", [{}, {"collapsed": "the loss is not finite"}])
+def test_a_run_that_diverged_has_not_collapsed(kept, tmp_path):
+    """Its summary.json may say why it is no result under that name."""
+    run = Run(tmp_path)
+    run.write_json("summary.json", SUMMARY | {"status": "diverged"} | kept)
+    assert (run.status, run.collapsed, run.lost) == ("diverged", None, "the loss is not finite")
+    assert run.why_lost == "the loss is not finite; try a lower --lr"
