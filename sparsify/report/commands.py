@@ -36,7 +36,11 @@ def commands_of(result: StudyResult) -> list[tuple[str, str]]:
         masks = [] if masked is None else [mask_command(run, masked.point) for run in runs[masked.of]]
         own = [train_command(run.config, _threads(run)) for run in runs[label]]
         trained[label] = [*before, *_others(arm, runs[label]), *map(shlex.join, (*masks, *own))]
-    found = ((label, _lines(asked[label], arm, trained[label], result)) for label, arm in shown.items())
+    found = (
+        (arm.label, _lines(arm, shown[arm.label], trained[arm.label], result))
+        for arm in result.study.arms
+        if arm.label in shown
+    )
     return [(label, "\n".join(dict.fromkeys(lines))) for label, lines in found]
 
 
