@@ -37,10 +37,12 @@ class Answers:
 
     >>> from sparsify.study.answers import Answers
     >>> found = Answers.of(result)
-    >>> found.points[["arm", "seed", "ratio"]], int(found.right[0].sum())
-    (   arm  seed  ratio
+    >>> found.points[["arm", "seed", "ratio"]]
+       arm  seed  ratio
     0  sgd     0    0.0
-    1  sgd     0    0.5, 305)
+    1  sgd     0    0.5
+    >>> [len(answers) for answers in found.right]
+    [360, 360]
     """
 
     points: pd.DataFrame
