@@ -17,8 +17,8 @@ def comparable(path: Path) -> bytes:
     """The content of a file without what differs from one undisturbed run to the next, which is only time.
 
     That is: in metrics.csv the seconds of each epoch; in environment.json when the training began, in summary.json when
-    it ended, the median of the seconds, and the sums of files that hold times; in the table and the report of a study
-    the seconds an epoch; in the report the times of day. All else is compared, byte by byte.
+    it ended, the median of the seconds, and the sums of files that hold times; in the report of a study
+    the times of day. All else is compared, byte by byte.
     """
     content = path.read_bytes()
     if path.name == "metrics.csv":
@@ -29,20 +29,9 @@ def comparable(path: Path) -> bytes:
             values.pop(name, None)
         values["sha256"] = {file: one for file, one in values.get("sha256", {}).items() if file not in TIMED}
         return json.dumps(values).encode()
-    if path.name == "table.md":
-        return b"\n".join(line for line in content.splitlines() if b"seconds an epoch" not in line)
     if path.name == "report.html":
-        return TIMES.sub(b"", re.sub(rb"<table.*?</table>", _without_seconds, content, flags=re.DOTALL))
+        return TIMES.sub(b"", content)
     return content
-
-
-def _without_seconds(table: re.Match[bytes]) -> bytes:
-    """A table of the report without its column "seconds an epoch", if it has one."""
-    rows = [re.findall(rb"<t[hd].*?</t[hd]>", row, re.DOTALL) for row in table[0].split(b"</tr>")]
-    places = [place for place, cell in enumerate(rows[0]) if b">seconds an epoch<" in cell]
-    if not places:
-        return table[0]
-    return b"\n".join(b"".join(cell for place, cell in enumerate(row) if place not in places) for row in rows)
 
 
 def state(folder: Path) -> dict[str, str]:

@@ -18,9 +18,9 @@ from cyclopts import App, CycloptsError, Parameter
 from sparsify.cli import console, viz
 from sparsify.cli.export import export
 from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
-from sparsify.cli.owned import own_options
+from sparsify.cli.owned import list_options
 from sparsify.cli.predict import predict
-from sparsify.cli.prune import prune, ticket
+from sparsify.cli.prune import mask, prune, ticket
 from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
@@ -49,9 +49,9 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
-for command in (prune, ticket, predict, export, study):
+for command in (prune, mask, ticket, predict, export, study):
     app.command(command)
-app.command(own_options, name="options")
+app.command(list_options, name="options")
 app.register_install_completion_command(help="Install completion of commands and flags for your shell.")
 
 _DEFAULTS = Config()
@@ -80,7 +80,7 @@ def train(
         )
         return 1
     if run.status == "collapsed":
-        console.fail(f"{run.name} collapsed and is no result: {run.why_collapsed}")
+        console.fail(f"{run.name} collapsed and is no result: {run.why_lost}")
         return 1
     if not display.trained:
         console.say("already trained: nothing is left to do")
@@ -133,7 +133,7 @@ def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool
         runs = _trained(configs, where, display, tensorboard=tensorboard)
     failed = [run for run in runs if run.status in NO_RESULT]
     for run in failed:
-        console.fail(f"{run.name} {run.status} and is not counted: {run.why_collapsed}")
+        console.fail(f"{run.name} {run.status} and is not counted: {run.why_lost}")
     console.say(seeds_line(runs))
     return 1 if failed else 0
 

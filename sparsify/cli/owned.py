@@ -13,7 +13,7 @@ from sparsify.optim.schedules import SCHEDULES
 from sparsify.settings import Setting, joined
 
 
-def own_options(*names: str) -> int:
+def list_options(*names: str) -> int:
     """The options of networks, optimizers and schedules, and what augmentations do: of all, or of those named."""
     known = [*NETS, *OPTIMIZERS, *SCHEDULES, *AUGMENTATIONS]
     for name in names:

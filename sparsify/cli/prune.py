@@ -1,4 +1,4 @@
-"""The commands `sparsify prune` and `sparsify ticket`."""
+"""The commands `sparsify prune`, `sparsify mask` and `sparsify ticket`."""
 
 from __future__ import annotations
 
@@ -123,6 +123,31 @@ def _deploy(run: Run, subject: Subject, sweep: Sweep, path: Path) -> None:
     console.say(f"written: {save_deployed(path.with_name(f'{path.stem}-latency.csv'), rows)}")
 
 
+def mask(
+    run: str | None = None,
+    /,
+    *,
+    layers: Annotated[str, Parameter(help="the layers that are masked, as in conv3,fc1 or all")] = "all",
+    ratio: Annotated[float, Parameter(help="the fraction that goes in each of them")] = 0.5,
+    criterion: Annotated[str, Parameter(help=f"what goes first: {NAMED}")] = "magnitude",
+    grain: Annotated[
+        str, Parameter(help="auto (filters, single weights of fc), filter, neuron, weight, head")
+    ] = "auto",
+    where: Where = HERE,
+) -> int:
+    """Write the mask of what goes from a run (the newest unless one is named), for train --mask."""
+    from sparsify.pruning.subject import subject_of
+    from sparsify.pruning.tickets import masks_of
+
+    chosen = finished_run(run, where.runs_dir)
+    point = PointPlan(layers=layers, ratio=ratio, criterion=criterion, grain=grain)
+    announce(chosen, subject_of(chosen, where), point.sweep(), newest=run is None)
+    (made,) = masks_of(chosen, point, where)
+    console.say(f"keeps {made.kept:,} of {made.total:,} grains")
+    console.say(f"written: {made.path}; sparsify train --mask {made.path} trains under it")
+    return 0
+
+
 def ticket(
     run: str | None = None,
     /,
@@ -168,7 +193,7 @@ def ticket(
     console.show(tickets_table(found, ratio))
     console.say(tickets_words(found))
     for lost in (one.run for one in found if one.run.status in NO_RESULT):
-        console.fail(f"{lost.name} {lost.status} and is no result: {lost.why_collapsed}")
+        console.fail(f"{lost.name} {lost.status} and is no result: {lost.why_lost}")
     return 0
 
 

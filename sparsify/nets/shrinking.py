@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,24 +226,28 @@ def _wholly_masked(structure: Structure, mask: Mask) -> tuple[dict[str, list[int
             inexact = structure.inexact(mask, removed)
             if not inexact:
                 lost = {name: np.flatnonzero(gone).tolist() for name, gone in removed.outputs.items()}
-                return lost, reasons + _stay(coupling, whole) + _held(coupling, coupling.inner & whole)
+                return lost, [*reasons, *_left(coupling, whole)]
             reasons += inexact.values()
             kept = {name: removed.inputs[name] for name in inexact}
         goes &= ~coupling.entering(kept)
 
 
-def _stay(coupling: Coupling, channels: np.ndarray) -> list[str]:
-    """Return of which layers these channels, which are masked, reach no other layer one by one, nor the output."""
+def _left(coupling: Coupling, masked: np.ndarray) -> Iterator[str]:
+    """Yield why some of the masked channels stay, a sentence for each layer whose outputs they are.
+
+    They reach no other layer one by one, nor the output; or they are broadcast over channels of others that stay.
+    """
     inner = [name for name in coupling.by_part if name not in coupling.to_output]
-    names = (name for name in inner if (channels & ~coupling.inner)[coupling.channels_of(name)].any())
-    return [f"the outputs of '{name}' are mixed, or cut off, before they reach a layer" for name in names]
-
-
-def _held(coupling: Coupling, channels: np.ndarray) -> list[str]:
-    """Return of which layers these channels, which are masked, are broadcast over channels of others that stay."""
-    held = coupling.held(channels)
-    names = (name for name in coupling.by_part if held[coupling.channels_of(name)].any())
-    return [f"the outputs of '{name}' are combined with several channels each, some of which stay" for name in names]
+    for names, channels, why in (
+        (inner, masked & ~coupling.inner, "mixed, or cut off, before they reach a layer"),
+        (
+            coupling.by_part,
+            coupling.held(coupling.inner & masked),
+            "combined with several channels each, some of which stay",
+        ),
+    ):
+        found = (name for name in names if channels[coupling.channels_of(name)].any())
+        yield from (f"the outputs of '{name}' are {why}" for name in found)
 
 
 def _masked_channels(structure: Structure, source: Source, mask: Mask) -> np.ndarray:

@@ -23,8 +23,9 @@ class FusedSLBI(SLBI):
 
     These are 7 numbers for each weight; torch's fused SGD with momentum moves 5. Update and state are those of SLBI, up
     to rounding. Parameters must be on a GPU, without gaps in memory; those of fewer bits than float32 are moved in
-    float32, as in SLBI, and DTensors are refused. SLBI's own step is that of parameters without structure, of those with
-    the penalty "kernel", of float64, and of filters that do not lie one after the other, as those of a transposed weight.
+    float32, as in SLBI, and DTensors are refused. SLBI's own step is that of parameters without structure, of those
+    with the penalty "kernel", of float64, and of filters that do not lie one after the other, as those of a transposed
+    weight.
 
     >>> import torch
     >>> from sparsify.optim.fused import FusedSLBI

@@ -235,8 +235,9 @@ def subject_of(run: Run, places: Places = HERE) -> Subject:
 
 
 def subject_without_data(run: Run, model: nn.Module) -> Subject:
-    """Return the Subject of a run's network with one black image, for what needs no data."""
-    split = Split(torch.zeros(1, *run.summary["shape"]), torch.zeros(1, dtype=torch.long))
+    """Return the Subject of a run's network with one black image, on the network's device, for what needs no data."""
+    black = torch.zeros(1, *run.summary["shape"], dtype=torch.uint8)
+    split = Split(black, torch.zeros(1, dtype=torch.long)).to(next(model.parameters()).device)
     return Subject(model, split, path=path_states(run, model), seed=run.config.seed, name=run.name)
 
 
@@ -250,17 +251,9 @@ def subject_of_pictures(run: Run, places: Places = HERE) -> Subject:
     pixels = run.summary.get("pixels")
     if pixels is None:
         return subject_of(run, places)
-    where, model = resolve_device(places.device), run.model()
-    split = Split(torch.zeros(1, *run.summary["shape"], dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
-    return Subject(
-        model.to(where).to(memory_format=torch.channels_last),
-        split.to(where),
-        Normalise(tuple(pixels["mean"]), tuple(pixels["std"])),
-        path_states(run, model),
-        seed=run.config.seed,
-        name=run.name,
-        precision=run.config.precision,
-    )
+    model = run.model().to(resolve_device(places.device)).to(memory_format=torch.channels_last)
+    normalise = Normalise(tuple(pixels["mean"]), tuple(pixels["std"]))
+    return dataclasses.replace(subject_without_data(run, model), normalise=normalise, precision=run.config.precision)
 
 
 def path_states(run: Run, model: nn.Module) -> dict[str, PathState] | None:

@@ -1,41 +1,82 @@
-"""The commands that train and sweep the runs of a study, one by one."""
+"""The commands that train and sweep the runs of a study, one by one, so that each number can be made by itself."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sparsify.config import Config
-from sparsify.pruning.plan import FLAGS, SweepPlan
+from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
 from sparsify.pruning.ratios import SUPPORT
 from sparsify.runs import Run
 from sparsify.runs.images import shared
-from sparsify.study.results import StudyResult
-from sparsify.text import percentage, shortest
+from sparsify.study.design import Arm
+from sparsify.study.results import ArmResult, StudyResult
+from sparsify.text import shortest
 
 
 def commands_of(result: StudyResult) -> list[tuple[str, str]]:
-    """For each arm, stages included: its label and the commands that train and sweep its runs, one a line."""
+    """For each arm that is shown: its label and the commands that make its numbers, one a line.
+
+    They run by themselves in an empty folder: those that train the runs that the arm starts from come first, then those
+    of the masks that it is trained under, of the trials by which its settings were selected, of its own trainings, and
+    of their sweeps.
+    """
     shown = {arm.label: arm for arm in result.arms}
-    found = []
-    for arm in result.study.arms:
-        lines = []
-        if arm.mask is not None:
-            point = arm.mask.point
-            part = f"{percentage(point.ratio)} of {point.layers}"
-            gone = f"{part} that {point.criterion} removes from '{arm.mask.of}'"
-            lines.append(f"# the study makes the mask, without the {gone}")
-        runs = shown[arm.label].runs if arm.label in shown else ()
-        lines += [shlex.join(train_command(run.config, _threads(run))) for run in runs]
-        lines += [shlex.join(train_command(config)) for config in arm.configs if not runs]
-        if arm.label in shown:
-            swept = zip(*filter(None, shown[arm.label].sweeps), strict=True)  # those of each finished run
-            for run, sweeps in zip(shown[arm.label].finished, swept, strict=True):
-                lines += [shlex.join(prune_command(run, sweep.plan)) for sweep in sweeps]
-        found.append((f"{arm.label} (a stage on the way)" if arm.stage else arm.label, "\n".join(lines)))
-    return found
+    asked = {arm.label: arm for arm in result.study.arms}
+    runs: dict[str, Sequence[Run]] = {}
+    trained: dict[str, list[str]] = {}
+    for label in result.study.in_order:  # each arm after those that it starts from
+        arm = asked[label]
+        runs[label] = shown[label].runs if label in shown else _runs(result, arm.configs)
+        before = [line for parent in arm.parents for line in trained[parent]]
+        masked = arm.mask
+        masks = [] if masked is None else [mask_command(run, masked.point) for run in runs[masked.of]]
+        own = [train_command(run.config, _threads(run)) for run in runs[label]]
+        trained[label] = [*before, *_others(arm, runs[label]), *map(shlex.join, (*masks, *own))]
+    found = (
+        (arm.label, _lines(arm, shown[arm.label], trained[arm.label], result))
+        for arm in result.study.arms
+        if arm.label in shown
+    )
+    return [(label, "\n".join(dict.fromkeys(lines))) for label, lines in found]
+
+
+def _runs(result: StudyResult, configs: Sequence[Config]) -> list[Run]:
+    """The runs of these Configs that were trained."""
+    every = [Run(result.folder.parent.parent / config.name) for config in configs]
+    return [run for run in every if run.status != "unfinished"]
+
+
+def _others(arm: Arm, runs: Sequence[Run]) -> Iterator[str]:
+    """A remark on each run, and file of a mask, that the arm starts from and that no arm of the study makes."""
+    for name, own in (("init", arm.init), ("mask", arm.mask), ("release", arm.release)):
+        if own is None:
+            given = dict.fromkeys(getattr(run.config, name) for run in runs)
+            yield from (f"# {one} was there before the study, which does not make it" for one in given if one)
+
+
+def _lines(arm: Arm, shown: ArmResult, trained: Sequence[str], result: StudyResult) -> list[str]:
+    """The commands of one arm: its trials, what is `trained`, and the sweeps of its finished runs."""
+    swept = zip(*filter(None, shown.sweeps), strict=True)  # those of each finished run
+    pruned = [
+        shlex.join(prune_command(run, sweep.plan))
+        for run, sweeps in zip(shown.finished, swept, strict=True)
+        for sweep in sweeps
+    ]
+    return [*_trials(arm, result), *trained, *pruned]
+
+
+def _trials(arm: Arm, result: StudyResult) -> Iterator[str]:
+    """The commands of the trials by which the arm's settings were selected, and of the point that was compared."""
+    choice = arm.choice
+    for candidate in () if choice is None else choice.candidates:
+        for run in _runs(result, candidate.trials):
+            yield shlex.join(train_command(run.config, _threads(run)))
+            if choice is not None and run.status == "finished":
+                yield from (shlex.join(prune_command(run, plan)) for plan in choice.sweeps(candidate).values())
 
 
 def _threads(run: Run) -> int | None:
@@ -52,6 +93,16 @@ def train_command(config: Config, threads: int | None = None) -> list[str]:
     changed = {name: value for name, value in shared(config).items() if name == "opt" or value != defaults[name]}
     words = ["sparsify", "train", *(word for name, value in changed.items() for word in _flag(name, value))]
     return words if threads is None else [f"OMP_NUM_THREADS={threads}", *words]
+
+
+def mask_command(run: Run, point: PointPlan) -> list[str]:
+    """The words of the command that writes the mask of what a point removes from a run."""
+    words = ["sparsify", "mask", run.name, *_flag("layers", point.layers), *_flag("ratio", point.ratio)]
+    usual = PointPlan(layers=point.layers, ratio=point.ratio)
+    for name in ("criterion", "grain"):
+        value = getattr(point, name)
+        words += [] if value == getattr(usual, name) else _flag(name, value)
+    return words
 
 
 def without_places(words: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ def notes(result: StudyResult) -> tuple[str, ...]:
 def left_out(result: StudyResult) -> list[str]:
     """A sentence for each run that is no result: what became of it, and that it is not counted."""
     return [
-        f"not counted: {run.name} of {arm.label}, which {run.status} ({run.collapsed})"
+        f"not counted: {run.name} of {arm.label}, which {run.status} ({run.lost})"
         for arm in result.arms
         for run in arm.without_result
     ]
@@ -44,7 +44,7 @@ def left_out_csv(result: StudyResult) -> str:
     """One row for each run that is no result: its arm, seed and name, how it ended, and why."""
     names = ("arm", "seed", "run", "status", "collapsed")
     rows = [
-        (arm.label, run.config.seed, run.name, run.status, run.collapsed)
+        (arm.label, run.config.seed, run.name, run.status, run.lost)
         for arm in result.arms
         for run in arm.without_result
     ]

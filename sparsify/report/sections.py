@@ -24,6 +24,7 @@ from sparsify.report.prose import arms_table, paths_in_words, plan_in_words
 from sparsify.report.studytables import findings_tables, interval_tables, results_tables
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
 from sparsify.report.terms import TERMS
+from sparsify.report.threads import threads_in_words
 from sparsify.runs.records import CONFIG_SUM
 from sparsify.study.contrasts import usual_ratio
 from sparsify.study.findings import Findings
@@ -119,7 +120,9 @@ def _criteria(source: Source) -> Content | None:
 
 
 def _reproduce(source: Source) -> Content:
-    return {"command": shlex.join(without_places(source.command)), "commands": commands_of(source.result)}
+    result = source.result
+    command = shlex.join(without_places(source.command))
+    return {"command": command, "commands": commands_of(result), "threads": threads_in_words(result)}
 
 
 def _terms(source: Source) -> Content:

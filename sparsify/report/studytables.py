@@ -19,7 +19,6 @@ from sparsify.report.table import (
     Format,
     Table,
     Turned,
-    estimated,
     in_percent,
     plus_minus,
     to_csv,
@@ -144,7 +143,10 @@ SPARSE: dict[Literal["support_accuracy", "gamma_accuracy"], str] = {
 
 
 def training_table(result: StudyResult) -> Table:
-    """One row an arm: accuracy, seconds an epoch, that of the sparse networks, each layer's share in the support."""
+    """One row an arm: accuracy, that of the sparse networks, each layer's share in the support.
+
+    Times are not among them: other programs ran on the machine. Each run's metrics.csv has the seconds of its epochs.
+    """
     shares = {arm.label: support_shares(arm.finished) for arm in result.arms}
     layers = list(dict.fromkeys(layer for share in shares.values() for layer in share))
     failed = [way for way in NO_RESULT if any(run.status == way for arm in result.arms for run in arm.runs)]
@@ -154,7 +156,6 @@ def training_table(result: StudyResult) -> Table:
     columns = [
         Column("arm", TEXT),
         Column(f"{held_out(result)} accuracy (%)", MEAN),
-        Column("seconds an epoch", MEAN),
         *([Column("published (%)", MEAN), Column("difference, points", POINTS)] if published else []),
         *(Column(heading, MEAN) for heading in sparse.values()),
         *(Column(f"{layer} in support (%)", plus_minus(1)) for layer in layers),
@@ -167,7 +168,6 @@ def training_table(result: StudyResult) -> Table:
         row = [
             arm.label,
             in_percent([summary["accuracy"] for summary in summaries]),
-            estimated([summary["seconds_per_epoch"] for summary in summaries]),
             *(_beside(published.get(arm.label), summaries) if published else []),
             *(in_percent([summary[name] for summary in summaries if name in summary]) for name in sparse),
             *(in_percent(shares[arm.label].get(layer, [])) for layer in layers),

@@ -27,12 +27,12 @@ def write_study(
 ) -> Path:
     """Write what `sparsify study` writes into the study's folder; returns the path of report.html.
 
-    These are table.md, table.csv, cells.csv, contrasts.csv, affordable.csv, study.json, selection.csv if an arm selects
-    its settings, not-counted.csv if a run diverged or collapsed, the figures of `result.study.draw`, report.html, and
-    report.json, with which its words can be written again without the networks. `findings` are those of `find(result)`
-    unless they are given. `command` are the words that the report names as what made it; without them it is
-    `sparsify study` with the study's name. `places` say where the data is, which the figure "predictions" needs. Raises
-    SparsifyError if the folder is deleted or moved meanwhile, and as `study_drawings` does.
+    These are table.md, table.csv, cells.csv, contrasts.csv, affordable.csv, outcomes.npz, study.json, selection.csv if
+    an arm selects its settings, not-counted.csv if a run diverged or collapsed, the figures of `result.study.draw`,
+    report.html, and report.json, with which its words can be written again without the networks. `findings` are those
+    of `find(result)` unless they are given. `command` are the words that the report names as what made it; without them
+    it is `sparsify study` with the study's name. `places` say where the data is, which the figure "predictions" needs.
+    Raises SparsifyError if the folder is deleted or moved meanwhile, and as `study_drawings` does.
 
     >>> sparsify.write_study(result)
     PosixPath('runs/studies/tiny/report.html')

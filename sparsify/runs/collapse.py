@@ -30,6 +30,10 @@ pull alone leaves e⁻ᵀ of a weight at path time T; the layers of networks tha
 
 
 NOT_FINITE = "the loss is not finite"
+"""Why a training that diverged is no result."""
+
+AFTER_DIVERGENCE = "try a lower --lr"
+"""What to do when a training has diverged, whatever its optimizer."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,6 @@ def collapse_before(summary: Summary) -> str | None:
     measured on.
     """
     loss, accuracy = summary.get("train_loss"), summary.get("train_accuracy")
-    if summary["status"] == "diverged":
-        return NOT_FINITE
     if loss is None or accuracy is None or summary["epochs"] < EPOCHS:
         return None
     classes = len(summary["classes"])
@@ -104,12 +106,10 @@ def collapse_before(summary: Summary) -> str | None:
     return guess.stays(loss) if guess.reached(loss, accuracy, summary["count"]) else None
 
 
-def way_out(opt: str, *, masked: bool = False, diverged: bool = False) -> str:
+def after_collapse(opt: str, *, masked: bool = False) -> str:
     """The likely reason of a collapse with this optimizer, and what to do."""
     spec = OPTIMIZERS[opt]
     left = " for what is left" if masked else ""
-    if diverged:
-        return "try a lower --lr"
     if spec.couples:
         return f"the pull is too hard{left}: try a larger --mu"
     if "strength" in spec.defaults:

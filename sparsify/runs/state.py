@@ -11,7 +11,7 @@ from typing import Any
 from sparsify.config import ADDED, Config
 from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError
-from sparsify.runs.collapse import collapse_before, way_out
+from sparsify.runs.collapse import AFTER_DIVERGENCE, NOT_FINITE, after_collapse, collapse_before
 from sparsify.runs.folder import RunFolder
 from sparsify.runs.images import remembered
 from sparsify.runs.records import CONFIG_SUM, Summary
@@ -42,27 +42,44 @@ class RunState(RunFolder):
 
     @property
     def collapsed(self) -> str | None:
-        """Why the network of a training that has ended is no result, in words; None if it is one.
+        """How the training of a run collapsed, in words; None if it did not.
 
-        That is a loss that is not finite, a loss that stays at that of guessing, or weights that vanish
-        (`sparsify.runs.collapse`). Raises SparsifyError as `summary` does.
+        That is a loss that stays at that of guessing, or weights that vanish (`sparsify.runs.collapse`). A run whose
+        loss is not finite has diverged. Raises SparsifyError as `summary` does.
 
         >>> run.collapsed is None
         True
         """
+        if self.summary["status"] == "diverged":
+            return None  # its summary.json may say so under "collapsed"
         if "collapsed" in self.summary:
             return self.summary["collapsed"]
         return collapse_before(self.summary)
 
     @property
-    def why_collapsed(self) -> str:
-        """Why a run that diverged or collapsed is no result, with the likely reason and what to do, in one line.
+    def lost(self) -> str | None:
+        """Why the network of a training that has ended is no result, in words; None if it is one.
 
-        >>> run.why_collapsed.partition("; ")[2]  # of one that is a result only what it would be
-        'the penalty is too strong: try a smaller --strength'
+        Raises SparsifyError as `summary` does.
+
+        >>> run.lost is None
+        True
         """
-        masked, diverged = self.config.mask is not None, self.status == "diverged"
-        return f"{self.collapsed}; {way_out(self.config.opt, masked=masked, diverged=diverged)}"
+        return NOT_FINITE if self.status == "diverged" else self.collapsed
+
+    @property
+    def why_lost(self) -> str | None:
+        """Why a run is no result, with the likely reason and what to do, in one line; None if it is one.
+
+        >>> run.why_lost is None
+        True
+        """
+        if self.lost is None:
+            return None
+        advice = AFTER_DIVERGENCE
+        if self.collapsed is not None:
+            advice = after_collapse(self.config.opt, masked=self.config.mask is not None)
+        return f"{self.lost}; {advice}"
 
     @functools.cached_property
     def config(self) -> Config:
@@ -140,7 +157,7 @@ class RunState(RunFolder):
         if self.status == "diverged":
             raise SparsifyError(f"run {self.path} diverged (non-finite loss); train it with a lower --lr")
         if self.status == "collapsed":
-            raise SparsifyError(f"run {self.path} collapsed and is no result: {self.why_collapsed}")
+            raise SparsifyError(f"run {self.path} collapsed and is no result: {self.why_lost}")
 
     def _has_sum(self, file: str) -> bool:
         return self._ended and file in self.summary["sha256"]

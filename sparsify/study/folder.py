@@ -13,10 +13,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
-from sparsify.files import frame_as_csv, parse_json, regular, write_text
+from sparsify.files import frame_as_csv, parse_json, regular, write_bytes, write_text
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
+from sparsify.study import answers
 from sparsify.study.design import USUAL, Arm, Candidate, Choice, Planned, Published, Study, SupportOf
 from sparsify.study.findings import Findings
 from sparsify.study.points import mask_of, mask_table
@@ -30,7 +31,10 @@ RUNS = "runs"
 
 
 def save_study(result: StudyResult, findings: Findings) -> list[Path]:
-    """Write table.csv (`StudyResult.table`), cells.csv, contrasts.csv, affordable.csv and, last, study.json.
+    """Write table.csv, cells.csv, contrasts.csv, affordable.csv, outcomes.npz and, last, study.json.
+
+    table.csv is `StudyResult.table`. outcomes.npz holds whether each image was answered right at each point
+    (`Answers`), so that p over images can be computed again where the runs are not.
 
     Each file is written in one step. Return their paths.
     """
@@ -39,6 +43,8 @@ def save_study(result: StudyResult, findings: Findings) -> list[Path]:
     for name, table in tables.items():
         paths.append(result.folder / f"{name}.csv")
         write_text(paths[-1], frame_as_csv(table))
+    paths.append(result.folder / answers.FILE)
+    write_bytes(paths[-1], answers.Answers.of(result).as_bytes())
     paths.append(result.folder / FILE)
     write_text(paths[-1], json.dumps(msgspec.to_builtins(_File.of(result)), indent=2) + "\n")
     return paths

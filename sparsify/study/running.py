@@ -70,9 +70,9 @@ def run_planned(
         trained = tuple(task.run.config if task.run else task.config for task in plan.arms[arm.label])
         arms.append(replace(arm, configs=trained, mask=made))
     results = tuple(_result(arm, plan, planner) for arm in arms if not arm.stage)
-    stages = {arm.label: plan.selected[arm.label] for arm in arms if arm.stage and arm.label in plan.selected}
+    choices_of_stages = {a.label: plan.selected[a.label] for a in arms if a.stage and a.label in plan.selected}
     folder = places.runs_dir / "studies" / planner.study.name
-    return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder, stages)
+    return StudyResult(replace(planner.study, arms=tuple(arms)), results, folder, choices_of_stages)
 
 
 def _result(arm: Arm, plan: Plan, planner: Planner) -> ArmResult:

@@ -31,7 +31,7 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
         own = result.study.contrasts or (control is not None and control.label == one.reference)
         (single if one.family == "primary" and own else shared).append(one)
     beside = {_pair(one): one for one in contrasts if one.compared == "accuracy"}
-    found = [verdict(one, beside.get(_pair(one))) for one in single]
+    found = [verdict(one, beside[_pair(one)]) for one in single]
     found += _together(one for one in shared if one.family == "primary")
     found += _best(result, contrasts)
     found += _impossible(result, contrasts)
@@ -64,12 +64,13 @@ def holds(contrast: Contrast) -> bool:
     return contrast.p_adjusted is not None and contrast.p_adjusted < 1 - contrast.confidence
 
 
-def verdict(contrast: Contrast, beside: Contrast | None = None) -> str:
+def verdict(contrast: Contrast, beside: Contrast) -> str:
     """A contrast as a sentence. It states a difference if Holm's p is below 1 − confidence.
 
     If Holm's p is not below that, but the contrast's own interval leaves out 0, the sentence adds that the difference
     may be chance among so many comparisons. A change is said behind the difference of the accuracies, which is that of
-    the contrast `beside` it. Of one seed each it speaks of two networks, and of no method.
+    the contrast `beside` it; that of accuracies is itself. Of one seed each it speaks of two networks, and of no
+    method.
     """
     one, where = contrast, point_in_words(contrast)
     where = f"Exploratory: {where}" if one.family == "exploratory" else capitalised(where)
@@ -101,13 +102,11 @@ def verdict(contrast: Contrast, beside: Contrast | None = None) -> str:
             return f"{where} {_has(one.difference, arm, reference)} {evidence}{chance}"
         words = f"no difference between {arm} and {reference} can be shown: {points(one.difference)} points"
         return f"{where} {words} {evidence}{chance}"
-    raw = f"{_has(beside.difference, arm, reference)}; " if beside is not None else ""
+    raw = _has(beside.difference, arm, reference)
     if shown:
-        loses = f"it loses {_amount(one.difference)}" if raw else f"{arm} loses {_amount(one.difference)}"
-        return f"{where} {raw}from 0% on {loses}{'' if raw else f' than {reference}'} {evidence}{chance}"
-    who = "the two" if raw else f"{arm} and {reference}"
-    words = f"no difference in what {who} lose from 0% on can be shown: {points(one.difference)} points"
-    return f"{where} {raw}{words} {evidence}{chance}"
+        return f"{where} {raw}; from 0% on it loses {_amount(one.difference)} {evidence}{chance}"
+    words = f"no difference in what the two lose from 0% on can be shown: {points(one.difference)} points"
+    return f"{where} {raw}; {words} {evidence}{chance}"
 
 
 def _has(difference: float, arm: str, reference: str) -> str:

@@ -73,8 +73,8 @@ def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawi
     "curves" are those of training; "losses" and "landscape" are what it recorded, if it was asked to; "sweep" is
     accuracy against sparsity, compression and speed-up, and each class; "filters" are those of every convolution that
     was swept, and "path" is the inclusion path of every swept layer. "schedules" are the learning rates, and the weight
-    decays that change; "predictions" are pictures with the answers of the most accurate arm. These alone need the
-    data, so that they can raise SparsifyError as `subject_of` does.
+    decays that change; "predictions" are pictures with the answers of the arm of the highest mean accuracy. These alone
+    need the data, so that they can raise SparsifyError as `subject_of` does.
 
     >>> [drawing.name for drawing in sparsify.viz.study_drawings(result)]
     ['sweep', 'compression', 'speedup', 'classes-1-1']
@@ -157,9 +157,10 @@ def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places)
     run: Run = best.finished[0]
     split = held_out(result)
     what = f"{split.capitalize()} pictures with the answers of {best.label}"
+    mean = "mean " if len(best.finished) > 1 else ""
     caption = (
-        f"{what}, the most accurate arm, seed {run.config.seed}, and their probabilities: its most confident errors, "
-        "then the first that are right."
+        f"{what}, the arm with the highest {mean}accuracy, seed {run.config.seed}, and their probabilities: its most "
+        "confident errors, then the first that are right."
     )
     drawing = predictions(subject_of(run, places), classes=run.summary["classes"], title=what)
     return Drawing("predictions", "Grid of pictures", "predictions", caption, drawing)

@@ -69,12 +69,6 @@ def test_commands_are_killed_six_times_and_begun_again(tmp_path: Path) -> None:
             '{"loss": 1, "finished": "a", "sha256": {"metrics.csv": "a", "z": "c"}}',
             '{"loss": 1, "finished": "b", "sha256": {"metrics.csv": "b", "z": "c"}}',
         ),
-        ("table.md", "| accuracy | 1 |\n| seconds an epoch | 1 |\n", "| accuracy | 1 |\n| seconds an epoch | 2 |\n"),
-        (
-            "report.html",
-            "<table><tr><th>n</th><th>seconds an epoch</th></tr><tr><td>1</td><td>7</td></tr></table>",
-            "<table><tr><th>n</th><th>seconds an epoch</th></tr><tr><td>1</td><td>8</td></tr></table>",
-        ),
         ("report.html", "<td>1</td><td>2026-11-28T08:24:04+00:00</td>", "<td>1</td><td>2026-11-28T08:25:04+00:00</td>"),
     ],
 )

@@ -20,7 +20,7 @@ from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 
 COMMANDS = (
-    *("train", "prune", "ticket", "compare", "export", "runs", "study", "options"),
+    *("train", "prune", "mask", "ticket", "compare", "export", "runs", "study", "options"),
     *("viz", "viz filters", "viz curves", "viz sweep", "viz path"),
 )
 FLAGS = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(Config)]

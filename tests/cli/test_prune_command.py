@@ -13,6 +13,7 @@ import pytest
 from commandline import QUICK, disk, run_of, sweep_rows
 from torch import nn
 
+from sparsify.nets.mask import load_mask
 from sparsify.nets.registry import NETS, NetworkSpec
 
 RATIOS = {
@@ -325,3 +326,15 @@ def test_latency_is_printed_once_a_point_and_written_beside_the_sweep(runs, spar
             ("0.6", "64"),
         ]
     assert sparsify("viz sweep").code == 0
+
+
+def test_a_mask_is_written_that_can_be_trained_under(runs, sparsify, refused):
+    refused("mask --ratio 2", "ratio 2")
+    refused("mask --layers conv9", "unknown layer 'conv9'")
+    done = sparsify("mask --layers conv3 --ratio 0.4 --device cpu")
+    assert "keeps 72 of 120 grains" in done.out
+    path = done.out.split("written: ")[1].split(";")[0].replace("\n", "")
+    kept = load_mask(Path(path))["conv3.weight"].flatten(1)
+    assert kept.all(1).sum() == 72
+    assert kept.any(1).sum() == 72
+    assert sparsify(f"train {QUICK} --opt sgd --mask {path}").code == 0

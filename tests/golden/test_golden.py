@@ -40,7 +40,7 @@ HERE = Path(__file__).parent
 WRITE = os.environ.get("SPARSIFY_WRITE_GOLDEN") == "1"
 TABLES = ("table.md", "table.csv", "cells.csv", "contrasts.csv", "affordable.csv", "selection.csv", "study.json")
 MEASURED = ("correct", "accuracy", "recalibrated_accuracy", "finetuned_accuracy")
-COMMANDS = ("", "train", "prune", "ticket", "compare", "export", "runs", "study")
+COMMANDS = ("", "train", "prune", "mask", "ticket", "compare", "export", "runs", "study")
 COMMANDS += ("viz", "viz filters", "viz curves", "viz sweep", "viz path", "viz schedule", "viz optimizers")
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")

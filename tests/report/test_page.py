@@ -309,8 +309,10 @@ def test_arms_that_start_from_others_and_arms_that_select_are_said_to(tmp_path):
     text = visible(page)
     assert "arm lr init mask seeds then 0.02 'first' 'first' without 50% of conv3 by magnitude 0 chosen 0" in text
     assert "Chosen, selected by accuracy on a held-out 20% of the training images" in text
-    assert "# the study makes the mask, without the 50% of conv3 that magnitude removes from 'first'" in text
-    (stage, then, _) = derived.study.arms
+    (stage, then, chosen) = derived.study.arms
+    assert f"sparsify mask {stage.configs[0].name} --layers conv3 --ratio 0.5" in text
+    for candidate in chosen.choice.candidates:
+        assert shlex.join(train_command(candidate.trials[0])) in text
     assert shlex.join(train_command(stage.configs[0])) in text
     assert f"--init {stage.configs[0].name}@" in text
     assert f"sparsify prune {then.configs[0].name} --layers conv3 --ratios 0,0.5 --rounds 2" in text

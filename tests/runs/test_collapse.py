@@ -12,7 +12,7 @@ from summaries import SUMMARY
 from sparsify import Config, prune, train
 from sparsify.errors import SparsifyError
 from sparsify.runs import Epoch, Run, finished_runs
-from sparsify.runs.collapse import Guess, collapse, way_out
+from sparsify.runs.collapse import Guess, after_collapse, collapse
 
 TEN = Guess.of([0.1] * 10)
 IMAGES = 1437
@@ -75,11 +75,10 @@ def test_weights_that_vanish_are_a_collapse_only_where_nothing_is_answered():
 
 
 def test_the_likely_reason_is_that_of_the_optimizer():
-    assert way_out("slbi", masked=True) == "the pull is too hard for what is left: try a larger --mu"
-    assert way_out("sgd-pull") == "the pull is too hard: try a larger --mu"
-    assert "--strength" in way_out("prox-sgd")
-    assert way_out("slbi", diverged=True) == "try a lower --lr"
-    assert "--lr" in way_out("sgd")
+    assert after_collapse("slbi", masked=True) == "the pull is too hard for what is left: try a larger --mu"
+    assert after_collapse("sgd-pull") == "the pull is too hard: try a larger --mu"
+    assert "--strength" in after_collapse("prox-sgd")
+    assert "--lr" in after_collapse("sgd")
 
 
 def digits(tmp_path: Path, **options) -> Run:
@@ -104,7 +103,7 @@ def test_a_learning_rate_that_does_not_train_collapses_and_is_no_result(tmp_path
 def test_a_pull_that_is_too_hard_lets_the_weights_vanish(tmp_path):
     run = digits(tmp_path, opt="sgd-pull", lr=0.05, mu=0.1, epochs=2)
     assert run.collapsed == "the weights of conv1, conv2, conv3 and fc1 vanish"
-    assert run.why_collapsed.endswith("vanish; the pull is too hard: try a larger --mu")
+    assert run.why_lost.endswith("vanish; the pull is too hard: try a larger --mu")
 
 
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"lr": 0.05}, {"lr": 0.05, "label_smoothing": 0.3}])
@@ -122,4 +121,15 @@ def test_runs_from_before_are_judged_by_their_last_epoch(tmp_path):
         run.path.mkdir()
         run.write_json("summary.json", old | {"train_loss": loss, "train_accuracy": accuracy})
         assert run.status == status
-    assert Run(tmp_path / "0").collapsed == "loss stays at ln 10"
+    lost = Run(tmp_path / "0")
+    assert (lost.collapsed, lost.lost) == ("loss stays at ln 10", "loss stays at ln 10")
+    assert (Run(tmp_path / "1").lost, Run(tmp_path / "1").why_lost) == (None, None)
+
+
+@pytest.mark.parametrize("kept", [{}, {"collapsed": "the loss is not finite"}])
+def test_a_run_that_diverged_has_not_collapsed(kept, tmp_path):
+    """Its summary.json may say why it is no result under that name."""
+    run = Run(tmp_path)
+    run.write_json("summary.json", SUMMARY | {"status": "diverged"} | kept)
+    assert (run.status, run.collapsed, run.lost) == ("diverged", None, "the loss is not finite")
+    assert run.why_lost == "the loss is not finite; try a lower --lr"

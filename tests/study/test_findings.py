@@ -1,16 +1,13 @@
-"""Contrasts, affordable ratios and verdicts of studies that are made by hand."""
+"""Contrasts and affordable ratios of studies that are made by hand."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from handmade import IMAGES, arm, falling, largest, losing, raw, recalibrated, seeds, study, sweep
 from scipy import stats
-from sweeps import sweep_of
 
 from sparsify.analysis.comparison import (
     difference_interval,
@@ -21,79 +18,16 @@ from sparsify.analysis.comparison import (
     two_way_interval,
 )
 from sparsify.analysis.statistics import holm
-from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.sweep import Sweep, SweepRow
-from sparsify.report.studytables import accuracy_table, affordable_tables, study_markdown, study_tables
+from sparsify.report.studytables import accuracy_table, study_markdown, study_tables
 from sparsify.report.table import in_percent, interval, to_markdown
-from sparsify.study.contrasts import Affordable, Contrast, affordable, contrasts, control_of, usual_ratio
-from sparsify.study.design import Arm, Planned, Study
+from sparsify.study.contrasts import affordable, contrasts, control_of, usual_ratio
+from sparsify.study.design import Planned
 from sparsify.study.findings import find
-from sparsify.study.results import ArmResult, StudyResult, cells
+from sparsify.study.results import StudyResult, cells
 from sparsify.study.verdicts import verdict, verdicts
-from sparsify.text import layers_in_words, p_in_words
-
-IMAGES = 1000
-Wrong = Sequence[int]
-"""The images that one run gets wrong."""
-
-
-def sweep(points: Mapping[float, Wrong | Sequence[Wrong]], *, kept: bool = True, again: float | None = None) -> Sweep:
-    """A sweep of conv3: at each ratio, one run's wrong answers, or several draws' of them, among `IMAGES` images."""
-    rows, answers = [], []
-    for ratio, wrong in points.items():
-        draws = wrong if wrong and not isinstance(wrong[0], int) else [wrong]
-        for draw, images in enumerate(draws):
-            right = IMAGES - len(images)
-            sizes = {"params": 1, "macs": 1, "compression": 1.0, "speedup": 1.0}
-            criterion = "random" if len(draws) > 1 else "magnitude"
-            row = SweepRow(criterion, "auto", "layer", "conv3", ratio, draw, right, IMAGES, right / IMAGES, **sizes)
-            rows.append(dataclasses.replace(row, recalibrated_accuracy=again))
-            answers.append(np.isin(np.arange(IMAGES), images).astype(int))
-    outcomes = Outcomes.of(np.zeros(IMAGES, int), np.stack(answers))
-    return sweep_of(tuple(rows), (), {"accuracy": outcomes} if kept else {})
-
-
-def recalibrated(as_it_is: Sweep, with_it: Sweep) -> Sweep:
-    """A sweep whose networks answer like those of another one when BatchNorm is recalibrated."""
-    rows = tuple(
-        dataclasses.replace(row, recalibrated_accuracy=other.accuracy)
-        for row, other in zip(as_it_is.rows, with_it.rows, strict=True)
-    )
-    outcomes = as_it_is.outcomes | {"recalibrated_accuracy": with_it.outcomes["accuracy"]}
-    return sweep_of(rows, (), outcomes)
-
-
-def arm(label: str, sweeps: Mapping[int, Sweep], **settings: object) -> ArmResult:
-    """An arm's sweeps by their seeds; its settings are those of its optimizer."""
-    settings.setdefault("opt", label)
-    summary = {"held_out": "test", "accuracy": 0.9, "seconds_per_epoch": 1.0, "support": {}}
-    runs = tuple(
-        SimpleNamespace(
-            name=f"{label}-s{seed}", config=Config(seed=seed, **settings), status="finished", summary=summary
-        )
-        for seed in sweeps
-    )
-    return ArmResult(label, runs, (tuple(sweeps.values()),))
-
-
-def study(*arms: ArmResult, ratios: Sequence[float] = (0.0, 0.6), **plan: object) -> StudyResult:
-    plans = (SweepPlan(layers=("conv3",), ratios=tuple(ratios), **plan),)
-    asked = tuple(Arm(one.label, tuple(run.config for run in one.runs)) for one in arms)
-    return StudyResult(Study("made", "Made", asked, plans), arms, Path("runs/studies/made"))
-
-
-def seeds(*counts: int, first: int = 0, **options: object) -> dict[int, Sweep]:
-    """One sweep a seed, of so many wrong answers at ratio 0.6 and 10 with nothing removed."""
-    wrong = [{0.0: list(range(10)), 0.6: list(range(count))} for count in counts]
-    return {seed: sweep(points, **options) for seed, points in enumerate(wrong, start=first)}
-
-
-def raw(result: StudyResult, **asked: object) -> list[Contrast]:
-    """The contrasts of accuracies; those of changes have tests of their own."""
-    return [one for one in contrasts(result, **asked) if one.compared == "accuracy"]
 
 
 def test_a_contrast_is_the_paired_test_over_seeds():
@@ -225,14 +159,6 @@ def test_each_measure_is_compared_where_both_have_it():
 # changes, and families of contrasts ----------------------------------------------------------------------------------
 
 
-def falling(*pairs: tuple[int, int], **options: object) -> dict[int, Sweep]:
-    """One sweep a seed, of so many wrong answers with nothing and with 60% removed."""
-    return {
-        seed: sweep({0.0: list(range(whole)), 0.6: list(range(pruned))}, **options)
-        for seed, (whole, pruned) in enumerate(pairs)
-    }
-
-
 def test_a_change_is_compared_with_a_change():
     """slbi has 10, 12, 15 wrong answers less, and lost 5, 9, 11 less of a thousand."""
     pull, slbi = falling((10, 30), (8, 42), (6, 50)), falling((5, 20), (5, 30), (2, 35))
@@ -350,18 +276,6 @@ def test_without_a_plan_only_the_first_sweep_of_the_layers_is_primary():
 # what can go ---------------------------------------------------------------------------------------------------------
 
 
-def losing(*wrong: Sequence[int], **options: object) -> ArmResult:
-    """An arm: of each seed, how many answers are wrong with 0, 10, 20, … % removed."""
-    sweeps = [sweep({k / 10: list(range(n)) for k, n in enumerate(counts)}, **options) for counts in wrong]
-    return arm("slbi", dict(enumerate(sweeps)))
-
-
-def largest(one: ArmResult, tolerance: float) -> Affordable:
-    ratios = [row.ratio for row in one.sweeps[0][0].rows]
-    (found,) = affordable(study(one, ratios=ratios), tolerances=[tolerance])
-    return found
-
-
 def test_the_largest_affordable_ratio_has_a_bound_below_the_tolerance():
     """Losses of 1, 2, 3 in a thousand: the bound is 0.002 + t(0.95; 2)·0.001/√3 = 0.002 + 2.919986·0.000577."""
     arm = losing((10, 11, 30), (10, 12, 40), (10, 13, 50))
@@ -402,266 +316,6 @@ def test_without_the_whole_network_there_is_no_loss():
     one = arm("slbi", {0: sweep({0.5: [1], 0.6: [1]})})
     assert affordable(study(one, ratios=[0.5, 0.6])) == []
     assert affordable(study(arm("slbi", {0: sweep({0.0: [1]})}), ratios=[0.0])) == []
-
-
-# in words ------------------------------------------------------------------------------------------------------------
-
-FOUND = Contrast(
-    sweep=0,
-    by="magnitude",
-    layers="conv3,fc1",
-    ratio=0.6,
-    measure="accuracy",
-    arm="slbi",
-    reference="sgd-pull",
-    compared="accuracy",
-    family="primary",
-    seeds=5,
-    images=10_000,
-    difference=0.0031,
-    low=0.0005,
-    high=0.0057,
-    confidence=0.95,
-    over="seeds",
-    both_low=0.001,
-    both_high=0.005,
-    p_seeds=0.01,
-    p_images=0.003,
-    p_adjusted=0.02,
-)
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        (
-            {},
-            "With 60% of conv3 and fc1 removed by magnitude slbi has 0.31 points more than sgd-pull "
-            "(95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.02)",
-        ),
-        (
-            {"difference": -0.0031, "low": -0.0057, "high": -0.0005, "p_adjusted": 1e-9},
-            "With 60% of conv3 and fc1 removed by magnitude slbi has 0.31 points less than sgd-pull "
-            "(95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p < 0.001)",
-        ),
-        (
-            {"low": -0.001, "high": 0.0072, "p_adjusted": 0.4, "layers": "conv3", "ratio": 0.25},
-            "With 25% of conv3 removed by magnitude no difference between slbi and sgd-pull can be shown: +0.31 points "
-            "(95% interval −0.10 to +0.72, n = 5 seeds, Holm-adjusted p = 0.4)",
-        ),
-        (
-            {"p_adjusted": 0.06},
-            "With 60% of conv3 and fc1 removed by magnitude slbi has 0.31 points more than sgd-pull (95% interval "
-            "0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.06): among all "
-            "primary comparisons of the study, that may be chance",
-        ),
-        (
-            {"low": -0.0005, "p_adjusted": 0.06},
-            "With 60% of conv3 and fc1 removed by magnitude no difference between slbi and sgd-pull can be shown: "
-            "+0.31 points (95% interval −0.05 to +0.57, n = 5 seeds, Holm-adjusted p = 0.06)",
-        ),
-        (
-            {"seeds": 1, "over": "images", "p_seeds": None},
-            "With 60% of conv3 and fc1 removed by magnitude the network of slbi has 0.31 points more than that of "
-            "sgd-pull (95% interval 0.05 to 0.57, n = 10,000 images, Holm-adjusted p = 0.02): that is of these two "
-            "networks, one seed each, and not of the methods",
-        ),
-        (
-            {"seeds": 1, "over": "images", "p_seeds": None, "p_adjusted": 0.06},
-            "With 60% of conv3 and fc1 removed by magnitude the network of slbi has 0.31 points more than that of "
-            "sgd-pull (95% interval 0.05 to 0.57, n = 10,000 images, Holm-adjusted p = 0.06): among all primary "
-            "comparisons of the study, that may be chance; that is of these two networks, one seed each, and not of "
-            "the methods",
-        ),
-        (
-            {"seeds": 2, "over": "images", "p_seeds": None, "low": -0.0005, "p_adjusted": 1.0},
-            "With 60% of conv3 and fc1 removed by magnitude no difference between slbi and sgd-pull can be shown: "
-            "+0.31 points (95% interval −0.05 to +0.57, n = 10,000 images, Holm-adjusted p = 1; "
-            "the 2 seeds show no spread: only images are sampled)",
-        ),
-        (
-            {"seeds": 1, "over": "", "low": None, "high": None, "p_seeds": None, "p_images": None, "p_adjusted": None},
-            "With 60% of conv3 and fc1 removed by magnitude nothing can be said of slbi against sgd-pull: "
-            "+0.31 points; one seed, and there are no answers for single images",
-        ),
-        (
-            {"layers": "features.Conv1", "measure": "recalibrated_accuracy", "family": "exploratory"},
-            "Exploratory: with 60% of features.Conv1 removed by magnitude and BatchNorm recalibrated on training "
-            "images slbi has 0.31 points more than sgd-pull (95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted "
-            "p = 0.02)",
-        ),
-        (
-            {"ratio": 0.0, "measure": "finetuned_accuracy"},
-            "With nothing removed and fine-tuned slbi has 0.31 points more than sgd-pull "
-            "(95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.02)",
-        ),
-    ],
-)
-def test_a_verdict_says_what_the_numbers_say(changes, text):
-    assert verdict(dataclasses.replace(FOUND, **changes)) == text
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        (
-            {"difference": -0.0052, "low": -0.008, "high": -0.0024},
-            "With 60% of conv3 and fc1 removed by magnitude slbi has 0.71 points more than sgd-pull; from 0% on it "
-            "loses 0.52 points more (95% interval 0.24 to 0.80, n = 5 seeds, Holm-adjusted p = 0.02)",
-        ),
-        (
-            {"p_adjusted": 0.06},
-            "With 60% of conv3 and fc1 removed by magnitude slbi has 0.71 points more than sgd-pull; from 0% on it "
-            "loses 0.31 points less (95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.06): among all "
-            "primary comparisons of the study, that may be chance",
-        ),
-        (
-            {"low": -0.0005, "p_adjusted": 0.06},
-            "With 60% of conv3 and fc1 removed by magnitude slbi has 0.71 points more than sgd-pull; no difference in "
-            "what the two lose from 0% on can be shown: +0.31 points (95% interval −0.05 to +0.57, n = 5 seeds, "
-            "Holm-adjusted p = 0.06)",
-        ),
-        (
-            {"seeds": 1, "over": "images", "p_seeds": None},
-            "With 60% of conv3 and fc1 removed by magnitude the network of slbi has 0.71 points more than that of "
-            "sgd-pull; from 0% on it loses 0.31 points less (95% interval 0.05 to 0.57, n = 10,000 images, "
-            "Holm-adjusted p = 0.02): that is of these two networks, one seed each, and not of the methods",
-        ),
-    ],
-)
-def test_a_change_is_said_beside_what_the_accuracies_are(changes, text):
-    """ "Keeps 0.71 points more" of an arm that loses 0.52 points more would say the opposite of what it does."""
-    change = dataclasses.replace(FOUND, compared="change", **changes)
-    assert verdict(change, dataclasses.replace(FOUND, difference=0.0071, family="exploratory")) == text
-
-
-def test_a_change_alone_and_accuracies_that_are_alike():
-    change = dataclasses.replace(FOUND, compared="change")
-    where = "With 60% of conv3 and fc1 removed by magnitude"
-    evidence = "(95% interval 0.05 to 0.57, n = 5 seeds, Holm-adjusted p = 0.02)"
-    assert verdict(change) == f"{where} from 0% on slbi loses 0.31 points less than sgd-pull {evidence}"
-    alike = verdict(change, dataclasses.replace(FOUND, difference=-0.00004))
-    assert alike == f"{where} slbi has the same accuracy as sgd-pull; from 0% on it loses 0.31 points less {evidence}"
-
-
-ALL = [arm("sgd-pull", falling((10, 30), (8, 42), (6, 50))), arm("slbi", falling((5, 20), (5, 30), (2, 35)))]
-SGD = arm("sgd", falling((10, 230), (8, 242), (6, 251)))
-PLAIN = arm("sgd, decay", falling((10, 30), (8, 42), (6, 60)), opt="sgd", weight_decay=0.1)
-HERE = "With 60% of conv3 removed by magnitude"
-
-
-def test_every_sentence_of_a_study_without_a_plan():
-    """slbi has a sentence of its own, as its control is there; the others share one, with those that hold first."""
-    result = study(*ALL, SGD, PLAIN, ratios=(0.0, 0.3, 0.6))
-    found = contrasts(result)
-    p = {(one.arm, one.compared): p_in_words(one.p_adjusted) for one in found}
-    assert verdicts(result, found) == [
-        f"{HERE} slbi has 1.23 points more than sgd-pull; from 0% on it loses 0.83 points less (95% interval 0.07 to "
-        f"1.59, n = 3 seeds, Holm-adjusted {p['slbi', 'change']}): among all primary comparisons of the study, that "
-        "may be chance",
-        f"{HERE}, from 0% on and against sgd-pull, sgd loses 20.03 points more ({p['sgd', 'change']}); p is "
-        "Holm-adjusted; nothing is shown for sgd, decay",
-        f"{HERE} slbi has the highest mean accuracy, 97.17% (n = 3 seeds), before sgd-pull with 95.93%; the difference "
-        f"is shown (Holm-adjusted {p['slbi', 'accuracy']}, exploratory)",
-        f"Exploratory: {HERE[0].lower()}{HERE[1:]}, against sgd-pull, slbi has 1.23 points more "
-        f"({p['slbi', 'accuracy']}) and sgd has 20.03 points less ({p['sgd', 'accuracy']}); p is Holm-adjusted",
-        "Not tested: 3 of the 6 pairs of arms and what differs with 30% removed",
-    ]
-
-
-def test_a_planned_contrast_has_a_sentence_of_its_own_and_one_that_cannot_be_made_is_said():
-    gone = arm("lost", {}, opt="sgd")
-    plans = (Planned("sgd, decay", "sgd", "conv3", 0.6), Planned("lost", "sgd", "conv3", 0.6))
-    made = study(ALL[0], SGD, PLAIN, gone)
-    result = dataclasses.replace(made, study=dataclasses.replace(made.study, contrasts=plans))
-    said = verdicts(result, contrasts(result))
-    assert said[0].startswith(
-        f"{HERE} sgd, decay has 19.70 points more than sgd; from 0% on it loses 19.70 points less"
-    )
-    assert not any("nothing is shown" in one or "no difference" in one for one in said)  # of what was not planned
-    assert (
-        "The planned contrast with 60% of conv3 removed could not be made: lost and sgd have no finished seed in"
-        in (next(one for one in said if "planned" in one))
-    )
-    best = next(one for one in said if "highest" in one)
-    assert best.startswith(
-        f"{HERE} sgd-pull has the highest mean accuracy, 95.93% (n = 3 seeds), before sgd, decay with"
-    )
-
-
-def test_the_best_that_was_not_tested_or_is_not_alone():
-    other = arm("sgd", falling((10, 21), (8, 30), (6, 36)))
-    result = study(ALL[0], ALL[1], other)
-    (best,) = [one for one in verdicts(result, contrasts(result)) if "highest" in one]
-    tail = "97.17% (n = 3 seeds), before sgd with 97.10%; the two were not tested against each other"
-    assert best == f"{HERE} slbi has the highest mean accuracy, {tail}"
-    same = arm("sgd", falling((10, 20), (8, 30), (6, 35)))
-    result = study(ALL[0], ALL[1], same)
-    (best,) = [one for one in verdicts(result, contrasts(result)) if "highest" in one]
-    assert best == f"{HERE} slbi and sgd have the highest mean accuracy, 97.17% (n = 3 seeds)"
-
-
-def test_of_one_seed_no_sentence_is_about_a_method():
-    result = study(arm("sgd-pull", falling((10, 30))), arm("slbi", falling((5, 20))), arm("sgd", falling((5, 120))))
-    said = verdicts(result, contrasts(result))
-    assert said[0].endswith(": that is of these two networks, one seed each, and not of the methods")
-    assert said[1].endswith("; one seed each: that is of these networks, and not of the methods")
-    (best,) = [one for one in said if "highest" in one]
-    assert best.startswith(f"{HERE} the network of slbi has the highest accuracy, 98.00% (n = 1 seed), before sgd-pull")
-
-
-def test_an_arm_with_one_seed_among_others_is_named():
-    one = arm("sgd, once", {0: SGD.sweeps[0][0]}, opt="sgd", lr=0.3)
-    result = study(ALL[0], SGD, one)
-    first = verdicts(result, contrasts(result))[0]
-    assert first.startswith(f"{HERE}, from 0% on and against sgd-pull, sgd loses 20.03 points more (p ")
-    assert first.endswith("; one seed of sgd, once: that is of these networks, and not of the methods")
-
-
-def test_of_very_many_arms_the_first_ten_are_named():
-    arms = [arm(f"sgd {n}", falling((10, 31), (9, 29)), opt="sgd", lr=0.1 + n) for n in range(13)]
-    result = study(ALL[0], *arms)
-    (shared,) = [one for one in verdicts(result, contrasts(result)) if "can be shown" in one]
-    names = ", ".join(f"sgd {n}" for n in range(10))
-    where = "no difference in what is lost from 0% on can be shown against sgd-pull"
-    assert shared == f"{HERE} {where} for {names} and 3 more"
-
-
-def test_images_that_are_too_few_for_a_bound_are_said_to_be():
-    """The bound of a loss of no image at all is 2/(n + 2), 0.55 points for 360 images."""
-    found = largest(losing((10, 10, 400), (20, 20, 400)), 0.001)
-    assert (found.ratio, found.least, found.too_few_images) == (0.0, pytest.approx(2 / 1002), True)
-    assert not largest(losing((10, 10, 400), (20, 20, 400)), 0.0021).too_few_images
-    assert not largest(losing((10, 400), (20, 20)), 0.0021).too_few_images  # a network that lost more is no reason
-    lost = largest(losing((10, 100), (20, 130)), 0.001)
-    assert (lost.ratio, lost.least, lost.too_few_images) == (0.0, None, False)
-    few = dataclasses.replace(found, images=360, least=2 / 362, tolerance=0.005)
-    result = study(ALL[0])
-    assert verdicts(result, [], [few]) == [
-        "Whether less than 0.5 points are lost cannot be shown over 360 images alone: even if not one is answered "
-        "otherwise the bound is 0.55 points"
-    ]
-    (table,) = affordable_tables(result, [few, dataclasses.replace(few, arm="sgd", least=2 / 502)])
-    assert table.texts() == [[few.arm, "too few images"], ["sgd", "0%"]]
-
-
-def test_an_arm_that_selects_without_a_control_is_said_to_have_none():
-    lone = study(arm("sgd", seeds(40)), arm("slbi, lr 0.1", seeds(30), opt="slbi", lr=0.1), arm("sgd-pull", seeds(20)))
-    alone = [one for one in verdicts(lone, contrasts(lone)) if one.startswith("What")]
-    assert alone == [
-        "What the selection adds to slbi, lr 0.1 is not shown: its control, an arm that differs from it in "
-        "opt = 'sgd-pull' alone, is not in the study"
-    ]
-    others = study(arm("sgd", seeds(40)), arm("linbreg", seeds(30)), arm("slbi-adam", seeds(30)))
-    said = [one for one in verdicts(others, contrasts(others)) if one.startswith("What")]
-    assert said == [alone[0].replace("slbi, lr 0.1", "slbi-adam").replace("sgd-pull", "adam-pull")]  # linbreg has none
-
-
-def test_names_in_words():
-    assert layers_in_words("conv3") == "conv3"
-    assert layers_in_words("conv1,conv2,fc1") == "conv1, conv2 and fc1"
-    assert layers_in_words("a,b,c,d,e") == "5 layers"
-    assert [p_in_words(p) for p in (1.0, 0.0213, 0.001, 0.00099)] == ["p = 1", "p = 0.021", "p = 0.001", "p < 0.001"]
 
 
 # tables --------------------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def test_tables_say_mean_deviation_and_n(tiny):
     for row, name in (("support: 0 outside it", "support_accuracy"), ("gamma: Γ as the weights", "gamma_accuracy")):
         expected = percent([summary[name] for summary in slbi])
         assert [cell.strip() for cell in cells[f"{row} (%)"]] == ["–", expected, "–"]
-    assert "seconds an epoch" in training
+    assert "seconds" not in training  # other programs ran on the machine: metrics.csv has them
     assert "diverged" in training
 
 

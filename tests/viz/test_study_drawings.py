@@ -76,7 +76,7 @@ def test_the_pictures_are_those_of_the_most_accurate_arm(result: StudyResult) ->
     assert best.label != "none"
     (drawing,) = drawn(result, "predictions").values()
     assert drawing.section == "predictions"
-    assert f"the answers of {best.label}, the most accurate arm, seed 0" in drawing.caption
+    assert f"the answers of {best.label}, the arm with the highest accuracy, seed 0" in drawing.caption
     test = load_dataset("digits").test
     found = probabilities(subject_of(best.runs[0], Places(device="cpu")), test.images)
     confidence, answers = found.max(1)

@@ -1,0 +1,148 @@
+"""Answers: whether each image was answered right at each point of a study, in one file, so that p can be checked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsify.analysis.comparison import differences, signs_flipped
+from sparsify.errors import SparsifyError
+from sparsify.files import regular
+from sparsify.pruning.outcomes import Outcomes
+from sparsify.pruning.sweep import Sweep
+from sparsify.study.contrasts import Contrast
+from sparsify.study.results import StudyResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "outcomes.npz"
+"""The file of a study's folder that holds its answers."""
+
+_COLUMNS = ("arm", "seed", "sweep", "measure", "layers", "ratio", "draw", "images")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A row of `points` is an arm, seed, sweep (from 0), measure, set of layers, ratio and draw: one network.
+
+    Its column `images` is the place in `labels` of the labels of the images, (images,), which identify these; `right`
+    holds, for each row, whether each of them was answered right: (images,), bool. Controls are left out, and sweeps
+    whose answers to single images were not kept.
+
+    >>> from sparsify.study.answers import Answers
+    >>> found = Answers.of(result)
+    >>> found.points[["arm", "seed", "ratio"]]
+       arm  seed  ratio
+    0  sgd     0    0.0
+    1  sgd     0    0.5
+    >>> [len(answers) for answers in found.right]
+    [360, 360]
+    """
+
+    points: pd.DataFrame
+    right: tuple[np.ndarray, ...]
+    labels: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, result: StudyResult) -> Answers:
+        """The answers that the sweeps of a study keep."""
+        import pandas as pd  # slow to import: only when it is needed
+
+        rows: list[tuple[object, ...]] = []
+        right: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        for (*network, measure), sweep, outcomes in _kept(result):
+            known = (place for place, one in enumerate(labels) if np.array_equal(one, outcomes.labels))
+            images = next(known, len(labels))
+            labels += [outcomes.labels] if images == len(labels) else []
+            for row, answers in zip(sweep.rows, outcomes.right, strict=True):
+                if row.criterion == sweep.plan.order:
+                    rows.append((*network, measure, row.layers, row.ratio, row.draw, images))
+                    right.append(answers)
+        return cls(pd.DataFrame(rows, columns=list(_COLUMNS)), tuple(right), tuple(labels))
+
+    def as_bytes(self) -> bytes:
+        """An npz file, which holds no pickle: each column of `points`, `right` as bits, `labels`, and their `counts`.
+
+        For 10,000 images a row of `right` takes at most 1.25 kB. Rows for fewer images than the most end in zeros.
+        """
+        most = max(map(len, self.labels), default=0)
+        columns = {name: self.points[name].to_numpy() for name in _COLUMNS}
+        texts = {name: column.astype(str) for name, column in columns.items() if column.dtype == object}
+        arrays: dict[str, Any] = {
+            **columns,
+            **texts,
+            "right": np.packbits(_filled(self.right, most, bool), axis=1),
+            "labels": _filled(self.labels, most, np.int64),
+            "counts": np.array([len(one) for one in self.labels], dtype=np.int64),
+        }
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def read(cls, path: Path) -> Answers:
+        """Return the answers of a file of `as_bytes`. Raises SparsifyError if it is missing or damaged."""
+        import pandas as pd  # slow to import: only when it is needed
+
+        try:
+            with np.load(io.BytesIO(regular(path).read_bytes()), allow_pickle=False) as file:
+                points = pd.DataFrame({name: file[name] for name in _COLUMNS})
+                counts = file["counts"].tolist()
+                bits = np.unpackbits(file["right"], axis=1)
+                of_images = [counts[place] for place in points.images]
+                right = tuple(row[:count].astype(bool) for row, count in zip(bits, of_images, strict=True))
+                labels = tuple(row[:count] for row, count in zip(file["labels"], counts, strict=True))
+        except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
+            raise SparsifyError(f"{path} is missing or damaged ({error}); run the study again") from error
+        return cls(points, right, labels)
+
+    def p_images(self, contrast: Contrast) -> float | None:
+        """The p over images of a contrast (`signs_flipped`), from the answers alone.
+
+        None unless all of its seeds have answers, and to the same images. Of the change of one arm minus that of
+        another the signs of all four answers to an image are flipped together.
+        """
+        one, points = contrast, self.points
+        here = points[(points["sweep"] == one.sweep) & (points.measure == one.measure) & (points.layers == one.layers)]
+        arms = (one.reference, one.arm)
+        seeds = set.intersection(*({*here[here.arm == label].seed.tolist()} for label in arms))
+        if len(seeds) < one.seeds:
+            return None
+        asked = [one.ratio, *([0.0] if one.compared == "change" else [])]
+        found = here[here.arm.isin(arms) & here.seed.isin(seeds) & here.ratio.isin(asked)]
+        if found.images.nunique() != 1:
+            return None
+
+        def right(label: str, ratio: float) -> np.ndarray:
+            places = found.index[(found.arm == label) & (found.ratio == ratio)]
+            return np.stack([self.right[place] for place in places])
+
+        flipped = differences(right(one.reference, one.ratio), right(one.arm, one.ratio))
+        if one.compared == "change":
+            flipped = flipped - differences(right(one.reference, 0.0), right(one.arm, 0.0))
+        return signs_flipped(flipped)
+
+
+def _kept(result: StudyResult) -> Iterator[tuple[tuple[str, int, int, str], Sweep, Outcomes]]:
+    """The outcomes of each sweep: whose they are (arm, seed, number of the sweep, measure), and the sweep."""
+    for arm in result.arms:
+        for number, sweeps in enumerate(arm.sweeps):
+            for run, sweep in zip(arm.finished, sweeps, strict=True):
+                for measure, outcomes in sweep.outcomes.items():
+                    if isinstance(outcomes, Outcomes):
+                        yield (arm.label, run.config.seed, number, measure), sweep, outcomes
+
+
+def _filled(rows: Sequence[np.ndarray], width: int, kind: type) -> np.ndarray:
+    """The rows as one array, (rows, width), with zeros at their ends."""
+    filled: np.ndarray = np.zeros((len(rows), width), dtype=kind)
+    for place, row in enumerate(rows):
+        filled[place, : len(row)] = row
+    return filled

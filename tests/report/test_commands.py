@@ -1,0 +1,101 @@
+"""The commands that a report names: run in an empty folder, those of each arm make the numbers of its table again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparsify.cli.app import main
+from sparsify.pruning.sweep import Sweep
+from sparsify.report.commands import commands_of
+from sparsify.runs import list_runs
+from sparsify.study.results import StudyResult
+from sparsify.study.running import run_study
+from sparsify.study.toml import load_study
+
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+STUDY = """
+title = "Derived"
+[base]
+data = "digits"
+epochs = 1
+batch_size = 256
+opt = "sgd"
+[[arms]]
+label = "stage"
+opt = "linbreg"
+stage = true
+[[arms]]
+label = "forward"
+init = "stage"
+[arms.mask]
+of = "stage"
+layers = "conv*"
+ratio = 0.5
+criterion = "entry"
+[[arms]]
+label = "slbi"
+opt = "slbi"
+[[arms]]
+label = "random"
+opt = "random-release"
+release = "slbi"
+[[arms]]
+label = "chosen"
+[arms.select]
+lr = [0.01, 0.1]
+on = "conv3 at 0.5"
+val = 0.2
+[sweep]
+layers = ["conv3", "conv3,fc1"]
+ratios = "0,0.5"
+"""
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "derived.toml").write_text(STUDY)
+    with pytest.MonkeyPatch.context() as patch:  # processes of their own would take longer to start than they train
+        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+        return run_study(load_study(str(folder / "derived.toml")), runs_dir=folder / "runs")
+
+
+@pytest.mark.parametrize("label", ["forward", "slbi", "random", "chosen"])
+def test_the_commands_of_an_arm_make_its_numbers_in_an_empty_folder(
+    label: str, result: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = dict(commands_of(result))
+    assert list(commands) == ["forward", "slbi", "random", "chosen"]
+    for line in commands[label].splitlines():
+        threads, *words = shlex.split(line) if line.startswith("OMP_NUM_THREADS=") else ["", *shlex.split(line)]
+        if words[1] == "train":  # in a process of its own the variable says how many
+            assert int(threads.removeprefix("OMP_NUM_THREADS=")) == torch.get_num_threads()
+        assert main(words[1:]) == 0, line
+    (arm,) = [arm for arm in result.arms if arm.label == label]
+    for run, sweep in zip(arm.finished, arm.sweeps[0], strict=True):
+        assert Sweep.read(Path("runs") / run.name / f"sweep-{sweep.id}.csv") == sweep
+    assert len(list_runs(Path("runs"))) == {"forward": 2, "slbi": 1, "random": 2, "chosen": 3}[label]
+    if arm.selected is not None:
+        for trial in arm.selected.trials:
+            (found,) = [
+                Sweep.read(path) for name in trial.runs for path in Path("runs", name).glob("sweep-????????.csv")
+            ]
+            assert (found.accuracy("conv3", 0.5),) == trial.accuracies
+
+
+def test_a_run_from_before_the_study_is_said_to_be_one(result: StudyResult, tmp_path: Path) -> None:
+    stage = result.folder.parent.parent / result.study.arms[0].configs[0].name
+    (tmp_path / "from.toml").write_text(
+        f'{STUDY.partition("[[arms]]")[0]}[[arms]]\nlabel = "on"\ninit = "{stage.name}"\n[sweep]\nlayers = "conv3"\n'
+    )
+    study = load_study(str(tmp_path / "from.toml"))
+    ((_, lines),) = commands_of(run_study(study, runs_dir=stage.parent))
+    first, train, _ = lines.splitlines()
+    assert first.startswith(f"# {stage.name}@")
+    assert first.endswith(" was there before the study, which does not make it")
+    assert f"--init {stage.name}@" in train
