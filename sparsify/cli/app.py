@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from sparsify.cli import console, viz
+from sparsify.cli.cite import cite
 from sparsify.cli.export import export
 from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
 from sparsify.cli.owned import own_options
@@ -49,7 +50,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
-for command in (prune, ticket, predict, export, study):
+for command in (prune, ticket, predict, export, study, cite):
     app.command(command)
 app.command(own_options, name="options")
 app.register_install_completion_command(help="Install completion of commands and flags for your shell.")
