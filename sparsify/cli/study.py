@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from sparsify.cli import console
 from sparsify.cli.options import Where
 from sparsify.config import HERE
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, see
 from sparsify.training.display import TrainingDisplay
 
 
@@ -78,7 +78,7 @@ def study(
     for line in (f"{first}; table.md has the 95% interval of each mean", *rest, *findings.verdicts):
         console.tell(line)
     for run in (run for arm in result.arms for run in arm.without_result):
-        console.fail(f"{run.name} {run.status} and is not counted: {run.why_collapsed}")
+        console.fail(f"{run.name} {run.status} and is not counted: {run.why_collapsed}{see('collapse')}")
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
     command += ["--smoke"] if smoke else []
     report = write_study(result, findings, command=command, places=where)

@@ -96,10 +96,10 @@ class Scored:
         return self.path.gamma, self.path.z
 
 
-def _refusal(criterion: str, needs: str, *, without: Sequence[str] = ()) -> SparsifyError:
+def _refusal(criterion: str, needs: str, *, without: Sequence[str] = (), about: str | None = "path") -> SparsifyError:
     """Return the error for a criterion that lacks what it needs; `without` are others that would fail, too."""
     others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
-    return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}")
+    return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}", about=about)
 
 
 def lexicographic(first: Tensor, second: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ def bn_scale(layer: Scored) -> Tensor:
         return layer.weight.abs()
     scale = layer.scale()
     if scale is None:
-        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none")
+        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none", about=None)
     return scale.abs()
 
 
