@@ -60,4 +60,5 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     client.execute()  # raises CellExecutionError with the cell and its traceback
     kept = cells(NOTEBOOKS[name])[1:]
     for cell, before in zip(cells(notebook), kept, strict=True):
-        assert [one["output_type"] for one in cell["outputs"]] == [one["output_type"] for one in before["outputs"]]
+        shown = [one["output_type"] for one in cell["outputs"] if one.get("name") != "stderr"]  # warnings name folders
+        assert shown == [one["output_type"] for one in before["outputs"]]
