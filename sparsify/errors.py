@@ -19,10 +19,20 @@ _LONGEST_WORD = 160  # a run's folder is shorter, and so is almost every file: a
 _LONGEST_LINE = 10_000  # the longest list of names is shorter
 
 
+PAGES = {
+    "collapse": "how-to/collapse.md",
+    "coupled": "explanation/coupled.md",
+    "data": "how-to/data.md",
+    "layer": "how-to/network.md",
+    "path": "explanation/dessilbi.md",
+}
+"""The pages of the documentation, in docs/, that explain what errors are about."""
+
+
 class SparsifyError(ValueError):
     """An error that the user can correct. The command line prints it as one line and exits with status 2.
 
-    Its text is one line (`one_line`), whatever the values in it hold.
+    Its text is one line (`one_line`), whatever the values in it hold. `about` is one of PAGES, if one explains it.
 
     >>> sparsify.Config(opt="sgdd")
     Traceback (most recent call last):
@@ -30,8 +40,11 @@ class SparsifyError(ValueError):
     sparsify.errors.SparsifyError: unknown optimizer 'sgdd'; did you mean 'sgd'? choose from: ...
     """
 
-    def __init__(self, message: object = "") -> None:
+    about: str | None = None
+
+    def __init__(self, message: object = "", *, about: str | None = None) -> None:
         super().__init__(one_line(str(message)))
+        self.about = about or self.about
 
 
 class IgnoredOption(SparsifyError):
@@ -40,6 +53,20 @@ class IgnoredOption(SparsifyError):
 
 class SparsifyWarning(UserWarning):
     """A warning that the user should see; the program goes on."""
+
+
+def see(about: str | BaseException | None) -> str:
+    """Return the end of a line that names the page about something, or about an error or what it came from; or "".
+
+    >>> from sparsify.errors import see
+    >>> see("collapse")
+    '; see docs/how-to/collapse.md'
+    >>> see(sparsify.SparsifyError("a layer is unknown", about="layer"))
+    '; see docs/how-to/network.md'
+    """
+    if isinstance(about, BaseException):
+        return see(getattr(about, "about", None) or about.__cause__)
+    return "" if about is None else f"; see docs/{PAGES[about]}"
 
 
 def first_line(error: BaseException) -> str:
@@ -85,7 +112,8 @@ def unknown(kind: str, value: object, choices: Iterable[str], *, where: str = ""
     nearest = difflib.get_close_matches(text, names, n=1) if len(names) <= 1000 and not text.endswith("…") else []
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
     place = f" in {where}" if where else ""
-    return SparsifyError(f"unknown {kind} '{text}'{place}{hint} choose from: {some(names) or '(none)'}")
+    message = f"unknown {kind} '{text}'{place}{hint} choose from: {some(names) or '(none)'}"
+    return SparsifyError(message, about=kind if kind in PAGES else None)
 
 
 def _cut(text: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsify.errors import MOST_NAMES, SparsifyError, first_line, one_line, quoted, shown, some, unknown
+from sparsify.data.places import DataNotFoundError
+from sparsify.errors import MOST_NAMES, PAGES, SparsifyError, first_line, one_line, quoted, see, shown, some, unknown
 from sparsify.text import printable
 
 
@@ -62,3 +65,27 @@ def test_any_text_is_one_line_that_can_be_printed(text):
         assert len(line.splitlines()) <= 1
         assert "\n" not in line
         assert one_line(line) == line
+
+
+@pytest.mark.parametrize("about", PAGES)
+def test_an_error_names_the_page_about_it_in_its_one_line(about: str) -> None:
+    error = SparsifyError("a reason", about=about)
+    assert str(error) == "a reason"  # the page is the command line's
+    assert see(error) == f"; see docs/{PAGES[about]}"
+    assert see(pickle.loads(pickle.dumps(error))) == see(error)  # as a process hands it on
+
+
+def test_the_page_of_what_an_error_came_from_is_named() -> None:
+    outer = SparsifyError("study mine: a reason")
+    outer.__cause__ = unknown("layer", "conv9", ["conv1"])
+    assert see(outer) == "; see docs/how-to/network.md"
+    assert see(SparsifyError("a reason")) == ""
+    assert see(unknown("optimizer", "sgdd", ["sgd"])) == ""
+    assert see(DataNotFoundError("a reason")) == "; see docs/how-to/data.md"
+
+
+def test_every_page_that_an_error_names_is_there() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    if not (docs / "index.md").exists():
+        pytest.skip("the site is not in this checkout: docs/ has no index.md")
+    assert [page for page in PAGES.values() if not (docs / page).exists()] == []

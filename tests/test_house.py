@@ -18,7 +18,7 @@ PACKAGE = Path(sparsify.__file__).parent
 
 # From the ground up: a module imports from its own floor or a lower one, and nothing in a circle.
 FLOORS = (
-    ("errors", "files", "folders", "limits", "progress", "settings", "sums", "text"),
+    ("errors", "files", "folders", "limits", "progress", "publications", "settings", "sums", "text"),
     ("devices",),
     ("data", "optim"),
     ("drawing", "nets"),

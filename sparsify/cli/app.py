@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from sparsify.cli import console, viz
+from sparsify.cli.cite import cite
+from sparsify.cli.doctor import doctor
 from sparsify.cli.export import export
 from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
 from sparsify.cli.owned import list_options
 from sparsify.cli.predict import predict
 from sparsify.cli.prune import mask, prune, ticket
+from sparsify.cli.start import offer_completion, start
 from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
-from sparsify.errors import SparsifyError, quoted
+from sparsify.errors import SparsifyError, quoted, see
 from sparsify.limits import checked_characters
 from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import PointPlan
@@ -49,7 +52,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
-for command in (prune, mask, ticket, predict, export, study):
+for command in (prune, mask, ticket, predict, export, study, cite, doctor):
     app.command(command)
 app.command(list_options, name="options")
 app.register_install_completion_command(help="Install completion of commands and flags for your shell.")
@@ -80,7 +83,7 @@ def train(
         )
         return 1
     if run.status == "collapsed":
-        console.fail(f"{run.name} collapsed and is no result: {run.why_lost}")
+        console.fail(f"{run.name} collapsed and is no result: {run.why_lost}{see('collapse')}")
         return 1
     if not display.trained:
         console.say("already trained: nothing is left to do")
@@ -133,7 +136,7 @@ def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool
         runs = _trained(configs, where, display, tensorboard=tensorboard)
     failed = [run for run in runs if run.status in NO_RESULT]
     for run in failed:
-        console.fail(f"{run.name} {run.status} and is not counted: {run.why_lost}")
+        console.fail(f"{run.name} {run.status} and is not counted: {run.why_lost}{see('collapse')}")
     console.say(seeds_line(runs))
     return 1 if failed else 0
 
@@ -204,12 +207,17 @@ def main(tokens: Sequence[str] | None = None) -> int:
         for number, token in enumerate(given, 1):
             checked_characters(f"argument {number}", token)  # how long it may be, what reads it knows
         with stops_like_ctrl_c(), console.warnings_as_lines():
-            return app(given, exit_on_error=False, print_error=False, result_action="return_value") or 0
+            if not given:
+                return start()
+            status = app(given, exit_on_error=False, print_error=False, result_action="return_value") or 0
+            if status == 0 and not given[0].startswith("-"):
+                offer_completion()
+            return int(status)
     except CycloptsError as error:
         console.fail(f"{error} (see: sparsify --help)")
         return 2
     except SparsifyError as error:
-        console.fail(str(error))
+        console.fail(f"{error}{see(error)}")
         return 2
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # a terminal that has closed

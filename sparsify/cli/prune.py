@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from sparsify.cli import console
 from sparsify.cli.options import Where, announce, another, finished_run, names_of, parse_seeds
 from sparsify.config import HERE, Places, Whole
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, see
 from sparsify.progress import counting
 from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
@@ -193,7 +193,7 @@ def ticket(
     console.show(tickets_table(found, ratio))
     console.say(tickets_words(found))
     for lost in (one.run for one in found if one.run.status in NO_RESULT):
-        console.fail(f"{lost.name} {lost.status} and is no result: {lost.why_lost}")
+        console.fail(f"{lost.name} {lost.status} and is no result: {lost.why_lost}{see('collapse')}")
     return 0
 
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from sparsify.cli import console
 from sparsify.cli.options import Where
 from sparsify.config import HERE
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, see
 from sparsify.text import plural
 from sparsify.training.display import TrainingDisplay
 
@@ -92,7 +92,7 @@ def study(
     for line in (f"{first}; table.md has the 95% interval of each mean", *rest, *findings.verdicts):
         console.tell(line)
     for run in (run for arm in result.arms for run in arm.without_result):
-        console.fail(f"{run.name} {run.status} and is not counted: {run.why_lost}")
+        console.fail(f"{run.name} {run.status} and is not counted: {run.why_lost}{see('collapse')}")
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
     command += ["--smoke"] if smoke else []
     with claim(leases_of(where.runs_dir), f"study-{asked.name}") if worker else nullcontext(True) as mine:

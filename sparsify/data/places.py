@@ -12,6 +12,8 @@ from sparsify.errors import SparsifyError
 class DataNotFoundError(SparsifyError):
     """The files are in none of the folders and could not be downloaded."""
 
+    about = "data"
+
 
 @dataclass(frozen=True)
 class Roots:

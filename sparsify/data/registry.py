@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsify.data import papers
 from sparsify.data.places import Roots, absolute
 from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.publications import Publication, in_short
 from sparsify.text import shortest
 
 if TYPE_CHECKING:
@@ -30,12 +32,19 @@ FOLDER = "folder:"
 class DatasetSpec:
     """How to read one data set from the folders that are searched, and what the report says of it.
 
-    `description` says what it holds; `publication` cites its paper, and is None if it has none of its own.
+    `description` says what it holds; `papers` are what it was published as. `folder` holds its files, in one of the
+    folders that are searched; it is None where they come with scikit-learn.
     """
 
     load: Callable[[Roots], Dataset]
     description: str
-    publication: str | None = None
+    papers: tuple[Publication, ...] = ()
+    folder: str | None = None
+
+    @property
+    def publication(self) -> str | None:
+        """Its publications as a sentence names them; None if there are none."""
+        return in_short(self.papers)
 
 
 def _mnist(roots: Roots) -> Dataset:
@@ -68,14 +77,28 @@ def _colour_digits(roots: Roots) -> Dataset:
     return colour_digits()
 
 
+_DIGITS = (papers.ALPAYDIN_1998, papers.PEDREGOSA_2011)
+
 DATASETS: dict[str, DatasetSpec] = {
-    "mnist": DatasetSpec(_mnist, "60,000 and 10,000 grey images of 28×28, 10 digits", "LeCun et al. 1998"),
-    "fashion-mnist": DatasetSpec(
-        _fashion_mnist, "60,000 and 10,000 grey images of 28×28, 10 kinds of clothing", "Xiao et al. 2017"
+    "mnist": DatasetSpec(
+        _mnist, "60,000 and 10,000 grey images of 28×28, 10 digits", (papers.LECUN_1998,), "MNIST/raw"
     ),
-    "cifar10": DatasetSpec(_cifar10, "50,000 and 10,000 colour images of 32×32, 10 classes", "Krizhevsky 2009"),
-    "digits": DatasetSpec(_digits, "scikit-learn's 1,797 handwritten digits, resized to 28×28"),
-    "colour-digits": DatasetSpec(_colour_digits, "256 and 64 of scikit-learn's digits, 32×32, each in a colour"),
+    "fashion-mnist": DatasetSpec(
+        _fashion_mnist,
+        "60,000 and 10,000 grey images of 28×28, 10 kinds of clothing",
+        (papers.XIAO_2017,),
+        "FashionMNIST/raw",
+    ),
+    "cifar10": DatasetSpec(
+        _cifar10,
+        "50,000 and 10,000 colour images of 32×32, 10 classes",
+        (papers.KRIZHEVSKY_2009,),
+        "cifar-10-batches-py",
+    ),
+    "digits": DatasetSpec(_digits, "scikit-learn's 1,797 handwritten digits, resized to 28×28", _DIGITS),
+    "colour-digits": DatasetSpec(
+        _colour_digits, "256 and 64 of scikit-learn's digits, 32×32, each in a colour", _DIGITS
+    ),
 }
 
 
@@ -83,12 +106,13 @@ DATASETS: dict[str, DatasetSpec] = {
 class AugmentationSpec:
     """One augmentation: how it is loaded, what it does, and how likely it changes an image if the Config does not say.
 
-    `description` is for help texts and reports.
+    `description` is for help texts and reports; `papers` are what it was published as.
     """
 
     load: Callable[[], Moves | OneByOne]
     description: str
     probability: float = 1.0
+    papers: tuple[Publication, ...] = ()
 
 
 def _moves(*, crop: bool, mirrored: float) -> Callable[[], Moves]:
@@ -122,20 +146,32 @@ AUGMENTATIONS: dict[str, AugmentationSpec] = {
     "autoaugment": AugmentationSpec(
         _torchvision(lambda v2: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)),
         "AutoAugment's policy for CIFAR-10 (Cubuk et al. 2019)",
+        papers=(papers.CUBUK_2019,),
     ),
     "randaugment": AugmentationSpec(
-        _torchvision(lambda v2: v2.RandAugment()), "RandAugment, 2 operations of magnitude 9 (Cubuk et al. 2020)"
+        _torchvision(lambda v2: v2.RandAugment()),
+        "RandAugment, 2 operations of magnitude 9 (Cubuk et al. 2020)",
+        papers=(papers.CUBUK_2020,),
     ),
     "trivialaugment": AugmentationSpec(
-        _torchvision(lambda v2: v2.TrivialAugmentWide()), "TrivialAugment, wide (Müller & Hutter 2021)"
+        _torchvision(lambda v2: v2.TrivialAugmentWide()),
+        "TrivialAugment, wide (Müller & Hutter 2021)",
+        papers=(papers.MULLER_2021,),
     ),
-    "augmix": AugmentationSpec(_torchvision(lambda v2: v2.AugMix()), "AugMix of severity 3 (Hendrycks et al. 2020)"),
+    "augmix": AugmentationSpec(
+        _torchvision(lambda v2: v2.AugMix()),
+        "AugMix of severity 3 (Hendrycks et al. 2020)",
+        papers=(papers.HENDRYCKS_2020,),
+    ),
     "colour-jitter": AugmentationSpec(
         _torchvision(lambda v2: v2.ColorJitter(0.4, 0.4, 0.4, 0.1)),
         "brightness, contrast and saturation changed by up to 40%, hue by up to a tenth of the circle",
     ),
     "random-erasing": AugmentationSpec(
-        _torchvision(lambda v2: v2.RandomErasing(p=1.0)), "a rectangle made black (Zhong et al. 2020)", 0.5
+        _torchvision(lambda v2: v2.RandomErasing(p=1.0)),
+        "a rectangle made black (Zhong et al. 2020)",
+        0.5,
+        (papers.ZHONG_2020,),
     ),
     "rotation": AugmentationSpec(
         _torchvision(lambda v2: v2.RandomRotation(15, interpolation=v2.InterpolationMode.BILINEAR)),

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sparsify.data.papers import LECUN_1998
+from sparsify.nets.papers import CLEVERT_2016, HE_2016, KRIZHEVSKY_2014, PAGE_2018, SIMONYAN_2015
+from sparsify.publications import Publication, in_short
 from sparsify.settings import Given, Setting, Value, values_of
 
 if TYPE_CHECKING:
@@ -30,15 +33,20 @@ class NetworkSpec:
     """How to build one network, and what the report says of it.
 
     `build` takes the images' (channels, height, width), the number of classes, and the value of every one of
-    `settings`, the options of this network. `publication` cites the paper, and is None if there is none. `weights`
+    `settings`, the options of this network. `papers` are what it was published as. `weights`
     loads ImageNet weights into all layers but the last, and is None if there are none.
     """
 
     build: Build
     description: str
-    publication: str | None = None
+    papers: tuple[Publication, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     weights: Load | None = None
+
+    @property
+    def publication(self) -> str | None:
+        """Its publications as a sentence names them; None if there are none."""
+        return in_short(self.papers)
 
 
 def _lenet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
@@ -149,27 +157,27 @@ def _vgg_settings(*, norm: str = "none", dropout: float = 0.0, width: float = 1.
     }
 
 
-_VGG = "Simonyan & Zisserman 2015"
-_RESNET = "He et al. 2016"
+_VGG = (SIMONYAN_2015,)
+_RESNET = (HE_2016,)
 _RESNET_SETTINGS = {"width": _width(), "init": _init("he", "the convolutions")}
 
 NETS: dict[str, NetworkSpec] = {
     "lenet": NetworkSpec(
         _lenet,
         "LeNet-5 with ReLU and max pooling",
-        "LeCun et al. 1998",
+        (LECUN_1998,),
         {"activation": _activation("relu", "relu", "tanh"), "init": _init()},
     ),
     "convnet": NetworkSpec(
         _convnet(norm_behind_pools=False),
-        "two convolutions of 64 with 5×5 kernels, unpadded and pooled, and one hidden layer of 1,024",
-        "after LeCun et al. 1998",
+        "after LeNet-5: two convolutions of 64 with 5×5 kernels, unpadded and pooled, and one hidden layer of 1,024",
+        (LECUN_1998,),
         _convnet_settings(channels=64, kernel=5, padding="valid", hidden=1024, activation="relu", norm=_norm()),
     ),
     "elu-net": NetworkSpec(
         _convnet(norm_behind_pools=True),
         "two padded 3×3 convolutions of 128 with ELU, each pooled, and one hidden layer (its 256 neurons are assumed)",
-        "Clevert et al. 2016",
+        (CLEVERT_2016,),
         _convnet_settings(
             channels=128,
             kernel=3,
@@ -201,7 +209,7 @@ NETS: dict[str, NetworkSpec] = {
     "resnet9": NetworkSpec(
         _resnet9,
         "ResNet-9 for small images: nine convolutions, widths 64 to 256, three poolings",
-        f"{_RESNET}, Page 2018",
+        (HE_2016, PAGE_2018),
         {
             "kernel": Setting(default=3, least=1, most=31, help="side of all kernels, an odd number"),
             "width": _width(),
@@ -221,7 +229,7 @@ NETS: dict[str, NetworkSpec] = {
     "alexnet": NetworkSpec(
         _alexnet,
         "AlexNet of torchvision, for images of 63×63 pixels or more",
-        "Krizhevsky 2014",
+        (KRIZHEVSKY_2014,),
         {"norm": _norm(), "dropout": _dropout(0.5, "before fc1 and fc2"), "width": _width()},
         _imagenet("alexnet"),
     ),

@@ -143,7 +143,7 @@ def _by_group(structure: Structure, removal: Removal, groups: Sequence[tuple[str
         else:
             outputs |= alone
     if not outputs:
-        raise SparsifyError(f"{REFUSED}: {kept[0]}; {ADVICE}")
+        raise SparsifyError(f"{REFUSED}: {kept[0]}; {ADVICE}", about="coupled")
     return Removal.of(structure, removal.mask, outputs, kept)
 
 
@@ -155,7 +155,7 @@ def plan_removal(structure: Structure, mask: Mask | Sequence[Cut]) -> Removal:
     for name in drops:
         structure.require(structure.layers[name])
     if kept and not drops:
-        raise SparsifyError(f"{REFUSED}: {kept[0]}; {ADVICE}")
+        raise SparsifyError(f"{REFUSED}: {kept[0]}; {ADVICE}", about="coupled")
     return Removal.of(structure, dict(mask), drops, kept)
 
 

@@ -183,7 +183,7 @@ class Structure:
         """Raise SparsifyError if grains of the layer cannot be masked and counted."""
         reason = self.obstacle(layer, grain)
         if reason:
-            raise SparsifyError(f"{layer.name or 'the layer'} cannot be pruned: {reason}")
+            raise SparsifyError(f"{layer.name or 'the layer'} cannot be pruned: {reason}", about="coupled")
 
     def _weight_obstacle(self, name: str) -> str:
         """Return why elements of a part's parameters cannot be set to 0 and counted, or "" if they can."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyWarning, first_line
+from sparsify.optim import papers
 from sparsify.optim.spec import OptimizerSpec, Options, taken
 from sparsify.optim.torch_optimizers import torch_optimizer
 from sparsify.settings import Setting
@@ -180,20 +181,42 @@ _PROX_SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.000
 _SLIMMING = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.0001}
 
 _DECAY = {"weight_decay": 0.0}
+_DESSILBI = (papers.FU_2020, papers.FU_2022, papers.HUANG_2016)
 _ADAFACTOR = {"eps": Setting(default=(2.0**-23, 0.001), least=0)}  # the first is None in torch: float32's own
 
-_TORCH_SGD = torch_optimizer("SGD", _SGD, colour=0)
+_TORCH_SGD = torch_optimizer("SGD", _SGD, papers.ROBBINS_1951, papers.SUTSKEVER_2013, colour=0)
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "sgd": _TORCH_SGD,
-    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1, steps_as="sgd"),
-    "slbi": OptimizerSpec(slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull", steps_as="sgd"),
-    "slbi-adam": OptimizerSpec(slbi_adam, _SLBI_ADAM, colour=3, path=_split_path, control="adam-pull", steps_as="adam"),
-    "adam-pull": OptimizerSpec(adam_pull, _SLBI_ADAM, colour=18, steps_as="adam"),
+    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1, steps_as="sgd", papers=(papers.LOSHCHILOV_2019,)),
+    "slbi": OptimizerSpec(
+        slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull", steps_as="sgd", papers=_DESSILBI
+    ),
+    "slbi-adam": OptimizerSpec(
+        slbi_adam,
+        _SLBI_ADAM,
+        colour=3,
+        path=_split_path,
+        control="adam-pull",
+        steps_as="adam",
+        papers=(*_DESSILBI, papers.KINGMA_2015),
+    ),
+    "adam-pull": OptimizerSpec(adam_pull, _SLBI_ADAM, colour=18, steps_as="adam", papers=(papers.LOSHCHILOV_2019,)),
     "random-release": OptimizerSpec(random_release, _SLBI, colour=19, path=_split_path, steps_as="sgd", follows=True),
-    "linbreg": OptimizerSpec(linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path),
-    "adabreg": OptimizerSpec(adabreg, _ADABREG, colour=5, prepare=_thin_out, path=_own_path),
-    "prox-sgd": OptimizerSpec(prox_sgd, _PROX_SGD, colour=6, path=_own_path, steps_as="sgd"),
+    "linbreg": OptimizerSpec(
+        linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path, papers=(papers.BUNGERT_2022,)
+    ),
+    "adabreg": OptimizerSpec(
+        adabreg,
+        _ADABREG,
+        colour=5,
+        prepare=_thin_out,
+        path=_own_path,
+        papers=(papers.BUNGERT_2022, papers.KINGMA_2015),
+    ),
+    "prox-sgd": OptimizerSpec(
+        prox_sgd, _PROX_SGD, colour=6, path=_own_path, steps_as="sgd", papers=(papers.DUCHI_2009,)
+    ),
     "slimming": OptimizerSpec(
         slimming,
         _SLIMMING,
@@ -202,18 +225,19 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         check=_TORCH_SGD.check,
         steps_as="sgd",
         needs_batch_norm=True,
+        papers=(papers.LIU_2017,),
     ),
-    "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, colour=7),
-    "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, colour=8),
-    "rmsprop": torch_optimizer("RMSprop", {"lr": 0.01, "momentum": 0.0} | _DECAY, colour=9),
-    "adagrad": torch_optimizer("Adagrad", {"lr": 0.01} | _DECAY, colour=10),
-    "adadelta": torch_optimizer("Adadelta", {"lr": 1.0} | _DECAY, colour=11),
-    "adamax": torch_optimizer("Adamax", {"lr": 0.002} | _DECAY, colour=12),
-    "nadam": torch_optimizer("NAdam", {"lr": 0.002} | _DECAY, colour=13),
-    "radam": torch_optimizer("RAdam", {"lr": 0.001} | _DECAY, colour=14),
-    "adafactor": torch_optimizer("Adafactor", {"lr": 0.01} | _DECAY, colour=15, own=_ADAFACTOR),
-    "asgd": torch_optimizer("ASGD", {"lr": 0.01} | _DECAY, colour=16),
-    "rprop": torch_optimizer("Rprop", {"lr": 0.01}, colour=17),
+    "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, papers.KINGMA_2015, colour=7),
+    "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, papers.LOSHCHILOV_2019, colour=8),
+    "rmsprop": torch_optimizer("RMSprop", {"lr": 0.01, "momentum": 0.0} | _DECAY, papers.TIELEMAN_2012, colour=9),
+    "adagrad": torch_optimizer("Adagrad", {"lr": 0.01} | _DECAY, papers.DUCHI_2011, colour=10),
+    "adadelta": torch_optimizer("Adadelta", {"lr": 1.0} | _DECAY, papers.ZEILER_2012, colour=11),
+    "adamax": torch_optimizer("Adamax", {"lr": 0.002} | _DECAY, papers.KINGMA_2015, colour=12),
+    "nadam": torch_optimizer("NAdam", {"lr": 0.002} | _DECAY, papers.DOZAT_2016, colour=13),
+    "radam": torch_optimizer("RAdam", {"lr": 0.001} | _DECAY, papers.LIU_2020, colour=14),
+    "adafactor": torch_optimizer("Adafactor", {"lr": 0.01} | _DECAY, papers.SHAZEER_2018, colour=15, own=_ADAFACTOR),
+    "asgd": torch_optimizer("ASGD", {"lr": 0.01} | _DECAY, papers.POLYAK_1992, colour=16),
+    "rprop": torch_optimizer("Rprop", {"lr": 0.01}, papers.RIEDMILLER_1993, colour=17),
 }
 """Each of torch.optim is here that takes dense gradients of any network: not SparseAdam, LBFGS, which needs a closure,
 and Muon, which takes weights of two dimensions alone.

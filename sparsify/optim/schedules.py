@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 from sparsify.errors import SparsifyError
 from sparsify.limits import EPOCHS
+from sparsify.optim.papers import LOSHCHILOV_2017, SMITH_2017, SMITH_2018, VASWANI_2017
 from sparsify.optim.spec import ScheduleSpec, Steps
 from sparsify.optim.torch_schedules import torch_schedule
+from sparsify.publications import Publication
 from sparsify.settings import Setting, Value, values_of
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def one_cycle(progress: float) -> float:
     return 0.04 + 4.8 * progress if progress < 0.2 else cosine((progress - 0.2) / 0.8)
 
 
-def _of_progress(factor: Callable[[float], float]) -> ScheduleSpec:
+def _of_progress(factor: Callable[[float], float], *papers: Publication) -> ScheduleSpec:
     """The schedule α·f(p) of a function of the progress p, which has no options."""
 
     def rates(lr: float, steps: Steps, options: Mapping[str, Value]) -> np.ndarray:
@@ -49,7 +51,7 @@ def _of_progress(factor: Callable[[float], float]) -> ScheduleSpec:
 
         return lr * np.array([factor(step / steps.total) for step in range(steps.total)])
 
-    return ScheduleSpec(rates)
+    return ScheduleSpec(rates, papers=papers)
 
 
 def noam(lr: float, steps: Steps, options: Mapping[str, Value]) -> np.ndarray:
@@ -119,15 +121,17 @@ def _cycle(lr: float, steps: Steps, values: dict[str, Value]) -> dict[str, objec
 SCHEDULES: dict[str, ScheduleSpec] = {
     "constant": _of_progress(constant),
     "step": _of_progress(step),
-    "cosine": _of_progress(cosine),
+    "cosine": _of_progress(cosine, LOSHCHILOV_2017),
     "linear": _of_progress(linear),
-    "one-cycle": _of_progress(one_cycle),
-    "noam": ScheduleSpec(noam, lambda: _NOAM),
-    "sgdr": ScheduleSpec(sgdr, lambda: _SGDR),
+    "one-cycle": _of_progress(one_cycle, SMITH_2018),
+    "noam": ScheduleSpec(noam, lambda: _NOAM, (VASWANI_2017,)),
+    "sgdr": ScheduleSpec(sgdr, lambda: _SGDR, (LOSHCHILOV_2017,)),
     "step-lr": torch_schedule("StepLR", "epoch", own=_STEP_LR),
     "multi-step": torch_schedule("MultiStepLR", "epoch", own=_MULTI_STEP),
     "exponential": torch_schedule("ExponentialLR", "epoch", own={"gamma": Setting(default=0.95, least=0)}),
-    "cosine-restarts": torch_schedule("CosineAnnealingWarmRestarts", "part of an epoch", own=_RESTARTS),
+    "cosine-restarts": torch_schedule(
+        "CosineAnnealingWarmRestarts", "part of an epoch", LOSHCHILOV_2017, own=_RESTARTS
+    ),
     "polynomial": torch_schedule(
         "PolynomialLR",
         "step",
@@ -135,7 +139,12 @@ SCHEDULES: dict[str, ScheduleSpec] = {
         arguments=lambda lr, steps, values: {**values, "total_iters": steps.total},
     ),
     "cyclic": torch_schedule(
-        "CyclicLR", "step", own=_CYCLIC, without=("cycle_momentum", "base_momentum", "max_momentum"), arguments=_cycle
+        "CyclicLR",
+        "step",
+        SMITH_2017,
+        own=_CYCLIC,
+        without=("cycle_momentum", "base_momentum", "max_momentum"),
+        arguments=_cycle,
     ),
 }
 """torch's OneCycleLR is not here: it is `one-cycle` with other numbers. Its plateaus need the loss, so the training."""

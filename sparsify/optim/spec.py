@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from sparsify.publications import Publication
 from sparsify.settings import Setting, Value
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class OptimizerSpec:
     SparsifyError for `opt_options` that do not go together, or not with the fields; it is asked where there are any.
     `steps_as` names the optimizer whose steps it takes but for what it selects or pulls, so that a learning rate which
     is right for one of the two is right for both. `follows` says whether it takes its path from another run: `release`;
-    `needs_batch_norm` whether it takes networks with BatchNorm alone.
+    `needs_batch_norm` whether it takes networks with BatchNorm alone. `papers` are what it was published as; a control
+    of our own has none.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
@@ -89,6 +91,7 @@ class OptimizerSpec:
     steps_as: str | None = None
     follows: bool = False
     needs_batch_norm: bool = False
+    papers: tuple[Publication, ...] = ()
 
     @property
     def selects(self) -> bool:
@@ -125,8 +128,9 @@ class Steps:
 class ScheduleSpec:
     """One schedule. `rates` gives the learning rate of every step from the base rate, the steps and the settings.
 
-    `settings` gives its options; it can import torch.
+    `settings` gives its options; it can import torch. `papers` are what it was published as.
     """
 
     rates: Callable[[float, Steps, Mapping[str, Value]], np.ndarray]
     settings: Callable[[], Mapping[str, Setting]] = dict
+    papers: tuple[Publication, ...] = ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsify.errors import SparsifyError
 from sparsify.optim.spec import OptimizerSpec, Options, taken
+from sparsify.publications import Publication
 from sparsify.settings import Setting, settings_of, values_of
 
 if TYPE_CHECKING:
@@ -24,13 +25,18 @@ SET_HERE = ("params", "foreach", "maximize", "capturable", "differentiable", "fu
 
 
 def torch_optimizer(
-    name: str, defaults: Mapping[str, float], *, colour: int, own: Mapping[str, Setting] | None = None
+    name: str,
+    defaults: Mapping[str, float],
+    *papers: Publication,
+    colour: int,
+    own: Mapping[str, Setting] | None = None,
 ) -> OptimizerSpec:
     """Return the entry of torch.optim's class `name`.
 
-    `defaults` has those of `FIELDS` that the class takes. Every other number and switch of its signature is one of the
-    `opt_options`, with torch's default; `own` replaces or adds some. Each step is torch's own, but weight decay, L2 or
-    decoupled as the class has it, acts only on what `decay_groups` says: weights of two or more dimensions, as in SLBI.
+    `defaults` has those of `FIELDS` that the class takes; `papers` are what it was published as. Every other number and
+    switch of its signature is one of the `opt_options`, with torch's default; `own` replaces or adds some. Each step is
+    torch's own, but weight decay, L2 or decoupled as the class has it, acts only on what `decay_groups` says: weights
+    of two or more dimensions, as in SLBI.
     """
 
     @functools.cache
@@ -67,4 +73,4 @@ def torch_optimizer(
 
         build(nn.Linear(1, 1), options)
 
-    return OptimizerSpec(build, defaults, colour, settings=settings, check=check)
+    return OptimizerSpec(build, defaults, colour, settings=settings, check=check, papers=papers)

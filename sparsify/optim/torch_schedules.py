@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparsify.optim.spec import ScheduleSpec, Steps
+from sparsify.publications import Publication
 from sparsify.settings import Setting, Value, settings_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Arguments = Callable[[float, Steps, dict[str, Value]], Mapping[str, object]]
 def torch_schedule(
     name: str,
     moment: Moment,
-    *,
+    *papers: Publication,
     own: Mapping[str, Setting] = MappingProxyType({}),
     without: Sequence[str] = (),
     arguments: Arguments = lambda lr, steps, values: values,
@@ -33,7 +34,8 @@ def torch_schedule(
     """Return the entry of lr_scheduler's class `name`; its rates are those that the class itself gives.
 
     Every number and switch of its signature that is not in `without` is an option, with torch's default; `own` replaces
-    some, and adds those that have no default there. `arguments` makes what the class takes of their values.
+    some, and adds those that have no default there. `arguments` makes what the class takes of their values. `papers`
+    are what it was published as.
     """
 
     @functools.cache
@@ -57,4 +59,4 @@ def torch_schedule(
             scheduler.step(*((number / steps.per_epoch,) if moment == "part of an epoch" else ()))
         return np.repeat(found, steps.per_epoch) if moment == "epoch" else np.array(found)
 
-    return ScheduleSpec(rates, settings)
+    return ScheduleSpec(rates, settings, papers)

@@ -8,8 +8,11 @@ from types import EllipsisType
 from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyError
+from sparsify.optim.papers import FU_2020, LIU_2017
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.spec import OptimizerSpec
+from sparsify.pruning import papers
+from sparsify.publications import Publication
 
 if TYPE_CHECKING:
     import torch
@@ -93,10 +96,10 @@ class Scored:
         return self.path.gamma, self.path.z
 
 
-def _refusal(criterion: str, needs: str, *, without: Sequence[str] = ()) -> SparsifyError:
+def _refusal(criterion: str, needs: str, *, without: Sequence[str] = (), about: str | None = "path") -> SparsifyError:
     """Return the error for a criterion that lacks what it needs; `without` are others that would fail, too."""
     others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
-    return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}")
+    return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}", about=about)
 
 
 def lexicographic(first: Tensor, second: Tensor) -> Tensor:
@@ -223,7 +226,7 @@ def bn_scale(layer: Scored) -> Tensor:
         return layer.weight.abs()
     scale = layer.scale()
     if scale is None:
-        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none")
+        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none", about=None)
     return scale.abs()
 
 
@@ -302,30 +305,35 @@ def random(layer: Scored) -> Tensor:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One criterion: its function, the year in which it was published, and what it needs of a run's optimizer.
+    """One criterion: its function, what it was published as, and what it needs of a run's optimizer.
 
     `score` gives one number for each grain: (outputs,), or the weight's shape where the grain is a single weight.
     `gradients` says that it needs those of a loss on training images.
     """
 
     score: Callable[[Scored], Tensor]
-    published: int | None = None
+    papers: tuple[Publication, ...] = ()
     needs: Need | None = None
     gradients: bool = False
 
+    @property
+    def published(self) -> int | None:
+        """The year of its publication; None if there is none."""
+        return self.papers[0].year if self.papers else None
+
 
 CRITERIA: dict[str, Criterion] = {
-    "magnitude": Criterion(magnitude, 1989),  # Janowsky
-    "l1": Criterion(l1, 2017),
-    "entry": Criterion(entry, 2020, needs=PATH),
-    "entry-norm": Criterion(entry_norm, 2020, needs=PATH),  # Fu et al.
-    "gamma": Criterion(gamma, 2020, needs=SPLIT_PATH),
+    "magnitude": Criterion(magnitude, (papers.JANOWSKY_1989,)),
+    "l1": Criterion(l1, (papers.LI_2017,)),
+    "entry": Criterion(entry, (FU_2020,), needs=PATH),
+    "entry-norm": Criterion(entry_norm, (FU_2020,), needs=PATH),
+    "gamma": Criterion(gamma, (FU_2020,), needs=SPLIT_PATH),
     "random": Criterion(random),
-    "bn-scale": Criterion(bn_scale, 2017),
-    "taylor": Criterion(taylor, 2019, gradients=True),
-    "obd": Criterion(obd, 1990, gradients=True),  # LeCun, Denker & Solla
-    "fpgm": Criterion(fpgm, 2019),
-    "lamp": Criterion(lamp, 2021),
+    "bn-scale": Criterion(bn_scale, (LIU_2017,)),
+    "taylor": Criterion(taylor, (papers.MOLCHANOV_2019,), gradients=True),
+    "obd": Criterion(obd, (papers.LECUN_1990,), gradients=True),
+    "fpgm": Criterion(fpgm, (papers.HE_2019,)),
+    "lamp": Criterion(lamp, (papers.LEE_2021,)),
 }
 
 

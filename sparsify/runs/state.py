@@ -157,7 +157,7 @@ class RunState(RunFolder):
         if self.status == "diverged":
             raise SparsifyError(f"run {self.path} diverged (non-finite loss); train it with a lower --lr")
         if self.status == "collapsed":
-            raise SparsifyError(f"run {self.path} collapsed and is no result: {self.why_lost}")
+            raise SparsifyError(f"run {self.path} collapsed and is no result: {self.why_lost}", about="collapse")
 
     def _has_sum(self, file: str) -> bool:
         return self._ended and file in self.summary["sha256"]

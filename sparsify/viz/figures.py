@@ -131,7 +131,7 @@ def path(run: Run, *, layer: str) -> Figure:
     if not OPTIMIZERS[run.config.opt].selects:
         selecting = ", ".join(name for name, spec in OPTIMIZERS.items() if spec.selects)
         reason = f"{run.config.opt} selects nothing; take a run of one of: {selecting}"
-        raise SparsifyError(f"{run.name} has no path: {reason}")
+        raise SparsifyError(f"{run.name} has no path: {reason}", about="path")
     network = TrainedNetwork(run)
     found = find_layer(network.model, layer, run.name)
     inclusion = network.path(found.name)

@@ -1,0 +1,64 @@
+"""The notebooks in docs/notebooks run from an empty folder, without a network, and are kept with their outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "docs" / "notebooks"
+NOTEBOOKS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))}
+NEEDS = {"lightning": ["lightning"]}
+
+
+def cells(notebook: dict[str, Any], kind: str = "code") -> list[dict[str, Any]]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_first_cell_that_runs_is_the_one_install_line(name: str) -> None:
+    first, *rest = cells(NOTEBOOKS[name])
+    assert first["metadata"]["tags"] == ["install"]
+    assert re.fullmatch(r"%pip install -q '?sparsify-study(\[onnx\])?'?( lightning)?", "".join(first["source"]))
+    assert not any("install" in cell["metadata"].get("tags", []) for cell in rest)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_is_kept_with_its_outputs_and_names_no_folder_of_a_machine(name: str) -> None:
+    text = json.dumps([cell["outputs"] for cell in cells(NOTEBOOKS[name])])
+    assert '"output_type": "error"' not in text
+    assert '"name": "stderr"' not in text
+    assert not re.search(r"/(?:home|root|tmp|work|usr|Users)/", text)
+    assert any(cell["outputs"] for cell in cells(NOTEBOOKS[name]))
+    assert [cell["execution_count"] for cell in cells(NOTEBOOKS[name])[1:]] == list(
+        range(1, len(cells(NOTEBOOKS[name])))
+    )
+
+
+def test_the_core_study_is_shown_in_ten_cells() -> None:
+    assert len(cells(NOTEBOOKS["core-study"])) == 10
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = [one for one in ("nbclient", "ipykernel", *NEEDS.get(name, [])) if importlib.util.find_spec(one) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    import nbclient
+    import nbformat
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for variable in ("SPARSIFY_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "none"))
+    notebook = nbformat.from_dict(NOTEBOOKS[name])  # type: ignore[no-untyped-call]
+    notebook.cells = [cell for cell in notebook.cells if "install" not in cell.metadata.get("tags", [])]
+    client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()  # raises CellExecutionError with the cell and its traceback
+    kept = cells(NOTEBOOKS[name])[1:]
+    for cell, before in zip(cells(notebook), kept, strict=True):
+        shown = [one["output_type"] for one in cell["outputs"] if one.get("name") != "stderr"]  # warnings name folders
+        assert shown == [one["output_type"] for one in before["outputs"]]
