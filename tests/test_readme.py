@@ -128,7 +128,9 @@ def test_the_snippets_of_a_page_run_one_after_another(
     known: dict[str, Any] = {}
     for kind, text, why_not in snippets(page.read_text(encoding="utf-8")):
         if kind == "python":
-            exec(compile(text, page.name, "exec"), known)
+            code = compile(text, page.name, "exec")
+            if not why_not:
+                exec(code, known)
         elif kind == "toml":
             (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
             assert load_study("mine.toml").arms
