@@ -183,7 +183,8 @@ def test_the_pages_that_are_made_name_everything() -> None:
 
 
 def test_links_become_those_of_the_site() -> None:
-    text = "[a](../models/lenet-mnist/README.md#b) ![c](../models/x/d.png) [e](f.md) [`models`](../models)\n```\n[g](h)\n```"
+    text = "[a](../models/lenet-mnist/README.md#b) ![c](../models/x/d.png) [e](f.md) [`models`](../models)"
+    text += "\n```\n[g](h)\n```"
     assert relinked(text, "docs/gallery.md", "gallery.md") == (
         "[a](studies/lenet-mnist.md#b) ![c](files/models/x/d.png) [e](f.md) `models`\n```\n[g](h)\n```",
         {"models/x/d.png"},

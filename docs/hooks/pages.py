@@ -207,4 +207,3 @@ def on_post_build(config: MkDocsConfig) -> None:
     for path in sorted([*site.rglob("*.html"), *site.rglob("*.css")]):
         for address in outside(path.read_text(encoding="utf-8")):
             raise PluginError(f"{path.relative_to(site)} loads {address}: a page of the site must be whole by itself")
-
