@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import choices
+import pages
 import pytest
 from choices import choices_page, toml_page
+from cyclopts import CycloptsError
 from pages import cli_page, made, outside, relinked, without_mermaid
 
 import sparsify
 from sparsify import viz
 from sparsify.cli.app import app, main
+from sparsify.errors import SparsifyError
 from sparsify.nets.registry import NETS
 from sparsify.study.toml import built_in_studies, load_study
 
@@ -76,7 +82,7 @@ def parsed(words: list[str]) -> None:
         assert set(named) <= set(EXTRAS)
     elif program == "sparsify":
         app.parse_args(rest, exit_on_error=False, print_error=False)
-        if rest[:2] == ["study", *rest[1:2]] and rest[1:2] and not rest[1].startswith("-"):
+        if rest[0] == "study" and len(rest) > 1 and not rest[1].startswith("-"):
             assert rest[1] in built_in_studies() or rest[1] == "mine.toml"
     else:
         assert program in ("python", "pytest", "mkdocs", "."), f"{program} is no program that a page may name"
@@ -153,7 +159,7 @@ def test_a_snippet_that_is_wrong_is_seen() -> None:
         [".", "a"],
     ]
     for line in ("sparsify tain", "sparsify train --oops 1", "sparsify train --opt oops", "sparsify study oops"):
-        with pytest.raises((Exception, AssertionError)):
+        with pytest.raises((CycloptsError, SparsifyError, AssertionError)):
             parsed(line.split())
     with pytest.raises(AssertionError):
         parsed(["pip", "install", ".[oops]"])
@@ -173,13 +179,19 @@ def test_every_extra_has_its_line() -> None:
 
 
 def test_the_pages_that_are_made_name_everything() -> None:
-    choices = choices_page()
+    named = choices_page()
     for name, spec in NETS.items():
-        assert f"| `{name}` | {spec.description} |" in choices
-        assert all(f"| `{name}` | `{option}=" in choices for option in spec.settings)
+        assert f"| `{name}` | {spec.description} |" in named
+        assert all(f"| `{name}` | `{option}=" in named for option in spec.settings)
     assert "### sparsify viz landscape\n" in cli_page()
     assert "`--weight-decay FLOAT`" in cli_page()
     assert "| `label` | text | the arm's name; else its optimizer |" in toml_page()
+
+
+@pytest.mark.parametrize("module", [choices, pages], ids=["choices", "pages"])
+def test_the_examples_of_the_hooks_run(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.failed == 0 < found.attempted
 
 
 def test_links_become_those_of_the_site() -> None:

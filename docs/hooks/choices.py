@@ -79,7 +79,7 @@ def choices_page() -> str:
         "`--schedule-options` and `--decay-schedule-options`, `NAME=VALUE,NAME=VALUE`.",
         _options("schedule", {name: spec.settings() for name, spec in SCHEDULES.items()}),
         "## Augmentations",
-        "`--augment` joins them by `+`, each with a probability where that is not the usual one: `mirror+rotation:0.5`.",
+        "`--augment` joins them by `+`, each with a probability if it is not the usual one: `mirror+rotation:0.5`.",
         table(
             ["`--augment`", "usual probability", "what it does"],
             [(f"`{name}`", f"{one.probability:g}", one.description) for name, one in AUGMENTATIONS.items()],

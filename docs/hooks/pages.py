@@ -57,8 +57,8 @@ def relinked(text: str, source: str, page: str) -> tuple[str, set[str]]:
 
     `source` is the file of the repository in which the links stand, and `page` the one of the site that shows it.
 
-    >>> relinked("[a](../models/quick/sweep.png), [b](gone.py)", "docs/gallery.md", "gallery.md")
-    ('[a](files/models/quick/sweep.png), b (`docs/gone.py`)', {'models/quick/sweep.png'})
+    >>> relinked("[a](../models/quick/sweep.png), [b](../gone.py)", "docs/gallery.md", "gallery.md")
+    ('[a](files/models/quick/sweep.png), b (`gone.py`)', {'models/quick/sweep.png'})
     """
     copied = set()
 
@@ -148,13 +148,23 @@ def made() -> dict[str, tuple[str, Callable[[], str]]]:
     return pages | {page: (f"docs/{page}", text) for page, text in own.items()}
 
 
+def shown(text: str) -> str:
+    """Return a page's text as the site shows it: commands as a shell's, and a mean and its deviation in one line.
+
+    >>> shown("```console\\nsparsify\\n```\\n99.1 ± 0.1")
+    '```bash\\nsparsify\\n```\\n99.1\\xa0±\\xa00.1'
+    """
+    text = re.sub(r"^```console$", "```bash", text, flags=re.MULTILINE)
+    return re.sub(r"(?<=\d) ± (?=\d)", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}", text)
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and what all pages show of the repository."""
     from mkdocs.structure.files import File
 
     copied = {f"models/{name}/report.html" for name in kept_studies()}
     for page, (source, text) in made().items():
-        content, more = relinked(without_mermaid(text()), source, page)
+        content, more = relinked(without_mermaid(shown(text())), source, page)
         copied |= more
         files.append(File.generated(config, page, content=content))
     for file in files.documentation_pages():
@@ -168,7 +178,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a page that is written by hand with its links as the site has them."""
     uri = page.file.src_uri
-    return markdown if uri in made() else relinked(markdown, f"docs/{uri}", uri)[0]
+    return markdown if uri in made() else relinked(shown(markdown), f"docs/{uri}", uri)[0]
 
 
 class Loaded(HTMLParser):
