@@ -230,7 +230,7 @@ def _merge(group: Element) -> None:
         before = children[-1] if children else None
         line = child.tag == PATH and "fill: none" in child.get("style", "")
         if line and before is not None and {**before.attrib, "d": ""} == {**child.attrib, "d": ""}:
-            before.set("d", before.attrib["d"] + child.attrib["d"])
+            before.set("d", before.get("d", "") + child.get("d", ""))  # a line that is out of sight has none
         else:
             children.append(child)
     group[:] = children

@@ -58,6 +58,12 @@ def test_styles_are_classes_and_a_shape_that_comes_again_is_written_once():
     assert "a &lt; b &amp; 'c' /&gt;" in text
 
 
+def test_lines_without_a_shape_as_those_that_are_out_of_sight_are_no_error():
+    empty = b'<path style="fill: none; stroke: #0072b2"/>'
+    svg = written(drawn()).replace(b"</svg>", b"<g>" + empty + empty + b"</g></svg>")
+    assert compact(svg).endswith(b"</svg>\n")
+
+
 def test_a_greys_place_between_paper_and_ink_stays_and_every_colour_of_the_palette_is_seen_in_the_dark():
     assert in_the_dark("#ffffff") == PAPER
     assert in_the_dark("#000000") == INK
