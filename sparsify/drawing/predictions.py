@@ -39,7 +39,7 @@ def predictions_figure(answers: Sequence[Answer], *, title: str) -> Figure:
     with mpl.rc_context(RC):
         columns = per_row(len(answers), 8)
         rows = math.ceil(len(answers) / columns)
-        drawing = figure(max(1.25 * columns, 5.2), 1.62 * rows + 0.5)
+        drawing = figure(max(1.25 * columns, 5.2), 1.74 * rows + 0.5)
         axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
         for axis in axes[len(answers) :]:
             axis.set_axis_off()
@@ -49,7 +49,7 @@ def predictions_figure(answers: Sequence[Answer], *, title: str) -> Figure:
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none")
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
-            said = one.label if one.right else f"{one.label}, not {one.predicted}"
+            said = one.label if one.right else f"{one.label},\nnot {one.predicted}"
             axis.set_title(f"{said}\n{one.probability:.1%}", fontsize=7.5, color="black" if one.right else REMOVED)
             for spine in axis.spines.values():
                 spine.set(visible=not one.right, color=REMOVED, linewidth=2.2)

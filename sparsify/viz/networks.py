@@ -62,8 +62,8 @@ def predictions(
 ) -> Figure:
     """Draw images of a subject's split with the answers of its network: the most confident errors, then what is right.
 
-    A quarter of the `most` images, or more if there are few errors, are the first that are right. Raises SparsifyError
-    for a network with several inputs.
+    A quarter of the `most` images, or more if there are few errors, are right, and evenly spread over the split,
+    because folders of images are sorted by class. Raises SparsifyError for a network with several inputs.
 
     >>> data = sparsify.load_dataset("digits")
     >>> subject = sparsify.Subject(run.model(), data.test, data.normalise)
@@ -78,8 +78,9 @@ def predictions(
     labels = subject.split.labels.cpu()
     wrong = (answers != labels).nonzero().squeeze(1)
     wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)][: most - most // 4]
-    right = (answers == labels).nonzero().squeeze(1)[: most - len(wrong)]
-    shown = [*wrong.tolist(), *right.tolist()]
+    right = (answers == labels).nonzero().squeeze(1)
+    count = min(most - len(wrong), len(right))
+    shown = [*wrong.tolist(), *right[torch.arange(count) * len(right) // max(count, 1)].tolist()]
     pictures = images[torch.tensor(shown, device=images.device)].cpu().numpy()
     cells = [
         Answer(picture, classes[int(labels[place])], classes[int(answers[place])], float(confidence[place]))

@@ -160,7 +160,7 @@ def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places)
     mean = "mean " if len(best.finished) > 1 else ""
     caption = (
         f"{what}, the arm with the highest {mean}accuracy, seed {run.config.seed}, and their probabilities: its most "
-        "confident errors, then the first that are right."
+        "confident errors, then some that are right."
     )
     drawing = predictions(subject_of(run, places), classes=run.summary["classes"], title=what)
     return Drawing("predictions", "Grid of pictures", "predictions", caption, drawing)

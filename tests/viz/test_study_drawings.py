@@ -81,7 +81,7 @@ def test_the_pictures_are_those_of_the_most_accurate_arm(result: StudyResult) ->
     found = probabilities(subject_of(best.runs[0], Places(device="cpu")), test.images)
     confidence, answers = found.max(1)
     first = int(torch.where(answers != test.labels, confidence, 0).argmax())
-    said = f"{test.labels[first]}, not {answers[first]}\n{confidence[first]:.1%}"
+    said = f"{test.labels[first]},\nnot {answers[first]}\n{confidence[first]:.1%}"
     assert drawing.figure.axes[0].get_title() == said
     shown = np.asarray(drawing.figure.axes[0].images[0].get_array())
     assert np.array_equal(shown, test.images[first, 0].numpy())
