@@ -44,6 +44,11 @@ def kept_studies() -> dict[str, str]:
     return {page.parent.name: page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for page in pages}
 
 
+def kept_reports() -> dict[str, str]:
+    """Return for each study in models/ whose report is kept, too, the path of the report."""
+    return {name: f"models/{name}/report.html" for name in kept_studies() if (ROOT / f"models/{name}/report.html").is_file()}
+
+
 def page_of(path: str) -> str | None:
     """Return the page of the site that shows a file of the repository, if there is one."""
     if path.startswith("docs/") and path.endswith(".md"):
@@ -121,11 +126,12 @@ def studies_page() -> str:
     """Return the list of the built-in studies."""
     from sparsify.study.toml import built_in_studies, load_study
 
-    kept = kept_studies()
+    kept, reports = kept_studies(), kept_reports()
     rows = ["# Studies", "", "| study | title | results |", "| --- | --- | --- |"]
     for name in built_in_studies():
-        report = f"[report](../../models/{name}/report.html)" if name in kept else "–"
-        rows.append(f"| [{name}]({name}.md) | {load_study(name).title} | {report} |")
+        found = f"[tables]({name}.md)" if name in kept else "–"
+        report = f", [report](../../{reports[name]})" if name in reports else ""
+        rows.append(f"| [{name}]({name}.md) | {load_study(name).title} | {found}{report} |")
     return "\n".join([*rows, "", "A [study of your own](../how-to/study.md) is a file like these.", ""])
 
 
@@ -162,7 +168,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and what all pages show of the repository."""
     from mkdocs.structure.files import File
 
-    copied = {f"models/{name}/report.html" for name in kept_studies()}
+    copied = set(kept_reports().values())
     for page, (source, text) in made().items():
         content, more = relinked(without_mermaid(shown(text())), source, page)
         copied |= more
