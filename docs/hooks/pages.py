@@ -46,7 +46,9 @@ def kept_studies() -> dict[str, str]:
 
 def kept_reports() -> dict[str, str]:
     """Return for each study in models/ whose report is kept, too, the path of the report."""
-    return {name: f"models/{name}/report.html" for name in kept_studies() if (ROOT / f"models/{name}/report.html").is_file()}
+    return {
+        name: f"models/{name}/report.html" for name in kept_studies() if (ROOT / f"models/{name}/report.html").is_file()
+    }
 
 
 def page_of(path: str) -> str | None:
