@@ -27,9 +27,10 @@ INCLUDED = {
     "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/gpu/README.md": "results/gpu.md",
+    "models/vgg-cifar10/history.md": "studies/vgg-cifar10-history.md",
     **{
         f"{RESULTS}/{name}.md": f"results/{name.split('-')[0]}.md"
-        for name in ("networks", "coverage", "faults-20261128", "fuzz-20261128", "flips-20261128")
+        for name in ("networks", "coverage", "threads", "faults-20261128", "fuzz-20261128", "flips-20261128")
     },
 }
 """The page of each file that is shown as it is; each study that is kept has one, too."""
