@@ -82,7 +82,7 @@ def parsed(words: list[str]) -> None:
         assert set(named) <= set(EXTRAS)
     elif program == "sparsify":
         app.parse_args(rest, exit_on_error=False, print_error=False)
-        if rest[0] == "study" and len(rest) > 1 and not rest[1].startswith("-"):
+        if rest[:1] == ["study"] and len(rest) > 1 and not rest[1].startswith("-"):
             assert rest[1] in built_in_studies() or rest[1] == "mine.toml"
     else:
         assert program in ("python", "pytest", "mkdocs", "."), f"{program} is no program that a page may name"

@@ -27,9 +27,10 @@ INCLUDED = {
     "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/gpu/README.md": "results/gpu.md",
+    "models/vgg-cifar10/history.md": "studies/vgg-cifar10-history.md",
     **{
         f"{RESULTS}/{name}.md": f"results/{name.split('-')[0]}.md"
-        for name in ("networks", "coverage", "faults-20261128", "fuzz-20261128", "flips-20261128")
+        for name in ("networks", "coverage", "threads", "faults-20261128", "fuzz-20261128", "flips-20261128")
     },
 }
 """The page of each file that is shown as it is; each study that is kept has one, too."""
@@ -42,6 +43,13 @@ def kept_studies() -> dict[str, str]:
     """Return for each study in models/ that has a page of its own its title."""
     pages = sorted((ROOT / "models").glob("*/README.md"))
     return {page.parent.name: page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for page in pages}
+
+
+def kept_reports() -> dict[str, str]:
+    """Return for each study in models/ whose report is kept, too, the path of the report."""
+    return {
+        name: f"models/{name}/report.html" for name in kept_studies() if (ROOT / f"models/{name}/report.html").is_file()
+    }
 
 
 def page_of(path: str) -> str | None:
@@ -121,11 +129,12 @@ def studies_page() -> str:
     """Return the list of the built-in studies."""
     from sparsify.study.toml import built_in_studies, load_study
 
-    kept = kept_studies()
+    kept, reports = kept_studies(), kept_reports()
     rows = ["# Studies", "", "| study | title | results |", "| --- | --- | --- |"]
     for name in built_in_studies():
-        report = f"[report](../../models/{name}/report.html)" if name in kept else "–"
-        rows.append(f"| [{name}]({name}.md) | {load_study(name).title} | {report} |")
+        found = f"[tables]({name}.md)" if name in kept else "–"
+        report = f", [report](../../{reports[name]})" if name in reports else ""
+        rows.append(f"| [{name}]({name}.md) | {load_study(name).title} | {found}{report} |")
     return "\n".join([*rows, "", "A [study of your own](../how-to/study.md) is a file like these.", ""])
 
 
@@ -162,7 +171,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and what all pages show of the repository."""
     from mkdocs.structure.files import File
 
-    copied = {f"models/{name}/report.html" for name in kept_studies()}
+    copied = set(kept_reports().values())
     for page, (source, text) in made().items():
         content, more = relinked(without_mermaid(shown(text())), source, page)
         copied |= more
