@@ -117,25 +117,6 @@ def has_fused_kernels(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def bfloat16(device: torch.device) -> str:
-    """Return in words what computes with bfloat16 on a device: what the precision "fast" gains from.
-
-    >>> from sparsify.devices import bfloat16
-    >>> bfloat16(torch.device("mps"))
-    "Metal's own kernels"
-    """
-    if device.type == "mps":
-        return "Metal's own kernels"
-    if device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        units = "tensor cores" if major >= 8 else "emulation, which gains nothing"
-        return f"{units} (compute capability {major}.{minor})"
-    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.10
-    own = [name for name, has in known.items() if has is True and "bf16" in name]
-    whole = torch.backends.cpu.get_cpu_capability()
-    return f"{', '.join(own)} of this CPU" if own else f"{whole} alone: no instructions of its own, so it may be slower"
-
-
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
 """Where Linux says how much memory the container that we are in may take."""
 

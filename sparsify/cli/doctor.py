@@ -77,7 +77,7 @@ def _computing(where: Places) -> Iterator[tuple[str, str]]:
     try:
         import torch
 
-        from sparsify.devices import bfloat16, describe, resolve_device
+        from sparsify.devices import arithmetic, describe, resolve_device
     except (ImportError, OSError) as error:  # a library that it loads is missing or damaged
         yield "device", f"torch cannot be imported: {first_line(error)}"
         return
@@ -88,7 +88,8 @@ def _computing(where: Places) -> Iterator[tuple[str, str]]:
         return
     yield "device", describe(device) if str(device) == describe(device) else f"{device}, {describe(device)}"
     yield "exact", "float32, deterministic: the default"
-    yield "fast", f"bfloat16 by {bfloat16(device)}"
+    fast = arithmetic("fast", device)
+    yield "fast", fast if fast == "bfloat16" else f"{fast}: this device has no units for bfloat16"
     limits = [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
     yield "threads", ", ".join([f"{torch.get_num_threads()} of {os.cpu_count()} cores", *limits])
 

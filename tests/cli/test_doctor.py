@@ -11,7 +11,7 @@ from commandline import Sparsify
 from torchvision import datasets
 
 from sparsify.data.registry import DATASETS
-from sparsify.devices import bfloat16
+from sparsify.devices import arithmetic
 
 WANTED = ["numpy>=2.0", "absent-package>=1", "onnx>=99; extra == 'onnx'", "pytest; extra == 'test'"]
 
@@ -41,7 +41,7 @@ def test_what_is_installed_and_computes_is_said(sparsify: Sparsify, tmp_path: Pa
         assert found[package] == metadata.version(package)
     assert found["sparsify"] == metadata.version("sparsify-study")
     assert found["device"] == "cpu"
-    assert found["fast"] == f"bfloat16 by {bfloat16(torch.device('cpu'))}"
+    assert found["fast"].startswith(arithmetic("fast", torch.device("cpu")))
     assert found["threads"].startswith(f"{torch.get_num_threads()} of ")
     assert list(tmp_path.iterdir()) == []
 
@@ -89,11 +89,3 @@ def test_a_device_that_is_absent_is_said(sparsify: Sparsify) -> None:
         pytest.skip("there is a GPU")
     answer = sparsify("doctor --device cuda")
     assert "--device 'cuda' is absent" in lines(answer.out)["device"]
-
-
-def test_a_cpu_says_which_instructions_it_has_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"amx_bf16": True, "avx512_bf16": False, "avx2": True, "cpu_name": "bf16"}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
-    assert bfloat16(torch.device("cpu")) == "amx_bf16 of this CPU"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
-    assert bfloat16(torch.device("cpu")).startswith(torch.backends.cpu.get_cpu_capability())
