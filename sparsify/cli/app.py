@@ -17,7 +17,6 @@ from cyclopts import App, CycloptsError, Parameter
 
 from sparsify.cli import console, viz
 from sparsify.cli.cite import cite
-from sparsify.cli.doctor import doctor
 from sparsify.cli.export import export
 from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
 from sparsify.cli.owned import list_options
@@ -52,8 +51,12 @@ app = App(
     help_format="plaintext",
 )
 app.command(viz.app)
-for command in (prune, mask, ticket, predict, export, study, cite, doctor):
+for command in (prune, mask, ticket, predict, export, study, cite):
     app.command(command)
+app.command(  # what it imports is slow
+    "sparsify.cli.doctor:doctor",
+    help="What is installed, what computes and how, which data are found where, extras, and what is missing.",
+)
 app.command(list_options, name="options")
 app.register_install_completion_command(help="Install completion of commands and flags for your shell.")
 

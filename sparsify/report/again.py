@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from sparsify.errors import SparsifyError
 from sparsify.files import parse_json, regular, write_text
+from sparsify.report.commands import without_places
 from sparsify.report.likeness import Likeness
 from sparsify.report.pictures import Picture
 from sparsify.report.sections import Source
@@ -47,7 +48,7 @@ def keep_source(source: Source) -> None:
         _Figure(one.drawn.section, one.drawn.svg.stem, one.drawn.alternative, one.drawn.caption, one.width, one.height)
         for one in source.pictures
     ]
-    kept = _Kept(list(source.command), figures, list(source.likenesses))
+    kept = _Kept(without_places(source.command), figures, list(source.likenesses))
     write_text(source.result.folder / FILE, msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
 
 

@@ -134,6 +134,8 @@ def _kept(result: StudyResult) -> Iterator[tuple[tuple[str, int, int, str], Swee
     """The outcomes of each sweep: whose they are (arm, seed, number of the sweep, measure), and the sweep."""
     for arm in result.arms:
         for number, sweeps in enumerate(arm.sweeps):
+            if not sweeps:
+                continue  # that sweep is of other arms
             for run, sweep in zip(arm.finished, sweeps, strict=True):
                 for measure, outcomes in sweep.outcomes.items():
                     if isinstance(outcomes, Outcomes):

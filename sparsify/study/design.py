@@ -192,7 +192,7 @@ class Study:
                 _check_choice(arm, arm.choice, arms)
         for number, plan in enumerate(self.sweeps):
             self._check_swept(number)
-            swept = [_first(arms[label]) for label in self.arms_of(number)]
+            swept = [_first(arms[label]) for label in self.arms_of(number) if arms[label].configs]
             _require_path(plan.criterion, swept, "a sweep")
             if plan.support:
                 _require(PATH, swept, "a ratio of a sweep is support")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from cyclopts import Parameter
@@ -201,7 +201,7 @@ _SWEEP = {name: value for name, value in _types(SweepPlan).items() if name != "s
 
 
 def _sweep_key(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
-    ratios = str | Number | list[Number | str]  # "0:0.6:0.1", [0, 0.6, "support"]
+    ratios = str | Number | list[Number | Literal["support"]]  # "0:0.6:0.1", [0, 0.6, "support"]
     return _optional(name, ratios if name == "ratios" else kind, text)
 
 
@@ -310,7 +310,7 @@ def _refusal(misfit: Misfit) -> SparsifyError:
     cut = _start(misfit.keys)
     where, key = _where(misfit.keys[:cut]), dataclasses.replace(misfit, keys=misfit.keys[cut:])
     last = [part for part in key.keys if isinstance(part, str)]
-    kinds = key.kinds(KINDS | {"object": "a table"})
+    kinds = key.kinds(KINDS | {"object": "a table"}) or 'a number or "support"'  # the only word that a list can hold
     if len(last) == 1 and (len(key.keys) == 1 or last[0] in ("arms", "sweeps", "contrasts")):
         kinds = EXPECTED.get(last[0], kinds)
     return SparsifyError(f"{key.subject}{f' in {where}' if where else ''}; it must be {kinds}")

@@ -17,7 +17,7 @@ from commandline import QUICK, files, run_of
 from sparsify import Run
 from sparsify.errors import SparsifyError
 from sparsify.report import writing
-from sparsify.study import running
+from sparsify.study import stages
 from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Trainer
 
@@ -53,7 +53,7 @@ def test_sigterm_has_its_own_status_also_where_c_code_runs_python(tmp_path, monk
         "run.restype, run.argtypes = ctypes.py_object, (ctypes.c_char_p, ctypes.c_int, *2 * [ctypes.py_object])\n"
         "stop = b'import signal; signal.raise_signal(signal.SIGTERM)'\n"
         "app.app = lambda *_, **__: run(stop, 257, {}, {})\n"
-        "sys.exit(app.main())\n"
+        "sys.exit(app.main(['runs']))\n"
     )
     (tmp_path / "killed_in_c.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -172,7 +172,7 @@ def test_a_study_whose_folder_vanishes_stops_with_one_line_and_goes_on_with_what
     module, name = {
         "the study's": (writing, "draw_study"),
         "a run's, in training": (Trainer, "_finish"),
-        "a run's, before it is swept": (running, "prune"),
+        "a run's, before it is swept": (stages, "prune"),
     }[what]
     before = getattr(module, name)
 

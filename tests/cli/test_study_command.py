@@ -102,7 +102,7 @@ def test_a_study_that_is_stopped_goes_on_and_says_what_is_missing_until_nothing_
     folder = tmp_path / "runs" / "studies" / "mine"
     assert {path.name for path in folder.iterdir()} == {
         *("table.md", "table.csv", "selection.csv", "curves.png", "curves.svg", "report.html"),
-        *("cells.csv", "contrasts.csv", "affordable.csv", "study.json"),
+        *("cells.csv", "contrasts.csv", "affordable.csv", "outcomes.npz", "study.json", "report.json"),
     }
     assert "selected by accuracy on a held-out 20% of the training images" in (folder / "table.md").read_text()
     written = files(folder)

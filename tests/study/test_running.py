@@ -301,7 +301,7 @@ def test_the_table_has_one_row_for_each_point(tiny):
 def test_a_study_is_read_as_it_was_saved(tiny):
     findings = find(tiny)
     names = [path.name for path in save_study(tiny, findings)]
-    assert names == ["table.csv", "cells.csv", "contrasts.csv", "affordable.csv", "study.json"]
+    assert names == ["table.csv", "cells.csv", "contrasts.csv", "affordable.csv", "outcomes.npz", "study.json"]
     runs_dir = tiny.folder.parent.parent
     for read in (read_study("tiny", runs_dir), read_study(tiny.folder)):
         assert read == tiny

@@ -48,8 +48,8 @@ def test_no_study_sweeps_an_output_layer_and_the_larger_set_holds_the_smaller(na
 
 def test_the_candidates_of_a_choice_are_small_too() -> None:
     arms = smoke(load_study("lenet-control")).arms
-    (choice,) = (arm.choice for arm in arms if arm.choice is not None)
-    configs = [config for one in choice.candidates for config in (*one.trials, *one.configs)]
+    candidates = [one for arm in arms if arm.choice is not None for one in arm.choice.candidates]
+    configs = [config for one in candidates for config in (*one.trials, *one.configs)]
     assert {(config.data, config.epochs) for config in configs} == {("digits", 1)}
     assert {config.val for config in configs} == {0.1, 0.0}
 

@@ -61,7 +61,11 @@ def test_an_arm_has_a_grid_of_its_own_and_stands_beside_the_others(load):
     assert [arm.configs[0].weight_decay for arm in study.arms[2:4]] == [0, 0.0005]
 
 
-@given(st.dictionaries(st.sampled_from(["lr", "mu", "batch_size", "epochs"]), st.sets(st.integers(1, 99), min_size=1)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["lr", "mu", "batch_size", "epochs"]), st.sets(st.integers(1, 99), min_size=1, max_size=10)
+    )
+)
 def test_every_combination_is_there_once_and_has_a_label_of_its_own(sets):
     grid = {key: sorted(values) for key, values in sets.items()}
     found = combinations(grid)
