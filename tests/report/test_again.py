@@ -18,6 +18,7 @@ from sparsify.study.folder import RUNS, read_study
 from sparsify.study.running import run_study
 from sparsify.study.toml import load_study
 
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 MODELS = Path(__file__).parent.parent.parent / "models"
 KEPT = sorted(file.parent for file in MODELS.glob(f"*/{PAGE}"))
 MOST = 600_000
