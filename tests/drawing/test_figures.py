@@ -41,13 +41,25 @@ def images(figure):
     return [image for axis in figure.axes for image in axis.images]
 
 
+GREY_FRAME = (0xB0, 0xB0, 0xB0, 255)
+
+
+def steps(figure):
+    """For each panel of slices the weights, row by row, as steps of the scale: 0 is the lowest, 5 is 0, 10 the highest.
+
+    Frames and the white between input channels are left out.
+    """
+    colours = mpl.colormaps["RdBu_r"].resampled(11)(range(11), bytes=True).tolist()
+    others = (GREY_FRAME, (255, 255, 255, 255))
+    pixels = ([tuple(one) for one in image.get_array().reshape(-1, 4).tolist()] for image in images(figure))
+    return [[colours.index(list(one)) for one in panel if one not in others] for panel in pixels]
+
+
 def test_all_panels_share_one_symmetric_scale():
-    figure = filters_figure([panel(torch.randn(6, 1, 5, 5)), panel(10 * torch.randn(6, 1, 5, 5))], layer="conv1")
-    limits = {image.get_clim() for image in images(figure)}
-    assert len(limits) == 1
-    low, high = limits.pop()
-    assert low == -high
-    assert high > 5
+    few, many = ([2.0, -2.0, 0.0, 0.0], [10.0, -10.0, 2.0, 0.0])
+    figure = filters_figure([panel(torch.tensor(one).reshape(1, 1, 2, 2)) for one in (few, many)], layer="conv1")
+    assert steps(figure) == [[6, 4, 5, 5], [10, 0, 6, 5]]
+    assert figure.axes[-1].get_ylim() == (-10, 10)  # the bar that says what the colours are
 
 
 def test_norm_panels_share_one_scale_from_zero():
@@ -66,10 +78,8 @@ def test_norms_are_per_input_channel_and_sorted_by_filter():
 
 def test_slices_are_sorted_by_norm_the_largest_first():
     weight = torch.stack([torch.full((1, 2, 2), value) for value in (1.0, 3.0, 2.0, 0.0)])
-    (image,) = images(filters_figure([panel(weight)], layer="c", show="slices"))
-    pixels = np.ma.filled(image.get_array(), np.nan)
-    drawn = pixels[~np.isnan(pixels)].reshape(-1, 2)[:, 0]
-    assert drawn.tolist() == [3, 2, 3, 2, 1, 0, 1, 0] or drawn.tolist() == [3, 2, 3, 2, 1, 0, 1, 0][::1]
+    (drawn,) = steps(filters_figure([panel(weight)], layer="c", show="slices"))
+    assert drawn == [10, 10, 9, 9] * 2 + [7, 7, 5, 5] * 2  # 3 and 2 above 1 and 0
 
 
 def test_the_title_counts_near_zero_and_marked_filters():
@@ -89,13 +99,19 @@ def test_the_ratio_of_what_is_marked_is_not_rounded(tmp_path):
     assert filter_panel(TrainedNetwork(run), "0", ratio=0.125).mark == "pruned at 12.5%"
 
 
-def test_marked_filters_are_struck_out():
-    figure = filters_figure(
-        [panel(torch.randn(4, 1, 3, 3), torch.tensor([True, False, False, True]), "gone")], layer="c"
-    )
-    frames, strokes = figure.axes[0].collections
-    assert len(frames.get_segments()) == 4
-    assert len(strokes.get_segments()) == 2
+def test_each_filter_has_a_frame_and_marked_ones_are_struck_out():
+    """Four filters of 3 × 3, sorted by norm: 4, 3 above 2, 1; those of norm 4 and 1 are gone."""
+    weight = torch.stack([torch.full((1, 3, 3), value) for value in (2.0, 4.0, 3.0, 1.0)])
+    figure = filters_figure([panel(weight, torch.tensor([False, True, False, True]), "gone")], layer="c")
+    (image,) = images(figure)
+    framed = (image.get_array() == GREY_FRAME).all(2)
+    lines = np.isin(np.arange(9), (0, 4, 8))
+    assert (framed == (lines[:, None] | lines)).all()
+    (strokes,) = figure.axes[0].collections
+    assert [one.tolist() for one in strokes.get_segments()] == [
+        [[0.5, 3.5], [3.5, 0.5]],
+        [[4.5, 7.5], [7.5, 4.5]],
+    ]
 
 
 @pytest.mark.parametrize("shape", [(7, 1, 3), (5, 3, 1, 1), (4, 2, 3, 3, 3), (1, 1, 5, 5), (512, 512, 3, 3)])

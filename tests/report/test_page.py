@@ -288,7 +288,8 @@ def test_recalibrated_and_finetuned_accuracies_have_their_own_tables_and_figures
         for sweep in arm.sweeps[1]
     )
     arms = (ArmResult("plain", arm.runs, (arm.sweeps[1],)), ArmResult("BatchNorm", arm.runs, (sweeps,)))
-    study = dataclasses.replace(result.study, sweeps=(plan,))
+    design = tuple(dataclasses.replace(result.study.arms[0], label=one.label) for one in arms)
+    study = dataclasses.replace(result.study, arms=design, sweeps=(plan,))
     both = StudyResult(study, arms, tmp_path)
     drawings = draw_study(both)
     names = [one.png.name for one in drawings]
@@ -469,13 +470,13 @@ def test_a_folder_of_images_is_called_one(tmp_path):
         (["sgd", "sgd-pull"], ""),
     ],
 )
-def test_what_paths_show_is_said_of_what_the_runs_have(opts, text, result, monkeypatch):
-    monkeypatch.setattr(Run, "z", property(lambda run: {} if run.config.opt == "slbi" else None))
+def test_what_paths_show_is_said_of_what_the_runs_have(opts, text, result):
     arms = []
     for opt in opts:
         run = Run(result.folder / opt)
         run.write_json("config.json", Config(opt=opt).to_dict())
-        run.write_json("summary.json", SUMMARY)
+        files = ["model.safetensors", *(["z.safetensors"] if opt == "slbi" else [])]
+        run.write_json("summary.json", SUMMARY | {"sha256": dict.fromkeys(files, "")})
         arms.append(ArmResult(opt, (run,), ()))
     said = paths_in_words(StudyResult(result.study, tuple(arms), result.folder))
     assert text in said if text else said == ""
