@@ -143,17 +143,20 @@ def _join_marks(root: Element) -> None:
     """Draw many marks of one kind, a `use` for each, as one path with a marker at each point."""
     defs = next(root.iter(DEFS))
     groups = [one for one in root.iter(GROUP) if len(one) >= _MANY and all(child.tag == USE for child in one)]
-    for number, group in enumerate(groups):
+    names: dict[tuple[str, str], str] = {}
+    for group in groups:
         kinds = {(child.get(HREF), child.get("style", "")) for child in group}
         if len(kinds) > 1 or any(set(child.attrib) - {HREF, "style", "x", "y"} for child in group):
             continue
         ((shape, own),) = kinds
         style = "; ".join(filter(None, (group.attrib.pop("style", ""), own)))
-        name = f"marks{number}"
-        # what a marker looks like does not come from the path that it is on
-        marker = Element(MARKER, {"id": name, "markerUnits": "userSpaceOnUse", "overflow": "visible"})
-        marker.append(Element(USE, {HREF: shape or "", "style": style}))
-        defs.append(marker)
+        name = names.get((shape or "", style))
+        if name is None:
+            name = names[shape or "", style] = f"marks{len(names)}"
+            # what a marker looks like does not come from the path that it is on
+            marker = Element(MARKER, {"id": name, "markerUnits": "userSpaceOnUse", "overflow": "visible"})
+            marker.append(Element(USE, {HREF: shape or "", "style": style}))
+            defs.append(marker)
         points = "L".join(f"{child.get('x', '0')} {child.get('y', '0')}" for child in group)
         group[:] = [Element(PATH, {"d": f"M{points}", "style": f"fill: none; marker: url(#{name})"})]
 
