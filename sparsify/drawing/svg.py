@@ -40,11 +40,13 @@ def compact(svg: bytes) -> bytes:
     Coordinates have two decimals of a point, those of long lines one, each from the one before; a style is a class, a
     long shape that comes again is written once, marks of one kind are one path with a marker at each point, what
     nothing refers to has no name, and there is neither indentation nor metadata; images of few colours have a palette.
-    Where the reader's scheme is dark, `in_the_dark` holds of every colour but those of images.
+    The grid lines of an axis are one path, below its ticks. Where the reader's scheme is dark, `in_the_dark` holds of
+    every colour but those of images.
     """
     root = ElementTree.fromstring(svg)  # nosec B314
     for metadata in root.findall(METADATA):
         root.remove(metadata)
+    _gather_ticks(root)
     _flatten(root)
     for group in (root, *root.iter(GROUP)):
         _merge(group)
@@ -105,6 +107,23 @@ def contrast(one: str, other: str) -> float:
 def _luminance(colour: str) -> float:
     linear = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(colour))
     return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _gather_ticks(root: Element) -> None:
+    """Draw all grid lines of an axis, then its ticks of each kind, then its texts: those of a kind become one."""
+    for axis in root.iter(GROUP):
+        if not axis.get("id", "").startswith("matplotlib.axis"):
+            continue
+        parts = [part for tick in axis for part in (tick if len(tick) and tick[0].tag == GROUP else (tick,))]
+        lines = [part for part in parts if part.find(PATH) is not None]
+        ticks = [part for part in parts if part.find(f"{GROUP}/{USE}") is not None]
+        shapes = [one for part in ticks for one in part.iterfind(DEFS)]
+        kinds: dict[tuple[str | None, str], Element] = {}
+        for mark in (one for part in ticks for one in part.iterfind(f"{GROUP}/{USE}")):
+            style = mark.attrib.pop("style", "")
+            kinds.setdefault((mark.get(HREF), style), Element(GROUP, {"style": style})).append(mark)
+        rest = [part for part in parts if part not in lines and part not in ticks]
+        axis[:] = [*lines, *shapes, *kinds.values(), *rest]
 
 
 def _flatten(element: Element) -> None:
