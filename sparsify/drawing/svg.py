@@ -40,11 +40,13 @@ def compact(svg: bytes) -> bytes:
     Coordinates have two decimals of a point, those of long lines one, each from the one before; a style is a class, a
     long shape that comes again is written once, marks of one kind are one path with a marker at each point, what
     nothing refers to has no name, and there is neither indentation nor metadata; images of few colours have a palette.
-    Where the reader's scheme is dark, `in_the_dark` holds of every colour but those of images.
+    The grid lines of an axis are one path, below its ticks. Where the reader's scheme is dark, `in_the_dark` holds of
+    every colour but those of images.
     """
     root = ElementTree.fromstring(svg)  # nosec B314
     for metadata in root.findall(METADATA):
         root.remove(metadata)
+    _gather_ticks(root)
     _flatten(root)
     for group in (root, *root.iter(GROUP)):
         _merge(group)
@@ -107,6 +109,23 @@ def _luminance(colour: str) -> float:
     return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def _gather_ticks(root: Element) -> None:
+    """Draw all grid lines of an axis, then its ticks of each kind, then its texts: those of a kind become one."""
+    for axis in root.iter(GROUP):
+        if not axis.get("id", "").startswith("matplotlib.axis"):
+            continue
+        parts = [part for tick in axis for part in (tick if len(tick) and tick[0].tag == GROUP else (tick,))]
+        lines = [part for part in parts if part.find(PATH) is not None]
+        ticks = [part for part in parts if part.find(f"{GROUP}/{USE}") is not None]
+        shapes = [one for part in ticks for one in part.iterfind(DEFS)]
+        kinds: dict[tuple[str | None, str], Element] = {}
+        for mark in (one for part in ticks for one in part.iterfind(f"{GROUP}/{USE}")):
+            style = mark.attrib.pop("style", "")
+            kinds.setdefault((mark.get(HREF), style), Element(GROUP, {"style": style})).append(mark)
+        rest = [part for part in parts if part not in lines and part not in ticks]
+        axis[:] = [*lines, *shapes, *kinds.values(), *rest]
+
+
 def _flatten(element: Element) -> None:
     """Drop the space between elements, and groups that hold nothing but others."""
     if element.text is not None and not element.text.strip():
@@ -143,17 +162,20 @@ def _join_marks(root: Element) -> None:
     """Draw many marks of one kind, a `use` for each, as one path with a marker at each point."""
     defs = next(root.iter(DEFS))
     groups = [one for one in root.iter(GROUP) if len(one) >= _MANY and all(child.tag == USE for child in one)]
-    for number, group in enumerate(groups):
+    names: dict[tuple[str, str], str] = {}
+    for group in groups:
         kinds = {(child.get(HREF), child.get("style", "")) for child in group}
         if len(kinds) > 1 or any(set(child.attrib) - {HREF, "style", "x", "y"} for child in group):
             continue
         ((shape, own),) = kinds
         style = "; ".join(filter(None, (group.attrib.pop("style", ""), own)))
-        name = f"marks{number}"
-        # what a marker looks like does not come from the path that it is on
-        marker = Element(MARKER, {"id": name, "markerUnits": "userSpaceOnUse", "overflow": "visible"})
-        marker.append(Element(USE, {HREF: shape or "", "style": style}))
-        defs.append(marker)
+        name = names.get((shape or "", style))
+        if name is None:
+            name = names[shape or "", style] = f"marks{len(names)}"
+            # what a marker looks like does not come from the path that it is on
+            marker = Element(MARKER, {"id": name, "markerUnits": "userSpaceOnUse", "overflow": "visible"})
+            marker.append(Element(USE, {HREF: shape or "", "style": style}))
+            defs.append(marker)
         points = "L".join(f"{child.get('x', '0')} {child.get('y', '0')}" for child in group)
         group[:] = [Element(PATH, {"d": f"M{points}", "style": f"fill: none; marker: url(#{name})"})]
 

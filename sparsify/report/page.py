@@ -43,8 +43,8 @@ def write_report(
     """
     found = pictures(drawn)
     without = Source(result, findings, within(found, 0), command, likenesses(result))
-    room = LARGEST - len(render(without).encode()) - AROUND * len(found)
-    source = dataclasses.replace(without, pictures=within(found, room))
+    room = LARGEST - len(render(without).encode())
+    source = dataclasses.replace(without, pictures=within(found, room, AROUND))
     keep_source(source)
     path = result.folder / PAGE
     write_text(path, render(source))

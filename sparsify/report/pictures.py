@@ -44,14 +44,14 @@ def pictures(drawn: Sequence[Drawn]) -> list[Picture]:
     return found
 
 
-def within(found: Sequence[Picture], most: int) -> list[Picture]:
+def within(found: Sequence[Picture], most: int, around: int = 0) -> list[Picture]:
     """The pictures, without the URI of each for which, in their order, there is no room left in `most` bytes.
 
-    The page names the files of these instead.
+    The page names the files of these instead. Each that is shown takes `around` bytes beside its URI.
     """
     kept = []
     for one in found:
-        size = len(one.uri or "")
+        size = len(one.uri or "") + around
         kept.append(one if size <= most else replace(one, uri=None))
         most -= size if size <= most else 0
     return kept

@@ -23,7 +23,7 @@ from sparsify.drawing.curves import curves_figure
 from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.drawing.losses import losses_figure
 from sparsify.drawing.panels import MOST_LINES
-from sparsify.drawing.paths import path_figure
+from sparsify.drawing.paths import _simplified, path_figure
 from sparsify.drawing.style import COLOURS, MARKERS, PALETTE, heading, legend_below, looks, save
 from sparsify.drawing.sweeps import sweep_figure
 from sparsify.errors import SparsifyError
@@ -470,6 +470,14 @@ def test_optimizers_keep_their_looks_and_no_two_labels_look_alike():
     assert len(set(many.values())) == len(many)
     some = looks("slbi", "sgd", "slbi-adam, published")
     assert len({colour for colour, _ in some.values()}) == 3
+
+
+def test_a_line_of_a_path_has_only_the_points_that_are_seen():
+    """A jump stays where it is, a slope is its ends, and noise of less than half a point is none."""
+    line = np.array([[0, 0], [1, 0.4], [2, 0], [3, 8], [4, 9.2], [5, 10], [6, 10.3], [7, 10]])
+    assert _simplified(line, 0.5).tolist() == [[0, 0], [2, 0], [3, 8], [5, 10], [7, 10]]
+    assert _simplified(line, 0.1).tolist() == line.tolist()
+    assert _simplified(line[:1], 0.5).tolist() == [[0, 0]]
 
 
 def test_a_path_in_which_nothing_entered_is_drawn(tmp_path):

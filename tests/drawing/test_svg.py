@@ -118,3 +118,15 @@ def test_shapes_outside_of_the_axes_are_left_out():
     together = text.replace("</g><g>", "")
     for drawing in (text, together):
         assert len(re.findall("<path", compact(drawing.encode()).decode())) == 1
+
+
+def test_grid_lines_of_an_axis_are_one_path_and_marks_that_look_the_same_share_a_marker():
+    drawing = Figure(figsize=(3, 2))
+    for axis in drawing.subplots(1, 2):
+        axis.grid(color="#123456")
+        axis.set(xticks=range(3), yticks=range(10))
+        axis.plot(range(9), range(9), linestyle="", marker="o", color="#0072B2")
+    text = compact(written(drawing)).decode()
+    (name,) = re.findall(r"\.(\w+)\{fill:none;stroke:#123456", text)
+    assert len(re.findall(rf'class="{name}"', text)) == 4  # the x and the y axis of two panels
+    assert len(re.findall("<marker ", text)) == 2  # the circle, and the ticks of y, of which there are many

