@@ -42,7 +42,7 @@ def work(
         began = time.monotonic()
         stages = ready(plan, planner)
         looked = time.monotonic() - began
-        random.Random().shuffle(stages)  # nosec B311 - so that workers seldom ask for the same one
+        random.Random().shuffle(stages)  # nosec B311: so workers seldom ask for the same
         done = sum(_try(stage, leases, planner, listener, note, lifetime) for stage in stages)
         count += done
         if not done:
