@@ -19,6 +19,7 @@ from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import NO_RESULT, Run
+from sparsify.runs.images import shared
 from sparsify.study.design import Study
 from sparsify.study.tasks import Chosen
 
@@ -112,16 +113,18 @@ _SETTINGS = [field.name for field in dataclasses.fields(Config) if field.name !=
 def long_form(sweeps: Iterable[tuple[str, Run, int, Sweep]]) -> pd.DataFrame:
     """One row for each point of each (arm, run, number of the sweep, sweep).
 
-    Columns: `arm`, `run`, `seed`, `sweep`, those of a sweep's row, and every other field of the run's Config. Settings
-    that an optimizer does not take, and measures that were not asked for, are missing values.
+    Columns: `arm`, `run`, `seed`, `sweep`, those of a sweep's row, and every other field of the run's Config, as it is
+    `shared`: of a folder of images the name. Settings that an optimizer does not take, and measures that were not asked
+    for, are missing values.
     """
     import pandas as pd  # slow to import: only when it is needed
 
     rows = [
-        {"arm": arm, "run": run.name, "seed": run.config.seed, "sweep": number}
+        {"arm": arm, "run": run.name, "seed": settings["seed"], "sweep": number}
         | dataclasses.asdict(row)
-        | {name: getattr(run.config, name) for name in _SETTINGS}
+        | {name: settings[name] for name in _SETTINGS}
         for arm, run, number, sweep in sweeps
+        for settings in (shared(run.config),)
         for row in sweep.rows
     ]
     return pd.DataFrame(rows, columns=["arm", "run", "seed", "sweep", *_POINT, *_SETTINGS])

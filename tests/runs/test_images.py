@@ -61,6 +61,18 @@ def test_nothing_of_a_run_says_where_it_was_made(run: Run) -> None:
     assert json.loads((run.path / "config.json").read_text())["data"] == "folder:My Photos"
 
 
+def test_nothing_of_a_study_says_where_its_images_are(images: Path, cache: Path, tmp_path: Path) -> None:
+    text = f"draw = []\n[base]\ndata = 'folder:{images}'\nepochs = 1\nbatch_size = 4\n[[arms]]\nopt = 'sgd'\n"
+    (tmp_path / "mine.toml").write_text(text + "[sweep]\nlayers = 'conv3'\nratios = [0.5]\n")
+    result = sparsify.run_study(
+        sparsify.load_study(str(tmp_path / "mine.toml")), device="cpu", runs_dir=tmp_path / "runs"
+    )
+    page = sparsify.write_study(result)
+    assert not any(b"secret place" in file.read_bytes() for file in page.parent.iterdir())
+    assert set(result.table().data) == {"folder:My Photos"}
+    assert result.arms[0].runs[0].config.data == f"folder:{images}"
+
+
 def test_the_same_machine_finds_the_images_again(run: Run, images: Path, tmp_path: Path) -> None:
     again = Run(run.path)
     assert again.config.data == f"folder:{images}"
