@@ -37,17 +37,17 @@ def work(
     SparsifyError as `claim`, `train` and `prune` do.
     """
     leases = leases_of(planner.places.runs_dir)
-    count = 0
+    count, looked = 0, 0.0
     while not plan.done:
-        began = time.monotonic()
         stages = ready(plan, planner)
-        looked = time.monotonic() - began
         random.Random().shuffle(stages)  # nosec B311: so workers seldom ask for the same
         done = sum(_try(stage, leases, planner, listener, note, lifetime) for stage in stages)
         count += done
         if not done:
             time.sleep(max(WAIT, 4 * looked))
+        began = time.monotonic()
         plan = planner.plan()
+        looked = time.monotonic() - began
     return count
 
 
