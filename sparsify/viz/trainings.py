@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -22,19 +23,41 @@ from sparsify.study.grids import describe_settings
 def by_rate(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Return runs in groups of those that differ in the learning rate, the seed and the records only.
 
-    A group is called by the settings in which groups differ; by options that only some optimizers take only where
-    nothing else tells the groups apart.
+    With the rate DessiLBI's `path_scale` may differ too, if their product, by which the path advances in a step, is one
+    for all. A group is called by the settings in which groups differ; by options that only some optimizers take only
+    where nothing else tells it from another.
     """
-    groups: dict[Config, list[Run]] = {}
+    alike: dict[Config, list[Run]] = {}
     for run in runs:
-        groups.setdefault(dataclasses.replace(run.config, lr=None, record="", seed=0), []).append(run)
-    values = [config.to_dict() for config in groups]
-    differ = [name for name in values[0] if len({one[name] for one in values}) > 1] or ["model", "opt"]
-    few = [name for name in differ if name not in ("lr", *OPTIONS)]
-    labels = [describe_settings({name: one[name] for name in few}) for one in values]
-    if len(set(labels)) < len(labels):
-        labels = [describe_settings({name: one[name] for name in differ}) for one in values]
+        alike.setdefault(_without_rate(run.config, path_scale=None), []).append(run)
+    groups: dict[Config, list[Run]] = {}
+    for config, several in alike.items():
+        if len({_advance(run.config) for run in several}) == 1:
+            groups[config] = several
+            continue
+        for run in several:
+            groups.setdefault(_without_rate(run.config, path_scale=run.config.path_scale), []).append(run)
+    values = [{name: value for name, value in config.to_dict().items() if name != "lr"} for config in groups]
+    first = [name for name in _differing(values) if name not in OPTIONS] or ["model", "opt"]
+    labels = []
+    for one in values:
+        beside = [other for other in values if all(other[name] == one[name] for name in first)]
+        labels.append(describe_settings({name: one[name] for name in (*first, *_differing(beside))}))
     return dict(zip(labels, groups.values(), strict=True))
+
+
+def _differing(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names whose values are not the same in all."""
+    return [name for name in values[0] if any(one[name] != values[0][name] for one in values)]
+
+
+def _without_rate(config: Config, path_scale: float | None) -> Config:
+    return dataclasses.replace(config, lr=None, path_scale=path_scale, record="", seed=0)
+
+
+def _advance(config: Config) -> float | None:
+    """α_p = α·`path_scale`, without what floating-point numbers are apart by; None without a path."""
+    return None if config.path_scale is None else float(f"{taken(config.lr) * config.path_scale:.9g}")
 
 
 def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
