@@ -9,6 +9,7 @@ from typing import Literal
 from sparsify.analysis.statistics import Estimate
 from sparsify.analysis.weights import support_shares
 from sparsify.pruning.measures import MEASURES
+from sparsify.pruning.ratios import SUPPORT
 from sparsify.report.notes import notes
 from sparsify.report.table import (
     INTERVAL,
@@ -28,7 +29,17 @@ from sparsify.runs import NO_RESULT, Summary
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Published
 from sparsify.study.findings import Findings
-from sparsify.study.results import ArmResult, Point, StudyResult, accuracies, controls_in, held_out, measured_in
+from sparsify.study.results import (
+    ArmResult,
+    Point,
+    StudyResult,
+    accuracies,
+    controls_in,
+    held_out,
+    measured_in,
+    outside,
+)
+from sparsify.study.verdicts import outside_in_words, removed_in_words
 from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
 
 
@@ -121,18 +132,19 @@ def accuracy_table(
             (
                 arm.label,
                 *map(in_percent, found),
-                *(_alone(arm, sweep, layers, measure) if alone else ()),
+                *(_alone(result, arm, sweep, layers, measure) if alone else ()),
                 len(found[-1]),
             )
         )
     return _table(result, title, columns, rows, turned=Turned("removed", "right"))
 
 
-def _alone(arm: ArmResult, sweep: int, layers: str, measure: str) -> tuple[Estimate | None, Estimate | None]:
+def _alone(
+    result: StudyResult, arm: ArmResult, sweep: int, layers: str, measure: str
+) -> tuple[Estimate | None, Estimate | None]:
     """The accuracy of what is in the support, and the share of the grains that is not, over an arm's seeds, in %."""
-    rows = [row for one in arm.sweeps[sweep] if (row := one.support(layers)) is not None]
-    measured = [value for row in rows if (value := getattr(row, measure)) is not None]
-    return in_percent(measured), in_percent([row.ratio for row in rows])
+    point = Point(sweep=sweep, by="", layers=layers, ratio=SUPPORT, measure=measure)
+    return in_percent(list(accuracies(result, arm, point).values())), in_percent(outside(arm, point))
 
 
 SPARSE: dict[Literal["support_accuracy", "gamma_accuracy"], str] = {
@@ -215,8 +227,9 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
             Column("n"),
         ]
         rows = []
-        for group in dict.fromkeys(map(_group, found)):
-            for one in (one for one in found if _group(one) == group):
+        groups = [_group(result, one) for one in found]
+        for group in dict.fromkeys(groups):
+            for one in (one for one, of in zip(found, groups, strict=True) if of == group):
                 arm = one.arm if against else f"{one.arm} − {one.reference}"
                 ends = (one, one) if both else (one,)
                 ps = (one.p_adjusted, one.p_seeds, one.p_images)
@@ -225,9 +238,10 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
     return tables
 
 
-def _group(one: Contrast) -> str:
-    """What is removed, and the family: "60% of conv3 and fc1, primary"."""
-    return f"{percentage(one.ratio)} of {layers_in_words(one.layers)}, {one.family}"
+def _group(result: StudyResult, one: Contrast) -> str:
+    """What is removed, and the family: "60% of conv3 and fc1, primary"; at the support, how much of each arm."""
+    sizes = f" ({outside_in_words(result, one)})" if one.ratio == SUPPORT else ""
+    return f"{removed_in_words(one.ratio, one.layers)}{sizes}, {one.family}"
 
 
 def _ends(one: Contrast) -> str:

@@ -20,6 +20,7 @@ from sparsify.config import Config
 from sparsify.errors import unknown
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.ratios import Ratio
 from sparsify.study.results import (
     ArmResult,
     Point,
@@ -151,7 +152,7 @@ def _every_arm(
     seen: set[str] = set()
     for number, plan in enumerate(result.study.sweeps):
         for point in points_of(plan, number, ratios or [usual_ratio(plan)], measured_in(result, number)):
-            kinds = ("change", "accuracy") if 0 in plan.ratios and point.ratio > 0 else ("accuracy",)
+            kinds = ("change", "accuracy") if 0 in plan.ratios and point.ratio != 0 else ("accuracy",)
             first = primary and point.measure == "accuracy" and point.layers not in seen
             for compared in kinds:
                 for arm, other in pairs:
@@ -209,7 +210,8 @@ def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
             {seed: own[seed] + their_whole[seed] for seed in seeds},
         )
     found = paired([theirs[seed] for seed in seeds], [own[seed] for seed in seeds], CONFIDENCE)
-    sides = [(other, point.ratio), (arm, point.ratio), *([(arm, 0.0), (other, 0.0)] if change else [])]
+    sides: list[tuple[ArmResult, Ratio]] = [(other, point.ratio), (arm, point.ratio)]
+    sides += [(arm, 0.0), (other, 0.0)] if change else []
     right = right_answers(sides, point, seeds)
     low, high, over = found.low, found.high, "seeds" if found.low is not None else ""
     both_low, both_high, p_images = None, None, None
@@ -276,6 +278,7 @@ class Affordable(Point):
     loss of no image at all; None where the bound is over seeds.
     """
 
+    ratio: float
     arm: str
     tolerance: float
     confidence: float

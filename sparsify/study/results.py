@@ -17,6 +17,7 @@ from sparsify.errors import SparsifyError
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import NO_RESULT, Run
 from sparsify.runs.images import shared
@@ -144,13 +145,14 @@ def seed_accuracies(points: pd.DataFrame) -> pd.Series:
 class Point:
     """A point of a study: a ratio of some layers, removed in its sweep number `sweep` (from 0), which goes `by` this.
 
+    With the ratio "support" it is all outside the support of each run, so that each removes a part of its own.
     `measure` is the name of one of `sparsify.pruning.measures.MEASURES`.
     """
 
     sweep: int
     by: str
     layers: str
-    ratio: float
+    ratio: Ratio
     measure: str
 
 
@@ -207,6 +209,9 @@ def accuracies(result: StudyResult, arm: ArmResult, at: Point, control: str = ""
 
     Empty if it was not measured. Raises SparsifyError for layers and a ratio that were not swept.
     """
+    if at.ratio == SUPPORT:
+        swept = _by_seed(arm, at.sweep).items() if arm.sweeps[at.sweep] else ()
+        return {seed: one.accuracy(at.layers, SUPPORT, at.measure) for seed, one in swept if one.support(at.layers)}
     found = result.accuracies.get(Where(arm.label, at.sweep, control, at.layers, at.ratio, at.measure))
     if found is None and not control and at.measure in measures_of(arm, at.sweep):
         sets = ", ".join(arm.sweeps[at.sweep][0].plan.layers)
@@ -222,7 +227,12 @@ def points_of(plan: SweepPlan, sweep: int, ratios: Sequence[float], measures: Se
                 yield Point(sweep=sweep, by=plan.name, layers=layers, ratio=ratio, measure=measure)
 
 
-def right_answers(sides: Sequence[tuple[ArmResult, float]], at: Point, seeds: Sequence[int]) -> list[np.ndarray] | None:
+def outside(arm: ArmResult, at: Point) -> list[float]:
+    """The fraction of the grains of the point's layers that is outside the support, of each run that says so."""
+    return [row.ratio for one in arm.sweeps[at.sweep] if (row := one.support(at.layers)) is not None]
+
+
+def right_answers(sides: Sequence[tuple[ArmResult, Ratio]], at: Point, seeds: Sequence[int]) -> list[np.ndarray] | None:
     """Whether each answer is right, (seeds × draws, images) for each arm and ratio; the ratio of `at` does not matter.
 
     None unless all outcomes were kept and are of the same images: with --val each seed holds out others.

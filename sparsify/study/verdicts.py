@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.measures import MEASURES
+from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.study.contrasts import Affordable, Contrast, control_of
-from sparsify.study.results import Point, StudyResult, accuracies, measured_in
+from sparsify.study.results import Point, StudyResult, accuracies, measured_in, outside
 from sparsify.text import capitalised, layers_in_words, listed, minus, p_in_words, percentage, plural, points
 
 _MOST = 10  # what a sentence lists; more are counted
@@ -19,9 +20,9 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
     """Sentences on every primary contrast and every other one that holds, on the best arm, and on what is not tested.
 
     A primary contrast that the study names, or that is of an arm with its control, has a sentence of its own; the
-    others share one for each point. Then come the arm with the highest accuracy at each of these points, planned
-    contrasts that could not be made, arms that could have a control and have none, the exploratory contrasts that hold,
-    what the images are too few for, and what was not tested at all.
+    others share one for each point. Then come the sizes of the supports that were compared, the arm with the highest
+    accuracy at each of these points, planned contrasts that could not be made, arms that could have a control and have
+    none, the exploratory contrasts that hold, what the images are too few for, and what was not tested at all.
     """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
     single: list[Contrast] = []
@@ -33,6 +34,7 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
     beside = {_pair(one): one for one in contrasts if one.compared == "accuracy"}
     found = [verdict(one, beside[_pair(one)]) for one in single]
     found += _together(one for one in shared if one.family == "primary")
+    found += _supports(result, contrasts)
     found += _best(result, contrasts)
     found += _impossible(result, contrasts)
     alone: dict[str, list[str]] = {}
@@ -159,6 +161,15 @@ def _few(texts: Sequence[str]) -> str:
     return listed([*texts[:_MOST], *rest])
 
 
+def _supports(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """How large the supports are that a contrast compares: it is not of equally many grains."""
+    of = {(one.sweep, one.layers, one.arm, one.reference): one for one in contrasts if one.ratio == SUPPORT}
+    for one in of.values():
+        sizes = "unlike size" if len(set(_outside(result, one).values())) > 1 else "one size"
+        removed = f"Of {layers_in_words(one.layers)} {outside_in_words(result, one)} is outside the support"
+        yield f"{removed}: the supports that are compared are of {sizes}"
+
+
 def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
     """The arm with the highest mean accuracy where a primary contrast is, of each measure, and the next one."""
     tested = {_pair(one): one for one in contrasts if one.compared == "accuracy"}
@@ -195,9 +206,9 @@ def _impossible(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[
     made = {(one.sweep, one.arm, one.reference, one.layers, one.ratio, one.compared) for one in contrasts}
     for one in result.study.contrasts:
         if one.what not in made:
-            removed = f"{percentage(one.ratio)} of {layers_in_words(one.layers)} removed"
+            removed = removed_in_words(one.ratio, one.layers)
             what = f"{one.arm} and {one.reference} have no finished seed in common"
-            yield f"The planned contrast with {removed} could not be made: {what}"
+            yield f"The planned contrast with {removed} removed could not be made: {what}"
 
 
 def _too_few_images(affordable: Sequence[Affordable]) -> Iterator[str]:
@@ -218,18 +229,37 @@ def _untested(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[st
     labels = [arm.label for arm in result.arms if arm.finished]
     pairs = {frozenset(pair) for pair in itertools.combinations(labels, 2)}
     left = pairs - {frozenset((one.arm, one.reference)) for one in contrasts}
-    swept = {ratio for plan in result.study.sweeps for ratio in plan.ratios if ratio > 0}
-    ratios = sorted(swept - {one.ratio for one in contrasts})
+    tested = {one.ratio for one in contrasts}
+    ratios = sorted({ratio for plan in result.study.sweeps for ratio in plan.ratios if ratio > 0} - tested)
     what = [f"{len(left)} of the {len(pairs)} pairs of arms"] if left else []
     if ratios:
         what.append(f"what differs with {_few([percentage(ratio) for ratio in ratios])} removed")
+    if SUPPORT not in tested and any(plan.support for plan in result.study.sweeps):
+        what.append("what differs with all outside the supports removed")
     if what:
         yield f"Not tested: {listed(what)}"
 
 
+def removed_in_words(ratio: Ratio, layers: str) -> str:
+    """ "60% of conv3 and fc1", "all outside the support of conv3"."""
+    if ratio == SUPPORT:
+        return f"all outside the support of {layers_in_words(layers)}"
+    return f"{percentage(ratio)} of {layers_in_words(layers)}"
+
+
+def outside_in_words(result: StudyResult, one: Contrast) -> str:
+    """What a contrast at the support removes of its two arms, in the mean: "88.2% of slbi and 85.0% of prox-sgd"."""
+    return listed(f"{size} of {label}" for label, size in _outside(result, one).items())
+
+
+def _outside(result: StudyResult, one: Contrast) -> dict[str, str]:
+    found = {arm.label: outside(arm, one) for arm in result.arms if arm.label in (one.arm, one.reference)}
+    return {label: f"{100 * sum(found[label]) / len(found[label]):.1f}%" for label in (one.arm, one.reference)}
+
+
 def point_in_words(point: Point) -> str:
     """ "with 60% of conv3 and fc1 removed by magnitude"."""
-    removed = f"{percentage(point.ratio)} of {layers_in_words(point.layers)}" if point.ratio else "nothing"
-    by = f" by {point.by}" if point.ratio else ""
+    removed = removed_in_words(point.ratio, point.layers) if point.ratio else "nothing"
+    by = f" by {point.by}" if point.ratio and point.ratio != SUPPORT else ""
     how = MEASURES[point.measure].words
     return f"with {removed} removed{by}" + (f" and {how}" if how else "")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from handmade import arm, falling, largest, losing, seeds, study
+from handmade import arm, falling, largest, losing, seeds, study, sweep
+from scipy import stats
 
-from sparsify.report.studytables import affordable_tables
+from sparsify.report.studytables import affordable_tables, contrast_tables
+from sparsify.report.table import to_markdown
 from sparsify.study.contrasts import Contrast, contrasts
 from sparsify.study.design import Planned
 from sparsify.study.verdicts import verdict, verdicts
@@ -107,6 +109,53 @@ FOUND = Contrast(
 def test_a_verdict_says_what_the_numbers_say(changes, text):
     found = dataclasses.replace(FOUND, **changes)
     assert verdict(found, found) == text
+
+
+def alone(label: str, *seeds: tuple[float, int], **settings):
+    """An arm: of each seed the part outside the support, and how many answers are wrong without it; 10 with it."""
+    sweeps = {
+        seed: sweep({0.0: list(range(10))}, support=(ratio, list(range(wrong))))
+        for seed, (ratio, wrong) in enumerate(seeds)
+    }
+    return arm(label, sweeps, **settings)
+
+
+def of_supports(*arms, compared="accuracy"):
+    planned = Planned(arms[1].label, arms[0].label, "conv3", "support", compared)
+    result = study(*arms, ratios=[0.0], support=True)
+    return dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=(planned,)))
+
+
+def test_supports_are_compared_and_their_sizes_stand_beside():
+    result = of_supports(
+        alone("linbreg", (0.8, 60), (0.7, 70), (0.75, 90)), alone("slbi", (0.9, 30), (0.9, 35), (0.9, 40))
+    )
+    found = contrasts(result)
+    one = found[0]
+    assert (one.arm, one.reference, one.ratio, one.seeds, one.images) == ("slbi", "linbreg", "support", 3, 1000)
+    test = stats.ttest_rel([0.97, 0.965, 0.96], [0.94, 0.93, 0.91])
+    assert (one.difference, one.p_seeds) == (pytest.approx((0.03 + 0.035 + 0.05) / 3), pytest.approx(test.pvalue))
+    said = verdicts(result, found)
+    assert said[0].startswith("With all outside the support of conv3 removed slbi has 3.83 points more than linbreg (")
+    sizes = "Of conv3 90.0% of slbi and 75.0% of linbreg is outside the support"
+    assert said[1] == f"{sizes}: the supports that are compared are of unlike size"
+    assert not any(one.startswith("Not tested") for one in said)
+    (table,) = contrast_tables(result, found[:1])
+    assert "all outside the support of conv3 (90.0% of slbi and 75.0% of linbreg), primary" in to_markdown(table)
+
+
+def test_supports_of_one_size_are_said_to_be():
+    result = of_supports(alone("linbreg", (0.8, 60)), alone("slbi", (0.8, 30)), compared="change")
+    found = contrasts(result)
+    assert found[0].difference == pytest.approx(0.03)  # both lose nothing at 0%
+    assert "are of one size" in verdicts(result, found)[1]
+
+
+def test_that_supports_were_not_compared_is_said():
+    result = of_supports(alone("linbreg", (0.8, 60)), alone("slbi", (0.8, 30)))
+    result = dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=()))
+    said = verdicts(result, contrasts(result))
+    assert said[-1] == "Not tested: what differs with all outside the supports removed"
 
 
 @pytest.mark.parametrize(
