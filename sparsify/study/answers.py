@@ -17,7 +17,7 @@ from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.pruning.sweep import Sweep
 from sparsify.study.contrasts import Contrast
-from sparsify.study.results import StudyResult
+from sparsify.study.results import StudyResult, of_one_length
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,10 +132,9 @@ class Answers:
         def right(label: str, ratio: Ratio) -> np.ndarray:
             return np.stack([self.right[place] for place in found.index[(found.arm == label) & at(ratio)]])
 
-        flipped = differences(right(one.reference, one.ratio), right(one.arm, one.ratio))
-        if one.compared == "change":
-            flipped = flipped - differences(right(one.reference, 0.0), right(one.arm, 0.0))
-        return signs_flipped(flipped)
+        whole = [(one.arm, 0.0), (one.reference, 0.0)] if one.compared == "change" else []
+        sides = of_one_length([right(*side) for side in [(one.reference, one.ratio), (one.arm, one.ratio), *whole]])
+        return signs_flipped(np.sum(list(map(differences, sides[::2], sides[1::2])), axis=0))
 
 
 def _kept(result: StudyResult) -> Iterator[tuple[tuple[str, int, int, str], Sweep, Outcomes]]:

@@ -223,7 +223,8 @@ def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
             low, high = images_interval(by_image, models, most=models * len(right) // 2, confidence=CONFIDENCE)
             over = "images"
         if len(seeds) > 1:
-            both_low, both_high = two_way_interval(_by_seed_and_image(right, len(seeds)), confidence=CONFIDENCE)
+            summed, draws = _by_seed_and_image(right, len(seeds)), len(right[0]) // len(seeds)
+            both_low, both_high = two_way_interval(summed, draws=draws, confidence=CONFIDENCE)
     return Contrast(
         **vars(point),
         arm=arm.label,
@@ -245,8 +246,8 @@ def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
 
 
 def _by_seed_and_image(right: Sequence[np.ndarray], seeds: int) -> np.ndarray:
-    """The differences of each seed and image, (seeds, images), each a mean over the seed's draws."""
-    of_seeds = [one.reshape(seeds, -1, one.shape[1]).mean(1) for one in right]
+    """The differences of each seed and image, (seeds, images), each a sum over the seed's draws."""
+    of_seeds = [one.reshape(seeds, -1, one.shape[1]).sum(1, dtype=np.int64) for one in right]
     found: np.ndarray = np.sum([b - a for a, b in zip(of_seeds[::2], of_seeds[1::2], strict=True)], axis=0)
     return found
 

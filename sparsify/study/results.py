@@ -235,7 +235,8 @@ def outside(arm: ArmResult, at: Point) -> list[float]:
 def right_answers(sides: Sequence[tuple[ArmResult, Ratio]], at: Point, seeds: Sequence[int]) -> list[np.ndarray] | None:
     """Whether each answer is right, (seeds × draws, images) for each arm and ratio; the ratio of `at` does not matter.
 
-    None unless all outcomes were kept and are of the same images: with --val each seed holds out others.
+    The one network of a support stands for as many draws as the others have. None unless all outcomes were kept and are
+    of the same images: with --val each seed holds out others.
     """
     sweeps = [[_by_seed(arm, at.sweep)[seed] for seed in seeds] for arm, _ in sides]
     kept = [one.outcomes.get(at.measure) for side in sweeps for one in side]
@@ -244,10 +245,17 @@ def right_answers(sides: Sequence[tuple[ArmResult, Ratio]], at: Point, seeds: Se
         return None
     if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):
         return None
-    return [
+    found = [
         np.concatenate([one.right(at.layers, ratio, at.measure) for one in side])
         for side, (_, ratio) in zip(sweeps, sides, strict=True)
     ]
+    return of_one_length(found)
+
+
+def of_one_length(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Arrays (seeds × draws, images) of one draw or of several, with the rows of one draw as often as the others'."""
+    most = max(map(len, sides))
+    return [np.repeat(one, most // len(one), axis=0) for one in sides]
 
 
 def _by_seed(arm: ArmResult, sweep: int) -> dict[int, Sweep]:

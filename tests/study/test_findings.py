@@ -211,9 +211,9 @@ def test_both_ways_a_seeds_draws_are_one():
     slbi = {seed: sweep({0.6: [list(range(n)), list(range(n))]}) for seed, n in enumerate((20, 36))}
     (one,) = contrasts(study(arm("sgd-pull", pull), arm("slbi", slbi), ratios=[0.6]))
     right = np.arange(IMAGES)
-    means = [((right >= n) * 1 + (right >= n + 4)) / 2 for n in (30, 40)]
-    found = np.stack([(right >= n) * 1 - mean for n, mean in zip((20, 36), means, strict=True)])
-    assert (one.both_low, one.both_high) == two_way_interval(found)
+    sums = [(right >= n) * 1 + (right >= n + 4) for n in (30, 40)]
+    found = np.stack([(right >= n) * 2 - both for n, both in zip((20, 36), sums, strict=True)])
+    assert (one.both_low, one.both_high) == two_way_interval(found, draws=2)
 
 
 def planned(*contrasts: Planned) -> StudyResult:
