@@ -25,7 +25,7 @@ from sparsify.report.table import (
     to_csv,
     to_markdown,
 )
-from sparsify.runs import NO_RESULT, Summary
+from sparsify.runs import LOST, Summary
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Published
 from sparsify.study.findings import Findings
@@ -161,7 +161,7 @@ def training_table(result: StudyResult) -> Table:
     """
     shares = {arm.label: support_shares(arm.finished) for arm in result.arms}
     layers = list(dict.fromkeys(layer for share in shares.values() for layer in share))
-    failed = [way for way in NO_RESULT if any(run.status == way for arm in result.arms for run in arm.runs)]
+    failed = [way for way in LOST if any(run.status == way for arm in result.arms for run in arm.runs)]
     published = {arm.label: arm.published for arm in result.study.arms if arm.published is not None}
     runs = [run for arm in result.arms for run in arm.finished]
     sparse = {name: heading for name, heading in SPARSE.items() if any(name in run.summary for run in runs)}
@@ -203,7 +203,8 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
     """The difference of each arm to its reference, in points; a table a sweep, measure and kind, changes first.
 
     The columns are the two intervals, that of Student or over images, and that over both; p and n. Where no contrast
-    has an interval over both there is no column for it. Each family has groups of its own.
+    has an interval over both there is no column for it. Each family has groups of its own. Beside arms whose supports
+    are compared stands how much is outside of each.
     """
     tables = []
     kinds = dict.fromkeys((one.sweep, one.measure, one.compared) for one in contrasts)
@@ -227,10 +228,10 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
             Column("n"),
         ]
         rows = []
-        groups = [_group(result, one) for one in found]
-        for group in dict.fromkeys(groups):
-            for one in (one for one, of in zip(found, groups, strict=True) if of == group):
+        for group in dict.fromkeys(map(_group, found)):
+            for one in (one for one in found if _group(one) == group):
                 arm = one.arm if against else f"{one.arm} − {one.reference}"
+                arm += f" ({outside_in_words(result, one)})" if one.ratio == SUPPORT else ""
                 ends = (one, one) if both else (one,)
                 ps = (one.p_adjusted, one.p_seeds, one.p_images)
                 rows.append((arm, group, one.difference, *ends, *ps, one.seeds))
@@ -238,10 +239,9 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
     return tables
 
 
-def _group(result: StudyResult, one: Contrast) -> str:
-    """What is removed, and the family: "60% of conv3 and fc1, primary"; at the support, how much of each arm."""
-    sizes = f" ({outside_in_words(result, one)})" if one.ratio == SUPPORT else ""
-    return f"{removed_in_words(one.ratio, one.layers)}{sizes}, {one.family}"
+def _group(one: Contrast) -> str:
+    """What is removed, and the family: "60% of conv3 and fc1, primary"."""
+    return f"{removed_in_words(one.ratio, one.layers)}, {one.family}"
 
 
 def _ends(one: Contrast) -> str:
@@ -319,7 +319,7 @@ def choice_tables(result: StudyResult) -> list[Table]:
 
 
 def choices_csv(result: StudyResult) -> str:
-    """One row for each arm that selected, candidate and seed; the accuracy of a candidate without a result is empty.
+    """One row for each arm that selected, candidate and seed; the accuracy of a candidate that is lost is empty.
 
     Where supports were compared in a study, the last column has their distance, a fraction.
     """

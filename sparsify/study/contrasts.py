@@ -89,8 +89,8 @@ class _Asked:
 
     @property
     def what(self) -> tuple[object, ...]:
-        """All but the family."""
-        return (*vars(self.point).values(), self.arm.label, self.reference.label, self.compared)
+        """All but the family, and which of the two is the reference: the other way round it is the same difference."""
+        return (*vars(self.point).values(), frozenset((self.arm.label, self.reference.label)), self.compared)
 
 
 def contrasts(

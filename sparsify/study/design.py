@@ -155,8 +155,8 @@ class Planned:
 
     @property
     def what(self) -> tuple[object, ...]:
-        """All but whether it is primary: no other contrast of a study has the same."""
-        return (self.sweep, self.arm, self.reference, self.layers, self.ratio, self.compared)
+        """All but whether it is primary, and which is the reference: no other contrast of a study has the same."""
+        return (self.sweep, frozenset((self.arm, self.reference)), self.layers, self.ratio, self.compared)
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class Study:
                 reason = "0 has none" if one.ratio == 0 else "the sweep has no ratio 0"
                 raise ContrastError(f"{where} is of a change from ratio 0, and {reason}; take compared = 'accuracy'")
         if twice(one.what for one in self.contrasts) is not None:
-            raise ContrastError("two contrasts are the same but for primary; leave one of them out")
+            raise ContrastError("two contrasts are the same but for primary or the way round; leave one out")
 
     @functools.cached_property
     def in_order(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.pruning.sweep import Sweep, SweepRow
-from sparsify.runs import NO_RESULT, Run
+from sparsify.runs import LOST, Run
 from sparsify.runs.images import shared
 from sparsify.study.design import Study
 from sparsify.study.tasks import Chosen
@@ -33,7 +33,7 @@ class ArmResult:
     """One arm's runs, in the order of the seeds; `sweeps[i]` are those of the study's sweep i, one a finished run.
 
     They are () if the sweep is of other arms. A seed whose run could not be trained, because one that it starts from
-    has no result, has no run. `selected` says how its settings were chosen, if they were.
+    is lost, has no run. `selected` says how its settings were chosen, if they were.
     """
 
     label: str
@@ -47,9 +47,9 @@ class ArmResult:
         return tuple(run for run in self.runs if run.status == "finished")
 
     @property
-    def without_result(self) -> tuple[Run, ...]:
-        """The runs that diverged or collapsed."""
-        return tuple(run for run in self.runs if run.status in NO_RESULT)
+    def lost(self) -> tuple[Run, ...]:
+        """The runs that are no result: they diverged or collapsed."""
+        return tuple(run for run in self.runs if run.status in LOST)
 
 
 class Where(NamedTuple):

@@ -31,7 +31,10 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
         control = controls[one.arm]
         own = result.study.contrasts or (control is not None and control.label == one.reference)
         (single if one.family == "primary" and own else shared).append(one)
-    beside = {_pair(one): one for one in contrasts if one.compared == "accuracy"}
+    beside: dict[tuple[Point, str, str], Contrast] = {}
+    for one in (one for one in contrasts if one.compared == "accuracy"):
+        turned = replace(one, arm=one.reference, reference=one.arm, difference=-one.difference)
+        beside |= {_pair(turned): turned, _pair(one): one}
     found = [verdict(one, beside[_pair(one)]) for one in single]
     found += _together(one for one in shared if one.family == "primary")
     found += _supports(result, contrasts)
@@ -138,14 +141,21 @@ def _together(contrasts: Iterable[Contrast]) -> Iterator[str]:
         if held:
             what = "from 0% on and " if change else ""
             rest = f"; nothing is shown for {_few(others)}" if others and first.family == "primary" else ""
-            single = [one.arm for one in held if one.seeds == 1]
-            whose = "each" if len(single) == len(held) else f"of {_few(single)}"
-            seeds = f"; one seed {whose}: that is of these networks, and not of the methods" if single else ""
             clauses = _few([_clause(one) for one in held])
-            yield f"{where}, {what}against {first.reference}, {clauses}; p is Holm-adjusted{rest}{seeds}"
+            yield f"{where}, {what}against {first.reference}, {clauses}; p is Holm-adjusted{rest}{_of_networks(held)}"
         elif first.family == "primary":
             what = "what is lost from 0% on" if change else "accuracy"
-            yield f"{where} no difference in {what} can be shown against {first.reference} for {_few(others)}"
+            told = f"no difference in {what} can be shown against {first.reference} for {_few(others)}"
+            yield f"{where} {told}{_of_networks(ones)}"
+
+
+def _of_networks(contrasts: Sequence[Contrast]) -> str:
+    """What ends a sentence on contrasts of which some, or all, are of one seed; "" if none is."""
+    single = [one.arm for one in contrasts if one.seeds == 1]
+    if not single:
+        return ""
+    whose = "each" if len(single) == len(contrasts) else f"of {_few(single)}"
+    return f"; one seed {whose}: that is of these networks, and not of the methods"
 
 
 def _clause(one: Contrast) -> str:
@@ -184,11 +194,12 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
                 continue
             where, high = capitalised(point_in_words(here)), f"{100 * means[best]:.2f}%"
             n = len(found[best])
-            who, what = (best, "mean accuracy") if n > 1 else (f"the network of {best}", "accuracy")
-            seeds = plural(n, "seed")
+            what, seeds = "mean accuracy" if n > 1 else "accuracy", plural(n, "seed")
+            who, of = (best, "") if n > 1 else (f"the network of {best}", "that of ")
             level = [label for label in others if f"{100 * means[label]:.2f}%" == high]
             if level:
-                yield f"{where} {_few([best, *level])} have the highest {what}, {high} (n = {seeds})"
+                who = _few([best, *level]) if n > 1 else f"the networks of {_few([best, *level])}"
+                yield f"{where} {who} have the highest {what}, {high} (n = {seeds})"
                 continue
             second = others[0]
             test = tested.get((here, best, second)) or tested.get((here, second, best))
@@ -197,13 +208,13 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
             else:
                 told = "the difference is shown" if holds(test) else "the difference is not shown"
                 told += f" (Holm-adjusted {p_in_words(test.p_adjusted)}, {test.family})"
-            next_best = f"{second} with {100 * means[second]:.2f}%"
+            next_best = f"{of}{second} with {100 * means[second]:.2f}%"
             yield f"{where} {who} has the highest {what}, {high} (n = {seeds}), before {next_best}; {told}"
 
 
 def _impossible(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
     """The contrasts that were planned and not made, because no seed of both arms is finished."""
-    made = {(one.sweep, one.arm, one.reference, one.layers, one.ratio, one.compared) for one in contrasts}
+    made = {(one.sweep, frozenset((one.arm, one.reference)), one.layers, one.ratio, one.compared) for one in contrasts}
     for one in result.study.contrasts:
         if one.what not in made:
             removed = removed_in_words(one.ratio, one.layers)
@@ -215,9 +226,9 @@ def _too_few_images(affordable: Sequence[Affordable]) -> Iterator[str]:
     few = dict.fromkeys((one.tolerance, one.images, one.least) for one in affordable if one.too_few_images)
     for tolerance, images, least in few:
         assert least is not None
-        lost = f"{100 * tolerance:g} {'point is' if tolerance == 0.01 else 'points are'}"
+        loss = f"{100 * tolerance:g} {'point is' if tolerance == 0.01 else 'points are'}"
         yield (
-            f"Whether less than {lost} lost cannot be shown over {images:,} images alone: "
+            f"Whether less than {loss} lost cannot be shown over {images:,} images alone: "
             f"even if not one is answered otherwise the bound is {100 * least:.2f} points"
         )
 

@@ -28,6 +28,7 @@ from sparsify.study.design import Planned
 from sparsify.study.findings import find
 from sparsify.study.results import StudyResult, cells
 from sparsify.study.verdicts import verdict, verdicts
+from sparsify.text import unbroken
 
 
 def test_a_contrast_is_the_paired_test_over_seeds():
@@ -341,7 +342,7 @@ def test_tables_hold_what_was_found():
     text = study_markdown(result, findings)
     (one, _) = findings.contrasts
     assert f"| [{100 * one.low:+.2f}, {100 * one.high:+.2f}] |" in text
-    assert f"- {findings.verdicts[0]}\n" in text
+    assert f"- {unbroken(findings.verdicts[0])}\n" in text
     cell = next(cell for cell in findings.cells if (cell.arm, cell.ratio) == ("slbi", 0.6))
     assert (cell.n, cell.mean) == (3, pytest.approx(0.9716667))
     assert f"[{100 * cell.low:.2f}, {100 * cell.high:.2f}]" in text.split("95% intervals of the mean")[1]

@@ -304,7 +304,11 @@ def contrast(**changed: object) -> str:
         (TWO + contrast(ratio="'support'"), "unknown ratio 'support' in contrast 1; choose from: 0, 0.6"),
         (TWO + contrast(sweep=2), "contrast 1 is of sweep 2; there are 1, from 1 on"),
         (TWO + contrast(sweep=0), "contrast 1 is of sweep 0; there are 1, from 1 on"),
-        (TWO + contrast() + contrast(primary="false"), "two contrasts are the same but for primary; leave one"),
+        (TWO + contrast() + contrast(primary="false"), "two contrasts are the same but for primary or the way round;"),
+        (
+            TWO + contrast() + contrast(arm="'a'", reference="'b'"),
+            "two contrasts are the same but for primary or the way round; leave one out",
+        ),
         (TWO + contrast() * 1001, "1,001 contrasts are too many; at most 1,000"),
     ],
 )

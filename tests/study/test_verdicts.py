@@ -141,7 +141,9 @@ def test_supports_are_compared_and_their_sizes_stand_beside():
     assert said[1] == f"{sizes}: the supports that are compared are of unlike size"
     assert not any(one.startswith("Not tested") for one in said)
     (table,) = contrast_tables(result, found[:1])
-    assert "all outside the support of conv3 (90.0% of slbi and 75.0% of linbreg), primary" in to_markdown(table)
+    text = to_markdown(table)
+    assert "all outside the support of conv3, primary" in text
+    assert " slbi (90.0% of slbi and 75.0% of linbreg) " in text
 
 
 def test_supports_of_one_size_are_said_to_be():
@@ -263,7 +265,7 @@ def test_of_one_seed_no_sentence_is_about_a_method():
     assert said[0].endswith(": that is of these two networks, one seed each, and not of the methods")
     assert said[1].endswith("; one seed each: that is of these networks, and not of the methods")
     (best,) = [one for one in said if "highest" in one]
-    assert best.startswith(f"{HERE} the network of slbi has the highest accuracy, 98.00% (n = 1 seed), before sgd-pull")
+    assert best.startswith(f"{HERE} the network of slbi has the highest accuracy, 98.00% (n = 1 seed), before that of")
 
 
 def test_an_arm_with_one_seed_among_others_is_named():
@@ -318,3 +320,34 @@ def test_names_in_words():
     assert layers_in_words("conv1,conv2,fc1") == "conv1, conv2 and fc1"
     assert layers_in_words("a,b,c,d,e") == "5 layers"
     assert [p_in_words(p) for p in (1.0, 0.0213, 0.001, 0.00099)] == ["p = 1", "p = 0.021", "p = 0.001", "p < 0.001"]
+
+
+def test_of_a_pair_both_ways_round_one_contrast_is_made_and_its_accuracies_stand_beside():
+    result = study(arm("sgd-pull", falling((10, 30), (8, 42))), arm("slbi", falling((4, 20), (6, 35))))
+    planned = (
+        Planned("sgd-pull", "slbi", "conv3", 0.6, "change"),
+        Planned("slbi", "sgd-pull", "conv3", 0.6, "accuracy", primary=False),
+    )
+    result = dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=planned))
+    found = contrasts(result)
+    assert [(one.arm, one.compared, one.family) for one in found] == [
+        ("sgd-pull", "change", "primary"),
+        ("slbi", "accuracy", "exploratory"),
+    ]
+    assert "sgd-pull has 0.85 points less than slbi; " in verdicts(result, found)[0]
+
+
+def test_with_one_seed_every_sentence_that_compares_is_about_these_networks():
+    result = study(
+        arm("sgd-pull", seeds(30)), arm("slbi", seeds(30)), arm("sgd", seeds(28)), arm("prox-sgd", seeds(29))
+    )
+    said = verdicts(result, contrasts(result))
+    compared = [one for one in said if "can be shown" in one]
+    assert [one.split(" removed by magnitude ")[1].split(" can be")[0] for one in compared] == [
+        "the network of slbi has the same accuracy as that of sgd-pull; no difference in what the two lose from 0% on",
+        "no difference in what is lost from 0% on",
+    ]
+    for one in compared:
+        assert one.endswith("and not of the methods"), one
+    (best,) = [one for one in said if "highest accuracy" in one]
+    assert " the network of sgd has the highest accuracy, 97.20% (n = 1 seed), before that of sgd-pull with" in best
