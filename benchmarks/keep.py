@@ -3,7 +3,7 @@
     python -m benchmarks.keep runs/studies/lenet-mnist models/lenet-mnist --figures sweep,curves
     python -m benchmarks.keep models/lenet-mnist
 
-With one folder, the tables and the words of the report there are written anew, with the figures and the runs that it has.
+With one folder, the tables and the words of the report there are written anew; figures stay as they are.
 """
 
 from __future__ import annotations
