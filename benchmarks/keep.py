@@ -3,7 +3,7 @@
     python -m benchmarks.keep runs/studies/lenet-mnist models/lenet-mnist --figures sweep,curves
     python -m benchmarks.keep models/lenet-mnist
 
-With one folder, the tables and the words of the report there are written anew, with the figures that it has.
+With one folder, the tables and the words of the report there are written anew; figures stay as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sparsify.files import write_text
+from sparsify.files import frame_as_csv, write_text
 from sparsify.report.again import PAGE, source_again
 from sparsify.report.page import render
 from sparsify.report.writing import tables
@@ -45,8 +45,10 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
 
 
 def rewrite(folder: Path) -> None:
-    """Write table.md and report.html of a study that is kept as today's code words them."""
+    """Write the findings, table.md and report.html of a study that is kept as today's code finds and words them."""
     source = source_again(read_study(folder))
+    for name, frame in source.findings.frames().items():
+        write_text(folder / f"{name}.csv", frame_as_csv(frame))
     write_text(folder / "table.md", tables(source.result, source.findings))
     write_text(folder / PAGE, render(source))
 

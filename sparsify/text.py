@@ -36,8 +36,18 @@ def in_markdown(text: str) -> str:
 
     A "<" that begins no tag stays, as in "p < 0.001".
     """
-    text = re.sub(r"&(?=#?\w+;)", "&amp;", printable(text))
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", printable(unbroken(text)))
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", r"]\(").replace("|", r"\|")
+
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def unbroken(text: str) -> str:
+    """The text with no-break spaces in "p = 0.02", "n = 5", "< 0.001" and "Holm's p": no line ends within them."""
+    text = re.sub(r"\b([pn]) ([=<]) (?=\d)", rf"\1{NO_BREAK}\2{NO_BREAK}", text)
+    text = re.sub(r"(?<!\S)([<≥]) (?=\d)", rf"\1{NO_BREAK}", text)
+    return re.sub(r"\b(Holm['’]s) p\b", rf"\1{NO_BREAK}p", text)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -133,8 +143,9 @@ def minus(text: str) -> str:
 
 
 def points(fraction: float) -> str:
-    """A difference of two fractions in percentage points: "+0.31", "−1.20"."""
-    return minus(f"{100 * fraction:+.2f}")
+    """A difference of two fractions in percentage points: "+0.31", "−1.20", and "0.00" without a sign."""
+    text = minus(f"{100 * fraction:+.2f}")
+    return "0.00" if text[1:] == "0.00" else text
 
 
 def factor(value: float) -> str:

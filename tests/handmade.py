@@ -23,8 +23,17 @@ Wrong = Sequence[int]
 """The images that one run gets wrong."""
 
 
-def sweep(points: Mapping[float, Wrong | Sequence[Wrong]], *, kept: bool = True, again: float | None = None) -> Sweep:
-    """A sweep of conv3: at each ratio, one run's wrong answers, or several draws' of them, among `IMAGES` images."""
+def sweep(
+    points: Mapping[float, Wrong | Sequence[Wrong]],
+    *,
+    kept: bool = True,
+    again: float | None = None,
+    support: tuple[float, Wrong] | None = None,
+) -> Sweep:
+    """A sweep of conv3: at each ratio, one run's wrong answers, or several draws' of them, among `IMAGES` images.
+
+    The `support` is the part outside of it, and what the network without that gets wrong.
+    """
     rows, answers = [], []
     for ratio, wrong in points.items():
         draws = wrong if wrong and not isinstance(wrong[0], int) else [wrong]
@@ -35,6 +44,12 @@ def sweep(points: Mapping[float, Wrong | Sequence[Wrong]], *, kept: bool = True,
             row = SweepRow(criterion, "auto", "layer", "conv3", ratio, draw, right, IMAGES, right / IMAGES, **sizes)
             rows.append(dataclasses.replace(row, recalibrated_accuracy=again))
             answers.append(np.isin(np.arange(IMAGES), images).astype(int))
+    if support is not None:
+        ratio, images = support
+        right = IMAGES - len(images)
+        values = {"criterion": "support", "ratio": ratio, "draw": 0, "correct": right, "accuracy": right / IMAGES}
+        rows.append(dataclasses.replace(rows[0], **values))
+        answers.append(np.isin(np.arange(IMAGES), images).astype(int))
     outcomes = Outcomes.of(np.zeros(IMAGES, int), np.stack(answers))
     return sweep_of(tuple(rows), (), {"accuracy": outcomes} if kept else {})
 

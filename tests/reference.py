@@ -107,9 +107,10 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
         mu: float = 20.0,
         path_scale: float = 20.0,
         threshold: float = 1.0,
+        coupling: str = "decoupled",
         penalty: str | None = "auto",
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "coupling": coupling}
         defaults |= {"kappa": kappa, "mu": mu, "path_scale": path_scale, "threshold": threshold, "penalty": penalty}
         super().__init__(params, defaults)
 
@@ -130,8 +131,12 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
                     state["m"] = torch.zeros_like(w)
                     state["v"] = torch.zeros_like(w)
                 state["t"] += 1
-                state["m"] = beta1 * state["m"] + (1 - beta1) * w.grad
-                state["v"] = beta2 * state["v"] + (1 - beta2) * w.grad**2
+                g = w.grad
+                if penalty is not None and group["coupling"] == "gradient":
+                    # the gradient of loss + path_scale/(2μ)·‖W − Γ‖²
+                    g = g + group["path_scale"] / mu * (w - state.get("gamma", torch.zeros_like(w)))
+                state["m"] = beta1 * state["m"] + (1 - beta1) * g
+                state["v"] = beta2 * state["v"] + (1 - beta2) * g**2
                 m_hat = state["m"] / (1 - beta1 ** state["t"])
                 v_hat = state["v"] / (1 - beta2 ** state["t"])
                 direction = m_hat / (v_hat.sqrt() + group["eps"])
@@ -145,7 +150,8 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
                     state["z"] = torch.zeros_like(w)
                     state["gamma"] = torch.zeros_like(w)
                 old = w.clone()
-                w.sub_(alpha * kappa * direction + alpha_p * kappa / mu * (old - state["gamma"]))
+                pull = alpha_p * kappa / mu if group["coupling"] == "decoupled" else 0
+                w.sub_(alpha * kappa * direction + pull * (old - state["gamma"]))
                 state["z"] = state["z"] + alpha_p / mu * (old - state["gamma"])
                 state["gamma"] = kappa * prox(state["z"], group["threshold"], penalty)
 

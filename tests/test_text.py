@@ -16,6 +16,7 @@ from sparsify.text import (
     printable,
     shortest,
     thousands,
+    unbroken,
     written,
 )
 
@@ -28,7 +29,7 @@ def test_what_a_terminal_would_obey_is_shown_as_escapes():
 
 def test_markdown_shows_names_as_text():
     assert in_markdown("<img src=x> &lt; a|b [x](http://y)\n# c") == r"&lt;img src=x> &amp;lt; a\|b [x]\(http://y)\n# c"
-    assert in_markdown("p < 0.001 & slbi [ours] <!-- </b>") == "p < 0.001 & slbi [ours] &lt;!-- &lt;/b>"
+    assert in_markdown("a < b & slbi [ours] <!-- </b>") == "a < b & slbi [ours] &lt;!-- &lt;/b>"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_the_shortest_text_reads_back_as_the_same_number(value, text):
 
 def test_numbers():
     assert [percentage(value) for value in (0, 0.6, 0.125, 1)] == ["0%", "60%", "12.5%", "100%"]
-    assert [points(value) for value in (0.0031, -0.012, 0.0)] == ["+0.31", "−1.20", "+0.00"]
+    assert [points(value) for value in (0.0031, -0.012, 0.0)] == ["+0.31", "−1.20", "0.00"]
     assert (factor(2.512), thousands(10080)) == ("2.51×", "10,080")
     assert [plural(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
 
@@ -67,3 +68,20 @@ def test_the_sign_of_a_number_is_a_minus_and_other_hyphens_stay():
 def test_p_values():
     assert [p_value(p) for p in (1.0, 0.0213, 0.001, 0.00099)] == ["1.000", "0.021", "0.001", "< 0.001"]
     assert [p_in_words(p) for p in (1.0, 0.0213, 0.001, 0.00099)] == ["p = 1", "p = 0.021", "p = 0.001", "p < 0.001"]
+
+
+def test_what_is_not_to_be_broken_over_two_lines_has_no_break_spaces():
+    text = "Holm's p: n = 5 seeds, p = 0.02, p < 0.001 and Holm-adjusted p = 1; a < b, ≥ 60%"
+    joined = "Holm's_p: n_=_5 seeds, p_=_0.02, p_<_0.001 and Holm-adjusted p_=_1; a < b, ≥_60%"
+    assert unbroken(text) == joined.replace("_", "\N{NO-BREAK SPACE}")
+    assert in_markdown("p = 1") == unbroken("p = 1")
+
+
+def test_a_difference_of_nothing_has_no_sign():
+    assert [points(value) for value in (0.0, -0.00001, 0.00001, 0.001, -0.001)] == [
+        "0.00",
+        "0.00",
+        "0.00",
+        "+0.10",
+        "−0.10",
+    ]

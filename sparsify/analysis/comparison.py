@@ -184,23 +184,32 @@ def images_interval(
 
 
 def two_way_interval(
-    differences: np.ndarray, *, confidence: float = 0.95, resamples: int = 9999
+    differences: np.ndarray, *, draws: int = 1, confidence: float = 0.95, resamples: int = 9999
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean of differences, (seeds, images), over both.
+    """Return the percentile bootstrap interval of the mean of differences over seeds and images.
 
-    In each resample the seeds are drawn with replacement and, apart from them, the images, each with all its answers
-    (Owen 2007). `scipy.stats.bootstrap` does so with the numbers of the seeds and of the images as two samples; here
-    images with the same differences are counted in one multinomial draw, of which a few seeds have few kinds.
+    `differences` are whole numbers, (seeds, images), each a sum over so many `draws`. In each resample the seeds are
+    drawn with replacement and, apart from them, the images, each with all its answers (Owen 2007), as
+    `scipy.stats.bootstrap` does with the numbers of the seeds and of the images as two samples. Here the seeds are
+    drawn first: with them each image has one sum, of few values, and how often each of these is drawn is multinomial.
     Of few seeds it is shorter than Student's interval: it takes the spread that they show for the true one.
     """
     seeds, images = differences.shape
-    kinds, counts = np.unique(differences, axis=1, return_counts=True)
+    kinds, counts = np.unique(differences, axis=1, return_counts=True)  # images with the same differences are one kind
     generator = np.random.default_rng(0)  # the same interval each time
-    blocks = np.array_split(np.arange(resamples), math.ceil(resamples * len(counts) / _DRAWN))
-    sums = [generator.multinomial(images, counts / images, size=len(block)) @ kinds.T for block in blocks]
     of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    means = np.einsum("rs,rs->r", of_seeds, np.concatenate(sums)) / (seeds * images)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    chosen, times = np.unique(of_seeds, axis=0, return_counts=True)
+    values = np.arange(seeds * int(kinds.min()), seeds * int(kinds.max()) + 1)  # an image's sum over the drawn seeds
+    means = []
+    size = len(counts) + int(times.max()) * len(values)
+    for block in np.array_split(np.arange(len(chosen)), math.ceil(len(chosen) * size / _DRAWN)):
+        # as floats, for which there is a fast product, and which hold such whole numbers exactly
+        sums = (chosen[block].astype(float) @ kinds.astype(float)).astype(np.int64) - values[0]
+        cells = (sums + np.arange(len(block))[:, None] * len(values)).ravel()
+        images_of = np.bincount(cells, np.tile(counts, len(block)), len(block) * len(values))
+        likely = np.repeat(images_of.reshape(len(block), -1) / images, times[block], axis=0)
+        means.append(generator.multinomial(images, likely) @ values / (seeds * images * draws))
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
     return low, high
 
 

@@ -130,14 +130,14 @@ def _trained(configs: Sequence[Config], where: Places, display: TrainingDisplay,
 
 def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool) -> int:
     from sparsify.report.tables import seeds_line
-    from sparsify.runs import NO_RESULT
+    from sparsify.runs import LOST
 
     if config.seed != _DEFAULTS.seed:
         raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
     configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
     with TrainingDisplay(len(configs), console.out) as display:
         runs = _trained(configs, where, display, tensorboard=tensorboard)
-    failed = [run for run in runs if run.status in NO_RESULT]
+    failed = [run for run in runs if run.status in LOST]
     for run in failed:
         console.fail(f"{run.name} {run.status} and is not counted: {run.why_lost}{see('collapse')}")
     console.say(seeds_line(runs))

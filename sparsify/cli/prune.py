@@ -174,7 +174,7 @@ def ticket(
     from sparsify.pruning.subject import subject_of
     from sparsify.pruning.tickets import of_seeds, retrained, tickets
     from sparsify.report.tables import tickets_table, tickets_words
-    from sparsify.runs import NO_RESULT, newest_run
+    from sparsify.runs import LOST, newest_run
 
     # tickets that were begun, and killed, are newer than their run
     chosen = finished_run(run, where.runs_dir) if run else newest_run(where.runs_dir, tickets=False)
@@ -192,7 +192,7 @@ def ticket(
         ]
     console.show(tickets_table(found, ratio))
     console.say(tickets_words(found))
-    for lost in (one.run for one in found if one.run.status in NO_RESULT):
+    for lost in (one.run for one in found if one.run.status in LOST):
         console.fail(f"{lost.name} {lost.status} and is no result: {lost.why_lost}{see('collapse')}")
     return 0
 

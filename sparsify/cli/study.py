@@ -91,7 +91,7 @@ def study(
     first, *rest = notes(result)
     for line in (f"{first}; table.md has the 95% interval of each mean", *rest, *findings.verdicts):
         console.tell(line)
-    for run in (run for arm in result.arms for run in arm.without_result):
+    for run in (run for arm in result.arms for run in arm.lost):
         console.fail(f"{run.name} {run.status} and is not counted: {run.why_lost}{see('collapse')}")
     command = ["sparsify", "study", name or "quick", *(word for setting in settings for word in ("--set", setting))]
     command += ["--smoke"] if smoke else []

@@ -16,16 +16,6 @@ from sparsify.optim.penalties import Penalty, grain_norms, grain_size, penalty_o
 from sparsify.optim.updates import Part, Rate, accumulated, batches
 from sparsify.text import listed
 
-LATER: dict[str, Any] = {
-    "weight_decay": 0.0,
-    "maximize": False,
-    "foreach": None,
-    "capturable": False,
-    "differentiable": False,
-    "fused": None,
-}
-"""The options that states of version 0.2 and older lack, at what they were then."""
-
 
 def check(name: str, value: float, *, strict: bool = True, infinite: bool = False) -> None:
     """Raise SparsifyError unless the value of the option `name` is above 0, or at least 0 if not `strict`."""
@@ -70,6 +60,16 @@ class SelectingOptimizer(Optimizer):
 
     FUSED: ClassVar[bool] = False
     """Whether the step is a fused kernel."""
+
+    LATER: ClassVar[Mapping[str, Any]] = {
+        "weight_decay": 0.0,
+        "maximize": False,
+        "foreach": None,
+        "capturable": False,
+        "differentiable": False,
+        "fused": None,
+    }
+    """The options that states of older versions lack, at what they were then."""
 
     def __init__(self, params: Any, lr: Rate, defaults: dict[str, Any]) -> None:
         self._checked: list[list[Any]] = []
@@ -131,7 +131,7 @@ class SelectingOptimizer(Optimizer):
         super().__setstate__(state)
         self._checked = []
         for options in (self.defaults, *self.param_groups):
-            for name, value in LATER.items():
+            for name, value in self.LATER.items():
                 options.setdefault(name, value)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -175,10 +175,10 @@ class SelectingOptimizer(Optimizer):
         if not {"state", "param_groups"} <= state_dict.keys():
             raise SparsifyError(f"this is not a state of {name}: it has no state and param_groups, as of an optimizer")
         for group in state_dict["param_groups"]:
-            missing = sorted(self.defaults.keys() - LATER.keys() - group.keys())
+            missing = sorted(self.defaults.keys() - self.LATER.keys() - group.keys())
             if missing:
                 raise SparsifyError(f"this is not a state of {name}: its param groups have no {listed(missing)}")
-            self._check(LATER | group)
+            self._check({**self.LATER, **group})
         for number, p in self._numbered(state_dict):
             state = state_dict["state"].get(number, {})
             strange = sorted(state.keys() - self.STATE)

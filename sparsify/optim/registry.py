@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from sparsify.errors import SparsifyWarning, first_line
 from sparsify.optim import papers
-from sparsify.optim.spec import OptimizerSpec, Options, taken
-from sparsify.optim.torch_optimizers import torch_optimizer
-from sparsify.settings import Setting
+from sparsify.optim.spec import COUPLINGS, OptimizerSpec, Options, taken
+from sparsify.optim.torch_optimizers import FLAG, torch_optimizer
+from sparsify.settings import Setting, values_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,10 @@ def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
 
 
 def adam_pull(model: nn.Module, options: Options) -> Optimizer:
-    """Build the control of SLBIAdam: with λ = ∞ it is Adam with decoupled weight decay of (α_p/α)·κ/μ, as AdamW is."""
+    """Build the control of SLBIAdam: with λ = ∞ it is Adam with decoupled weight decay of (α_p/α)·κ/μ, as AdamW is.
+
+    With the coupling in the gradient it is Adam with L2 regularisation, path_scale/μ in its gradient.
+    """
     from sparsify.optim.slbi import SLBIAdam
 
     return _split_adam(functools.partial(SLBIAdam, threshold=float("inf")), model, options)
@@ -105,6 +108,7 @@ def _split_adam(kind: Callable[..., Optimizer], model: nn.Module, options: Optio
         kappa=taken(options.kappa),
         mu=taken(options.mu),
         path_scale=taken(options.path_scale),
+        **values_of(FLAG, options.opt, options.opt_options, _COUPLING),
     )
 
 
@@ -182,6 +186,13 @@ _SLIMMING = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.000
 
 _DECAY = {"weight_decay": 0.0}
 _DESSILBI = (papers.FU_2020, papers.FU_2022, papers.HUANG_2016)
+_COUPLING = {
+    "coupling": Setting(
+        default="decoupled",
+        choices=COUPLINGS,
+        help="the pull towards Γ: a step of its own, or in the gradient, where Adam scales it",
+    )
+}
 _ADAFACTOR = {"eps": Setting(default=(2.0**-23, 0.001), least=0)}  # the first is None in torch: float32's own
 
 _TORCH_SGD = torch_optimizer("SGD", _SGD, papers.ROBBINS_1951, papers.SUTSKEVER_2013, colour=0)
@@ -198,10 +209,18 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         colour=3,
         path=_split_path,
         control="adam-pull",
+        settings=lambda: _COUPLING,
         steps_as="adam",
         papers=(*_DESSILBI, papers.KINGMA_2015),
     ),
-    "adam-pull": OptimizerSpec(adam_pull, _SLBI_ADAM, colour=18, steps_as="adam", papers=(papers.LOSHCHILOV_2019,)),
+    "adam-pull": OptimizerSpec(
+        adam_pull,
+        _SLBI_ADAM,
+        colour=18,
+        settings=lambda: _COUPLING,
+        steps_as="adam",
+        papers=(papers.LOSHCHILOV_2019,),
+    ),
     "random-release": OptimizerSpec(random_release, _SLBI, colour=19, path=_split_path, steps_as="sgd", follows=True),
     "linbreg": OptimizerSpec(
         linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path, papers=(papers.BUNGERT_2022,)

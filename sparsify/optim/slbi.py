@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from sparsify.errors import unknown
 from sparsify.optim.base import SelectingOptimizer, check, check_adam, check_momentum
 from sparsify.optim.penalties import THRESHOLD, PenaltyChoice, grain_norms, prox, residual, support
+from sparsify.optim.spec import COUPLINGS
 from sparsify.optim.updates import Part, Rate, accumulated, adam_step, add_scaled, decay, momentum_buffers, refuse_gaps
 
 
@@ -32,20 +34,27 @@ class SplitOptimizer(SelectingOptimizer):
         raise NotImplementedError
 
     def _move(self, group: dict[str, Any], parts: list[Part]) -> None:
-        weights, zs, residuals = [], [], []  # W, Z and W − Γ, before any of them moves
+        inside, zs, residuals = [], [], []  # those with structure, their Z and W − Γ, before W or Z moves
         for part in parts:
             if part.penalty:
                 if "z" not in part.state:
                     part.state["z"] = torch.zeros_like(part.weight)
                 z = part.state["z"]
-                weights.append(part.weight)
+                inside.append(part)
                 zs.append(z)
                 residuals.append(residual(part.weight, z, group["kappa"], group["threshold"], part.penalty))
+        self._move_weights(group, parts, inside, residuals)
+        if inside:
+            add_scaled(zs, residuals, group["lr"] * group["path_scale"] / group["mu"])
+
+    def _move_weights(
+        self, group: dict[str, Any], parts: Sequence[Part], inside: Sequence[Part], residuals: list[Tensor]
+    ) -> None:
+        """Move every weight by the gradient, and those `inside` the structure, whose W − Γ these are, towards Γ."""
         self._descend(group, parts)
-        if weights:
+        if inside:
             rate = group["lr"] * group["path_scale"] / group["mu"]
-            add_scaled(zs, residuals, rate)
-            add_scaled(weights, residuals, -rate * group["kappa"])
+            add_scaled([part.weight for part in inside], residuals, -rate * group["kappa"])
 
     def _z(self, parameter: Tensor) -> Tensor:
         """Return Z of one parameter; zeros before the first step."""
@@ -178,8 +187,12 @@ class SLBIAdam(SplitOptimizer):
 
     m̂ and v̂ are Adam's bias-corrected moments of the loss gradient alone: the coupling is not preconditioned, and
     neither is weight decay, as in AdamW (Loshchilov & Hutter 2019); it is for weights of two or more dimensions only.
-    The combinations with Adam that were published as code differ: one adds the coupling to the gradient of which the
-    moments are, so that Adam scales it, too; another does a step of SGD besides. Neither is an option here.
+    With `coupling` "gradient" they are of g + (path_scale/μ)·(W − Γ) instead, g being the loss gradient, and W has no
+    pull of its own; Z moves as before. Adam then scales the coupling, too, as L2 regularisation in Adam: how hard a
+    weight is pulled depends on the size of its gradients, and W⁺ − W is about ακ whatever μ is. So does a public
+    combination of DessiLBI with Adam (github.com/JurrivhLeon/DessiAdam, with path_scale = 1), whose weight decay is in
+    the gradient, too, and whose first moment is divided by √(1 − β₁ᵗ). Another one does a step of SGD besides, which is
+    no option here.
     `path_scale` compensates for Adam's small α: with path_scale = 1 and α = 3e-4 the path is too short for anything to
     enter. `penalty` as in SLBI.
 
@@ -203,6 +216,7 @@ class SLBIAdam(SplitOptimizer):
 
     STATE: ClassVar[frozenset[str]] = SplitOptimizer.STATE | {"step", "exp_avg", "exp_avg_sq"}
     FUSED: ClassVar[bool] = True
+    LATER: ClassVar[Mapping[str, Any]] = {**SplitOptimizer.LATER, "coupling": "decoupled"}
 
     def __init__(
         self,
@@ -216,6 +230,7 @@ class SLBIAdam(SplitOptimizer):
         mu: float = 20.0,
         path_scale: float = 20.0,
         threshold: float = THRESHOLD,
+        coupling: str = "decoupled",
         penalty: PenaltyChoice = "auto",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -231,6 +246,7 @@ class SLBIAdam(SplitOptimizer):
             "mu": mu,
             "path_scale": path_scale,
             "threshold": threshold,
+            "coupling": coupling,
             "penalty": penalty,
             "maximize": maximize,
             "foreach": foreach,
@@ -243,10 +259,22 @@ class SLBIAdam(SplitOptimizer):
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
         check_adam(options["betas"], options["eps"])
+        if options["coupling"] not in COUPLINGS:
+            raise unknown("coupling", str(options["coupling"]), COUPLINGS)
 
     def _check_parameters(self, params: list[Tensor]) -> None:
         super()._check_parameters(params)
         refuse_gaps(params, "SLBIAdam")
+
+    def _move_weights(
+        self, group: dict[str, Any], parts: Sequence[Part], inside: Sequence[Part], residuals: list[Tensor]
+    ) -> None:
+        if group["coupling"] == "decoupled" or not inside:
+            super()._move_weights(group, parts, inside, residuals)
+            return
+        pull = group["path_scale"] / group["mu"]
+        grads = iter(torch._foreach_add([part.grad for part in inside], residuals, alpha=pull))
+        self._descend(group, [part._replace(grad=next(grads)) if part.penalty else part for part in parts])
 
     def _descend(self, group: dict[str, Any], parts: Sequence[Part]) -> None:
         rate, weights = group["lr"] * group["kappa"], [part.weight for part in parts]

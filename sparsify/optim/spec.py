@@ -49,6 +49,9 @@ class Options(Protocol):
 STRUCTURES = ("grains", "bn-scale", "kernels")
 """What the grains of convolutions can be: their filters, the scales of BatchNorm behind them, or their kernels."""
 
+COUPLINGS = ("decoupled", "gradient")
+"""How SLBIAdam pulls W towards Γ: by a step of its own, or by a term of the gradient, which Adam scales."""
+
 
 def taken(option: float | None) -> float:
     """Return the value of an option that the optimizer takes: a Config has put the default where none was given."""

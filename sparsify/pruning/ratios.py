@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Final, Literal
 
 from cyclopts import Token
 
@@ -18,8 +19,11 @@ _FORM = "write start:stop:step as in 0:0.6:0.1 (0.6 is included), or a list as i
 _LONGEST_STEP = 100
 
 
-SUPPORT = "support"
+SUPPORT: Final = "support"
 """In the place of a ratio: what a run has not selected goes. In a sweep's rows it is the criterion of that point."""
+
+Ratio = float | Literal["support"]
+"""A fraction, or `SUPPORT`."""
 
 
 def without_support(ratios: str | float | Iterable[float | str]) -> tuple[str | float | Iterable[float | str], bool]:

@@ -18,9 +18,9 @@ from sparsify.pruning.ledger import BEFORE_UNITS, LedgerRow, before_units, ledge
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores, read_outcomes
 from sparsify.pruning.plan import SweepPlan
-from sparsify.pruning.ratios import SUPPORT
+from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.sums import Record, write_recorded
-from sparsify.text import factor, layers_in_words, percentage, plural, thousands
+from sparsify.text import factor, layers_in_words, percentage, plural, thousands, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,14 +152,15 @@ class Sweep:
         """
         return [name for name in MEASURES if getattr(self.rows[0], name) is not None]
 
-    def points(self, layers: str, ratio: float, criterion: str | None = None) -> list[SweepRow]:
+    def points(self, layers: str, ratio: Ratio, criterion: str | None = None) -> list[SweepRow]:
         """Return the rows of one set at one ratio, one for each draw: those of the plan's order, or of a control.
+
+        At "support" it is the row of what is in the support, if that was asked for, as of all that take a ratio here.
 
         >>> [row.params for row in sweep.points("conv3,fc1", 0.4)]
         [36033]
         """
-        wanted = (layers, ratio, criterion or self.plan.order)
-        return [row for row in self.rows if (row.layers, row.ratio, row.criterion) == wanted]
+        return [self.rows[place] for place in self._places(layers, ratio, criterion)]
 
     def support(self, layers: str) -> SweepRow | None:
         """Return the row of the network without what is outside the support; None if that was not asked for.
@@ -169,9 +170,9 @@ class Sweep:
         >>> sparsify.prune(run, layers="conv3", ratios="support", device="cpu").support("conv3").ratio
         0.9
         """
-        return next((row for row in self.rows if (row.layers, row.criterion) == (layers, SUPPORT)), None)
+        return next(iter(self.points(layers, SUPPORT)), None)
 
-    def accuracy(self, layers: str, ratio: float, measure: str = "accuracy") -> float:
+    def accuracy(self, layers: str, ratio: Ratio, measure: str = "accuracy") -> float:
         """Return one measure at one point, the mean over its draws. Raises SparsifyError if it was not measured.
 
         >>> sweep.accuracy("conv3,fc1", 0) == run.summary["accuracy"]
@@ -183,7 +184,7 @@ class Sweep:
             raise self._missing(layers, ratio)
         return sum(found) / len(found)
 
-    def predictions(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
+    def predictions(self, layers: str, ratio: Ratio, measure: str = "accuracy") -> np.ndarray:
         """Return the predicted class of each image at one point, in its first draw: (images,).
 
         `measure` says which network predicts: the one as it was pruned, recalibrated or fine-tuned. Raises
@@ -198,7 +199,7 @@ class Sweep:
         classes: np.ndarray = self.classified(measure).predictions[places[0]]
         return classes
 
-    def right(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
+    def right(self, layers: str, ratio: Ratio, measure: str = "accuracy") -> np.ndarray:
         """Return whether each prediction at one point is right: (draws, images), bool.
 
         Raises SparsifyError as `predictions` does.
@@ -211,7 +212,7 @@ class Sweep:
             raise self._missing(layers, ratio)
         return self.classified(measure).right[places]
 
-    def scores(self, layers: str, ratio: float, measure: str = "accuracy") -> np.ndarray:
+    def scores(self, layers: str, ratio: Ratio, measure: str = "accuracy") -> np.ndarray:
         """Return the score of each image at one point, (draws, images), float64; without a `score`, 1 if it is right.
 
         Raises SparsifyError as `predictions` does, but not for a sweep with scores.
@@ -243,12 +244,14 @@ class Sweep:
             raise SparsifyError(f"sweep-{self.id} has no outcomes of single images{of}; sweep again to keep them")
         return self.outcomes[measure]
 
-    def _places(self, layers: str, ratio: float) -> list[int]:
-        wanted = (layers, ratio, self.plan.order)
+    def _places(self, layers: str, ratio: Ratio, criterion: str | None = None) -> list[int]:
+        if ratio == SUPPORT:  # whatever ratio that comes to
+            return [i for i, row in enumerate(self.rows) if (row.layers, row.criterion) == (layers, SUPPORT)]
+        wanted = (layers, ratio, criterion or self.plan.order)
         return [i for i, row in enumerate(self.rows) if (row.layers, row.ratio, row.criterion) == wanted]
 
-    def _missing(self, layers: str, ratio: float) -> SparsifyError:
-        return SparsifyError(f"{layers} at {ratio:g} is not in this sweep of {', '.join(self.plan.layers)}")
+    def _missing(self, layers: str, ratio: Ratio) -> SparsifyError:
+        return SparsifyError(f"{layers} at {written(ratio)} is not in this sweep of {', '.join(self.plan.layers)}")
 
     def save(self, folder: Path) -> Path:
         """Write the files of the sweep into a folder; return the path of `sweep-<id>.csv`, which is written last.

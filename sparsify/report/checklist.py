@@ -53,6 +53,12 @@ def plain_magnitude(result: StudyResult) -> Verdict:
 
     Ordinary is one that neither selects nor pulls at the weights.
     """
+    swept = {
+        label
+        for number, plan in enumerate(result.study.sweeps)
+        if plan.criterion == "magnitude" and not plan.reverse
+        for label in result.study.arms_of(number)
+    }
     plain = [arm.label for arm in result.arms if arm.finished and _ordinary(arm.finished[0].config)]
     if "magnitude" not in _criteria(result):
         others = listed(_criteria(result))
@@ -60,7 +66,10 @@ def plain_magnitude(result: StudyResult) -> Verdict:
     if not plain:
         reason = "with the pull of one, or goes on from other weights or under a mask"
         return Verdict(False, f"every arm was trained with an optimizer that selects, {reason}")
-    return Verdict(True, f"magnitude prunes {listed(plain)}, too")
+    pruned = [label for label in plain if label in swept]
+    if not pruned:
+        return Verdict(False, f"no sweep by magnitude is of {listed(plain)}")
+    return Verdict(True, f"magnitude prunes {listed(pruned)}, too")
 
 
 def recent_methods(result: StudyResult) -> Verdict:
@@ -212,10 +221,11 @@ def global_random(result: StudyResult) -> Verdict:
 
 def layerwise_random(result: StudyResult) -> Verdict:
     """Whether each sweep has a control that removes as many random grains of each layer."""
-    without = [plan.name for plan in _ordered(result) if not (plan.controls or _beside(result, plan, "random"))]
+    ordered = _ordered(result)
+    without = [plan.name for number, plan in ordered if not (plan.controls or _beside(result, number, "random"))]
     if without:
         return Verdict(False, f"not beside the sweep by {listed(without)}; controls = true adds them")
-    return Verdict(bool(_ordered(result)), "each sweep has as many random grains of each layer beside it")
+    return Verdict(bool(ordered), "each sweep has as many random grains of each layer beside it")
 
 
 def magnitude_baseline(result: StudyResult) -> Verdict:
@@ -227,8 +237,8 @@ def magnitude_baseline(result: StudyResult) -> Verdict:
 
 def layerwise_magnitude(result: StudyResult) -> Verdict:
     """Whether each sweep has one beside it in which magnitude removes as many grains of each layer."""
-    others = [plan for plan in _ordered(result) if plan.criterion != "magnitude" or plan.reverse]
-    without = [plan.name for plan in others if not _beside(result, plan, "magnitude")]
+    others = [(number, plan) for number, plan in _ordered(result) if plan.criterion != "magnitude" or plan.reverse]
+    without = [plan.name for number, plan in others if not _beside(result, number, "magnitude")]
     if without:
         return Verdict(False, f"not beside the sweep by {listed(without)}")
     return Verdict(bool(_ordered(result)), "each sweep is by magnitude, or has one by magnitude beside it")
@@ -289,19 +299,21 @@ def _criteria(result: StudyResult) -> list[str]:
     return list(dict.fromkeys(plan.criterion for plan in result.study.sweeps if not plan.reverse))
 
 
-def _ordered(result: StudyResult) -> list[SweepPlan]:
-    """The sweeps whose criterion is not "random"."""
-    return [plan for plan in result.study.sweeps if plan.criterion != "random"]
+def _ordered(result: StudyResult) -> list[tuple[int, SweepPlan]]:
+    """The sweeps whose criterion is not "random", each behind its number."""
+    return [(number, plan) for number, plan in enumerate(result.study.sweeps) if plan.criterion != "random"]
 
 
-def _beside(result: StudyResult, plan: SweepPlan, criterion: str) -> bool:
-    """Whether another sweep, by that criterion, removes as many grains of each layer: it has the same ratios."""
+def _beside(result: StudyResult, number: int, criterion: str) -> bool:
+    """Whether another sweep, by that criterion, removes as many grains of each layer of the same arms, or of more."""
+    plan, arms = result.study.sweeps[number], set(result.study.arms_of(number))
     like = (plan.layers, plan.ratios, plan.grain, "layer")
     return plan.scope == "layer" and any(
         other.criterion == criterion
         and not other.reverse
         and (other.layers, other.ratios, other.grain, other.scope) == like
-        for other in result.study.sweeps
+        and arms <= set(result.study.arms_of(place))
+        for place, other in enumerate(result.study.sweeps)
     )
 
 

@@ -22,20 +22,23 @@ def commands_of(result: StudyResult) -> list[tuple[str, str]]:
 
     They run by themselves in an empty folder: those that train the runs that the arm starts from come first, then those
     of the masks that it is trained under, of the trials by which its settings were selected, of its own trainings, and
-    of their sweeps.
+    of their sweeps. The trials of a stage, which has no commands of its own, are among those of the arms that start
+    from it or come near to its support.
     """
     shown = {arm.label: arm for arm in result.arms}
     asked = {arm.label: arm for arm in result.study.arms}
     runs: dict[str, Sequence[Run]] = {}
     trained: dict[str, list[str]] = {}
+    tried: dict[str, list[str]] = {}  # the trials of stages
     for label in result.study.in_order:  # each arm after those that it starts from
         arm = asked[label]
         runs[label] = shown[label].runs if label in shown else _runs(result, arm.configs)
-        before = [line for parent in arm.parents for line in trained[parent]]
+        before = [line for other in arm.awaited for line in (trained if other in arm.parents else tried)[other]]
+        tried[label] = list(_trials(arm, result)) if arm.stage else []
         masked = arm.mask
         masks = [] if masked is None else [mask_command(run, masked.point) for run in runs[masked.of]]
         own = [train_command(run.config, _threads(run)) for run in runs[label]]
-        trained[label] = [*before, *_others(arm, runs[label]), *map(shlex.join, (*masks, *own))]
+        trained[label] = [*before, *_others(arm, runs[label]), *tried[label], *map(shlex.join, (*masks, *own))]
     found = (
         (arm.label, _lines(arm, shown[arm.label], trained[arm.label], result))
         for arm in result.study.arms

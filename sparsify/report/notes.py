@@ -28,26 +28,22 @@ NOTES = (
 
 def notes(result: StudyResult) -> tuple[str, ...]:
     """What the tables mean, and which sweeps and masks are of a version of the package that made other ones."""
-    return (*NOTES, *left_out(result), *sources(result), *weak_supports(result), *from_before(result))
+    return (*NOTES, *lost_runs(result), *sources(result), *weak_supports(result), *from_before(result))
 
 
-def left_out(result: StudyResult) -> list[str]:
+def lost_runs(result: StudyResult) -> list[str]:
     """A sentence for each run that is no result: what became of it, and that it is not counted."""
     return [
         f"not counted: {run.name} of {arm.label}, which {run.status} ({run.lost})"
         for arm in result.arms
-        for run in arm.without_result
+        for run in arm.lost
     ]
 
 
-def left_out_csv(result: StudyResult) -> str:
+def lost_csv(result: StudyResult) -> str:
     """One row for each run that is no result: its arm, seed and name, how it ended, and why."""
     names = ("arm", "seed", "run", "status", "collapsed")
-    rows = [
-        (arm.label, run.config.seed, run.name, run.status, run.lost)
-        for arm in result.arms
-        for run in arm.without_result
-    ]
+    rows = [(arm.label, run.config.seed, run.name, run.status, run.lost) for arm in result.arms for run in arm.lost]
     return to_csv(Table.of("", [Column(name) for name in names], rows))
 
 

@@ -20,7 +20,7 @@ from sparsify.report.sections import SECTIONS, Source, headline_table
 from sparsify.report.table import to_html
 from sparsify.study.findings import Findings
 from sparsify.study.results import StudyResult
-from sparsify.text import printable
+from sparsify.text import printable, unbroken
 from sparsify.viz.study import Drawn
 
 LARGEST = 600_000
@@ -83,4 +83,5 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
     return environment.get_template("report.html")

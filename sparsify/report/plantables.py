@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from sparsify.report.table import TEXT, Column, Format, Table
-from sparsify.runs import NO_RESULT
+from sparsify.runs import LOST
 from sparsify.study.design import Study
 from sparsify.study.estimates import PlanCost, TaskCost
 from sparsify.study.tasks import Plan, Task
@@ -89,7 +89,7 @@ def plan_line(plan: Plan, estimates: PlanCost) -> str:
 def _missing(task: Task) -> str:
     """The steps that are left of a task, as in "train from epoch 8 of 20, sweep 1, 2"."""
     if task.done:
-        return f"left out: {task.lost}" if task.lost else task.status if task.status in NO_RESULT else MISSING
+        return f"not trained: {task.lost}" if task.lost else task.status if task.status in LOST else MISSING
     numbers = task.sweeps if task.status == "unfinished" else task.missing
     steps = []
     if task.status == "unfinished":

@@ -12,7 +12,7 @@ from sparsify.nets.registry import NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.report.table import TEXT, Column, Format, Table
-from sparsify.runs import NO_RESULT, Run
+from sparsify.runs import LOST, Run
 from sparsify.study.design import Arm
 from sparsify.study.results import StudyResult, held_out
 from sparsify.text import layers_in_words, listed, percentage, plural, written
@@ -46,7 +46,7 @@ def setup(result: StudyResult) -> list[str]:
     counts = _alternatives(f"{run.summary['count']:,}" for arm in result.arms for run in arm.finished)
     if counts:
         sentences.append(f"Accuracy is that on {counts} {held_out(result)} images.")
-    for way in NO_RESULT:
+    for way in LOST:
         failed = [run for run in runs if run.status == way]
         if failed:
             verb = "is" if len(failed) == 1 else "are"

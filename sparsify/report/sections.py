@@ -194,7 +194,6 @@ def headline_table(result: StudyResult) -> Table:
 def _change(one: Estimate) -> str:
     """A change of fractions in points: "−1.25 ± 1.77", and 0 without a sign."""
     mean = points(one.mean)
-    mean = "0.00" if mean[1:] == "0.00" else mean
     return mean if one.deviation is None else f"{mean} ± {100 * one.deviation:.2f}"
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from sparsify.analysis.statistics import Estimate
 from sparsify.analysis.weights import support_shares
 from sparsify.pruning.measures import MEASURES
+from sparsify.pruning.ratios import SUPPORT
 from sparsify.report.notes import notes
 from sparsify.report.table import (
     INTERVAL,
@@ -24,11 +25,21 @@ from sparsify.report.table import (
     to_csv,
     to_markdown,
 )
-from sparsify.runs import NO_RESULT, Summary
+from sparsify.runs import LOST, Summary
 from sparsify.study.contrasts import Affordable, Contrast
 from sparsify.study.design import Published
 from sparsify.study.findings import Findings
-from sparsify.study.results import ArmResult, Point, StudyResult, accuracies, controls_in, held_out, measured_in
+from sparsify.study.results import (
+    ArmResult,
+    Point,
+    StudyResult,
+    accuracies,
+    controls_in,
+    held_out,
+    measured_in,
+    outside,
+)
+from sparsify.study.verdicts import outside_in_words, removed_in_words
 from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
 
 
@@ -121,18 +132,19 @@ def accuracy_table(
             (
                 arm.label,
                 *map(in_percent, found),
-                *(_alone(arm, sweep, layers, measure) if alone else ()),
+                *(_alone(result, arm, sweep, layers, measure) if alone else ()),
                 len(found[-1]),
             )
         )
     return _table(result, title, columns, rows, turned=Turned("removed", "right"))
 
 
-def _alone(arm: ArmResult, sweep: int, layers: str, measure: str) -> tuple[Estimate | None, Estimate | None]:
+def _alone(
+    result: StudyResult, arm: ArmResult, sweep: int, layers: str, measure: str
+) -> tuple[Estimate | None, Estimate | None]:
     """The accuracy of what is in the support, and the share of the grains that is not, over an arm's seeds, in %."""
-    rows = [row for one in arm.sweeps[sweep] if (row := one.support(layers)) is not None]
-    measured = [value for row in rows if (value := getattr(row, measure)) is not None]
-    return in_percent(measured), in_percent([row.ratio for row in rows])
+    point = Point(sweep=sweep, by="", layers=layers, ratio=SUPPORT, measure=measure)
+    return in_percent(list(accuracies(result, arm, point).values())), in_percent(outside(arm, point))
 
 
 SPARSE: dict[Literal["support_accuracy", "gamma_accuracy"], str] = {
@@ -149,7 +161,7 @@ def training_table(result: StudyResult) -> Table:
     """
     shares = {arm.label: support_shares(arm.finished) for arm in result.arms}
     layers = list(dict.fromkeys(layer for share in shares.values() for layer in share))
-    failed = [way for way in NO_RESULT if any(run.status == way for arm in result.arms for run in arm.runs)]
+    failed = [way for way in LOST if any(run.status == way for arm in result.arms for run in arm.runs)]
     published = {arm.label: arm.published for arm in result.study.arms if arm.published is not None}
     runs = [run for arm in result.arms for run in arm.finished]
     sparse = {name: heading for name, heading in SPARSE.items() if any(name in run.summary for run in runs)}
@@ -191,7 +203,8 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
     """The difference of each arm to its reference, in points; a table a sweep, measure and kind, changes first.
 
     The columns are the two intervals, that of Student or over images, and that over both; p and n. Where no contrast
-    has an interval over both there is no column for it. Each family has groups of its own.
+    has an interval over both there is no column for it. Each family has groups of its own. Beside arms whose supports
+    are compared stands how much is outside of each.
     """
     tables = []
     kinds = dict.fromkeys((one.sweep, one.measure, one.compared) for one in contrasts)
@@ -218,6 +231,7 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
         for group in dict.fromkeys(map(_group, found)):
             for one in (one for one in found if _group(one) == group):
                 arm = one.arm if against else f"{one.arm} − {one.reference}"
+                arm += f" ({outside_in_words(result, one)})" if one.ratio == SUPPORT else ""
                 ends = (one, one) if both else (one,)
                 ps = (one.p_adjusted, one.p_seeds, one.p_images)
                 rows.append((arm, group, one.difference, *ends, *ps, one.seeds))
@@ -227,7 +241,7 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
 
 def _group(one: Contrast) -> str:
     """What is removed, and the family: "60% of conv3 and fc1, primary"."""
-    return f"{percentage(one.ratio)} of {layers_in_words(one.layers)}, {one.family}"
+    return f"{removed_in_words(one.ratio, one.layers)}, {one.family}"
 
 
 def _ends(one: Contrast) -> str:
@@ -305,7 +319,7 @@ def choice_tables(result: StudyResult) -> list[Table]:
 
 
 def choices_csv(result: StudyResult) -> str:
-    """One row for each arm that selected, candidate and seed; the accuracy of a candidate without a result is empty.
+    """One row for each arm that selected, candidate and seed; the accuracy of a candidate that is lost is empty.
 
     Where supports were compared in a study, the last column has their distance, a fraction.
     """

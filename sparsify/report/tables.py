@@ -29,7 +29,7 @@ from sparsify.report.table import (
     in_percent,
     percent,
 )
-from sparsify.runs import NO_RESULT, Run
+from sparsify.runs import LOST, Run
 from sparsify.text import percentage, plural, thousands, written
 
 
@@ -212,7 +212,7 @@ def tickets_table(tickets: Sequence[Ticket], ratio: float) -> Table:
     for one in tickets:
         kinds.setdefault(one.criterion, (Part(one.kept, one.total), []))[1].append(one.run)
     several = len(wholes) > 1
-    lost = [way for way in NO_RESULT if several and any(one.run.status == way for one in tickets)]
+    lost = [way for way in LOST if several and any(one.run.status == way for one in tickets)]
     columns = [
         Column("mask", TEXT),
         Column("optimizer", TEXT),

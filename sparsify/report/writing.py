@@ -8,7 +8,7 @@ from pathlib import Path
 from sparsify.config import HERE, Places
 from sparsify.files import write_text
 from sparsify.folders import held, make_folder
-from sparsify.report.notes import left_out_csv
+from sparsify.report.notes import lost_csv
 from sparsify.report.page import write_report
 from sparsify.report.studytables import choice_tables, choices_csv, study_markdown
 from sparsify.report.table import to_markdown
@@ -45,8 +45,8 @@ def write_study(
         save_study(result, findings)
         if result.choices:
             write_text(result.folder / "selection.csv", choices_csv(result))
-        if any(arm.without_result for arm in result.arms):
-            write_text(result.folder / "not-counted.csv", left_out_csv(result))
+        if any(arm.lost for arm in result.arms):
+            write_text(result.folder / "not-counted.csv", lost_csv(result))
         return write_report(result, findings, draw_study(result, places), command=words)
 
 

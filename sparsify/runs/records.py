@@ -58,8 +58,8 @@ TRAINED = (
 )
 """The files that a training leaves, beside summary.json, where there is a path, a Z, and what `record` asks for."""
 
-NO_RESULT = ("diverged", "collapsed")
-"""The values of `Run.status` of a training that has ended without a result."""
+LOST = ("diverged", "collapsed")
+"""The values of `Run.status` of a training that has ended, and whose network is no result."""
 
 METRICS = tuple(Epoch.__annotations__)
 """The columns of metrics.csv."""

@@ -14,9 +14,10 @@ from sparsify.analysis.comparison import differences, signs_flipped
 from sparsify.errors import SparsifyError
 from sparsify.files import regular
 from sparsify.pruning.outcomes import Outcomes
+from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.pruning.sweep import Sweep
 from sparsify.study.contrasts import Contrast
-from sparsify.study.results import StudyResult
+from sparsify.study.results import StudyResult, of_one_length
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FILE = "outcomes.npz"
 """The file of a study's folder that holds its answers."""
 
-_COLUMNS = ("arm", "seed", "sweep", "measure", "layers", "ratio", "draw", "images")
+_COLUMNS = ("arm", "seed", "sweep", "measure", "layers", "ratio", "draw", "images", "support")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Answers:
 
     Its column `images` is the place in `labels` of the labels of the images, (images,), which identify these; `right`
     holds, for each row, whether each of them was answered right: (images,), bool. Controls are left out, and sweeps
-    whose answers to single images were not kept.
+    whose answers to single images were not kept. `support` is True where all outside the support was removed.
 
     >>> from sparsify.study.answers import Answers
     >>> found = Answers.of(result)
@@ -62,8 +63,9 @@ class Answers:
             images = next(known, len(labels))
             labels += [outcomes.labels] if images == len(labels) else []
             for row, answers in zip(sweep.rows, outcomes.right, strict=True):
-                if row.criterion == sweep.plan.order:
-                    rows.append((*network, measure, row.layers, row.ratio, row.draw, images))
+                if row.criterion in (sweep.plan.order, SUPPORT):
+                    alone = row.criterion == SUPPORT
+                    rows.append((*network, measure, row.layers, row.ratio, row.draw, images, alone))
                     right.append(answers)
         return cls(pd.DataFrame(rows, columns=list(_COLUMNS)), tuple(right), tuple(labels))
 
@@ -74,6 +76,8 @@ class Answers:
         """
         most = max(map(len, self.labels), default=0)
         columns = {name: self.points[name].to_numpy() for name in _COLUMNS}
+        if not self.points.support.any():
+            del columns["support"]  # as before there was one
         texts = {name: column.astype(str) for name, column in columns.items() if column.dtype == object}
         arrays: dict[str, Any] = {
             **columns,
@@ -93,7 +97,8 @@ class Answers:
 
         try:
             with np.load(io.BytesIO(regular(path).read_bytes()), allow_pickle=False) as file:
-                points = pd.DataFrame({name: file[name] for name in _COLUMNS})
+                points = pd.DataFrame({name: file[name] for name in _COLUMNS if name in file})
+                points = points if "support" in file else points.assign(support=False)
                 counts = file["counts"].tolist()
                 bits = np.unpackbits(file["right"], axis=1)
                 of_images = [counts[place] for place in points.images]
@@ -115,19 +120,21 @@ class Answers:
         seeds = set.intersection(*({*here[here.arm == label].seed.tolist()} for label in arms))
         if len(seeds) < one.seeds:
             return None
-        asked = [one.ratio, *([0.0] if one.compared == "change" else [])]
-        found = here[here.arm.isin(arms) & here.seed.isin(seeds) & here.ratio.isin(asked)]
-        if found.images.nunique() != 1:
+        found = here[here.arm.isin(arms) & here.seed.isin(seeds)]
+
+        def at(ratio: Ratio) -> pd.Series:
+            return found.support if ratio == SUPPORT else ~found.support & (found.ratio == ratio)
+
+        asked = [at(one.ratio), *([at(0.0)] if one.compared == "change" else [])]
+        if found[np.logical_or.reduce(asked)].images.nunique() != 1:
             return None
 
-        def right(label: str, ratio: float) -> np.ndarray:
-            places = found.index[(found.arm == label) & (found.ratio == ratio)]
-            return np.stack([self.right[place] for place in places])
+        def right(label: str, ratio: Ratio) -> np.ndarray:
+            return np.stack([self.right[place] for place in found.index[(found.arm == label) & at(ratio)]])
 
-        flipped = differences(right(one.reference, one.ratio), right(one.arm, one.ratio))
-        if one.compared == "change":
-            flipped = flipped - differences(right(one.reference, 0.0), right(one.arm, 0.0))
-        return signs_flipped(flipped)
+        whole = [(one.arm, 0.0), (one.reference, 0.0)] if one.compared == "change" else []
+        sides = of_one_length([right(*side) for side in [(one.reference, one.ratio), (one.arm, one.ratio), *whole]])
+        return signs_flipped(np.sum(list(map(differences, sides[::2], sides[1::2])), axis=0))
 
 
 def _kept(result: StudyResult) -> Iterator[tuple[tuple[str, int, int, str], Sweep, Outcomes]]:

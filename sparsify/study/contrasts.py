@@ -20,6 +20,7 @@ from sparsify.config import Config
 from sparsify.errors import unknown
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.ratios import Ratio
 from sparsify.study.results import (
     ArmResult,
     Point,
@@ -88,8 +89,8 @@ class _Asked:
 
     @property
     def what(self) -> tuple[object, ...]:
-        """All but the family."""
-        return (*vars(self.point).values(), self.arm.label, self.reference.label, self.compared)
+        """All but the family, and which of the two is the reference: the other way round it is the same difference."""
+        return (*vars(self.point).values(), frozenset((self.arm.label, self.reference.label)), self.compared)
 
 
 def contrasts(
@@ -151,7 +152,7 @@ def _every_arm(
     seen: set[str] = set()
     for number, plan in enumerate(result.study.sweeps):
         for point in points_of(plan, number, ratios or [usual_ratio(plan)], measured_in(result, number)):
-            kinds = ("change", "accuracy") if 0 in plan.ratios and point.ratio > 0 else ("accuracy",)
+            kinds = ("change", "accuracy") if 0 in plan.ratios and point.ratio != 0 else ("accuracy",)
             first = primary and point.measure == "accuracy" and point.layers not in seen
             for compared in kinds:
                 for arm, other in pairs:
@@ -209,7 +210,8 @@ def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
             {seed: own[seed] + their_whole[seed] for seed in seeds},
         )
     found = paired([theirs[seed] for seed in seeds], [own[seed] for seed in seeds], CONFIDENCE)
-    sides = [(other, point.ratio), (arm, point.ratio), *([(arm, 0.0), (other, 0.0)] if change else [])]
+    sides: list[tuple[ArmResult, Ratio]] = [(other, point.ratio), (arm, point.ratio)]
+    sides += [(arm, 0.0), (other, 0.0)] if change else []
     right = right_answers(sides, point, seeds)
     low, high, over = found.low, found.high, "seeds" if found.low is not None else ""
     both_low, both_high, p_images = None, None, None
@@ -221,7 +223,8 @@ def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
             low, high = images_interval(by_image, models, most=models * len(right) // 2, confidence=CONFIDENCE)
             over = "images"
         if len(seeds) > 1:
-            both_low, both_high = two_way_interval(_by_seed_and_image(right, len(seeds)), confidence=CONFIDENCE)
+            summed, draws = _by_seed_and_image(right, len(seeds)), len(right[0]) // len(seeds)
+            both_low, both_high = two_way_interval(summed, draws=draws, confidence=CONFIDENCE)
     return Contrast(
         **vars(point),
         arm=arm.label,
@@ -243,8 +246,8 @@ def _contrast(result: StudyResult, asked: _Asked) -> Contrast | None:
 
 
 def _by_seed_and_image(right: Sequence[np.ndarray], seeds: int) -> np.ndarray:
-    """The differences of each seed and image, (seeds, images), each a mean over the seed's draws."""
-    of_seeds = [one.reshape(seeds, -1, one.shape[1]).mean(1) for one in right]
+    """The differences of each seed and image, (seeds, images), each a sum over the seed's draws."""
+    of_seeds = [one.reshape(seeds, -1, one.shape[1]).sum(1, dtype=np.int64) for one in right]
     found: np.ndarray = np.sum([b - a for a, b in zip(of_seeds[::2], of_seeds[1::2], strict=True)], axis=0)
     return found
 
@@ -276,6 +279,7 @@ class Affordable(Point):
     loss of no image at all; None where the bound is over seeds.
     """
 
+    ratio: float
     arm: str
     tolerance: float
     confidence: float

@@ -13,6 +13,8 @@ from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
 from sparsify.limits import MOST_CONTRASTS, at_most, twice
 from sparsify.pruning.criteria import CRITERIA, PATH, Need
 from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.ratios import SUPPORT, Ratio
+from sparsify.text import written
 from sparsify.training.starting import require_same_path
 
 COMPARED = ("accuracy", "change")
@@ -139,22 +141,22 @@ class Arm:
 class Planned:
     """A contrast that a study names before it is run: what it compares of `arm` and `reference` at one point.
 
-    `layers` is a set of the study's sweep number `sweep` (from 0), and `ratio` one of its ratios. The primary contrasts
-    are what the study is about, and are adjusted for one another alone; all others are exploratory.
+    `layers` is a set of the study's sweep number `sweep` (from 0), and `ratio` one of its ratios, or "support". The
+    primary contrasts are what the study is about, and are adjusted for one another alone; all others are exploratory.
     """
 
     arm: str
     reference: str
     layers: str
-    ratio: float
+    ratio: Ratio
     compared: str = "change"
     primary: bool = True
     sweep: int = 0
 
     @property
     def what(self) -> tuple[object, ...]:
-        """All but whether it is primary: no other contrast of a study has the same."""
-        return (self.sweep, self.arm, self.reference, self.layers, self.ratio, self.compared)
+        """All but whether it is primary, and which is the reference: no other contrast of a study has the same."""
+        return (self.sweep, frozenset((self.arm, self.reference)), self.layers, self.ratio, self.compared)
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,9 @@ class Study:
             plan = self.sweeps[one.sweep]
             if one.layers not in plan.layers:
                 raise ContrastError(unknown("layers", one.layers, plan.layers, where=where))
-            if one.ratio not in plan.ratios:
-                raise ContrastError(
-                    unknown("ratio", f"{one.ratio:g}", [f"{ratio:g}" for ratio in plan.ratios], where=where)
-                )
+            swept: list[Ratio] = [*plan.ratios, *((SUPPORT,) if plan.support else ())]
+            if one.ratio not in swept:
+                raise ContrastError(unknown("ratio", written(one.ratio), map(written, swept), where=where))
             for label in (one.arm, one.reference):
                 if label not in self.arms_of(one.sweep):
                     raise ContrastError(
@@ -254,7 +255,7 @@ class Study:
                 reason = "0 has none" if one.ratio == 0 else "the sweep has no ratio 0"
                 raise ContrastError(f"{where} is of a change from ratio 0, and {reason}; take compared = 'accuracy'")
         if twice(one.what for one in self.contrasts) is not None:
-            raise ContrastError("two contrasts are the same but for primary; leave one of them out")
+            raise ContrastError("two contrasts are the same but for primary or the way round; leave one out")
 
     @functools.cached_property
     def in_order(self) -> tuple[str, ...]:

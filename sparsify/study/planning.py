@@ -18,7 +18,7 @@ from sparsify.pruning.ledger import sweep_is_there
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_is_there, mask_path
-from sparsify.runs import NO_RESULT, Run, find_run, list_runs
+from sparsify.runs import LOST, Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study, SupportOf
 from sparsify.study.structures import Structures, structures_of
 from sparsify.study.tasks import Chosen, Plan, Task, Trial
@@ -197,7 +197,7 @@ class _Look:
         config = task.config
         for label in arm.parents:
             parent = self.tasks(label)[index]
-            if parent.lost or parent.status in NO_RESULT:
+            if parent.lost or parent.status in LOST:
                 return replace(task, lost=parent.lost or f"'{label}' {parent.status}")
             if parent.status != "finished":
                 return replace(task, waits=f"'{label}'")
@@ -226,7 +226,7 @@ class _Look:
         run = Run(self.runs_dir / config.name)
         status = run.status
         network = self.structures[task.arm].model
-        asked = {} if status in NO_RESULT else task.sweeps
+        asked = {} if status in LOST else task.sweeps
         paths = {number: sweep_path(run, plan, network) for number, plan in asked.items()}
         missing = tuple(number for number, path in paths.items() if not sweep_is_there(path))
         again = tuple(number for number in missing if paths[number].exists())
@@ -244,7 +244,7 @@ class _Look:
             return None
         trials = []
         for one, tasks in found:
-            lost = next((task.status for task in tasks if task.status in NO_RESULT), "")
+            lost = next((task.status for task in tasks if task.status in LOST), "")
             accuracies = () if lost else tuple(self._accuracy(task) for task in tasks)
             trial = Trial(one.label, tuple(task.known_run.name for task in tasks), accuracies, lost)
             if choice.near is not None and other is not None and not lost:

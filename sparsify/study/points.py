@@ -12,7 +12,7 @@ from sparsify.limits import MOST_SWEEPS, at_most
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA
 from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
-from sparsify.pruning.ratios import parse_ratios, without_support
+from sparsify.pruning.ratios import SUPPORT, Ratio, parse_ratios, without_support
 from sparsify.study.design import MaskOf, Planned
 from sparsify.study.schema import EXPECTED, ContrastTable, MaskTable, StudyFile, given, read_mask
 
@@ -79,9 +79,10 @@ def _sweep(table: dict[str, Any]) -> SweepPlan:
 
 def contrast_of(table: ContrastTable, sweeps: Sequence[SweepPlan]) -> Planned:
     """Return one of [[contrasts]]; without a sweep's number it is of the first that has its layers and ratio."""
-    ratio = one_ratio(table.ratio)
+    ratio: Ratio = SUPPORT if table.ratio == SUPPORT else one_ratio(table.ratio)
     if table.sweep is UNSET:
-        having = (i for i, plan in enumerate(sweeps) if table.layers in plan.layers and ratio in plan.ratios)
+        of_ratio = [plan.support if ratio == SUPPORT else ratio in plan.ratios for plan in sweeps]
+        having = (i for i, plan in enumerate(sweeps) if table.layers in plan.layers and of_ratio[i])
         sweep = next(having, 0)
     else:
         sweep = table.sweep - 1

@@ -17,8 +17,9 @@ from sparsify.errors import SparsifyError
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.plan import SweepPlan
+from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.pruning.sweep import Sweep, SweepRow
-from sparsify.runs import NO_RESULT, Run
+from sparsify.runs import LOST, Run
 from sparsify.runs.images import shared
 from sparsify.study.design import Study
 from sparsify.study.tasks import Chosen
@@ -32,7 +33,7 @@ class ArmResult:
     """One arm's runs, in the order of the seeds; `sweeps[i]` are those of the study's sweep i, one a finished run.
 
     They are () if the sweep is of other arms. A seed whose run could not be trained, because one that it starts from
-    has no result, has no run. `selected` says how its settings were chosen, if they were.
+    is lost, has no run. `selected` says how its settings were chosen, if they were.
     """
 
     label: str
@@ -46,9 +47,9 @@ class ArmResult:
         return tuple(run for run in self.runs if run.status == "finished")
 
     @property
-    def without_result(self) -> tuple[Run, ...]:
-        """The runs that diverged or collapsed."""
-        return tuple(run for run in self.runs if run.status in NO_RESULT)
+    def lost(self) -> tuple[Run, ...]:
+        """The runs that are no result: they diverged or collapsed."""
+        return tuple(run for run in self.runs if run.status in LOST)
 
 
 class Where(NamedTuple):
@@ -144,13 +145,14 @@ def seed_accuracies(points: pd.DataFrame) -> pd.Series:
 class Point:
     """A point of a study: a ratio of some layers, removed in its sweep number `sweep` (from 0), which goes `by` this.
 
+    With the ratio "support" it is all outside the support of each run, so that each removes a part of its own.
     `measure` is the name of one of `sparsify.pruning.measures.MEASURES`.
     """
 
     sweep: int
     by: str
     layers: str
-    ratio: float
+    ratio: Ratio
     measure: str
 
 
@@ -207,6 +209,9 @@ def accuracies(result: StudyResult, arm: ArmResult, at: Point, control: str = ""
 
     Empty if it was not measured. Raises SparsifyError for layers and a ratio that were not swept.
     """
+    if at.ratio == SUPPORT:
+        swept = _by_seed(arm, at.sweep).items() if arm.sweeps[at.sweep] else ()
+        return {seed: one.accuracy(at.layers, SUPPORT, at.measure) for seed, one in swept if one.support(at.layers)}
     found = result.accuracies.get(Where(arm.label, at.sweep, control, at.layers, at.ratio, at.measure))
     if found is None and not control and at.measure in measures_of(arm, at.sweep):
         sets = ", ".join(arm.sweeps[at.sweep][0].plan.layers)
@@ -222,10 +227,16 @@ def points_of(plan: SweepPlan, sweep: int, ratios: Sequence[float], measures: Se
                 yield Point(sweep=sweep, by=plan.name, layers=layers, ratio=ratio, measure=measure)
 
 
-def right_answers(sides: Sequence[tuple[ArmResult, float]], at: Point, seeds: Sequence[int]) -> list[np.ndarray] | None:
+def outside(arm: ArmResult, at: Point) -> list[float]:
+    """The fraction of the grains of the point's layers that is outside the support, of each run that says so."""
+    return [row.ratio for one in arm.sweeps[at.sweep] if (row := one.support(at.layers)) is not None]
+
+
+def right_answers(sides: Sequence[tuple[ArmResult, Ratio]], at: Point, seeds: Sequence[int]) -> list[np.ndarray] | None:
     """Whether each answer is right, (seeds × draws, images) for each arm and ratio; the ratio of `at` does not matter.
 
-    None unless all outcomes were kept and are of the same images: with --val each seed holds out others.
+    The one network of a support stands for as many draws as the others have. None unless all outcomes were kept and are
+    of the same images: with --val each seed holds out others.
     """
     sweeps = [[_by_seed(arm, at.sweep)[seed] for seed in seeds] for arm, _ in sides]
     kept = [one.outcomes.get(at.measure) for side in sweeps for one in side]
@@ -234,10 +245,17 @@ def right_answers(sides: Sequence[tuple[ArmResult, float]], at: Point, seeds: Se
         return None
     if not all(np.array_equal(one.labels, outcomes[0].labels) for one in outcomes):
         return None
-    return [
+    found = [
         np.concatenate([one.right(at.layers, ratio, at.measure) for one in side])
         for side, (_, ratio) in zip(sweeps, sides, strict=True)
     ]
+    return of_one_length(found)
+
+
+def of_one_length(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Arrays (seeds × draws, images) of one draw or of several, with the rows of one draw as often as the others'."""
+    most = max(map(len, sides))
+    return [np.repeat(one, most // len(one), axis=0) for one in sides]
 
 
 def _by_seed(arm: ArmResult, sweep: int) -> dict[int, Sweep]:

@@ -30,7 +30,7 @@ def run_study(
 
     `places`, or its keywords, give the device and the folders of runs and data. `note` is called with a line of text
     before each sweep, and before an old mask is made again. Raises SparsifyError as `Planner` does, before anything is
-    trained. Warns (SparsifyWarning) about runs that cannot be trained, because one that they start from has no result.
+    trained. Warns (SparsifyWarning) about runs that cannot be trained, because one that they start from is lost.
 
     >>> result = sparsify.run_study(study, device="cpu")
     >>> result.table()[["arm", "seed", "layers", "ratio"]]
@@ -62,7 +62,7 @@ def run_planned(
     for task in plan.tasks:
         if task.lost:
             what = f"'{task.arm}', seed {task.config.seed}"
-            warnings.warn(f"{what} is left out: {task.lost}", SparsifyWarning, stacklevel=3)
+            warnings.warn(f"{what} is not trained: {task.lost}", SparsifyWarning, stacklevel=3)
     choices = {arm.label: arm.choice for arm in planner.study.arms}
     arms = []
     for arm in planner.study.arms:

@@ -127,7 +127,7 @@ class ContrastTable(Struct, forbid_unknown_fields=True):
     arm: Annotated[str, Meta(description="the label of an arm that is no stage")]
     reference: Annotated[str, Meta(description="the label of the arm that it is compared with")]
     layers: Annotated[str, Meta(description="a set of layers, as a sweep has it")]
-    ratio: Annotated[str | Number, Meta(description="a ratio of that sweep")]
+    ratio: Annotated[str | Number, Meta(description='a ratio of that sweep, or "support"')]
     compared: Annotated[Compared, Meta(description="the accuracy there, or its change from 0%")] = "change"
     primary: Annotated[
         bool, Meta(description="what the study is about: Holm's correction is over these; else exploratory")

@@ -20,7 +20,7 @@ class Task:
     """One run of a study: what exists of it, and what is missing.
 
     If it must wait for other runs, `run` is None and `waits` says for which. If it cannot be trained, because a run
-    that it starts from has no result, it is left out and `lost` says why.
+    that it starts from is lost, so is it, and `lost` says why.
     """
 
     arm: str
@@ -56,7 +56,7 @@ class Task:
 class Trial:
     """A tried candidate: the names of its runs and their accuracies on held-out images.
 
-    These are () if one of the runs has no result; then `lost` says whether the first such run diverged or collapsed.
+    These are () if one of the runs is lost; then `lost` says whether the first such run diverged or collapsed.
     Where supports are compared, `distances` has that of each run: the mean over the layers of the differences of the
     shares of the grains that are in the support.
     """
@@ -79,7 +79,7 @@ class Chosen:
 
     @property
     def chosen(self) -> str:
-        """The label of the candidate with the best mean, the first of equal ones; "" if none has a result.
+        """The label of the candidate with the best mean, the first of equal ones; "" if all are lost.
 
         The best is the smallest distance where supports are compared, else the highest accuracy.
         """

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.measures import MEASURES
+from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.study.contrasts import Affordable, Contrast, control_of
-from sparsify.study.results import Point, StudyResult, accuracies, measured_in
+from sparsify.study.results import Point, StudyResult, accuracies, measured_in, outside
 from sparsify.text import capitalised, layers_in_words, listed, minus, p_in_words, percentage, plural, points
 
 _MOST = 10  # what a sentence lists; more are counted
@@ -19,9 +20,9 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
     """Sentences on every primary contrast and every other one that holds, on the best arm, and on what is not tested.
 
     A primary contrast that the study names, or that is of an arm with its control, has a sentence of its own; the
-    others share one for each point. Then come the arm with the highest accuracy at each of these points, planned
-    contrasts that could not be made, arms that could have a control and have none, the exploratory contrasts that hold,
-    what the images are too few for, and what was not tested at all.
+    others share one for each point. Then come the sizes of the supports that were compared, the arm with the highest
+    accuracy at each of these points, planned contrasts that could not be made, arms that could have a control and have
+    none, the exploratory contrasts that hold, what the images are too few for, and what was not tested at all.
     """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
     single: list[Contrast] = []
@@ -30,9 +31,13 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
         control = controls[one.arm]
         own = result.study.contrasts or (control is not None and control.label == one.reference)
         (single if one.family == "primary" and own else shared).append(one)
-    beside = {_pair(one): one for one in contrasts if one.compared == "accuracy"}
+    beside: dict[tuple[Point, str, str], Contrast] = {}
+    for one in (one for one in contrasts if one.compared == "accuracy"):
+        turned = replace(one, arm=one.reference, reference=one.arm, difference=-one.difference)
+        beside |= {_pair(turned): turned, _pair(one): one}
     found = [verdict(one, beside[_pair(one)]) for one in single]
     found += _together(one for one in shared if one.family == "primary")
+    found += _supports(result, contrasts)
     found += _best(result, contrasts)
     found += _impossible(result, contrasts)
     alone: dict[str, list[str]] = {}
@@ -136,14 +141,21 @@ def _together(contrasts: Iterable[Contrast]) -> Iterator[str]:
         if held:
             what = "from 0% on and " if change else ""
             rest = f"; nothing is shown for {_few(others)}" if others and first.family == "primary" else ""
-            single = [one.arm for one in held if one.seeds == 1]
-            whose = "each" if len(single) == len(held) else f"of {_few(single)}"
-            seeds = f"; one seed {whose}: that is of these networks, and not of the methods" if single else ""
             clauses = _few([_clause(one) for one in held])
-            yield f"{where}, {what}against {first.reference}, {clauses}; p is Holm-adjusted{rest}{seeds}"
+            yield f"{where}, {what}against {first.reference}, {clauses}; p is Holm-adjusted{rest}{_of_networks(held)}"
         elif first.family == "primary":
             what = "what is lost from 0% on" if change else "accuracy"
-            yield f"{where} no difference in {what} can be shown against {first.reference} for {_few(others)}"
+            told = f"no difference in {what} can be shown against {first.reference} for {_few(others)}"
+            yield f"{where} {told}{_of_networks(ones)}"
+
+
+def _of_networks(contrasts: Sequence[Contrast]) -> str:
+    """What ends a sentence on contrasts of which some, or all, are of one seed; "" if none is."""
+    single = [one.arm for one in contrasts if one.seeds == 1]
+    if not single:
+        return ""
+    whose = "each" if len(single) == len(contrasts) else f"of {_few(single)}"
+    return f"; one seed {whose}: that is of these networks, and not of the methods"
 
 
 def _clause(one: Contrast) -> str:
@@ -157,6 +169,15 @@ def _few(texts: Sequence[str]) -> str:
     """The texts as a list, the first ten of them."""
     rest = [f"{len(texts) - _MOST} more"] if len(texts) > _MOST else []
     return listed([*texts[:_MOST], *rest])
+
+
+def _supports(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """How large the supports are that a contrast compares: it is not of equally many grains."""
+    of = {(one.sweep, one.layers, one.arm, one.reference): one for one in contrasts if one.ratio == SUPPORT}
+    for one in of.values():
+        sizes = "unlike size" if len(set(_outside(result, one).values())) > 1 else "one size"
+        removed = f"Of {layers_in_words(one.layers)} {outside_in_words(result, one)} is outside the support"
+        yield f"{removed}: the supports that are compared are of {sizes}"
 
 
 def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
@@ -173,11 +194,12 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
                 continue
             where, high = capitalised(point_in_words(here)), f"{100 * means[best]:.2f}%"
             n = len(found[best])
-            who, what = (best, "mean accuracy") if n > 1 else (f"the network of {best}", "accuracy")
-            seeds = plural(n, "seed")
+            what, seeds = "mean accuracy" if n > 1 else "accuracy", plural(n, "seed")
+            who, of = (best, "") if n > 1 else (f"the network of {best}", "that of ")
             level = [label for label in others if f"{100 * means[label]:.2f}%" == high]
             if level:
-                yield f"{where} {_few([best, *level])} have the highest {what}, {high} (n = {seeds})"
+                who = _few([best, *level]) if n > 1 else f"the networks of {_few([best, *level])}"
+                yield f"{where} {who} have the highest {what}, {high} (n = {seeds})"
                 continue
             second = others[0]
             test = tested.get((here, best, second)) or tested.get((here, second, best))
@@ -186,27 +208,27 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
             else:
                 told = "the difference is shown" if holds(test) else "the difference is not shown"
                 told += f" (Holm-adjusted {p_in_words(test.p_adjusted)}, {test.family})"
-            next_best = f"{second} with {100 * means[second]:.2f}%"
+            next_best = f"{of}{second} with {100 * means[second]:.2f}%"
             yield f"{where} {who} has the highest {what}, {high} (n = {seeds}), before {next_best}; {told}"
 
 
 def _impossible(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
     """The contrasts that were planned and not made, because no seed of both arms is finished."""
-    made = {(one.sweep, one.arm, one.reference, one.layers, one.ratio, one.compared) for one in contrasts}
+    made = {(one.sweep, frozenset((one.arm, one.reference)), one.layers, one.ratio, one.compared) for one in contrasts}
     for one in result.study.contrasts:
         if one.what not in made:
-            removed = f"{percentage(one.ratio)} of {layers_in_words(one.layers)} removed"
+            removed = removed_in_words(one.ratio, one.layers)
             what = f"{one.arm} and {one.reference} have no finished seed in common"
-            yield f"The planned contrast with {removed} could not be made: {what}"
+            yield f"The planned contrast with {removed} removed could not be made: {what}"
 
 
 def _too_few_images(affordable: Sequence[Affordable]) -> Iterator[str]:
     few = dict.fromkeys((one.tolerance, one.images, one.least) for one in affordable if one.too_few_images)
     for tolerance, images, least in few:
         assert least is not None
-        lost = f"{100 * tolerance:g} {'point is' if tolerance == 0.01 else 'points are'}"
+        loss = f"{100 * tolerance:g} {'point is' if tolerance == 0.01 else 'points are'}"
         yield (
-            f"Whether less than {lost} lost cannot be shown over {images:,} images alone: "
+            f"Whether less than {loss} lost cannot be shown over {images:,} images alone: "
             f"even if not one is answered otherwise the bound is {100 * least:.2f} points"
         )
 
@@ -218,18 +240,37 @@ def _untested(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[st
     labels = [arm.label for arm in result.arms if arm.finished]
     pairs = {frozenset(pair) for pair in itertools.combinations(labels, 2)}
     left = pairs - {frozenset((one.arm, one.reference)) for one in contrasts}
-    swept = {ratio for plan in result.study.sweeps for ratio in plan.ratios if ratio > 0}
-    ratios = sorted(swept - {one.ratio for one in contrasts})
+    tested = {one.ratio for one in contrasts}
+    ratios = sorted({ratio for plan in result.study.sweeps for ratio in plan.ratios if ratio > 0} - tested)
     what = [f"{len(left)} of the {len(pairs)} pairs of arms"] if left else []
     if ratios:
         what.append(f"what differs with {_few([percentage(ratio) for ratio in ratios])} removed")
+    if SUPPORT not in tested and any(plan.support for plan in result.study.sweeps):
+        what.append("what differs with all outside the supports removed")
     if what:
         yield f"Not tested: {listed(what)}"
 
 
+def removed_in_words(ratio: Ratio, layers: str) -> str:
+    """ "60% of conv3 and fc1", "all outside the support of conv3"."""
+    if ratio == SUPPORT:
+        return f"all outside the support of {layers_in_words(layers)}"
+    return f"{percentage(ratio)} of {layers_in_words(layers)}"
+
+
+def outside_in_words(result: StudyResult, one: Contrast) -> str:
+    """What a contrast at the support removes of its two arms, in the mean: "88.2% of slbi and 85.0% of prox-sgd"."""
+    return listed(f"{size} of {label}" for label, size in _outside(result, one).items())
+
+
+def _outside(result: StudyResult, one: Contrast) -> dict[str, str]:
+    found = {arm.label: outside(arm, one) for arm in result.arms if arm.label in (one.arm, one.reference)}
+    return {label: f"{100 * sum(found[label]) / len(found[label]):.1f}%" for label in (one.arm, one.reference)}
+
+
 def point_in_words(point: Point) -> str:
     """ "with 60% of conv3 and fc1 removed by magnitude"."""
-    removed = f"{percentage(point.ratio)} of {layers_in_words(point.layers)}" if point.ratio else "nothing"
-    by = f" by {point.by}" if point.ratio else ""
+    removed = removed_in_words(point.ratio, point.layers) if point.ratio else "nothing"
+    by = f" by {point.by}" if point.ratio and point.ratio != SUPPORT else ""
     how = MEASURES[point.measure].words
     return f"with {removed} removed{by}" + (f" and {how}" if how else "")

@@ -176,7 +176,7 @@ def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterat
 def _landscape(result: StudyResult) -> Iterator[Drawing]:
     """Arms that differ in the learning rate only are one group; of each the run of its first seed is drawn."""
     runs = [arm.finished[0] for arm in result.arms if arm.finished]
-    lost = [arm.label for arm in result.arms if arm.without_result and not arm.finished]
+    lost = [arm.label for arm in result.arms if arm.lost and not arm.finished]
     recorded = [run for run in runs if has_records(run, "loss", "gradients") or has_records(run, "landscape")]
     if not recorded:
         return
@@ -186,7 +186,7 @@ def _landscape(result: StudyResult) -> Iterator[Drawing]:
         "and along the gradient of one training; of each arm the run of its first seed."
     )
     if lost:
-        what += f" Without a result, and left out: {listed(lost)}."
+        what += f" Not counted, as no run of theirs is a result: {listed(lost)}."
     yield Drawing("training", "Line chart", "landscape", what, landscape(named, title=result.study.title))
 
 

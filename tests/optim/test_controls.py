@@ -41,6 +41,18 @@ def test_adam_pull_is_adamw() -> None:
     torch.testing.assert_close(ours.weight, theirs.weight, rtol=0, atol=1e-12)
 
 
+def test_adam_pull_with_the_coupling_in_the_gradient_is_adam_with_l2() -> None:
+    """Its L2 is path_scale/μ; κ = 1."""
+    ours, theirs = twins()
+    options = {"lr": 0.01, "mu": 5, "path_scale": 2, "opt_options": "coupling=gradient"}
+    pull = OPTIMIZERS["adam-pull"].build(ours, Config(opt="adam-pull", **options))
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.01, weight_decay=2 / 5)
+    for number in range(20):
+        step(ours, pull, number)
+        step(theirs, adam, number)
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=0, atol=1e-12)
+
+
 def test_sgd_pull_is_sgd_with_decoupled_weight_decay() -> None:
     ours, theirs = twins()
     pull = OPTIMIZERS["sgd-pull"].build(ours, Config(opt="sgd-pull", lr=0.1, mu=5, path_scale=2))

@@ -100,6 +100,49 @@ def test_slbi_adam_with_weight_decay_equals_the_reference(kappa: float) -> None:
     compare(SLBIAdam, ReferenceSLBIAdam, **options)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("path_scale", [1.0, 20.0])
+def test_slbi_adam_with_the_coupling_in_the_gradient_equals_the_reference(
+    path_scale: float, weight_decay: float, channels_last: bool
+) -> None:
+    options = {"lr": 0.01, "path_scale": path_scale, "mu": 0.01 * path_scale / PATH_RATE, "weight_decay": weight_decay}
+    compare(SLBIAdam, ReferenceSLBIAdam, channels_last=channels_last, coupling="gradient", **options)
+
+
+def test_where_the_coupling_is_makes_other_weights() -> None:
+    options = {"lr": 0.01, "path_scale": 20.0, "mu": 0.2 / PATH_RATE}
+    weights = []
+    for coupling in ("decoupled", "gradient"):
+        problem = Problem()
+        problem.run(SLBIAdam(problem.parameters, coupling=coupling, **options), 60)
+        weights.append(problem.parameters[0])
+    assert not torch.allclose(*weights, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_all_at_once_and_one_at_a_time_have_the_same_bits_with_the_coupling_in_the_gradient(dtype: torch.dtype) -> None:
+    found = []
+    for foreach in (True, False):
+        problem = Problem(dtype=dtype)
+        options = {"lr": 0.02, "mu": 10.0, "coupling": "gradient", "foreach": foreach}
+        optimizer = SLBIAdam(problem.parameters, **options)
+        problem.run(optimizer, 40)
+        assert any(optimizer.support(p).any() for p in optimizer.structured())
+        found.append([*problem.parameters, *(optimizer.state[p]["z"] for p in optimizer.structured())])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_a_state_from_before_there_was_a_choice_of_coupling_is_decoupled() -> None:
+    one, other = Problem(), Problem()
+    before, after = SLBIAdam(one.parameters), SLBIAdam(other.parameters)
+    state = before.state_dict()
+    for group in state["param_groups"]:
+        del group["coupling"]
+    after.load_state_dict(state)
+    assert {group["coupling"] for group in after.param_groups} == {"decoupled"}
+
+
 def test_slbi_adam_without_a_coupling_is_adamw() -> None:
     one, other = Problem(), Problem()
     weights, rest = ([p for p in other.parameters if (p.ndim >= 2) == wide] for wide in (True, False))
@@ -561,6 +604,7 @@ def test_values_out_of_range_are_refused_by_name(
         (SLBIAdam, "betas", (0.9, 1.0)),
         (SLBIAdam, "betas", (-0.1, 0.9)),
         (SLBIAdam, "eps", 0.0),
+        (SLBIAdam, "coupling", "inside"),
     ],
 )
 def test_options_of_one_optimizer_out_of_range_are_refused_by_name(

@@ -197,6 +197,20 @@ def test_an_item_is_decided_by_what_was_done(study, item, arms, options, done, r
     assert reason in found.reason
 
 
+def test_a_sweep_counts_for_the_arms_that_it_is_of(study):
+    """Magnitude prunes slbi alone, and the other criterion sgd alone."""
+    result = study(SLBI, SGD, sweeps=(PLAN, L1))
+    assert verdict("Compared with magnitude", result).reason == "magnitude prunes sgd-1, too"
+    assert verdict("Magnitude pruning with", result).done
+    apart = dataclasses.replace(result.study, swept=(("slbi-0",), ("sgd-1",)))
+    result = dataclasses.replace(result, study=apart)
+    found = verdict("Compared with magnitude", result)
+    assert (found.done, found.reason) == (False, "no sweep by magnitude is of sgd-1")
+    assert not verdict("Magnitude pruning with", result).done
+    more = dataclasses.replace(result.study, swept=(("slbi-0", "sgd-1"), ("sgd-1",)))
+    assert verdict("Magnitude pruning with", dataclasses.replace(result, study=more)).done
+
+
 def test_what_started_from_runs_of_the_study_is_known_and_has_its_own_weights(study):
     parents = [Config(opt="slbi", data="mnist", seed=seed) for seed in (0, 1)]
     mask = "{}/mask-01234567.safetensors@0a1b2c3d"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import UNSET
 
 from sparsify.cli.app import main
 from sparsify.pruning.sweep import Sweep
-from sparsify.report.commands import commands_of
-from sparsify.runs import list_runs
+from sparsify.report.commands import commands_of, train_command
+from sparsify.runs import Run, list_runs
 from sparsify.study.results import StudyResult
 from sparsify.study.running import run_study
 from sparsify.study.toml import load_study
@@ -28,6 +29,10 @@ opt = "sgd"
 label = "stage"
 opt = "linbreg"
 stage = true
+[arms.select]
+strength = [0.05, 0.2]
+on = "conv3 at 0.5"
+val = 0.2
 [[arms]]
 label = "forward"
 init = "stage"
@@ -49,10 +54,19 @@ label = "chosen"
 lr = [0.01, 0.1]
 on = "conv3 at 0.5"
 val = 0.2
+[[arms]]
+label = "near"
+opt = "prox-sgd"
+[arms.select]
+strength = [0.0001, 0.01]
+on = "support of stage in conv3"
+val = 0.2
 [sweep]
 layers = ["conv3", "conv3,fc1"]
 ratios = "0,0.5"
 """
+TRAININGS = {"forward": 4, "slbi": 1, "random": 2, "chosen": 3, "near": 5}
+"""How many runs the commands of each arm make: its own, the stage, and trials, those of the stage included."""
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +78,13 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
         return run_study(load_study(str(folder / "derived.toml")), runs_dir=folder / "runs")
 
 
-@pytest.mark.parametrize("label", ["forward", "slbi", "random", "chosen"])
+@pytest.mark.parametrize("label", TRAININGS)
 def test_the_commands_of_an_arm_make_its_numbers_in_an_empty_folder(
     label: str, result: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     commands = dict(commands_of(result))
-    assert list(commands) == ["forward", "slbi", "random", "chosen"]
+    assert list(commands) == list(TRAININGS)
     for line in commands[label].splitlines():
         threads, *words = shlex.split(line) if line.startswith("OMP_NUM_THREADS=") else ["", *shlex.split(line)]
         if words[1] == "train":  # in a process of its own the variable says how many
@@ -79,13 +93,34 @@ def test_the_commands_of_an_arm_make_its_numbers_in_an_empty_folder(
     (arm,) = [arm for arm in result.arms if arm.label == label]
     for run, sweep in zip(arm.finished, arm.sweeps[0], strict=True):
         assert Sweep.read(Path("runs") / run.name / f"sweep-{sweep.id}.csv") == sweep
-    assert len(list_runs(Path("runs"))) == {"forward": 2, "slbi": 1, "random": 2, "chosen": 3}[label]
-    if arm.selected is not None:
-        for trial in arm.selected.trials:
-            (found,) = [
-                Sweep.read(path) for name in trial.runs for path in Path("runs", name).glob("sweep-????????.csv")
-            ]
-            assert (found.accuracy("conv3", 0.5),) == trial.accuracies
+    assert len(list_runs(Path("runs"))) == TRAININGS[label]
+    choices = {"forward": ["stage"], "chosen": ["chosen"], "near": ["near", "stage"]}.get(label, [])
+    for trial in (trial for name in choices for trial in result.choices[name].trials):
+        (run,) = (Run(Path("runs", name)) for name in trial.runs)
+        if trial.distances is not UNSET:
+            assert (run.summary["accuracy"],) == trial.accuracies
+            continue
+        (found,) = map(Sweep.read, run.path.glob("sweep-????????.csv"))
+        assert (found.accuracy("conv3", 0.5),) == trial.accuracies
+
+
+def test_a_trial_of_another_setting_is_not_that_run(result: StudyResult) -> None:
+    """What the test above compares differs between trials, so that it fails if one stands for another."""
+    for name in ("stage", "chosen", "near"):
+        one, other = result.choices[name].trials
+        assert one.runs != other.runs
+        assert one.accuracies != other.accuracies
+
+
+def test_every_run_of_the_study_is_in_some_command(result: StudyResult) -> None:
+    said = "\n".join(lines for _, lines in commands_of(result))
+    assert said.count("--val 0.2") >= len(result.choices) * 2
+    for name, chosen in result.choices.items():
+        (arm,) = (one for one in result.study.arms if one.label == name)
+        assert arm.choice is not None
+        for candidate, trial in zip(arm.choice.candidates, chosen.trials, strict=True):
+            assert [config.name for config in candidate.trials] == list(trial.runs)
+            assert all(shlex.join(train_command(config, 1)) in said for config in candidate.trials)
 
 
 def test_a_run_from_before_the_study_is_said_to_be_one(result: StudyResult, tmp_path: Path) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from handmade import arm, falling, seeds, study, sweep
 from scipy import stats
 
+from sparsify.analysis.comparison import signs_flipped
 from sparsify.errors import SparsifyError
+from sparsify.files import frame_as_csv, parse_rows
 from sparsify.study.answers import Answers
-from sparsify.study.contrasts import contrasts
+from sparsify.study.contrasts import Contrast, contrasts
+from sparsify.study.design import Planned
+from sparsify.study.findings import frame
 
 OTHERS = {
     seed: sweep({0.0: [*range(5), *range(900, 910)], 0.6: [*range(20), *range(500, 530 + seed)]}) for seed in (0, 1)
@@ -33,6 +39,34 @@ def test_p_over_images_is_that_of_the_table(count, tmp_path):
     assert len({one.p_images for one in found}) == len(found)  # else one could stand for another
     for one in found:
         assert answers.p_images(one) == one.p_images
+
+
+def test_p_over_images_of_supports_is_that_of_the_table(tmp_path):
+    def alone(label, *wrong):
+        sweeps = {
+            seed: sweep({0.0: [*range(10)], 0.8: [*range(50)]}, support=(0.8, answers))
+            for seed, answers in enumerate(wrong)
+        }
+        return arm(label, sweeps)
+
+    arms = alone("linbreg", [*range(60)], [*range(70)]), alone("slbi", [*range(20, 40)], [*range(30)])
+    result = study(*arms, ratios=[0.0, 0.8], support=True)
+    planned = tuple(Planned("slbi", "linbreg", "conv3", "support", compared) for compared in ("accuracy", "change"))
+    result = dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=planned))
+    answers = read_again(result, tmp_path)
+    assert answers.points.support.tolist() == [False, False, True] * 4
+    found = contrasts(result)
+    at_support = [one for one in found if one.ratio == "support"]
+    assert [one.compared for one in at_support] == ["accuracy", "change"]
+    assert all(answers.p_images(one) == one.p_images for one in found)
+    assert at_support[0].p_images == signs_flipped(
+        np.isin(np.arange(1000), range(60)).astype(int)
+        + np.isin(np.arange(1000), range(70))
+        - np.isin(np.arange(1000), range(20, 40))
+        - np.isin(np.arange(1000), range(30))
+    )
+    rows = parse_rows(frame_as_csv(frame(found, Contrast)).encode(), Contrast)
+    assert [one.ratio for one in rows] == [one.ratio for one in found]
 
 
 def test_of_one_seed_it_is_mcnemars(tmp_path):

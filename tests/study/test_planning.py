@@ -406,12 +406,12 @@ lr = [1e30]
 layers = "conv3"
 ratios = 0.5
 """
-    with pytest.warns(SparsifyWarning, match="seed 0 is left out: ") as caught:
+    with pytest.warns(SparsifyWarning, match="seed 0 is not trained: ") as caught:
         result = run_study(read(tmp_path, chain), runs_dir=tmp_path / "runs")
-    assert [str(one.message) for one in caught if "left out" in str(one.message)] == [
-        "'on', seed 0 is left out: 'sgd' diverged",
-        "'and on', seed 0 is left out: 'sgd' diverged",
-        "'none', seed 0 is left out: every candidate diverged",
+    assert [str(one.message) for one in caught if "not trained" in str(one.message)] == [
+        "'on', seed 0 is not trained: 'sgd' diverged",
+        "'and on', seed 0 is not trained: 'sgd' diverged",
+        "'none', seed 0 is not trained: every candidate diverged",
     ]
     assert [(len(arm.runs), arm.sweeps) for arm in result.arms] == [(1, ((),)), (0, ((),)), (0, ((),)), (0, ((),))]
     assert result.arms[3].selected.trials[0].accuracies == ()

@@ -15,7 +15,7 @@ from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import Config, Places
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import SweepPlan
-from sparsify.report.notes import NOTES, left_out, notes, weak_supports
+from sparsify.report.notes import NOTES, lost_runs, notes, weak_supports
 from sparsify.report.page import write_report
 from sparsify.report.plantables import plan_line
 from sparsify.report.prose import weak_support
@@ -502,8 +502,8 @@ def test_a_study_that_is_read_with_such_a_sweep_says_so(tiny, old):
     shutil.copytree(tiny.folder, runs / "studies" / "tiny", dirs_exist_ok=True)
     said = "each of these was measured before coupled layers were one unit, and must be swept again to be compared"
     read = read_study("tiny", runs)
-    assert notes(read)[len(NOTES) :] == (*left_out(read), *weak_supports(read), f"{said}: {stem} of {name}")
+    assert notes(read)[len(NOTES) :] == (*lost_runs(read), *weak_supports(read), f"{said}: {stem} of {name}")
     assert f"- {said}: {stem} of {name}\n" in study_markdown(read, find(read))
     page = write_report(read, find(read), [], command=["sparsify"]).read_text(encoding="utf-8")
     assert f"E{said[1:]}: {stem} of {name}." in page
-    assert notes(tiny) == (*NOTES, *left_out(tiny), *weak_supports(tiny))
+    assert notes(tiny) == (*NOTES, *lost_runs(tiny), *weak_supports(tiny))

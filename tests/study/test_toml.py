@@ -301,9 +301,14 @@ def contrast(**changed: object) -> str:
             TWO.replace("[0, 0.6]", "[0.6]") + contrast(),
             "contrast 1 is of a change from ratio 0, and the sweep has no ratio 0; take compared = 'accuracy'",
         ),
+        (TWO + contrast(ratio="'support'"), "unknown ratio 'support' in contrast 1; choose from: 0, 0.6"),
         (TWO + contrast(sweep=2), "contrast 1 is of sweep 2; there are 1, from 1 on"),
         (TWO + contrast(sweep=0), "contrast 1 is of sweep 0; there are 1, from 1 on"),
-        (TWO + contrast() + contrast(primary="false"), "two contrasts are the same but for primary; leave one"),
+        (TWO + contrast() + contrast(primary="false"), "two contrasts are the same but for primary or the way round;"),
+        (
+            TWO + contrast() + contrast(arm="'a'", reference="'b'"),
+            "two contrasts are the same but for primary or the way round; leave one out",
+        ),
         (TWO + contrast() * 1001, "1,001 contrasts are too many; at most 1,000"),
     ],
 )
@@ -332,6 +337,19 @@ def test_a_contrast_is_of_the_sweep_that_is_named_or_the_first_that_has_it(load)
     )
     study = load(TWO.partition("[sweep]")[0] + sweeps + contrast() + contrast(sweep=3) + contrast(ratio=0.5))
     assert [one.sweep for one in study.contrasts] == [1, 2, 0]
+
+
+def test_a_contrast_can_be_of_the_supports(load):
+    sweeps = (
+        "[[sweeps]]\nlayers = 'conv3'\nratios = [0, 0.6]\n"
+        "[[sweeps]]\nlayers = 'conv3'\nratios = [0, 'support']\narms = ['slbi', 'linbreg']\n"
+    )
+    arms = "".join(f"[[arms]]\nlabel = '{opt}'\nopt = '{opt}'\n" for opt in ("slbi", "linbreg", "sgd"))
+    planned = contrast(arm="'slbi'", reference="'linbreg'", ratio="'support'")
+    study = load(arms + sweeps + planned)
+    assert study.contrasts == (Planned("slbi", "linbreg", "conv3", "support", "change", primary=True, sweep=1),)
+    with pytest.raises(SparsifyError, match="unknown arm 'sgd' in sweep 2 of contrast 1"):
+        load(arms + sweeps + planned.replace("'linbreg'", "'sgd'"))
 
 
 def test_settings_that_leave_a_contrast_without_its_ratio_say_how_to_go_on(load):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from handmade import arm, falling, largest, losing, seeds, study
+from handmade import arm, falling, largest, losing, seeds, study, sweep
+from scipy import stats
 
-from sparsify.report.studytables import affordable_tables
+from sparsify.report.studytables import affordable_tables, contrast_tables
+from sparsify.report.table import to_markdown
 from sparsify.study.contrasts import Contrast, contrasts
 from sparsify.study.design import Planned
 from sparsify.study.verdicts import verdict, verdicts
@@ -107,6 +109,55 @@ FOUND = Contrast(
 def test_a_verdict_says_what_the_numbers_say(changes, text):
     found = dataclasses.replace(FOUND, **changes)
     assert verdict(found, found) == text
+
+
+def alone(label: str, *seeds: tuple[float, int], **settings):
+    """An arm: of each seed the part outside the support, and how many answers are wrong without it; 10 with it."""
+    sweeps = {
+        seed: sweep({0.0: list(range(10))}, support=(ratio, list(range(wrong))))
+        for seed, (ratio, wrong) in enumerate(seeds)
+    }
+    return arm(label, sweeps, **settings)
+
+
+def of_supports(*arms, compared="accuracy"):
+    planned = Planned(arms[1].label, arms[0].label, "conv3", "support", compared)
+    result = study(*arms, ratios=[0.0], support=True)
+    return dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=(planned,)))
+
+
+def test_supports_are_compared_and_their_sizes_stand_beside():
+    result = of_supports(
+        alone("linbreg", (0.8, 60), (0.7, 70), (0.75, 90)), alone("slbi", (0.9, 30), (0.9, 35), (0.9, 40))
+    )
+    found = contrasts(result)
+    one = found[0]
+    assert (one.arm, one.reference, one.ratio, one.seeds, one.images) == ("slbi", "linbreg", "support", 3, 1000)
+    test = stats.ttest_rel([0.97, 0.965, 0.96], [0.94, 0.93, 0.91])
+    assert (one.difference, one.p_seeds) == (pytest.approx((0.03 + 0.035 + 0.05) / 3), pytest.approx(test.pvalue))
+    said = verdicts(result, found)
+    assert said[0].startswith("With all outside the support of conv3 removed slbi has 3.83 points more than linbreg (")
+    sizes = "Of conv3 90.0% of slbi and 75.0% of linbreg is outside the support"
+    assert said[1] == f"{sizes}: the supports that are compared are of unlike size"
+    assert not any(one.startswith("Not tested") for one in said)
+    (table,) = contrast_tables(result, found[:1])
+    text = to_markdown(table)
+    assert "all outside the support of conv3, primary" in text
+    assert " slbi (90.0% of slbi and 75.0% of linbreg) " in text
+
+
+def test_supports_of_one_size_are_said_to_be():
+    result = of_supports(alone("linbreg", (0.8, 60)), alone("slbi", (0.8, 30)), compared="change")
+    found = contrasts(result)
+    assert found[0].difference == pytest.approx(0.03)  # both lose nothing at 0%
+    assert "are of one size" in verdicts(result, found)[1]
+
+
+def test_that_supports_were_not_compared_is_said():
+    result = of_supports(alone("linbreg", (0.8, 60)), alone("slbi", (0.8, 30)))
+    result = dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=()))
+    said = verdicts(result, contrasts(result))
+    assert said[-1] == "Not tested: what differs with all outside the supports removed"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +265,7 @@ def test_of_one_seed_no_sentence_is_about_a_method():
     assert said[0].endswith(": that is of these two networks, one seed each, and not of the methods")
     assert said[1].endswith("; one seed each: that is of these networks, and not of the methods")
     (best,) = [one for one in said if "highest" in one]
-    assert best.startswith(f"{HERE} the network of slbi has the highest accuracy, 98.00% (n = 1 seed), before sgd-pull")
+    assert best.startswith(f"{HERE} the network of slbi has the highest accuracy, 98.00% (n = 1 seed), before that of")
 
 
 def test_an_arm_with_one_seed_among_others_is_named():
@@ -269,3 +320,34 @@ def test_names_in_words():
     assert layers_in_words("conv1,conv2,fc1") == "conv1, conv2 and fc1"
     assert layers_in_words("a,b,c,d,e") == "5 layers"
     assert [p_in_words(p) for p in (1.0, 0.0213, 0.001, 0.00099)] == ["p = 1", "p = 0.021", "p = 0.001", "p < 0.001"]
+
+
+def test_of_a_pair_both_ways_round_one_contrast_is_made_and_its_accuracies_stand_beside():
+    result = study(arm("sgd-pull", falling((10, 30), (8, 42))), arm("slbi", falling((4, 20), (6, 35))))
+    planned = (
+        Planned("sgd-pull", "slbi", "conv3", 0.6, "change"),
+        Planned("slbi", "sgd-pull", "conv3", 0.6, "accuracy", primary=False),
+    )
+    result = dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=planned))
+    found = contrasts(result)
+    assert [(one.arm, one.compared, one.family) for one in found] == [
+        ("sgd-pull", "change", "primary"),
+        ("slbi", "accuracy", "exploratory"),
+    ]
+    assert "sgd-pull has 0.85 points less than slbi; " in verdicts(result, found)[0]
+
+
+def test_with_one_seed_every_sentence_that_compares_is_about_these_networks():
+    result = study(
+        arm("sgd-pull", seeds(30)), arm("slbi", seeds(30)), arm("sgd", seeds(28)), arm("prox-sgd", seeds(29))
+    )
+    said = verdicts(result, contrasts(result))
+    compared = [one for one in said if "can be shown" in one]
+    assert [one.split(" removed by magnitude ")[1].split(" can be")[0] for one in compared] == [
+        "the network of slbi has the same accuracy as that of sgd-pull; no difference in what the two lose from 0% on",
+        "no difference in what is lost from 0% on",
+    ]
+    for one in compared:
+        assert one.endswith("and not of the methods"), one
+    (best,) = [one for one in said if "highest accuracy" in one]
+    assert " the network of sgd has the highest accuracy, 97.20% (n = 1 seed), before that of sgd-pull with" in best
