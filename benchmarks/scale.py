@@ -5,7 +5,8 @@
 
 A study of one arm whose trainings and sweeps are copies of those of one tiny run: only planning, leases and looks at
 the disk are left. The workers are threads of one process, which share its cores, so that the seconds of computing are
-those of all workers together: what a cluster of as many machines would spend.
+those of all workers together: what a cluster of as many machines would spend. What each of them computes once, before
+and in its first look, is done for all of them at once, and given by itself.
 
 Writes <output>/scale-<date>.json and its Markdown.
 """
@@ -34,6 +35,7 @@ from benchmarks.measure import machine
 from sparsify.config import Places
 from sparsify.devices import resolve_device
 from sparsify.files import write_text
+from sparsify.runs import Run
 from sparsify.study.planning import Planner, _Known
 from sparsify.study.running import run_study
 from sparsify.study.stages import SweepStage, TrainingStage, ready
@@ -64,6 +66,7 @@ class Found:
     stages: int
     workers: int
     planner_seconds: float  # of one, which each worker makes once
+    first_seconds: float  # of its first look at the disk, which computes where runs and sweeps are
     plan_seconds_begun: float  # of a look at the disk, where nothing is done
     plan_seconds_done: float  # and where everything is
     ready_seconds: float
@@ -125,6 +128,7 @@ def measure(folder: Path, stages: int, workers: int) -> Found:
     began = time.perf_counter()
     planner = Planner(asked, places)
     planner_seconds = time.perf_counter() - began
+    first_seconds = _seconds(planner.plan)
     tracemalloc.start()
     plan = planner.plan()
     held = ready(plan, planner)
@@ -147,7 +151,8 @@ def measure(folder: Path, stages: int, workers: int) -> Found:
 
     def be_one() -> int:
         own = copy.copy(planner)
-        own._known = _Known()  # each worker looks by itself; only the networks are the same
+        own._known = _Known()  # each worker looks by itself; only the networks, and where things are, are the same
+        own._known.places = {key: (Run(run.path), paths) for key, (run, paths) in planner._known.places.items()}
         return work(own, plan)
 
     watcher = threading.Thread(target=watch)
@@ -167,6 +172,7 @@ def measure(folder: Path, stages: int, workers: int) -> Found:
         stages=stages,
         workers=workers,
         planner_seconds=round(planner_seconds, 3),
+        first_seconds=round(first_seconds, 3),
         plan_seconds_begun=round(plan_seconds, 3),
         plan_seconds_done=round(_seconds(planner.plan), 3),
         ready_seconds=round(ready_seconds, 3),
@@ -194,6 +200,38 @@ def _seconds(do: Any) -> float:
     return time.process_time() - began
 
 
+def markdown(found: Found, about: dict[str, Any]) -> str:
+    """What was measured, as a table."""
+    few, many = found.stages_a_worker
+    rows = {
+        "computing of all workers for a stage, ms": f"{found.computing_milliseconds_a_stage:.3g}",
+        "computing of all workers together, s": f"{found.computing_seconds:,.0f}",
+        "from the first start to the last end, s": f"{found.seconds:,.0f}",
+        "one look at the disk, nothing done, s": f"{found.plan_seconds_begun:.3g}",
+        "one look at the disk, all done, s": f"{found.plan_seconds_done:.3g}",
+        "what is ready, of a look, s": f"{found.ready_seconds:.3g}",
+        "before its first look, once a worker, s": f"{found.planner_seconds:.3g}",
+        "its first look, once a worker, s": f"{found.first_seconds:.3g}",
+        "looks at the disk, of all workers": f"{found.looks:,}",
+        "stages of one worker": f"{few} to {many}",
+        "files of leases at one time, at most": f"{found.most_leases:,}",
+        "files of leases in the end": f"{found.left_leases:,}",
+        "memory of one plan, MB": f"{found.plan_megabytes:.3g}",
+        "memory of the process with all workers, MB": f"{found.peak_megabytes:,.0f}",
+    }
+    lines = [
+        f"# {found.stages:,} stages that do nothing, on {found.workers} workers",
+        "",
+        "`python -m benchmarks.scale`, whose docstring says what is measured; n = 1. The workers are threads of one",
+        f"process. {about['date']}, {about['device']}, {about['cores']} cores, commit {about['git_commit']}.",
+        "",
+        "| | |",
+        "|---|---:|",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -205,8 +243,9 @@ def main() -> None:
     now = datetime.datetime.now(datetime.UTC)
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         found = measure(Path(folder), asked.stages, asked.workers)
-    path = asked.output / f"scale-{now:%Y%m%d}.json"
-    write_text(path, json.dumps({**machine(resolve_device("cpu"), now), **asdict(found)}, indent=2) + "\n")
+    path, about = asked.output / f"scale-{now:%Y%m%d}.json", machine(resolve_device("cpu"), now)
+    write_text(path, json.dumps({**about, **asdict(found)}, indent=2) + "\n")
+    write_text(path.with_suffix(".md"), markdown(found, about))
     print(f"{path}: {found}")
 
 
