@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,7 @@ from sparsify.cli.start import offer_completion, start
 from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
-from sparsify.errors import SparsifyError, quoted, see
+from sparsify.errors import SparsifyError, SparsifyWarning, quoted, see
 from sparsify.limits import checked_characters
 from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import PointPlan
@@ -78,8 +79,17 @@ def train(
     """Train a network, or go on where an interrupted training stopped. Without options: LeNet on MNIST with slbi."""
     if seeds is not None:
         return _train_seeds(config, seeds, where, tensorboard=tensorboard)
-    with TrainingDisplay(console=console.out) as display:
-        (run,) = _trained([config], where, display, tensorboard=tensorboard)
+    from sparsify.training.distributed import joined, ranks
+
+    with joined(where) as where:
+        writes = ranks().writes
+        if not writes:  # the first process says all that is said, but errors, which can be another's alone
+            console.out.quiet = True
+            warnings.simplefilter("ignore", SparsifyWarning)
+        with TrainingDisplay(console=console.out) as display:
+            (run,) = _trained([config], where, display, tensorboard=tensorboard and writes)
+    if not writes:
+        return 0 if run.status == "finished" else 1
     if run.status == "diverged":
         console.fail(
             f"{run.name} diverged: its loss is not finite after epoch {run.summary['epochs']}; try a lower --lr"
@@ -131,7 +141,10 @@ def _trained(configs: Sequence[Config], where: Places, display: TrainingDisplay,
 def _train_seeds(config: Config, seeds: str, where: Places, *, tensorboard: bool) -> int:
     from sparsify.report.tables import seeds_line
     from sparsify.runs import LOST
+    from sparsify.training.distributed import started_together
 
+    if started_together():
+        raise SparsifyError(f"--seeds {seeds}: several processes train one Config together; name one --seed")
     if config.seed != _DEFAULTS.seed:
         raise SparsifyError(f"--seed {config.seed} and --seeds {seeds} exclude each other")
     configs = [dataclasses.replace(config, seed=seed) for seed in parse_seeds(seeds)]
@@ -223,6 +236,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         console.fail(f"{error}{see(error)}")
         return 2
     except KeyboardInterrupt as stop:
+        console.err.quiet = console.out.quiet  # of processes that train together one says it
         with contextlib.suppress(OSError):  # a terminal that has closed
             console.err.print(
                 "stopped; the same command goes on from here: finished epochs and sweeps are kept", soft_wrap=True

@@ -37,6 +37,10 @@ def study(
         bool,
         Parameter(help="be one of several workers that share --runs-dir: each claims one run at a time", negative=()),
     ] = False,
+    executor: Annotated[
+        str | None,
+        Parameter(help="start such workers by parsl=FILE.py, whose config is a parsl.Config, or by ray or ray=ADDRESS"),
+    ] = None,
     list_: Annotated[bool, Parameter(name="--list", help="list the built-in studies", negative=())] = False,
     schema: Annotated[
         bool, Parameter(help="print the JSON Schema of a study's TOML, with which editors check it", negative=())
@@ -44,7 +48,7 @@ def study(
     where: Where = HERE,
 ) -> int:
     """Train, prune, tabulate, draw, report: a built-in study (quick unless one is named; see --list) or a TOML file."""
-    more = name is not None or settings or smoke or dry_run or worker
+    more = name is not None or settings or smoke or dry_run or worker or executor
     if list_ and (more or schema):
         raise SparsifyError("--list lists every built-in study; leave the rest out")
     if schema and more:
@@ -56,8 +60,11 @@ def study(
     from sparsify.study.smoke import smoke as made_small
     from sparsify.study.toml import load_study
 
-    if worker and dry_run:
-        raise SparsifyError("--worker works on what --dry-run only prints; leave one of them out")
+    works = "--worker" if worker else f"--executor {executor}" if executor else None
+    if works and dry_run:
+        raise SparsifyError(f"{works} works on what --dry-run only prints; leave one of them out")
+    if worker and executor:
+        raise SparsifyError(f"--executor {executor} starts workers, and --worker is one; leave one of them out")
     asked = load_study(name or "quick", settings)  # before torch is imported: what is wrong is said at once
     asked = made_small(asked) if smoke else asked
     from sparsify.report.notes import notes
@@ -65,6 +72,7 @@ def study(
     from sparsify.report.studytables import choice_tables, study_tables
     from sparsify.report.writing import write_study
     from sparsify.study.estimates import estimate_cost
+    from sparsify.study.executors import run_workers
     from sparsify.study.findings import find
     from sparsify.study.leases import claim
     from sparsify.study.planning import Planner
@@ -83,6 +91,9 @@ def study(
         if worker:
             done = work(planner, plan, listener=display, note=console.say)
             console.say(f"done here: {plural(done, 'stage')}; nothing is missing any more")
+            plan = planner.plan()
+        elif executor and not plan.done:
+            run_workers(executor, asked, planner, plan, note=console.say)
             plan = planner.plan()
         result = run_planned(planner, plan, listener=display, note=console.say)
     findings = find(result)

@@ -139,6 +139,7 @@ class Planner:
         self.study = with_layers(study, structures)
         arms = {arm.label: arm for arm in study.arms}
         self._points = {a.label: mask_point(a.mask, arms[a.mask.of], structures) for a in study.arms if a.mask}
+        self._known = _Known()
         for arm in study.arms:
             if arm.init is None and arm.configs[0].init is not None:
                 self._check_init(arm, arm.configs[0].init)
@@ -148,8 +149,8 @@ class Planner:
                 initial_mask(arm.configs[0], self.places.runs_dir)
 
     def plan(self) -> Plan:
-        """Read the disk and return the current plan."""
-        look = _Look(self.study, self._structures, self._points, self.places.runs_dir)
+        """Read the disk and return the current plan. What a look has found done, later ones do not look at again."""
+        look = _Look(self.study, self._structures, self._points, self.places.runs_dir, self._known)
         read = {label: look.tasks(label) for label in self.study.in_order}  # a chain of any length without recursion
         return Plan({arm.label: read[arm.label] for arm in self.study.arms}, look.trials, look.selected, look.masks)
 
@@ -165,10 +166,23 @@ class Planner:
             raise unknown("arm or run", name, known, where=f"the init of '{arm.label}'") from error
 
 
+class _Known:
+    """What looks at the disk need not find out again: where runs and sweeps are, and all of those that are done."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, str, Config], tuple[Run, dict[int, Path]]] = {}
+        self.done: dict[tuple[str, str, Config], Task] = {}
+        self.masks: set[Path] = set()
+        self.selected: dict[str, Chosen] = {}
+
+
 class _Look:
     """Reads the state of a study from the disk, each arm once; `points` are those of the arms' masks, by label."""
 
-    def __init__(self, study: Study, structures: Structures, points: Mapping[str, PointPlan], runs_dir: Path) -> None:
+    def __init__(
+        self, study: Study, structures: Structures, points: Mapping[str, PointPlan], runs_dir: Path, known: _Known
+    ) -> None:
+        self.known = known
         self.study, self.structures, self.points, self.runs_dir = study, structures, points, runs_dir
         self.arms = {arm.label: arm for arm in study.arms}
         self.seen: dict[str, tuple[Task, ...]] = {}
@@ -212,25 +226,33 @@ class _Look:
             run, mask = self.tasks(of)[index].known_run, made_by(arm.mask, self.arms[of].choice, self.selected.get(of))
             point = replace(self.points[arm.label], criterion=mask.point.criterion)
             path = mask_path(run, point, self.runs_dir)
-            if not mask_is_there(path, self.structures[of], point):
+            if path not in self.known.masks and not mask_is_there(path, self.structures[of], point):
                 self.masks[path] = (run, mask)
                 return replace(task, waits=f"the mask of '{mask.of}'")
+            self.known.masks.add(path)
             config = replace(config, mask=str(path))
         return task if task.waits or task.lost else self._read(replace(task, config=config))
 
     def _read(self, task: Task) -> Task:
         """Return the task with the state of its run on the disk."""
-        config, _ = initial_weights(task.config, self.runs_dir)
-        config, _ = initial_mask(config, self.runs_dir)
-        config, _ = path_to_follow(config, self.runs_dir)
-        run = Run(self.runs_dir / config.name)
+        key, known = (task.arm, task.candidate, task.config), self.known
+        if key in known.done:
+            return known.done[key]
+        if key not in known.places:
+            config, _ = initial_weights(task.config, self.runs_dir)
+            config, _ = initial_mask(config, self.runs_dir)
+            config, _ = path_to_follow(config, self.runs_dir)
+            own, network = Run(self.runs_dir / config.name), self.structures[task.arm].model
+            known.places[key] = own, {number: sweep_path(own, plan, network) for number, plan in task.sweeps.items()}
+        run, paths = known.places[key]
         status = run.status
-        network = self.structures[task.arm].model
-        asked = {} if status in LOST else task.sweeps
-        paths = {number: sweep_path(run, plan, network) for number, plan in asked.items()}
-        missing = tuple(number for number, path in paths.items() if not sweep_is_there(path))
+        asked = {} if status in LOST else paths
+        missing = tuple(number for number, path in asked.items() if not sweep_is_there(path))
         again = tuple(number for number in missing if paths[number].exists())
-        return replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing, again=again)
+        found = replace(task, run=run, status=status, epochs_done=run.epochs_done, missing=missing, again=again)
+        if found.done:
+            known.done[key] = found
+        return found
 
     def _select(self, arm: Arm, choice: Choice) -> Chosen | None:
         """Return the choice of an arm, by its trials on held-out images; None while something for it is missing."""
@@ -242,6 +264,9 @@ class _Look:
         other = None if choice.near is None else self.selected.get(choice.near.arm)
         if not all(task.done for task in self.trials[arm.label]) or (choice.near is not None and other is None):
             return None
+        if arm.label in self.known.selected:
+            self.selected[arm.label] = self.known.selected[arm.label]
+            return self.selected[arm.label]
         trials = []
         for one, tasks in found:
             lost = next((task.status for task in tasks if task.status in LOST), "")
@@ -253,6 +278,7 @@ class _Look:
         held_out = choice.candidates[0].trials
         seeds = tuple(config.seed for config in held_out)
         self.selected[arm.label] = Chosen(choice.figure, held_out[0].val, seeds, tuple(trials))
+        self.known.selected[arm.label] = self.selected[arm.label]
         return self.selected[arm.label]
 
     def _accuracy(self, task: Task) -> float:

@@ -100,12 +100,13 @@ def ready(plan: Plan, planner: Planner) -> list[Stage]:
     stages: list[Stage] = [MaskStage(run, mask.point, path) for path, (run, mask) in plan.masks.items()]
     missing: dict[Run, dict[SweepPlan, None]] = {}
     trainings: dict[Run, TrainingStage] = {}
-    for task in plan.tasks:
+    tasks = plan.tasks
+    for task in tasks:
         if task.run is not None and task.status == "finished" and task.missing:
             network = planner.networks[task.arm]
             plans = (plan_for(task.sweeps[number], network) for number in task.missing)
             missing.setdefault(task.run, {}).update(dict.fromkeys(plans))
         elif task.trainable:
-            trainings.setdefault(task.known_run, TrainingStage(task.known_run, task.config, len(plan.tasks)))
+            trainings.setdefault(task.known_run, TrainingStage(task.known_run, task.config, len(tasks)))
     stages += [SweepStage(run, tuple(plans)) for run, plans in missing.items()]
     return [*stages, *trainings.values()]

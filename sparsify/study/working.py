@@ -16,6 +16,10 @@ WAIT = 1.0
 """Seconds, at least, between two looks at the disk while others work on all that is ready."""
 
 
+SHARE = 0.05
+"""Of a worker's time, what looks at the disk may take while it has work to do."""
+
+
 def leases_of(runs_dir: Path) -> Path:
     """Return the folder of the leases of a folder of runs."""
     return runs_dir / ".leases"
@@ -39,9 +43,12 @@ def work(
     leases = leases_of(planner.places.runs_dir)
     count, looked = 0, 0.0
     while not plan.done:
-        stages = ready(plan, planner)
+        stages, begun, done = ready(plan, planner), time.monotonic(), 0
         random.Random().shuffle(stages)  # nosec B311: so workers seldom ask for the same
-        done = sum(_try(stage, leases, planner, listener, note, lifetime) for stage in stages)
+        for stage in stages:
+            done += _try(stage, leases, planner, listener, note, lifetime)
+            if done and (time.monotonic() - begun) * SHARE > looked:
+                break  # what has become ready meanwhile comes first
         count += done
         if not done:
             time.sleep(max(WAIT, 4 * looked))

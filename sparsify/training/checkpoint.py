@@ -21,6 +21,7 @@ from sparsify.folders import make_folder
 from sparsify.runs import Epoch
 from sparsify.runs.folder import RunFolder
 from sparsify.sums import sha256
+from sparsify.training.distributed import ranks
 
 FILE = "checkpoint.safetensors"
 
@@ -91,6 +92,8 @@ class Saver:
 
     def offer(self, checkpoint: Checkpoint) -> None:
         """Begin to write it, if it is time; else keep it. Raises what the writing of an earlier one has raised."""
+        if not ranks().writes:
+            return
         self._newest = checkpoint
         if self._writing is not None and not self._writing.done():
             return

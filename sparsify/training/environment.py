@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from sparsify.devices import arithmetic, describe
+from sparsify.training.distributed import ranks
 
 DIRTY = "-dirty"
 """The end of a commit if the code that ran had changes that were not committed."""
@@ -37,7 +38,12 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
 
 def _arithmetic(device: torch.device) -> dict[str, Any]:
     """Return the settings that can change the last bits of a training."""
-    return {"device": describe(device), "threads": torch.get_num_threads(), "torch": metadata.version("torch")}
+    return {
+        "device": describe(device),
+        "threads": torch.get_num_threads(),
+        "world_size": ranks().size,
+        "torch": metadata.version("torch"),
+    }
 
 
 def changed_bits(before: Mapping[str, Any], device: torch.device) -> str:
@@ -46,7 +52,8 @@ def changed_bits(before: Mapping[str, Any], device: torch.device) -> str:
     The arithmetic, bfloat16 or float32, changes more than these.
     """
     precision = before.get("precision", "exact")
-    then = {"arithmetic": "bfloat16" if precision == "fast" else "float32", **before}  # as it was until 0.4
+    old = {"arithmetic": "bfloat16" if precision == "fast" else "float32", "world_size": 1}  # as it was until 0.4
+    then = old | dict(before)
     now = {**_arithmetic(device), "arithmetic": arithmetic(precision, device)}
     return ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in now if then.get(name) != now[name])
 

@@ -18,6 +18,7 @@ from sparsify.devices import autocast, has_streams, safe_convolutions
 from sparsify.errors import SparsifyWarning, first_line
 from sparsify.nets.outputs import Loss
 from sparsify.optim.inclusion import PathRecorder
+from sparsify.training.distributed import ranks
 from sparsify.training.recording import Recorder
 
 WARM_UP = 3
@@ -48,14 +49,18 @@ class Iteration:
         self.augment, self.loss = augment, loss
         self.precision, self.recorder, self.recorders = precision, recorder, recorders
         self.device = data.train.labels.device
+        self.ranks = ranks()
+        self.shared = self.ranks.wrapped(model)
         self.loss_sum = torch.zeros((), device=self.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def __call__(self, index: Tensor, draws: Tensor, step: float | Tensor) -> None:
         """Train on the images with these indices, each with its row of `draws`; `step` counts from 1."""
-        loss, logits, labels = self.forward(self.model, index, draws)
+        count = len(index)
+        index, draws = self.ranks.share(index), self.ranks.share(draws)
+        loss, logits, labels = self.forward(self.shared, index, draws)
         self.optimizer.zero_grad()
-        loss.backward()
+        self.ranks.part(loss, len(index), count).backward()
         for one in self.recorders:
             one.see(step, loss)
         if self.recorder is None:
@@ -79,7 +84,8 @@ class Iteration:
             one.look(step, rate, lambda model: self.forward(model, index, draws)[0])
 
     def sums(self) -> tuple[float, int]:
-        """Return the sums of loss and correct answers since the last call. Waits for the device."""
+        """Return the sums of loss and correct answers since the last call, of all processes. Waits for the device."""
+        self.ranks.add(self.loss_sum, self.correct)
         found = self.loss_sum.item(), int(self.correct.item())
         self.loss_sum.zero_()
         self.correct.zero_()
@@ -191,7 +197,7 @@ def stepper(iteration: Iteration) -> Eager | Replayed:
     captured = {"capturable", "fused"} & iteration.optimizer.defaults.keys()
     if not has_streams(iteration.device) or not captured:
         return Eager(iteration)
-    # a graph cannot take images from outside of the device, nor change them there
-    if iteration.data.train.streamed or iteration.augment.one_by_one:
+    # a graph cannot take images from outside of the device, nor change them there, nor speak with other processes
+    if iteration.data.train.streamed or iteration.augment.one_by_one or iteration.ranks.size > 1:
         return Replayed(iteration, lambda run: run)
     return Replayed(iteration, functools.partial(cuda_graph, pool=torch.cuda.graph_pool_handle()))

@@ -23,13 +23,13 @@ from sparsify.data.dataset import Dataset
 from sparsify.data.registry import FOLDER, load_dataset
 from sparsify.devices import enough_memory, exactly, has_streams, keep_freed_memory, resolve_device, wait_for
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.folders import held
 from sparsify.nets.evaluation import require_batches
 from sparsify.nets.mask import check_fit
 from sparsify.nets.structure import Structure
 from sparsify.runs import Run
 from sparsify.training.checkpoint import delete_checkpoint, has_checkpoint
 from sparsify.training.display import TrainingDisplay, shown
+from sparsify.training.distributed import draws_random, ranks, require_shares
 from sparsify.training.iteration import WARM_UP
 from sparsify.training.spawning import end_with_parent, set_up, starting_processes
 from sparsify.training.starting import (
@@ -153,6 +153,7 @@ def _prepare(
     first = data.normalise(data.train.images[:1])
     require_batches(model, first, len(data.train), config.batch_size, f"--batch-size {config.batch_size}")
     require_outputs(config, model, first)
+    require_shares(config, model, data.normalise(data.train.images[:2]), len(data.train))
     if initial is not None:
         load_weights(model, initial, config)
     if mask is not None:
@@ -168,7 +169,7 @@ def _prepare(
         placed[kind] = data.to(where)
 
     def start(share: float) -> Generator[None]:
-        with run.lock(), held(run.path, run.path / ".lock"):
+        with ranks().writing(run):
             if run.status == "unfinished":  # another process may have finished it while this one waited
                 placed_model = model.to(where)
                 began_with = pretrained
@@ -247,10 +248,7 @@ def overlap(config: Config, data_dir: Path | str | None = None) -> bool:
     config = named_data(config, data_dir)
     dataset = dataset_of(config, data_dir)
     model = build(config, dataset)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
-        model.train()(dataset.normalise(dataset.train.images[:2]))
-        drew = not torch.equal(before, torch.get_rng_state())
+    drew = draws_random(model, dataset.normalise(dataset.train.images[:2]))
     return not drew and sum(p.numel() for p in model.parameters()) <= SMALL
 
 

@@ -35,6 +35,7 @@ from sparsify.runs import Epoch, Run
 from sparsify.runs.collapse import VANISHED, Guess, collapse, diverged
 from sparsify.runs.images import remember, shared
 from sparsify.training.checkpoint import Checkpoint, Saver, delete_checkpoint, load_checkpoint
+from sparsify.training.distributed import ranks
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper
 from sparsify.training.recording import held, recorders
@@ -132,14 +133,15 @@ class Trainer:
         the time that is counted as this training's.
         """
         if not self._restore():
-            remember(self.config, self.images_sha256)
             environment = describe_environment(self.device, self.config.precision)
             if self.config.precision == "fast" and environment["arithmetic"] == "float32":
                 warnings.warn(FAST_IS_FLOAT32, SparsifyWarning, stacklevel=3)
             environment["images_sha256"] = self.images_sha256
             if self.pretrained is not None:
                 environment["pretrained"] = self.pretrained
-            self.run.write_begun(shared(self.config), environment)
+            if ranks().writes:
+                remember(self.config, self.images_sha256)
+                self.run.write_begun(shared(self.config), environment)
             self._predict()
         with Saver(self.run, share) as saver:
             while len(self.rows) < self.config.epochs:
@@ -151,7 +153,9 @@ class Trainer:
                     self._begin_mask()
                     saver.offer(Checkpoint.of(self.model, self.optimizer, self._recorded(), self.rows))
             saver.wait()  # what is still being written would stay
-            self._finish("diverged" if diverged(self.rows[-1]) else "finished")
+            if ranks().writes:
+                self._finish("diverged" if diverged(self.rows[-1]) else "finished")
+            ranks().wait()
 
     def _begin_mask(self) -> None:
         """Apply the mask after `mask_from` epochs, to the weights and to the optimizer's state.

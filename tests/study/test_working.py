@@ -7,14 +7,17 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from sparsify.config import Places
+from sparsify.study import planning, working
 from sparsify.study.leases import claim
 from sparsify.study.planning import Planner
 from sparsify.study.running import run_study
 from sparsify.study.stages import ready
+from sparsify.study.tasks import Plan
 from sparsify.study.toml import load_study
 from sparsify.study.working import leases_of, work
 
@@ -144,3 +147,41 @@ def test_what_a_killed_worker_leaves_is_taken_over_and_resumes(file, alone, tmp_
         together = run_study(load_study(str(file)), device="cpu", runs_dir=tmp_path)
     assert together.table().equals(alone.table())
     assert list(leases_of(tmp_path).iterdir()) == []
+
+
+@pytest.mark.parametrize(("share", "looks"), [(1e9, 3), (0.0, 1)])
+def test_a_worker_looks_again_after_a_stage_that_took_longer_than_looks_may(tmp_path, monkeypatch, share, looks):
+    class Stage:
+        def __init__(self, name):
+            self.run, self.done = SimpleNamespace(name=name), False
+
+        def do(self, *_given):
+            self.done = True
+
+    class Planned:
+        places, looks = Places(runs_dir=tmp_path), 0
+
+        def plan(self):
+            self.looks += 1
+            return SimpleNamespace(done=all(stage.done for stage in stages))
+
+    stages, planner = [Stage("one"), Stage("two"), Stage("three")], Planned()
+    monkeypatch.setattr(working, "SHARE", share)
+    monkeypatch.setattr(working, "ready", lambda *_: [stage for stage in stages if not stage.done])
+    assert work(planner, SimpleNamespace(done=False)) == 3
+    assert planner.looks == looks
+
+
+def test_what_is_done_is_not_looked_at_again_and_the_runs_are_listed_once(file, alone, monkeypatch):
+    planner, asked, listed = _planner(file, file.parent / "alone"), [], []
+    there, tasks = planning.sweep_is_there, Plan.tasks.fget
+    monkeypatch.setattr(planning, "sweep_is_there", lambda path: asked.append(path) or there(path))
+    first = planner.plan()
+    assert first.done
+    assert len(asked) == 4
+    assert planner.plan() == first
+    assert len(asked) == 4
+    monkeypatch.setattr(Plan, "tasks", property(lambda plan: listed.append(plan) or tasks(plan)))
+    begun = _planner(file, file.parent / "begun")
+    assert len(ready(begun.plan(), begun)) == 2
+    assert len(listed) == 1
