@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from images import FEW, digits_of
 
 from sparsify import Config, SparsifyError, train
 
@@ -31,7 +32,8 @@ def _train(config: Config, runs_dir: Path, threads: int, steps: Connection) -> N
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     try:
-        train(config, runs_dir=runs_dir, listener=lambda progress: steps.send(progress.step))
+        with digits_of(FEW):
+            train(config, runs_dir=runs_dir, listener=lambda progress: steps.send(progress.step))
     except SparsifyError as error:
         steps.send(str(error))
 

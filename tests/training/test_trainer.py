@@ -37,7 +37,7 @@ from sparsify.training.trainer import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 CROSS_ENTROPY = loss_named("cross-entropy")
-SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}
+SHORT = {"data": "digits", "epochs": 3, "batch_size": 64}  # four steps an epoch, the last of 8 images
 PENALIZED = ("linbreg", "adabreg", "prox-sgd")
 OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam", *PENALIZED)
 
@@ -67,7 +67,7 @@ def stop_after(steps: int):
 def test_a_run_stopped_in_every_epoch_ends_in_the_same_bits(opt, tmp_path):
     config = Config(opt=opt, seed=7, **SHORT)
     whole = train(config, runs_dir=tmp_path / "whole")
-    for steps in (10, 40, 60):
+    for steps in (2, 6, 10):
         with pytest.raises(Stop):
             train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
     parts = train(config, runs_dir=tmp_path / "parts")
@@ -83,7 +83,7 @@ HALVED = {"decay_schedule": "multi-step", "decay_schedule_options": "milestones=
 def test_a_run_whose_decay_changes_ends_in_the_same_bits_after_stops(opt, tmp_path):
     config = Config(opt=opt, weight_decay=0.5, **HALVED, **SHORT)
     whole = train(config, runs_dir=tmp_path / "whole")
-    for steps in (10, 40, 60):
+    for steps in (2, 6, 10):
         with pytest.raises(Stop):
             train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
     assert files(train(config, runs_dir=tmp_path / "parts")) == files(whole)
@@ -101,7 +101,7 @@ def test_each_epoch_is_trained_with_its_own_decay_and_biases_without(tmp_path, m
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    config = Config(opt="adamw", weight_decay=0.512, **HALVED, **(SHORT | {"batch_size": 1000}))
+    config = Config(opt="adamw", weight_decay=0.512, **HALVED, **(SHORT | {"batch_size": 128}))
     train(config, runs_dir=tmp_path)
     steps = len(seen) // 3
     for epoch, decay in enumerate((0.512, 0.256, 0.128)):
@@ -111,14 +111,14 @@ def test_each_epoch_is_trained_with_its_own_decay_and_biases_without(tmp_path, m
 
 @in_processes
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
-    config = Config(opt="slbi", seed=3, data="digits", epochs=6, batch_size=16)
+    config = Config(opt="slbi", seed=3, data="digits", epochs=10, batch_size=16)
     whole = train(config, runs_dir=tmp_path / "whole")
     run = Run(tmp_path / "killed" / config.name)
     moments = random.Random(0)
     killed = 0
     for _ in range(20):
         process, steps = training(config, tmp_path / "killed")
-        target = run.epochs_done * 90 + moments.randrange(40, 180)
+        target = run.epochs_done * 13 + moments.randrange(6, 26)
         with steps, contextlib.suppress(EOFError):  # it has ended
             while steps.recv() < target:
                 pass
@@ -164,12 +164,12 @@ def test_the_folder_holds_what_the_design_says(tmp_path):
     assert json.loads((run.path / "config.json").read_text()) == run.config.to_dict()
     assert run.summary["accuracy"] == run.metrics.test_accuracy.iloc[-1]
     assert run.metrics.val_accuracy.isna().all()
-    assert run.summary["steps"] == 3 * 23
+    assert run.summary["steps"] == 3 * 4
 
 
 def test_the_last_partial_batch_is_trained_on(tmp_path):
-    """1,437 images in batches of 1,000 are two steps an epoch."""
-    run = train(Config(opt="sgd", data="digits", epochs=1, batch_size=1000), runs_dir=tmp_path)
+    """200 images in batches of 150 are two steps an epoch."""
+    run = train(Config(opt="sgd", data="digits", epochs=1, batch_size=150), runs_dir=tmp_path)
     assert run.summary["steps"] == 2
 
 
@@ -196,10 +196,10 @@ def test_divergence_is_recorded_and_is_no_result(tmp_path):
 def test_validation_images_are_held_out_and_test_images_are_not_looked_at(tmp_path):
     run = train(Config(opt="sgd", val=0.1, **SHORT), runs_dir=tmp_path)
     assert run.summary["held_out"] == "val"
-    assert run.summary["count"] == 144
+    assert run.summary["count"] == 20
     assert run.metrics[["test_accuracy", "test_loss"]].isna().all(axis=None)
     assert run.metrics.val_accuracy.iloc[-1] == run.summary["accuracy"]
-    assert run.summary["steps"] == 3 * -(-(1437 - 144) // 64)
+    assert run.summary["steps"] == 3 * -(-(200 - 20) // 64)
 
 
 def test_init_starts_from_a_run_and_is_named_by_its_weights(tmp_path):
@@ -223,7 +223,7 @@ def test_init_refuses_other_weights_than_those_named(tmp_path):
 
 @pytest.mark.filterwarnings("default")
 def test_a_path_that_is_too_short_is_predicted(tmp_path):
-    with pytest.warns(SparsifyWarning, match=r"path time T = 7e-05 .*fc1\.weight"):
+    with pytest.warns(SparsifyWarning, match=r"path time T = 1.2e-05 .*fc1\.weight"):
         train(Config(opt="slbi", mu=500, lr=0.001, **SHORT), runs_dir=tmp_path)
 
 
@@ -231,7 +231,7 @@ def test_a_path_that_is_long_enough_is_not_warned_about(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run = train(Config(opt="slbi", mu=0.01, lr=0.005, schedule="constant", kappa=0.1, **SHORT), runs_dir=tmp_path)
-    assert run.summary["path_time"] == pytest.approx(0.005 / 0.01 * 69)
+    assert run.summary["path_time"] == pytest.approx(0.005 / 0.01 * 12)
 
 
 def test_the_control_has_no_path_and_equals_slbi_until_something_enters(tmp_path):
@@ -298,7 +298,7 @@ def test_a_run_whose_weights_are_sparse_selects_and_learns(opt, options, tmp_pat
 
 def test_the_path_time_of_sparse_weights_is_the_sum_of_the_learning_rates(tmp_path):
     run = train(Config(opt="linbreg", lr=0.25, schedule="constant", **SHORT), runs_dir=tmp_path)
-    assert run.summary["path_time"] == pytest.approx(0.25 * 69)
+    assert run.summary["path_time"] == pytest.approx(0.25 * 12)
 
 
 def test_a_run_starts_with_its_density_or_with_the_weights_of_another(tmp_path):
@@ -317,7 +317,7 @@ def test_resuming_elsewhere_warns(tmp_path, monkeypatch):
     config = Config(opt="sgd", **SHORT)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     with pytest.raises(Stop):
-        train(config, runs_dir=tmp_path, listener=stop_after(30))
+        train(config, runs_dir=tmp_path, listener=stop_after(6))
     monkeypatch.undo()
     with pytest.warns(SparsifyWarning, match="threads 99 → "):
         train(config, runs_dir=tmp_path)
@@ -516,10 +516,10 @@ def test_a_mask_that_applies_later_resumes_to_the_bit_before_and_after_it(opt, t
     assert masked[:2].equals(plain[:2])
     assert not masked[2:3].equals(plain[2:3])
     assert masked.lr.equals(plain.lr)
-    for steps in (10, 40, 60, 80):  # stopped in each of the epochs
+    for steps in (2, 6, 10, 14):  # stopped in each of the epochs
         with pytest.raises(Stop):
             train(config, runs_dir=tmp_path / "parts", listener=stop_after(steps))
-        if steps == 10:
+        if steps == 2:
             continue  # before the first checkpoint
         (folder,) = (tmp_path / "parts").iterdir()
         for key, value in load_file(folder / "checkpoint.safetensors").items():
@@ -527,16 +527,16 @@ def test_a_mask_that_applies_later_resumes_to_the_bit_before_and_after_it(opt, t
             kept = mask.get(name if kind == "model" else name.rpartition("/")[0])
             if kept is None or value.shape != kept.shape or kind == "path":
                 continue
-            if steps == 40:
+            if steps == 6:
                 assert value[~kept].any(), key
-            elif steps == 60 or kind == "model" or key.endswith("/z"):
+            elif steps == 10 or kind == "model" or key.endswith("/z"):
                 assert not value[~kept].any(), key
     parts = train(config, runs_dir=tmp_path / "parts")
     assert files(parts) == files(whole)
     assert not whole.tensors("model.safetensors")["fc1.weight"][~keep].any()
     if opt == "slbi":
         entry = whole.inclusion_path.entry["conv3.weight"]
-        assert (entry[::3] <= 46).any()  # what entered before the mask did so
+        assert (entry[::3] <= 8).any()  # what entered before the mask did so
         assert not whole.z["conv3.weight"][::3].any()
         assert whole.summary["support"]["conv3.weight"]["in"] <= 80
 
