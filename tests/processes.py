@@ -24,7 +24,8 @@ _get_context = multiprocessing.get_context  # also where a test puts another one
 def forks() -> BaseContext:
     """What starts a process as a fork of one that has imported torch."""
     context = _get_context("forkserver")
-    context.set_forkserver_preload(["sparsify.training.launch"])
+    # the first step of an optimizer imports torch._dynamo, which takes as long as torch
+    context.set_forkserver_preload(["sparsify.training.launch", "torch._dynamo", "torch.distributed.fsdp"])
     return context
 
 

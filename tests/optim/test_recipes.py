@@ -1,19 +1,20 @@
 """Recipes that run: with Lightning, with Hugging Face's Trainer, and on two processes under DDP and FSDP2.
 
 Each script in recipes/ trains at once, trains half and resumes, and asserts the same bits and a support that is not
-empty. Each runs in a process of its own.
+empty. Each runs in a process of its own, which is forked from one that has imported torch.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import forks, in_processes
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -28,6 +29,18 @@ GLOO = pytest.mark.skipif(
 )
 
 
+def run(script: Path, folder: Path, said: Path) -> None:
+    """Run a script as Python does, with all that it prints, in this process."""
+    with said.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
+    torch.set_num_threads(1)
+    sys.argv = [str(script), str(folder)]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+@in_processes
 @pytest.mark.parametrize(
     "name",
     [
@@ -38,7 +51,8 @@ GLOO = pytest.mark.skipif(
     ],
 )
 def test_a_recipe_runs_and_resumes_bit_exactly(name: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(RECIPES / f"{name}.py"), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
+    said = tmp_path / "said.txt"
+    process = forks().Process(target=run, args=(RECIPES / f"{name}.py", tmp_path, said))
+    process.start()
+    process.join()
+    assert said.read_text().splitlines()[-1:] == ["equal"], said.read_text()
