@@ -1,8 +1,11 @@
-"""Trainings in processes that can be killed; each is forked from one that has imported torch, which takes seconds."""
+"""Processes of a test's own, each forked from one that has imported torch, which takes seconds."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
+import tempfile
 import warnings
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -15,9 +18,8 @@ from images import FEW, digits_of
 
 from sparsify import Config, SparsifyError, train
 
-in_processes = pytest.mark.skipif(
-    "forkserver" not in multiprocessing.get_all_start_methods(), reason="there are no processes to fork from here"
-)
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+in_processes = pytest.mark.skipif(not FORKS, reason="there are no processes to fork from here")
 _get_context = multiprocessing.get_context  # also where a test puts another one in its place
 
 
@@ -27,6 +29,28 @@ def forks() -> BaseContext:
     # the first step of an optimizer imports torch._dynamo, which takes as long as torch
     context.set_forkserver_preload(["sparsify.training.launch", "torch._dynamo", "torch.distributed.fsdp"])
     return context
+
+
+def _run(program: str, arguments: tuple[str, ...], environment: dict[str, str], said: Path) -> None:
+    with said.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv[:] = ["-c", *arguments]
+    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
+    exec(program, {"__name__": "__main__"})
+
+
+def said_by(program: str, *arguments: str, **environment: str) -> str:
+    """What a program prints, on both streams, and its traceback if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        context = forks() if FORKS else _get_context("spawn")
+        process = context.Process(target=_run, args=(program, arguments, {**os.environ, **environment}, said))
+        process.start()
+        process.join()
+        return said.read_text() + ("" if process.exitcode == 0 else f"\nexit {process.exitcode}")
 
 
 def _train(config: Config, runs_dir: Path, threads: int, steps: Connection) -> None:

@@ -7,14 +7,11 @@ empty. Each runs in a process of its own, which is forked from one that has impo
 from __future__ import annotations
 
 import importlib.util
-import os
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from processes import forks, in_processes
+from processes import in_processes, said_by
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -29,17 +26,6 @@ GLOO = pytest.mark.skipif(
 )
 
 
-def run(script: Path, folder: Path, said: Path) -> None:
-    """Run a script as Python does, with all that it prints, in this process."""
-    with said.open("w") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
-    torch.set_num_threads(1)
-    sys.argv = [str(script), str(folder)]
-    runpy.run_path(str(script), run_name="__main__")
-
-
 @in_processes
 @pytest.mark.parametrize(
     "name",
@@ -51,8 +37,7 @@ def run(script: Path, folder: Path, said: Path) -> None:
     ],
 )
 def test_a_recipe_runs_and_resumes_bit_exactly(name: str, tmp_path: Path) -> None:
-    said = tmp_path / "said.txt"
-    process = forks().Process(target=run, args=(RECIPES / f"{name}.py", tmp_path, said))
-    process.start()
-    process.join()
-    assert said.read_text().splitlines()[-1:] == ["equal"], said.read_text()
+    program = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    said = said_by(program, str(RECIPES / f"{name}.py"), str(tmp_path), **environment)
+    assert said.splitlines()[-1:] == ["equal"], said
