@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
+import signal
 import sys
 import tempfile
 import warnings
@@ -14,9 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from images import FEW, digits_of
 
 from sparsify import Config, SparsifyError, train
+from sparsify.cli.app import main
+from sparsify.training.display import TrainingDisplay
+from sparsify.training.trainer import Progress
 
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 in_processes = pytest.mark.skipif(not FORKS, reason="there are no processes to fork from here")
@@ -24,17 +28,21 @@ _get_context = multiprocessing.get_context  # also where a test puts another one
 
 
 def forks() -> BaseContext:
-    """What starts a process as a fork of one that has imported torch."""
+    """What starts a process as a fork of one that has imported torch, and has few of the digits."""
     context = _get_context("forkserver")
     # the first step of an optimizer imports torch._dynamo, which takes as long as torch
-    context.set_forkserver_preload(["sparsify.training.launch", "torch._dynamo", "torch.distributed.fsdp"])
+    context.set_forkserver_preload(["sparsify.training.launch", "fewdigits", "torch._dynamo", "torch.distributed.fsdp"])
     return context
 
 
-def _run(program: str, arguments: tuple[str, ...], environment: dict[str, str], said: Path) -> None:
-    with said.open("w") as file:
-        for stream in (1, 2):
+def _say_to(out: Path, err: Path) -> None:
+    for stream, path in enumerate((out, err), 1):
+        with path.open("a") as file:
             os.dup2(file.fileno(), stream)
+
+
+def _run(program: str, arguments: tuple[str, ...], environment: dict[str, str], said: Path) -> None:
+    _say_to(said, said)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[:] = ["-c", *arguments]
@@ -53,12 +61,37 @@ def said_by(program: str, *arguments: str, **environment: str) -> str:
         return said.read_text() + ("" if process.exitcode == 0 else f"\nexit {process.exitcode}")
 
 
+def _command(words: list[str], folder: Path, kill_in_epoch: int | None) -> None:
+    _say_to(folder / "out", folder / "err")
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    heard = TrainingDisplay.__call__
+
+    def killed(display: TrainingDisplay, progress: Progress) -> None:
+        heard(display, progress)
+        if progress.epoch == kill_in_epoch and progress.row is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    TrainingDisplay.__call__ = killed  # type: ignore[method-assign]
+    sys.exit(main(words))
+
+
+def started(line: str, folder: Path, kill_in_epoch: int | None = None) -> BaseProcess:
+    """A process that runs a command of `sparsify` in a folder, where it writes what it prints to the files out and err.
+
+    It is killed at the end of an epoch of its first training, if that is given.
+    """
+    process = forks().Process(target=_command, args=(shlex.split(line), folder, kill_in_epoch))
+    process.start()
+    return process
+
+
 def _train(config: Config, runs_dir: Path, threads: int, steps: Connection) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     try:
-        with digits_of(FEW):
-            train(config, runs_dir=runs_dir, listener=lambda progress: steps.send(progress.step))
+        train(config, runs_dir=runs_dir, listener=lambda progress: steps.send(progress.step))
     except SparsifyError as error:
         steps.send(str(error))
 
