@@ -117,10 +117,13 @@ def test_the_parts_of_the_probe_are_asked_for_by_their_names(tmp_path: Path) -> 
 
 
 def test_a_check_that_fails_says_so_and_the_next_goes_on(tmp_path: Path) -> None:
-    """On a device that is not there every check of `correct` fails, and `setup` follows it."""
-    text = check("correct nonsense setup", tmp_path, DEVICE="cpu:x")
+    """On a device that is not there every check of `correct` fails, with status 1, and `setup` follows what does so."""
+    results = tmp_path / "out" / "results.jsonl"
+    text = check("correct nonsense setup", tmp_path, PYTHON="false")
     assert exits(tmp_path) == {"correct": 1, "setup": 0}, text
     assert "== no part is called nonsense" in text
-    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    said = said_by(PROGRAM, f"{GPU}/probe.py correct", **settings(tmp_path, DEVICE="cpu:x", RESULTS=str(results)))
+    assert "probe.py correct: 1\n" in said
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
     assert [line["what"] for line in lines] == ["LeNet on MNIST, here and on the CPU", "resumed, MNIST"]
     assert all("--device 'cpu:x' is unknown" in line["FAILED"] for line in lines)
