@@ -42,7 +42,10 @@ from sparsify.study.toml import built_in_studies, load_study
 from sparsify.text import duration, size
 from sparsify.training.launch import time_iteration, train, train_all
 
-pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the path may be too short"),
+    pytest.mark.usefixtures("all_digits_in_the_file"),  # what is selected and what enters needs more than 200 images
+]
 
 STUDY = """
 title = "Orders"
@@ -465,7 +468,7 @@ def test_a_plan_of_what_is_not_there_writes_nothing(tmp_path):
 
 
 def test_an_estimate_comes_from_finished_runs_of_the_same_kind(folder, runs, result, monkeypatch):
-    """An epoch of SGD took 30 s: an epoch of 200 images and a look at 100."""
+    """An epoch of SGD took 30 s: an epoch of 1,437 images and a look at 360."""
     for run in named(result)["chosen"].runs + named(result)["ticket"].runs + named(result)["forward"].runs:
         file = runs / run.name / "summary.json"
         before_sums(file)  # so that it can be changed
@@ -476,9 +479,9 @@ def test_an_estimate_comes_from_finished_runs_of_the_same_kind(folder, runs, res
     estimates = estimate_cost(planner, plan)
     tasks = dict(zip([(task.arm, task.candidate) for task in plan.tasks], estimates.tasks, strict=True))
     one = tasks["ticket", ""]
-    assert one.training == pytest.approx(2 * (30 + 30 / 3 * 100 / 200))
-    assert one.sweeping == pytest.approx(2 * 30 / 3 * 100 / 200)
-    assert one.kept == 61_706 * 4 + 2 * 100
+    assert one.training == pytest.approx(2 * (30 + 30 / 3 * 360 / 1437))
+    assert one.sweeping == pytest.approx(2 * 30 / 3 * 360 / 1437)
+    assert one.kept == 61_706 * 4 + 2 * 360
     assert one.checkpoint == 2 * 61_706 * 4
     assert tasks["chosen", "weight decay 0"] == type(one)()  # that candidate's trial is there
     early = tasks["slbi, early", ""]
@@ -493,8 +496,8 @@ def test_without_runs_of_the_kind_a_step_is_timed(tmp_path, monkeypatch):
     planner = Planner(read(tmp_path), Places(runs_dir=tmp_path / "runs"))
     plan = planner.plan()
     estimates = dict(zip([task.arm for task in plan.tasks], estimate_cost(planner, plan).tasks, strict=True))
-    assert estimates["ticket"].training == pytest.approx(2 * 4 * 0.5 * (1 + 100 / 200 / 3))
-    assert estimates["forward"].training == pytest.approx(4 * 0.5 * (1 + 100 / 200 / 3))
+    assert estimates["ticket"].training == pytest.approx(2 * 23 * 0.5 * (1 + 360 / 1437 / 3))
+    assert estimates["forward"].training == pytest.approx(23 * 0.5 * (1 + 360 / 1437 / 3))
 
 
 def test_what_is_trained_in_each_round_is_in_the_estimate(tmp_path, monkeypatch):
@@ -503,7 +506,7 @@ def test_what_is_trained_in_each_round_is_in_the_estimate(tmp_path, monkeypatch)
     study = read(tmp_path, text + 'layers = "conv3"\nratios = 0.5\nfinetune_epochs = 2\nrounds = 3')
     planner = Planner(study, Places(runs_dir=tmp_path / "runs"))
     (task,) = estimate_cost(planner, planner.plan()).tasks
-    assert task.sweeping == pytest.approx(4 * 0.5 * (3 * 2 + 100 / 200 / 3))
+    assert task.sweeping == pytest.approx(23 * 0.5 * (3 * 2 + 360 / 1437 / 3))
 
 
 def test_a_damaged_run_of_something_else_does_not_stop_an_estimate(folder, runs, result):
