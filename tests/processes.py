@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import warnings
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -32,6 +33,10 @@ def forks() -> BaseContext:
     context = _get_context("forkserver")
     # the first step of an optimizer imports torch._dynamo, which takes as long as torch
     context.set_forkserver_preload(["sparsify.training.launch", "fewdigits", "torch._dynamo", "torch.distributed.fsdp"])
+    with pytest.MonkeyPatch.context() as patch:  # it knows no other places to import from
+        here = Path(__file__).parent
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]), prepend=os.pathsep)
+        forkserver.ensure_running()
     return context
 
 
