@@ -24,6 +24,7 @@ import torch
 from hypothesis import settings
 from images import ALL, FEW, digits_of
 
+from sparsify.training import trainer
 from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Progress
 
@@ -92,11 +93,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_digits() -> Iterator[None]:
-    """The data set digits has few images, so that a training takes a tenth of a second.
+    """The data set digits has few images, so that a training takes a tenth of a second, and listeners hear each step.
 
-    Tests of all of them ask for `all_digits`; a process that is started by a test has all.
+    An epoch has fewer steps than otherwise pass between two calls. Tests of all digits ask for `all_digits`; a process
+    that is started by a test has all, unless it is forked (`processes.py`).
     """
-    with digits_of(FEW):
+    with digits_of(FEW), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "TICK", 1)
         yield
 
 

@@ -3,5 +3,7 @@
 from images import FEW
 
 from sparsify.data.registry import DATASETS
+from sparsify.training import trainer
 
 DATASETS["digits"] = FEW
+trainer.TICK = 1
