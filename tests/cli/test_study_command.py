@@ -162,7 +162,7 @@ def test_a_study_that_cannot_be_is_one_line_and_nothing_is_written(old, new, fra
 
 
 @pytest.mark.parametrize("way", ["in the file", "in a grid", "with --set"])
-def test_where_a_run_is_that_arms_start_from_is_in_nothing_that_is_shared(way, sparsify, tmp_path, request):
+def test_where_a_run_is_that_arms_start_from_is_in_nothing_that_is_shared(way, sparsify, tmp_path):
     assert sparsify("train --data digits --opt sgd --epochs 1 --runs-dir begun").code == 0
     (run,) = (tmp_path / "begun").iterdir()
     place = tmp_path / "secret-place"
@@ -184,7 +184,6 @@ def test_where_a_run_is_that_arms_start_from_is_in_nothing_that_is_shared(way, s
     assert named == {"my-run"}
     weights = {name: one for name, one in files(tmp_path / "runs").items() if name.endswith("model.safetensors")}
     assert len(weights) == (2 if way == "in a grid" else 1)
-    request.getfixturevalue("no_drawing")
     assert sparsify(command).code == 0  # what is there is found again
     assert [one.name for one in (tmp_path / "runs" / "studies").iterdir()] == [folder.name]
     after = files(tmp_path / "runs")

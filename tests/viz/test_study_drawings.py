@@ -52,7 +52,7 @@ def panels(drawing: Drawing) -> dict[str, tuple[list[float], list[float]]]:
     return found
 
 
-def test_the_rates_of_arms_are_drawn_once_each_with_its_own_steps(result: StudyResult) -> None:
+def test_the_rates_of_arms_are_drawn_once_each_with_its_own_steps(all_digits, result: StudyResult) -> None:
     drawings = drawn(result, "schedules")
     assert list(drawings) == ["rates", "decays"]
     rates = panels(drawings["rates"])
