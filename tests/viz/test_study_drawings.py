@@ -29,6 +29,8 @@ ARMS: dict[str, Config] = {
     "halved": Config(**(SGD | {"batch_size": 256}), schedule="step-lr", schedule_options="step_size=1,gamma=0.5"),
 }
 
+pytestmark = pytest.mark.usefixtures("all_digits_in_the_file")
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
@@ -52,7 +54,7 @@ def panels(drawing: Drawing) -> dict[str, tuple[list[float], list[float]]]:
     return found
 
 
-def test_the_rates_of_arms_are_drawn_once_each_with_its_own_steps(all_digits, result: StudyResult) -> None:
+def test_the_rates_of_arms_are_drawn_once_each_with_its_own_steps(result: StudyResult) -> None:
     drawings = drawn(result, "schedules")
     assert list(drawings) == ["rates", "decays"]
     rates = panels(drawings["rates"])
