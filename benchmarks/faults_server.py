@@ -27,6 +27,7 @@ IMPORTED = (
     "sparsify.study.running",
     "sparsify.report.writing",
     "sparsify.report.tables",
+    "torch._dynamo",  # the first step of an optimizer imports it, which takes longer than a small training
 )
 
 

@@ -1,11 +1,10 @@
 """Devices and exactness: settings of torch that come and go, also when they are nested."""
 
 import platform
-import subprocess
-import sys
 
 import pytest
 import torch
+from processes import said_by
 
 from sparsify import devices
 from sparsify.devices import describe, exactly, halving, resolve_device
@@ -91,9 +90,7 @@ print(cudnn.conv.fp32_precision)
 )
 def test_torchs_newer_switches_of_float32_are_read_set_and_put_back(use: str, then: str) -> None:
     """In a process of its own: torch cannot go back to its first settings."""
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, use]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == then, done.stderr
+    assert said_by("import warnings; warnings.simplefilter('ignore')\n" + PROGRAM, use).strip() == then
 
 
 def test_settings_are_put_back_after_an_error():
@@ -150,9 +147,8 @@ keep_freed_memory()
 faults()  # the first time, memory is taken
 print(faults())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     pages = 10 * 5 * megabytes * 2**20 / 4096
-    assert int(done.stdout) < 0.01 * pages
+    assert int(said_by(program)) < 0.01 * pages
 
 
 def test_the_batch_is_halved_until_the_memory_is_enough():

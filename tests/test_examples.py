@@ -18,6 +18,7 @@ import torch
 import sparsify
 from sparsify import viz
 
+pytestmark = pytest.mark.usefixtures("all_digits_in_the_file")
 PACKAGE = Path(sparsify.__file__).parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FIRST = ("sparsify", "sparsify.study.toml.load_study", "sparsify.study.running.run_study")

@@ -111,9 +111,10 @@ def test_what_is_looked_at_is_every_import():
     assert circle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c", "b"]
 
 
-def test_help_imports_neither_torch_nor_matplotlib():
+def test_help_and_what_a_study_is_imports_neither_torch_nor_matplotlib():
     code = (
-        "import sys; from sparsify.cli.app import main\n"
+        "import sys; from sparsify.cli.app import main; from sparsify.study.toml import load_study\n"
+        "load_study('lenet-mnist')\n"
         "for line in (['--help'], ['train', '--help'], ['prune', '--help']): main(line)\n"
         "slow = ('torch', 'torchvision', 'matplotlib', 'numpy', 'sklearn', 'pandas', 'scipy', 'jinja2')\n"
         "print([m for m in slow if m in sys.modules])"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,17 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     import nbclient
     import nbformat
 
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text("import fewdigits\n")  # a training takes a tenth of a second
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "start"), str(Path(__file__).parent), *sys.path]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for variable in ("SPARSIFY_DATA", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "none"))
+    folder = tmp_path / "empty"
+    folder.mkdir()
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     notebook.cells = [cell for cell in notebook.cells if "install" not in cell.metadata.get("tags", [])]
-    client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}})
     client.execute()  # raises CellExecutionError with the cell and its traceback
     kept = cells(NOTEBOOKS[name])[1:]
     for cell, before in zip(cells(notebook), kept, strict=True):

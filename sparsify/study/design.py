@@ -15,7 +15,6 @@ from sparsify.pruning.criteria import CRITERIA, PATH, Need
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.text import written
-from sparsify.training.starting import require_same_path
 
 COMPARED = ("accuracy", "change")
 """What a contrast compares: accuracies at a ratio, or their changes from those with nothing removed."""
@@ -288,6 +287,8 @@ def _check_choice(arm: Arm, choice: Choice, arms: dict[str, Arm]) -> None:
 
 def _check_release(arm: Arm, followed: Arm) -> None:
     """Raise SparsifyError unless both are on one path, but for what the followed arm chooses."""
+    from sparsify.training.starting import require_same_path  # it imports torch
+
     for config, parent in zip(arm.configs, followed.configs, strict=True):
         chosen = {} if followed.choice is None else followed.choice.settings(parent)
         if "opt" in chosen:

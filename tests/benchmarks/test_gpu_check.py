@@ -1,8 +1,8 @@
 """The check on a GPU runs, at tiny sizes on the CPU, so that it works at once where there is a GPU.
 
-The parts of `probe.py` are called in one process, but for `correct`, because an import of torch takes seconds. Left out
-are what takes longer than a test may (`study`, `seeds`, `vgg`), what tests this package anew (`tests`, `alltests`), and
-of `setup` the installation of the wheels.
+What the shell script starts is run in one process, because an import of torch takes seconds: an `echo` in the place of
+Python says what that is. Left out are what takes longer than a test may (`study`, `seeds`, `vgg`), what tests this
+package anew (`tests`, `alltests`), and of `setup` the installation of the wheels.
 """
 
 from __future__ import annotations
@@ -16,17 +16,26 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import said_by
 
-GPU = Path(__file__).parent.parent.parent / "benchmarks" / "gpu"
-PARTS = "setup correct bench pack"
-PROBES = """
-import sys
-sys.path.insert(0, sys.argv.pop())
-from probe import PARTS, failures
-for part in "smoke capture speed profile".split():
-    PARTS[part]()
-sys.exit(failures())
+ROOT = Path(__file__).parent.parent.parent
+GPU = ROOT / "benchmarks" / "gpu"
+PROGRAM = """
+import runpy, shlex, sys
+from images import FEW, digits_of
+
+with digits_of(FEW):
+    for command in sys.argv[1:]:
+        sys.argv[:] = shlex.split(command)
+        sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                sys.exit(f"{command}: {end.code}")
+print("all ended well")
 """
+"""Python scripts one after the other, each as Python runs it, until one ends with another status than 0."""
 SECONDS = 1200  # for all, also where other work takes most of the cores; it is stopped then
 
 pytestmark = pytest.mark.skipif(
@@ -42,7 +51,10 @@ def settings(folder: Path, **more: str) -> dict[str, str]:
     return {**os.environ, **places, **own, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1", **more}
 
 
-def output(command: list[str], environment: dict[str, str]) -> str:
+def check(parts: str, folder: Path, **more: str) -> str:
+    """What the command prints."""
+    command = ["bash", str(GPU / "gpu_check.sh")]
+    environment = settings(folder, PARTS=parts, **more)
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
     )
@@ -50,10 +62,9 @@ def output(command: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def check(parts: str, folder: Path, **more: str) -> str:
-    """What the command prints."""
-    command = ["bash", str(GPU / "gpu_check.sh")]
-    return output(command, settings(folder, PARTS=parts, **more))
+def started(text: str) -> list[str]:
+    """The scripts that an `echo` in the place of Python has printed, each with its arguments."""
+    return re.findall(r"^\S+\.py .+$", text, re.MULTILINE)
 
 
 def exits(folder: Path) -> dict[str, int]:
@@ -63,10 +74,17 @@ def exits(folder: Path) -> dict[str, int]:
 
 
 def test_each_part_ends_well_and_no_check_fails(tmp_path: Path) -> None:
-    text = check(PARTS, tmp_path)
-    assert exits(tmp_path) == dict.fromkeys(PARTS.split(), 0), text
+    text = check("setup smoke correct capture speed profile bench", tmp_path, PYTHON="echo")
+    assert set(exits(tmp_path).values()) == {0}, text
+    commands = started(text)
+    assert [command.split()[0].rpartition("/")[2] for command in commands] == ["probe.py"] * 5 + ["run.py", "sweep.py"]
     results = tmp_path / "out" / "results.jsonl"
-    output([sys.executable, "-c", PROBES, str(GPU)], settings(tmp_path, RESULTS=str(results)))
+    places = {"RESULTS": str(results), "RUNS": str(tmp_path / "work" / "runs"), "SPARSIFY_DATA": str(tmp_path / "data")}
+    commands = [command if command.startswith("/") else f"{ROOT}/{command}" for command in commands]
+    said = said_by(PROGRAM, *commands, **settings(tmp_path, **places))
+    assert said.splitlines()[-1] == "all ended well", said
+    assert check("pack", tmp_path)
+    assert exits(tmp_path)["pack"] == 0
     found = {result["what"]: result for result in map(json.loads, results.read_text().splitlines())}
     assert not [result for result in found.values() if "FAILED" in result]
     assert {
@@ -95,14 +113,17 @@ def test_the_parts_of_the_probe_are_asked_for_by_their_names(tmp_path: Path) -> 
     """An `echo` in the place of Python says what is run."""
     parts = "smoke correct capture speed profile"
     text = check(parts, tmp_path, PYTHON="echo")
-    assert re.findall(r"^\S+/probe\.py (.+)$", text, re.MULTILINE) == parts.split()
+    assert [command.split()[-1] for command in started(text)] == parts.split()
 
 
 def test_a_check_that_fails_says_so_and_the_next_goes_on(tmp_path: Path) -> None:
-    """On a device that is not there every check of `correct` fails, and `setup` follows it."""
-    text = check("correct nonsense setup", tmp_path, DEVICE="cpu:x")
+    """On a device that is not there every check of `correct` fails, with status 1, and `setup` follows what does so."""
+    results = tmp_path / "out" / "results.jsonl"
+    text = check("correct nonsense setup", tmp_path, PYTHON="false")
     assert exits(tmp_path) == {"correct": 1, "setup": 0}, text
     assert "== no part is called nonsense" in text
-    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    said = said_by(PROGRAM, f"{GPU}/probe.py correct", **settings(tmp_path, DEVICE="cpu:x", RESULTS=str(results)))
+    assert "probe.py correct: 1\n" in said
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
     assert [line["what"] for line in lines] == ["LeNet on MNIST, here and on the CPU", "resumed, MNIST"]
     assert all("--device 'cpu:x' is unknown" in line["FAILED"] for line in lines)

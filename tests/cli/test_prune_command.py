@@ -13,6 +13,7 @@ import pytest
 from commandline import QUICK, disk, run_of, sweep_rows
 from torch import nn
 
+from sparsify.data.registry import load_dataset
 from sparsify.nets.mask import load_mask
 from sparsify.nets.registry import NETS, NetworkSpec
 
@@ -146,7 +147,8 @@ def test_a_ratio_of_1_is_measured(grain, runs, sparsify):
     assert sparsify(f"prune --layers conv3,fc1 --ratios 0,1 --grain {grain}").code == 0
     rows = sweep_rows(run_of(runs, "sgd"))
     assert [float(row["ratio"]) for row in rows] == [0, 1]
-    assert int(rows[1]["correct"]) == 36  # everything is taken for one class
+    counts = load_dataset("digits").test.labels.bincount().tolist()
+    assert int(rows[1]["correct"]) in counts  # everything is taken for one class
     assert int(rows[1]["params"]) < int(rows[0]["params"])
 
 

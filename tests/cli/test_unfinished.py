@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 from commandline import QUICK, UNFINISHED, cut, empty, files, flip, noise, run_of
+from processes import in_processes, started
 
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(sparsify, ctrl_c_in_epoch_2):
@@ -75,33 +75,34 @@ def test_an_unfinished_run_that_is_damaged_otherwise_never_ends_in_a_traceback(n
         assert answer.code == 0 or answer.err.count("error: ") == 1
 
 
-def test_two_processes_cannot_write_one_run_and_ctrl_c_says_how_to_go_on(sparsify, refused, tmp_path):
-    line = "train --data digits --epochs 10 --batch-size 16 --device cpu --opt sgd"
-    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # background jobs ignore it
-    code = f"{heeding}; import sys; from sparsify.cli.app import main; sys.exit(main())"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *shlex.split(line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            seen = [process.stdout.readline(), process.stdout.readline()]
-            answer = sparsify(line)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert [f"epoch {number}/10" in text for number, text in enumerate(seen, 1)] == [True, True]
+@in_processes
+def test_two_processes_cannot_write_one_run_and_ctrl_c_says_how_to_go_on(sparsify, tmp_path):
+    line = "train --data digits --epochs 30 --batch-size 16 --device cpu --opt sgd"
+    process = started(line, tmp_path)
+    try:
+        while process.is_alive() and sum(path.read_text().count("\n") for path in tmp_path.glob("out")) < 2:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGSTOP)  # it goes no further while this one is refused
+        answer = sparsify(line)
+        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(60)
+    finally:
+        process.kill()
+    out, err = ((tmp_path / name).read_text() for name in ("out", "err"))
+    assert [f"epoch {number}/30" in text for number, text in enumerate(out.splitlines()[:2], 1)] == [True, True]
     (folder,) = (tmp_path / "runs").iterdir()
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert folder.name in answer.err
     assert "another process" in answer.err
-    assert process.returncode == 130
+    assert process.exitcode == 130
     assert err.count("\n") == 1
     assert "the same command" in err
     assert "\x1b" not in out + err
-    assert "epoch 10/10" not in out
+    assert "epoch 30/30" not in out
     assert not [path for path in folder.iterdir() if path.name.startswith(".") and path.name != ".lock"]
     answer = sparsify(line)
     assert answer.code == 0
-    assert "epoch 1/10" not in answer.out
-    assert "epoch 10/10" in answer.out
+    assert "epoch 1/30" not in answer.out
+    assert "epoch 30/30" in answer.out

@@ -1,19 +1,17 @@
 """Recipes that run: with Lightning, with Hugging Face's Trainer, and on two processes under DDP and FSDP2.
 
 Each script in recipes/ trains at once, trains half and resumes, and asserts the same bits and a support that is not
-empty. Each runs in a process of its own.
+empty. Each runs in a process of its own, which is forked from one that has imported torch.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import in_processes, said_by
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -28,6 +26,7 @@ GLOO = pytest.mark.skipif(
 )
 
 
+@in_processes
 @pytest.mark.parametrize(
     "name",
     [
@@ -38,7 +37,7 @@ GLOO = pytest.mark.skipif(
     ],
 )
 def test_a_recipe_runs_and_resumes_bit_exactly(name: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(RECIPES / f"{name}.py"), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.stdout.splitlines()[-1:] == ["equal"], done.stderr
+    program = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    said = said_by(program, str(RECIPES / f"{name}.py"), str(tmp_path), **environment)
+    assert said.splitlines()[-1:] == ["equal"], said

@@ -1,15 +1,13 @@
 """Workers: several do one study together, and what comes out is what one process makes."""
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
+from processes import in_processes, started
 
 from sparsify.config import Places
 from sparsify.study import planning, working
@@ -131,20 +129,16 @@ def test_what_another_has_claimed_is_passed_over_and_waited_for(file, alone, tmp
     assert planner.plan().done
 
 
+@in_processes
 def test_what_a_killed_worker_leaves_is_taken_over_and_resumes(file, alone, tmp_path):
-    command = [sys.executable, "-m", "sparsify", "study", str(file), "--worker", "--device", "cpu"]
-    killed = subprocess.Popen([*command, "--runs-dir", str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    for line in killed.stdout:
-        if "epoch 1/2" in line:
-            break
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed = started(f"study {file} --worker --device cpu --runs-dir {tmp_path}", tmp_path, kill_in_epoch=1)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL, (tmp_path / "err").read_text()
     (lease,) = [path for path in leases_of(tmp_path).iterdir() if "|" not in path.name]
     os.utime(lease, (10**9, 10**9))  # long ago
     planner = _planner(file, tmp_path)
     work(planner, planner.plan())
-    with contextlib.closing(killed.stdout):
-        together = run_study(load_study(str(file)), device="cpu", runs_dir=tmp_path)
+    together = run_study(load_study(str(file)), device="cpu", runs_dir=tmp_path)
     assert together.table().equals(alone.table())
     assert list(leases_of(tmp_path).iterdir()) == []
 

@@ -37,6 +37,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = Config(data="digits", opt="slbi", epochs=2, batch_size=256, lr=0.05, mu=5)
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are not spawned, but forked from one that has imported torch, which takes seconds."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: forks())
+
+
 @pytest.mark.parametrize(
     ("text", "seeds"), [("1", (0,)), ("3", (0, 1, 2)), ("3,5", (3, 5)), ("5, 3", (5, 3)), ("0,7", (0, 7))]
 )
@@ -123,7 +129,8 @@ def test_side_by_side_is_bit_for_bit_what_it_is_alone_and_is_resumed(tmp_path: P
             assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-@pytest.mark.usefixtures("two_cores")
+@in_processes
+@pytest.mark.usefixtures("two_cores", "forked")
 def test_runs_are_those_of_training_them_alone(tmp_path: Path) -> None:
     configs = [dataclasses.replace(TINY, seed=seed) for seed in (0, 2, 1)]
     heard: list[Progress] = []
@@ -165,7 +172,8 @@ def test_the_data_that_is_not_named_is_looked_for_once(tmp_path, monkeypatch: py
     assert (looked, len(warned)) == (["mnist"], 1)
 
 
-@pytest.mark.usefixtures("two_cores")
+@in_processes
+@pytest.mark.usefixtures("two_cores", "forked")
 def test_an_error_in_one_training_is_raised_here(tmp_path: Path) -> None:
     wrong = dataclasses.replace(TINY, data=f"folder:{tmp_path}/nowhere")
     with pytest.raises(SparsifyError, match="nowhere"):
@@ -185,7 +193,7 @@ def test_side_by_side_leaves_torchs_generator_and_shares_the_time(
 
     monkeypatch.setattr(Trainer, "step", ticking)
     monkeypatch.setattr("sparsify.training.trainer.time", SimpleNamespace(perf_counter=lambda: passed))
-    configs = [dataclasses.replace(TINY, seed=seed, batch_size=64) for seed in (0, 1)]
+    configs = [dataclasses.replace(TINY, seed=seed, batch_size=32) for seed in (0, 1)]
     before = torch.get_rng_state()
     runs = train_side_by_side(configs, Places(device="cpu", runs_dir=tmp_path))
     assert torch.equal(before, torch.get_rng_state())
@@ -194,10 +202,8 @@ def test_side_by_side_leaves_torchs_generator_and_shares_the_time(
 
 
 @in_processes
-@pytest.mark.usefixtures("two_cores")
-def test_the_callers_own_processes_live_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them forked from one that has imported torch, which takes seconds."""
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: forks())
+@pytest.mark.usefixtures("two_cores", "forked")
+def test_the_callers_own_processes_live_on(tmp_path: Path) -> None:
     own = forks().Process(target=time.sleep, args=(60,))
     own.start()
     try:
