@@ -101,6 +101,7 @@ class Row:
     macs_shrunk_counted: int | None = None
     onnx: str = ""  # "equal", or why not
     failed: str = ""  # an error that is no refusal, in which step
+    unfinished: str = ""  # after how long it was stopped: that says nothing of the network
     seconds: float = 0
     commit: str | None = None
 
@@ -267,11 +268,11 @@ def row_of(network: str, *, export: bool, limit: float, work: Callable[..., None
     began = time.perf_counter()
     child.start()
     theirs.close()
-    row, failed = Row(network=network), ""
+    row, failed, unfinished = Row(network=network), "", ""
     try:
         while True:
             if not mine.poll(max(0, began + limit - time.perf_counter())):
-                failed = f"not done in {limit:g} s"
+                unfinished = f"not done in {limit:g} s"
                 break
             try:
                 row = dataclasses.replace(row, **mine.recv())
@@ -285,7 +286,8 @@ def row_of(network: str, *, export: bool, limit: float, work: Callable[..., None
         child.kill()
         child.join()
         mine.close()
-    return dataclasses.replace(row, failed=failed or row.failed, seconds=round(time.perf_counter() - began, 1))
+    seconds = round(time.perf_counter() - began, 1)
+    return dataclasses.replace(row, failed=failed or row.failed, unfinished=unfinished, seconds=seconds)
 
 
 # the table -----------------------------------------------------------------------------------------------------------
@@ -307,6 +309,8 @@ def shrinks(row: Row) -> str:
     """ "yes", or what is in the way."""
     if row.failed:
         return f"FAILED: {row.failed}"
+    if row.unfinished:
+        return f"– {row.unfinished}"
     if row.kept:
         return f"in part, to {share(row.params_shrunk, row.params)} of the parameters; as zeros {counts(row.kept)}"
     return row.shrunk
@@ -362,13 +366,15 @@ def overview(results: Results) -> str:
     shrunk = sum(row.shrunk == "yes" for row in results.networks)
     part = sum(row.shrunk == "in part" for row in results.networks)
     failed = sum(bool(row.failed) for row in results.networks)
+    unfinished = sum(bool(row.unfinished) for row in results.networks)
+    refused = len(rows) - shrunk - part - failed - unfinished
+    stopped = f", {unfinished} not done in time" if unfinished else ""
     versions = f"torch {results.torch}, torchvision {results.torchvision}, timm {results.timm or '(none)'}"
     return (
         f"# Networks\n\n`python benchmarks/networks.py`: `all` pruned by {RATIO:.0%}, filters and neurons, random "
         f"weights. {results.device}, {results.threads} thread, {versions}, {results.date[:10]}.\n\n"
         f"Of {len(rows)} networks {shrunk} shrink, {part} in part (the rest of what is masked stays as zeros), "
-        f"{len(rows) - shrunk - part - failed} are refused, {failed} fail.\n\n"
-        + to_markdown(Table.of("", columns, rows))
+        f"{refused} are refused, {failed} fail{stopped}.\n\n" + to_markdown(Table.of("", columns, rows))
     )
 
 
@@ -417,7 +423,7 @@ def main() -> None:
         results.networks.append(dataclasses.replace(row, commit=about["git_commit"]))
         save(path, dataclasses.asdict(results))
         write_text(path.parent / "networks.md", overview(results))
-        print(f"{name}: {row.failed or row.shrunk}, {row.seconds:.1f} s", flush=True)
+        print(f"{name}: {row.failed or row.unfinished or row.shrunk}, {row.seconds:.1f} s", flush=True)
     print(f"saved {path.name}")
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.data.dataset import Split
     from sparsify.data.registry import load_dataset
     from sparsify.errors import SparsifyError
+    from sparsify.nets.deployment import to_onnx
     from sparsify.nets.evaluation import Evaluation, evaluate
     from sparsify.nets.mask import Mask
     from sparsify.nets.shrinking import shrink
@@ -84,6 +85,7 @@ _EXPORTS = {
     "read_study": "sparsify.study.folder",
     "run_study": "sparsify.study.running",
     "shrink": "sparsify.nets.shrinking",
+    "to_onnx": "sparsify.nets.deployment",
     "train": "sparsify.training.launch",
     "train_all": "sparsify.training.launch",
     "write_study": "sparsify.report.writing",
@@ -124,6 +126,7 @@ __all__ = [
     "read_study",
     "run_study",
     "shrink",
+    "to_onnx",
     "train",
     "train_all",
     "write_study",

@@ -106,6 +106,9 @@ def test_every_public_docstring_has_an_example(name: str) -> None:
 def test_the_example_runs(name: str, names: dict[str, Any]) -> None:
     if 'device="cuda"' in EXAMPLES[name] and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    if "to_onnx(" in EXAMPLES[name]:
+        for package in ("onnx", "onnxruntime", "onnxscript"):
+            pytest.importorskip(package)
     assert mistakes(parsed(name, EXAMPLES[name], names)) == ""
 
 

@@ -14,7 +14,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "docs" / "notebooks"
 NOTEBOOKS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))}
-NEEDS = {"lightning": ["lightning"]}
+NEEDS = {"lightning": ["lightning"], "prune-and-ship": ["onnx", "onnxruntime", "onnxscript"]}
 
 
 def cells(notebook: dict[str, Any], kind: str = "code") -> list[dict[str, Any]]:

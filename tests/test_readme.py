@@ -174,6 +174,18 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
         assert sorted(shown) == sorted(f"{package.__name__}.{name}" for name in package.__all__)
 
 
+def test_every_figure_stands_in_the_gallery() -> None:
+    text = (ROOT / "docs/gallery.md").read_text(encoding="utf-8")
+    drawn = [name for name in viz.__all__ if name not in ("save", "study_drawings")]  # these two draw nothing new
+    assert [name for name in drawn if not re.search(rf"\bviz[. ]{name}\b", text)] == []
+
+
+def test_every_command_stands_in_the_reference() -> None:
+    names = [name for name in app if not name.startswith("-")]
+    assert {"train", "prune", "study", "viz"} <= set(names)
+    assert [name for name in names if f"## sparsify {name}\n" not in cli_page()] == []
+
+
 def test_every_extra_has_its_line() -> None:
     text = (ROOT / "docs/reference/extras.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == sorted(EXTRAS)

@@ -36,6 +36,9 @@ def doctor(*, where: Where = HERE) -> int:
     unfit = [one for one in needed if _unfit(one)]
     for one in unfit:
         console.fail(f"{_unfit(one)}; pip install '{one.name}{one.specifier}'")
+    if not unfit and (broken := _unlike_torch()):
+        console.fail(f"{broken}; install both anew, from one place: pip install --force-reinstall torch torchvision")
+        return 1
     return 1 if unfit else 0
 
 
@@ -62,6 +65,15 @@ def _unfit(requirement: Requirement) -> str | None:
         return f"{requirement.name} is missing"
     if not requirement.specifier.contains(version, prereleases=True):
         return f"{requirement.name} is {version}, and {requirement.specifier} is needed"
+    return None
+
+
+def _unlike_torch() -> str | None:
+    """What keeps torchvision from being imported, as one that was built for another torch; None if nothing does."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"torchvision cannot be imported with this torch: {first_line(error)}"
     return None
 
 

@@ -162,6 +162,11 @@ def to_onnx(model: nn.Module, example: Tensor) -> tuple[bytes, float]:
     the network is exported with the first two, and checked on all of them and on the first alone. Raises SparsifyError
     if the optional packages are missing, if the network cannot be exported, and if the difference is above
     ONNX_TOLERANCE.
+
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> content, difference = sparsify.to_onnx(model, torch.rand(2, 1, 2, 2))
+    >>> Path("model.onnx").write_bytes(content) > 0 and difference < 1e-4
+    True
     """
     _require_packages()
     with evaluating(model):
@@ -182,7 +187,7 @@ def _require_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise SparsifyError(
-            f"--onnx needs {error.name or 'a package'}, which is not installed: pip install 'sparsify-study[onnx]'"
+            f"ONNX needs {error.name or 'a package'}, which is not installed: pip install 'sparsify-study[onnx]'"
         ) from error
 
 

@@ -105,7 +105,7 @@ TIELEMAN_2012 = Publication(
     "misc",
     "tieleman2012lecture",
     ("Tieleman, Tijmen", "Hinton, Geoffrey"),
-    "Lecture 6.5: RMSProp",
+    "Lecture 6.5-rmsprop: Divide the Gradient by a Running Average of Its Recent Magnitude",
     2012,
     {"howpublished": "Coursera: Neural Networks for Machine Learning"},
 )

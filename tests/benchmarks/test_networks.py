@@ -82,9 +82,11 @@ def dies(pipe, *_: object) -> None:
 
 
 def test_a_network_that_hangs_or_dies_has_a_row_that_says_so(networks: ModuleType) -> None:
-    assert networks.row_of("one", export=False, limit=0.2, work=sleeps).failed == "not done in 0.2 s"
+    row = networks.row_of("one", export=False, limit=0.2, work=sleeps)
+    assert (row.unfinished, row.failed, networks.shrinks(row)) == ("not done in 0.2 s", "", "– not done in 0.2 s")
     row = networks.row_of("one", export=False, limit=60, work=dies)
-    assert (row.failed, row.params) == ("died of SIGKILL", 7)
+    assert (row.failed, row.unfinished, row.params) == ("died of SIGKILL", "", 7)
+    assert networks.shrinks(row) == "FAILED: died of SIGKILL"
 
 
 def test_a_refusal_and_an_error_are_told_apart(networks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

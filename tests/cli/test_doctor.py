@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -82,6 +83,16 @@ def test_what_is_missing_is_said_with_the_line_that_installs_it(sparsify: Sparsi
     ] == ("onnx is missing: pip install 'sparsify-study[onnx]'")
     assert found["extra test"] == "is there"
     assert answer.err == "error: absent-package is missing; pip install 'absent-package>=1'\n"
+
+
+def test_a_torchvision_that_was_built_for_another_torch_is_said(
+    sparsify: Sparsify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # so that its import fails
+    answer = sparsify("doctor --device cpu")
+    assert answer.code == 1
+    assert answer.err.startswith("error: torchvision cannot be imported with this torch: ")
+    assert answer.err.endswith("; install both anew, from one place: pip install --force-reinstall torch torchvision\n")
 
 
 def test_a_device_that_is_absent_is_said(sparsify: Sparsify) -> None:
