@@ -8,7 +8,7 @@ many kills; then, as at the end of every round, all are left to end. What must h
 
 - every worker ends with status 0;
 - the folder of runs has the files that one undisturbed process without workers makes, each with the same bytes but for
-  times (`faults_compared`), no lease and no temporary file.
+  times (`faults_compared`), no lease and no temporary file, once a worker was started after all others had ended.
 
 Workers are forked from processes that have imported everything (`faults_server`), and have one core. It needs Linux.
 Writes <output>/workers-<date>.json after every round, and its Markdown.
@@ -32,6 +32,8 @@ from pathlib import Path
 from benchmarks.faults_commands import Started, start_server
 from benchmarks.faults_compared import differences, state
 from sparsify.files import write_text
+from sparsify.study.leases import LIFETIME, SLOP
+from sparsify.text import plural
 
 ROOT = Path(__file__).parent.parent
 WORKERS = 4
@@ -132,6 +134,10 @@ class Round:
             if status != 0:
                 self.result.failures.append(f"worker {number} ends with {status}: {worker.said()[-500:]}")
                 os.kill(worker.number, signal.SIGKILL) if status is None else None
+        if any((self.folder / "runs" / ".leases").glob("*|*")):  # of one that was killed while it asked for a lease
+            time.sleep(LIFETIME + SLOP.total_seconds() + 1)
+            if self._start(0).wait(LIMIT) != 0:  # finds nothing to do, and clears
+                self.result.failures.append(f"round {self.result.rounds}: no worker can be started any more")
         wrong = differences(state(self.folder / "runs"), expected)
         if wrong:
             self.result.failures.append(f"round {self.result.rounds}: {wrong}")
@@ -183,7 +189,7 @@ def markdown(result: Result) -> str:
         f"# Four workers of a study, killed {result.kills} times",
         "",
         "`python -m benchmarks.workers`, whose docstring says what must hold. A study of 6 trainings, 6 sweeps and 2",
-        f"masks was done in {result.rounds} rounds by 4 workers; {result.kills} times one of them was killed by",
+        f"masks was done {plural(result.rounds, 'time')} by 4 workers; {result.kills} times one of them was killed by",
         f"SIGKILL and started again; {result.holding} of these held a lease. Undisturbed, one process takes",
         f"{result.undisturbed_seconds:.0f} s; the rounds took {rounds} s, in which killed workers' leases are waited",
         "for, 40 s each.",

@@ -22,9 +22,7 @@ import platformdirs
 import pytest
 import torch
 from hypothesis import settings
-from images import ALL, FEW, digits_of
 
-from sparsify.training import trainer
 from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Progress
 
@@ -88,32 +86,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _few_digits() -> Iterator[None]:
-    """The data set digits has few images, so that a training takes a tenth of a second, and listeners hear each step.
-
-    An epoch has fewer steps than otherwise pass between two calls. Tests of all digits ask for `all_digits`; a process
-    that is started by a test has all, unless it is forked (`processes.py`).
-    """
-    with digits_of(FEW), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "TICK", 1)
-        yield
-
-
-@pytest.fixture
-def all_digits() -> Iterator[None]:
-    """All images of digits, as users have them."""
-    with digits_of(ALL):
-        yield
-
-
-@pytest.fixture(scope="module")
-def all_digits_in_the_file() -> Iterator[None]:
-    """All images of digits, in all tests of a file and in its fixtures."""
-    with digits_of(ALL):
         yield
 
 

@@ -29,10 +29,11 @@ _get_context = multiprocessing.get_context  # also where a test puts another one
 
 
 def forks() -> BaseContext:
-    """What starts a process as a fork of one that has imported torch, and has few of the digits."""
+    """What starts a process as a fork of one that has imported torch."""
     context = _get_context("forkserver")
     # the first step of an optimizer imports torch._dynamo, which takes as long as torch
-    context.set_forkserver_preload(["sparsify.training.launch", "fewdigits", "torch._dynamo", "torch.distributed.fsdp"])
+    slow = ["sparsify.training.launch", "sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"]
+    context.set_forkserver_preload(slow)
     with pytest.MonkeyPatch.context() as patch:  # it knows no other places to import from
         here = Path(__file__).parent
         patch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]), prepend=os.pathsep)

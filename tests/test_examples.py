@@ -18,7 +18,6 @@ import torch
 import sparsify
 from sparsify import viz
 
-pytestmark = pytest.mark.usefixtures("all_digits_in_the_file")
 PACKAGE = Path(sparsify.__file__).parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FIRST = ("sparsify", "sparsify.study.toml.load_study", "sparsify.study.running.run_study")
@@ -106,9 +105,6 @@ def test_every_public_docstring_has_an_example(name: str) -> None:
 def test_the_example_runs(name: str, names: dict[str, Any]) -> None:
     if 'device="cuda"' in EXAMPLES[name] and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    if "to_onnx(" in EXAMPLES[name]:
-        for package in ("onnx", "onnxruntime", "onnxscript"):
-            pytest.importorskip(package)
     assert mistakes(parsed(name, EXAMPLES[name], names)) == ""
 
 

@@ -25,7 +25,6 @@ from sparsify.errors import SparsifyError
 from sparsify.nets.registry import NETS
 from sparsify.study.toml import built_in_studies, load_study
 
-pytestmark = pytest.mark.usefixtures("all_digits_in_the_file")
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUDIES = sorted((ROOT / "models").glob("*/README.md"))

@@ -115,3 +115,16 @@ def claim(folder: Path, name: str, lifetime: float = LIFETIME) -> Iterator[Lease
         raise SparsifyError(f"{folder} has no hard links ({error.strerror}), by which workers claim runs") from error
     with Lease(path, lock) as held:
         yield held
+
+
+def clear(folder: Path) -> None:
+    """Delete what workers have left in a folder of leases that were killed while they asked for one.
+
+    It is a file by which a lease would have been made, and which does no harm. One that another worker has just made
+    stays, and so does that of a lease, which has two links.
+    """
+    for path in folder.glob("*|*"):
+        with contextlib.suppress(FileNotFoundError):  # another worker clears, too
+            found = path.stat()
+            if found.st_nlink == 1 and datetime.datetime.fromtimestamp(found.st_mtime) + SLOP < datetime.datetime.now():
+                path.unlink()

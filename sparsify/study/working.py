@@ -6,7 +6,7 @@ import random
 import time
 from pathlib import Path
 
-from sparsify.study.leases import LIFETIME, Lease, LeaseLostError, claim
+from sparsify.study.leases import LIFETIME, Lease, LeaseLostError, claim, clear
 from sparsify.study.planning import Planner
 from sparsify.study.stages import Note, Stage, TrainingStage, ready
 from sparsify.study.tasks import Plan
@@ -41,6 +41,7 @@ def work(
     SparsifyError as `claim`, `train` and `prune` do.
     """
     leases = leases_of(planner.places.runs_dir)
+    clear(leases)
     count, looked = 0, 0.0
     while not plan.done:
         stages, begun, done = ready(plan, planner), time.monotonic(), 0

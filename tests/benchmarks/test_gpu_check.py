@@ -22,17 +22,15 @@ ROOT = Path(__file__).parent.parent.parent
 GPU = ROOT / "benchmarks" / "gpu"
 PROGRAM = """
 import runpy, shlex, sys
-from images import FEW, digits_of
 
-with digits_of(FEW):
-    for command in sys.argv[1:]:
-        sys.argv[:] = shlex.split(command)
-        sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-        try:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        except SystemExit as end:
-            if end.code:
-                sys.exit(f"{command}: {end.code}")
+for command in sys.argv[1:]:
+    sys.argv[:] = shlex.split(command)
+    sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            sys.exit(f"{command}: {end.code}")
 print("all ended well")
 """
 """Python scripts one after the other, each as Python runs it, until one ends with another status than 0."""

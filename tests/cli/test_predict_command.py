@@ -91,7 +91,7 @@ def test_a_run_that_does_not_say_how_its_images_were_normalised_reads_its_data(r
     monkeypatch.setattr(Run, "summary", before)
     subject = subject_of_pictures(run, Places(device="cpu"))
     assert subject.normalise == load_dataset("digits").normalise
-    assert len(subject.split) == 100
+    assert len(subject.split) == 360
 
 
 @pytest.mark.parametrize(

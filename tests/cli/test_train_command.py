@@ -160,7 +160,7 @@ def test_train_prints_plain_lines_and_says_what_comes_next(sparsify, tmp_path):
     first, *_, last = answer.out.splitlines()
     assert "epoch 1/1" in first
     assert accuracy in answer.out
-    assert "n = 100" in answer.out
+    assert "n = 360" in answer.out
     assert last.startswith(f"next: sparsify prune runs/{folder.name} --layers ")
     assert sparsify(f"{last.removeprefix('next: sparsify ')} --ratios 0.5").code == 0
 

@@ -43,10 +43,7 @@ MEASURED = ("correct", "accuracy", "recalibrated_accuracy", "finetuned_accuracy"
 COMMANDS = ("", "train", "prune", "mask", "ticket", "compare", "export", "runs", "study")
 COMMANDS += ("viz", "viz filters", "viz curves", "viz sweep", "viz path", "viz schedule", "viz optimizers")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:the path may be too short"),
-    pytest.mark.usefixtures("all_digits_in_the_file"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 
 
 class Answer(NamedTuple):

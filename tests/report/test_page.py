@@ -429,7 +429,7 @@ def test_the_setup_is_said_in_words(result):
     )
     assert "each with seeds 0 and 1." in text
     assert "digits (scikit-learn's 1,797 handwritten digits" in text
-    assert "Accuracy is that on 100 test images." in text
+    assert "Accuracy is that on 360 test images." in text
     first, second = map(plan_in_words, result.study.sweeps)
     assert first == (
         "Every finished network is pruned by magnitude, at 3 ratios from 0% to 90%, of conv3, then of conv3 and fc1 "

@@ -13,8 +13,6 @@ from sparsify.runs import list_runs
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 TRAIN = ["train", "--data", "digits", "--epochs", "3", "--lr", "0.1", "--mu", "4", "--batch-size", "16"]
 
-pytestmark = pytest.mark.usefixtures("all_digits_in_the_file")
-
 
 def events(folder: Path) -> object:
     found = accumulator.EventAccumulator(str(folder / "tensorboard"))

@@ -15,7 +15,6 @@ from sparsify.runs import Epoch, Run, finished_runs
 from sparsify.runs.collapse import Guess, after_collapse, collapse
 
 TEN = Guess.of([0.1] * 10)
-pytestmark = pytest.mark.usefixtures("all_digits_in_the_file")
 IMAGES = 1437
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sparsify.errors import SparsifyError
-from sparsify.study.leases import SLOP, LeaseLostError, claim
+from sparsify.study.leases import SLOP, LeaseLostError, claim, clear
 
 flufl = pytest.importorskip("flufl.lock", reason="workers need flufl.lock")
 
@@ -107,3 +107,17 @@ def test_without_the_package_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "flufl.lock", None)
     with pytest.raises(SparsifyError, match=r"pip install 'sparsify-study\[cluster\]'"), claim(tmp_path, "run"):
         pass
+
+
+def test_what_those_left_who_were_killed_while_they_asked_is_cleared(tmp_path):
+    """Not what another worker has just made to ask, nor a lease, however old: it is taken over, not cleared."""
+    with claim(tmp_path, "run"):
+        (lease,) = tmp_path.glob("run|*")
+        dead, asking = tmp_path / "other|localhost|1|2", tmp_path / "other|localhost|3|4"
+        for path in (dead, asking):
+            path.touch()
+        _years_ago(dead)
+        _years_ago(lease)
+        clear(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([asking, lease, tmp_path / "run"])
+    clear(tmp_path / "none")

@@ -42,10 +42,7 @@ from sparsify.study.toml import built_in_studies, load_study
 from sparsify.text import duration, size
 from sparsify.training.launch import time_iteration, train, train_all
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:the path may be too short"),
-    pytest.mark.usefixtures("all_digits_in_the_file"),  # what is selected and what enters needs more than 200 images
-]
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 
 STUDY = """
 title = "Orders"

@@ -34,10 +34,7 @@ from sparsify.training.launch import train
 from sparsify.viz.figures import filter_panel
 from sparsify.viz.study import draw_study, study_drawings
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:the path may be too short"),
-    pytest.mark.usefixtures("all_digits_in_the_file"),  # what is collapsed and what is not needs more than 200 images
-]
+pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 TINY = """
 title = "Tiny"
 seeds = [0, 1]

@@ -110,7 +110,7 @@ def test_the_path_of_a_scale_is_that_of_its_filter():
 
 
 @pytest.fixture(scope="module")
-def trained(nets, all_digits_in_the_file, tmp_path_factory):
+def trained(nets, tmp_path_factory):
     config = Config(model="small", data="digits", epochs=8, batch_size=32, lr=0.05, mu=1, structure="bn-scale")
     return train(config, device="cpu", runs_dir=tmp_path_factory.mktemp("runs"))
 

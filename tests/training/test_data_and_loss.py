@@ -109,7 +109,7 @@ def test_what_is_done_image_by_image_is_in_no_graph(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(iteration, "cuda_graph", lambda run, pool: captured.append(run) or run)
     for augment in ("crop-flip", "mirror+crop+autoaugment"):
-        config = tiny(augment=augment, batch_size=16)
+        config = tiny(augment=augment)
         training = Trainer(Run(Path()), config, dataset, build(config, dataset), torch.device("cpu"))
         assert isinstance(training._advance, Replayed)
         monkeypatch.setattr(training.optimizer, "step", lambda: None)  # it would read the rate from the device
@@ -218,12 +218,12 @@ def test_evaluation_by_nll_takes_log_probabilities_as_they_are() -> None:
 
 
 def test_the_subject_of_a_run_by_nll_has_its_loss(tmp_path: Path) -> None:
-    run = train(tiny(model="tiny-log", loss="nll", epochs=2), device="cpu", runs_dir=tmp_path)
+    run = train(tiny(model="tiny-log", loss="nll"), device="cpu", runs_dir=tmp_path)
     subject = subject_of(run)
     assert subject.loss is not None
     logs = torch.tensor([[0.25, 0.75]]).log()
     assert subject.loss(2 * logs, torch.tensor([1])).item() == pytest.approx(-2 * logs[0, 1].item())
-    assert subject_of(train(tiny(epochs=2), device="cpu", runs_dir=tmp_path)).loss is None
+    assert subject_of(train(tiny(), device="cpu", runs_dir=tmp_path)).loss is None
     assert len(prune(run, layers="0", ratios="0.5", criterion="taylor", finetune_epochs=1, device="cpu").rows) == 1
 
 

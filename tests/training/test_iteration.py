@@ -221,7 +221,7 @@ def test_an_iteration_is_captured_anew_where_its_decay_changes(tmp_path: Path, m
 
     monkeypatch.setattr("sparsify.training.trainer.stepper", recorded)
     config = Config(
-        **{"data": "digits", "opt": "adamw", "weight_decay": 0.5, "epochs": 4, "batch_size": 25},
+        **{"data": "digits", "opt": "adamw", "weight_decay": 0.5, "epochs": 4, "batch_size": 200},
         decay_schedule="multi-step",
         decay_schedule_options="milestones=1+3,gamma=0.5",
     )

@@ -29,8 +29,6 @@ ARMS: dict[str, Config] = {
     "halved": Config(**(SGD | {"batch_size": 256}), schedule="step-lr", schedule_options="step_size=1,gamma=0.5"),
 }
 
-pytestmark = pytest.mark.usefixtures("all_digits_in_the_file")
-
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
