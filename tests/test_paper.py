@@ -20,7 +20,7 @@ QUOTING = [part for part in RESULTS.split("\n\n") if re.search(r"\d\.\d", part)]
 @pytest.mark.parametrize("part", QUOTING, ids=[re.findall(r"study `(\S+)`", part)[0] for part in QUOTING])
 def test_every_number_stands_in_the_table_of_its_study(part: str) -> None:
     (study,) = re.findall(r"study `(\S+)`", part)
-    table = (ROOT / "models" / study / "table.md").read_text(encoding="utf-8")
+    table = (ROOT / "models" / study / "table.md").read_text(encoding="utf-8").replace("\u00a0", " ")
     found = set(re.findall(r"\d+(?:\.\d+)?", table))
     assert [number for number in re.findall(r"\d+\.\d+|\d+(?=%)", part) if number not in found] == []
     (n,) = re.findall(r"n = (\d+) seeds", part)
