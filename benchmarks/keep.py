@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -24,18 +25,18 @@ COLOURS = 128
 """Of a picture that is kept: a third of the bytes, and no difference that is seen."""
 
 NETWORKS = (".safetensors", ".lock", ".svg")
-"""How the names of files end that are not kept; nor is the path."""
+"""How the names of files end that are not kept, but figures that the report links to; nor is the path."""
 
 
 def keep(study: Path, folder: Path, figures: list[str]) -> None:
     """Copy what is kept of a study that was run to an empty folder; its pictures with 128 colours."""
-    result = read_study(study)
+    result, page = read_study(study), (study / PAGE).read_text(encoding="utf-8")
     folder.mkdir(parents=True)
     for file in sorted(study.iterdir()):
         if file.suffix == ".png" and file.stem in figures:
             colours = Image.open(file).convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
             colours.save(folder / file.name, optimize=True)
-        elif file.suffix not in (*NETWORKS, ".png"):
+        elif file.suffix not in (*NETWORKS, ".png") or f'href="{quote(file.name)}"' in page:
             shutil.copy(file, folder)
     for run in (run for arm in result.arms for run in arm.runs):
         (folder / RUNS / run.name).mkdir(parents=True)

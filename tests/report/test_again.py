@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -104,5 +105,20 @@ def test_a_report_in_models_is_small_and_says_what_todays_code_says(folder: Path
     """`python -m benchmarks.keep models/NAME` writes it anew."""
     assert (folder / PAGE).stat().st_size <= MOST
     source = source_again(read_study(folder))
-    assert words((folder / PAGE).read_text(encoding="utf-8")) == words(render(source))
+    page = (folder / PAGE).read_text(encoding="utf-8")
+    assert words(page) == words(render(source))
+    linked = [urllib.parse.unquote(name) for name in re.findall(r'href="([^":#]+)"', page)]
+    assert [name for name in linked if not (folder / name).exists()] == []
     assert (folder / "table.md").read_text(encoding="utf-8") == tables(source.result, source.findings)
+
+
+def test_a_figure_to_which_the_report_links_is_kept(study: Path, tmp_path: Path) -> None:
+    """One that is in the report itself is not."""
+    before = {file.name: file.read_text(encoding="utf-8") for file in (study / PAGE, study / "sweep.svg")}
+    (study / PAGE).write_text(before[PAGE] + '<a href="sweep.svg">sweep.svg</a>', encoding="utf-8")
+    try:
+        keep(study, tmp_path / "small", [])
+    finally:
+        (study / PAGE).write_text(before[PAGE], encoding="utf-8")
+    assert [file.name for file in (tmp_path / "small").glob("*.svg")] == ["sweep.svg"]
+    assert (tmp_path / "small" / "sweep.svg").read_text(encoding="utf-8") == before["sweep.svg"]
