@@ -17,8 +17,8 @@ def comparable(path: Path) -> bytes:
     """The content of a file without what differs from one undisturbed run to the next, which is only time.
 
     That is: in metrics.csv the seconds of each epoch; in environment.json when the training began, in summary.json when
-    it ended, the median of the seconds, and the sums of files that hold times; in the report of a study
-    the times of day. All else is compared, byte by byte.
+    it ended, the median of the seconds, the sums of files that hold times, and the order of the others, as a mask and a
+    sweep of one run are made in any; in the report of a study the times of day. All else is compared, byte by byte.
     """
     content = path.read_bytes()
     if path.name == "metrics.csv":
@@ -27,7 +27,7 @@ def comparable(path: Path) -> bytes:
         values: dict[str, Any] = json.loads(content)
         for name in ("started", "finished", "seconds_per_epoch"):
             values.pop(name, None)
-        values["sha256"] = {file: one for file, one in values.get("sha256", {}).items() if file not in TIMED}
+        values["sha256"] = {file: one for file, one in sorted(values.get("sha256", {}).items()) if file not in TIMED}
         return json.dumps(values).encode()
     if path.name == "report.html":
         return TIMES.sub(b"", content)
