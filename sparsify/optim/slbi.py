@@ -43,18 +43,27 @@ class SplitOptimizer(SelectingOptimizer):
                 inside.append(part)
                 zs.append(z)
                 residuals.append(residual(part.weight, z, group["kappa"], group["threshold"], part.penalty))
-        self._move_weights(group, parts, inside, residuals)
-        if inside:
-            add_scaled(zs, residuals, group["lr"] * group["path_scale"] / group["mu"])
+        if not inside:
+            self._descend(group, parts)
+            return
+        rate = group["lr"] * group["path_scale"] / group["mu"]
+        self._move_weights(group, parts, inside, residuals, rate)
+        add_scaled(zs, residuals, rate)
 
     def _move_weights(
-        self, group: dict[str, Any], parts: Sequence[Part], inside: Sequence[Part], residuals: list[Tensor]
+        self,
+        group: dict[str, Any],
+        parts: Sequence[Part],
+        inside: Sequence[Part],
+        residuals: list[Tensor],
+        rate: float | Tensor,
     ) -> None:
-        """Move every weight by the gradient, and those `inside` the structure, whose W − Γ these are, towards Γ."""
+        """Move every weight by the gradient, and those `inside` the structure, whose W − Γ these are, towards Γ.
+
+        `rate` is α_p/μ, that of Z.
+        """
         self._descend(group, parts)
-        if inside:
-            rate = group["lr"] * group["path_scale"] / group["mu"]
-            add_scaled([part.weight for part in inside], residuals, -rate * group["kappa"])
+        add_scaled([part.weight for part in inside], residuals, -rate * group["kappa"])
 
     def _z(self, parameter: Tensor) -> Tensor:
         """Return Z of one parameter; zeros before the first step."""
@@ -267,10 +276,15 @@ class SLBIAdam(SplitOptimizer):
         refuse_gaps(params, "SLBIAdam")
 
     def _move_weights(
-        self, group: dict[str, Any], parts: Sequence[Part], inside: Sequence[Part], residuals: list[Tensor]
+        self,
+        group: dict[str, Any],
+        parts: Sequence[Part],
+        inside: Sequence[Part],
+        residuals: list[Tensor],
+        rate: float | Tensor,
     ) -> None:
-        if group["coupling"] == "decoupled" or not inside:
-            super()._move_weights(group, parts, inside, residuals)
+        if group["coupling"] == "decoupled":
+            super()._move_weights(group, parts, inside, residuals, rate)
             return
         pull = group["path_scale"] / group["mu"]
         grads = iter(torch._foreach_add([part.grad for part in inside], residuals, alpha=pull))
