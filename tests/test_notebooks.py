@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +51,12 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     import nbclient
     import nbformat
 
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for variable in ("SPARSIFY_DATA", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "none"))
-    folder = tmp_path / "empty"
-    folder.mkdir()
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     notebook.cells = [cell for cell in notebook.cells if "install" not in cell.metadata.get("tags", [])]
-    client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}})
+    client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()  # raises CellExecutionError with the cell and its traceback
     kept = cells(NOTEBOOKS[name])[1:]
     for cell, before in zip(cells(notebook), kept, strict=True):

@@ -16,24 +16,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import said_by
+from processes import SCRIPTS, said_by
 
 ROOT = Path(__file__).parent.parent.parent
 GPU = ROOT / "benchmarks" / "gpu"
-PROGRAM = """
-import runpy, shlex, sys
-
-for command in sys.argv[1:]:
-    sys.argv[:] = shlex.split(command)
-    sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as end:
-        if end.code:
-            sys.exit(f"{command}: {end.code}")
-print("all ended well")
-"""
-"""Python scripts one after the other, each as Python runs it, until one ends with another status than 0."""
 SECONDS = 1200  # for all, also where other work takes most of the cores; it is stopped then
 
 pytestmark = pytest.mark.skipif(
@@ -79,7 +65,7 @@ def test_each_part_ends_well_and_no_check_fails(tmp_path: Path) -> None:
     results = tmp_path / "out" / "results.jsonl"
     places = {"RESULTS": str(results), "RUNS": str(tmp_path / "work" / "runs"), "SPARSIFY_DATA": str(tmp_path / "data")}
     commands = [command if command.startswith("/") else f"{ROOT}/{command}" for command in commands]
-    said = said_by(PROGRAM, *commands, **settings(tmp_path, **places))
+    said = said_by(SCRIPTS, *commands, **settings(tmp_path, **places))
     assert said.splitlines()[-1] == "all ended well", said
     assert check("pack", tmp_path)
     assert exits(tmp_path)["pack"] == 0
@@ -120,7 +106,7 @@ def test_a_check_that_fails_says_so_and_the_next_goes_on(tmp_path: Path) -> None
     text = check("correct nonsense setup", tmp_path, PYTHON="false")
     assert exits(tmp_path) == {"correct": 1, "setup": 0}, text
     assert "== no part is called nonsense" in text
-    said = said_by(PROGRAM, f"{GPU}/probe.py correct", **settings(tmp_path, DEVICE="cpu:x", RESULTS=str(results)))
+    said = said_by(SCRIPTS, f"{GPU}/probe.py correct", **settings(tmp_path, DEVICE="cpu:x", RESULTS=str(results)))
     assert "probe.py correct: 1\n" in said
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     assert [line["what"] for line in lines] == ["LeNet on MNIST, here and on the CPU", "resumed, MNIST"]
