@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.measure import machine
 from sparsify.config import Places
@@ -105,12 +106,8 @@ def doing_nothing(template: Path) -> Iterator[None]:
         for path, content in sweeps.items():
             _place(stage.run.path / path.name, content)
 
-    kept = TrainingStage.do, SweepStage.do
-    TrainingStage.do, SweepStage.do = train, sweep  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(TrainingStage, "do", train), mock.patch.object(SweepStage, "do", sweep):
         yield
-    finally:
-        TrainingStage.do, SweepStage.do = kept  # type: ignore[method-assign]
 
 
 def _place(path: Path, content: bytes) -> None:
@@ -156,8 +153,7 @@ def measure(folder: Path, stages: int, workers: int) -> Found:
         return work(own, plan)
 
     watcher = threading.Thread(target=watch)
-    Planner.plan = counted  # type: ignore[method-assign]
-    with doing_nothing(small.arms[0].runs[0].path):
+    with mock.patch.object(Planner, "plan", counted), doing_nothing(small.arms[0].runs[0].path):
         began, computing = time.perf_counter(), time.process_time()
         watcher.start()
         with ThreadPoolExecutor(workers) as pool:
@@ -165,7 +161,6 @@ def measure(folder: Path, stages: int, workers: int) -> Found:
         seconds, computing = time.perf_counter() - began, time.process_time() - computing
     ended.set()
     watcher.join()
-    Planner.plan = look  # type: ignore[method-assign]
     assert planner.plan().done
     assert sum(counts) == stages
     return Found(
