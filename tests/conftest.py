@@ -36,12 +36,17 @@ torch.set_num_threads(int(os.environ.get("SPARSIFY_TEST_THREADS", "1")))
 
 
 LONGEST = (
-    "test_trainer.py",
-    "test_gpu_check.py",
-    "test_faults.py",
+    "test_again.py",
     "test_examples.py",
-    "test_recipes.py",
+    "test_faults.py",
+    "test_gpu_check.py",
+    "test_notebooks.py",
     "test_page.py",
+    "test_readme.py",
+    "test_recipes.py",
+    "test_running.py",
+    "test_study_command.py",
+    "test_trainer.py",
 )
 
 

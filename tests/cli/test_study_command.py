@@ -163,13 +163,15 @@ def test_a_study_that_cannot_be_is_one_line_and_nothing_is_written(old, new, fra
 
 @pytest.mark.parametrize("way", ["in the file", "in a grid", "with --set"])
 def test_where_a_run_is_that_arms_start_from_is_in_nothing_that_is_shared(way, sparsify, tmp_path):
-    assert sparsify("train --data digits --opt sgd --epochs 1 --runs-dir begun").code == 0
+    assert sparsify("train --data digits --opt sgd --epochs 1 --batch-size 64 --runs-dir begun").code == 0
     (run,) = (tmp_path / "begun").iterdir()
     place = tmp_path / "secret-place"
     place.mkdir()
     run = run.rename(place / "my-run")
     path = f"{run}@{json.loads((run / 'summary.json').read_text())['sha256']['model.safetensors'][:8]}"
-    base = '[base]\ndata = "digits"\nepochs = 1\n' + (f'init = "{path}"\n' if way == "in the file" else "")
+    base = 'draw = ["sweep"]\n[base]\ndata = "digits"\nepochs = 1\nbatch_size = 64\n' + (
+        f'init = "{path}"\n' if way == "in the file" else ""
+    )
     grid = f'[grid]\nopt = ["sgd"]\nlr = [0.01, 0.02]\ninit = ["{run}", "{path}"]\n'
     text = base + (grid if way == "in a grid" else '[[arms]]\nopt = "sgd"\nlr = 0.01\n')
     (tmp_path / "mine.toml").write_text(text + '[sweep]\nlayers = "conv3"\nratios = [0.5]\n')

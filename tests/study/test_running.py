@@ -178,6 +178,7 @@ def test_tables_say_mean_deviation_and_n(tiny):
 
 def test_a_collapsed_training_is_shown_as_such_and_never_counted(tmp_path, monkeypatch):
     text = TINY.replace("epochs = 2", "epochs = 3").replace("1e30", "0.5").replace("exploding", "too fast")
+    text = text.replace("[base]", 'draw = ["curves"]\n[base]')
     (tmp_path / "rates.toml").write_text(text.replace('opt = "slbi"\nlr = 0.05\nmu = 5', 'label = "it"\nopt = "adam"'))
     runs_dir = tmp_path / "runs"
     result = run_study(load_study(str(tmp_path / "rates.toml")), runs_dir=runs_dir)
