@@ -35,6 +35,27 @@ def crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """The images of one epoch as they are shown, and whence one augmentation has its random numbers.
+
+    `order` is (n,), the index of the image at each place.
+    """
+
+    order: Tensor
+    seed: int
+    epoch: int
+    purpose: tuple[str, ...]
+
+    def generator(self) -> torch.Generator:
+        """Return the generator of this epoch."""
+        return generator(self.seed, self.epoch, *self.purpose)
+
+    def generator_of_all_epochs(self) -> torch.Generator:
+        """Return a generator that is the same in each epoch."""
+        return generator(self.seed, *self.purpose)
+
+
+@dataclass(frozen=True)
 class Moves:
     """Images cropped after padding, or mirrored, a whole batch at a time: `crop_and_flip` with its draws.
 
@@ -45,14 +66,39 @@ class Moves:
     mirrored: float
     columns: ClassVar[int] = 3
 
-    def draw(self, count: int, probability: float, keyed: torch.Generator) -> Tensor:
-        """Return the `draws` of `crop_and_flip`, (count, 3); an image that is left alone has 4, 4, 0."""
+    def draw(self, shown: Shown, probability: float) -> Tensor:
+        """Return the `draws` of `crop_and_flip`, (n, 3); an image that is left alone has 4, 4, 0."""
+        count, keyed = len(shown.order), shown.generator()
         uniform = torch.rand(count, 3, generator=keyed, dtype=torch.float64)
         places = (uniform * (2 * PADDING + 1)).long() if self.crop else torch.full((count, 3), PADDING)
         places[:, 2] = uniform[:, 2] >= 1 - self.mirrored
         if probability < 1:
             alone = torch.rand(count, generator=keyed, dtype=torch.float64) >= probability
             places[alone] = torch.tensor([PADDING, PADDING, 0])
+        return places
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return the images as `crop_and_flip` does."""
+        return crop_and_flip(images, draws)
+
+
+@dataclass(frozen=True)
+class Alternating:
+    """Each image is mirrored in every second epoch, half of the images in the odd ones (Jordan 2024).
+
+    So two epochs show an image from both sides, where chance shows half of the images twice from the same one.
+    """
+
+    columns: ClassVar[int] = 3
+
+    def draw(self, shown: Shown, probability: float) -> Tensor:
+        """Return the `draws` of `crop_and_flip`, (n, 3); images that are left alone, by chance, are never mirrored."""
+        images = int(shown.order.max()) + 1
+        keyed = shown.generator_of_all_epochs()
+        first, alone = (torch.rand(images, generator=keyed, dtype=torch.float64) for _ in range(2))
+        mirrored = ((first < 0.5).long() + shown.epoch) % 2 * (alone < probability)
+        places = torch.full((len(shown.order), 3), PADDING)
+        places[:, 2] = mirrored[shown.order]
         return places
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
@@ -70,8 +116,9 @@ class OneByOne:
     transform: Callable[[Tensor], Tensor]
     columns: ClassVar[int] = 1
 
-    def draw(self, count: int, probability: float, keyed: torch.Generator) -> Tensor:
-        """Return the seed of each image, (count, 1), or -1 for one that is left alone."""
+    def draw(self, shown: Shown, probability: float) -> Tensor:
+        """Return the seed of each image, (n, 1), or -1 for one that is left alone."""
+        count, keyed = len(shown.order), shown.generator()
         seeds = torch.randint(2**63 - 1, (count,), generator=keyed)
         alone = torch.rand(count, generator=keyed, dtype=torch.float64) >= probability
         return seeds.masked_fill(alone, -1)[:, None]
@@ -94,7 +141,7 @@ class Part:
 
     name: str
     probability: float
-    does: Moves | OneByOne
+    does: Moves | Alternating | OneByOne
 
 
 class Augmentation:
@@ -108,13 +155,17 @@ class Augmentation:
         """Whether images are changed one by one on the CPU, which no CUDA graph can hold."""
         return any(isinstance(part.does, OneByOne) for part in self.parts)
 
-    def draw(self, count: int, seed: int, epoch: int) -> Tensor:
-        """Return the draws for the `count` images of one epoch: (count, columns), int64, on the CPU."""
+    def draw(self, count: int, seed: int, epoch: int, order: Tensor | None = None) -> Tensor:
+        """Return the draws for the `count` images of one epoch: (count, columns), int64, on the CPU.
+
+        `order`, (count,), is the index of the image at each place; without it they are shown from the first on.
+        """
+        order = torch.arange(count) if order is None else order.cpu()
         drawn = [torch.empty(count, 0, dtype=torch.int64)]
         for part in self.parts:
             # crop-flip was the only one once, and its numbers stay what they were
             purpose = ("augmentation",) if part.name == "crop-flip" else ("augmentation", part.name)
-            drawn.append(part.does.draw(count, part.probability, generator(seed, epoch, *purpose)))
+            drawn.append(part.does.draw(Shown(order, seed, epoch, purpose), part.probability))
         return torch.cat(drawn, 1)
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:

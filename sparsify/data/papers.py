@@ -98,3 +98,11 @@ ZHONG_2020 = Publication(
     2020,
     {"booktitle": "AAAI Conference on Artificial Intelligence", "url": "https://arxiv.org/abs/1708.04896"},
 )
+JORDAN_2024 = Publication(
+    "misc",
+    "jordan2024cifar",
+    ("Jordan, Keller",),
+    "94% on CIFAR-10 in 3.29 Seconds on a Single GPU",
+    2024,
+    {"eprint": "2404.00498", "archiveprefix": "arXiv"},
+)

@@ -21,7 +21,7 @@ from sparsify.text import shortest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparsify.data.augmentation import Augmentation, Moves, OneByOne
+    from sparsify.data.augmentation import Alternating, Augmentation, Moves, OneByOne
     from sparsify.data.dataset import Dataset
 
 
@@ -109,7 +109,7 @@ class AugmentationSpec:
     `description` is for help texts and reports; `papers` are what it was published as.
     """
 
-    load: Callable[[], Moves | OneByOne]
+    load: Callable[[], Moves | Alternating | OneByOne]
     description: str
     probability: float = 1.0
     papers: tuple[Publication, ...] = ()
@@ -122,6 +122,12 @@ def _moves(*, crop: bool, mirrored: float) -> Callable[[], Moves]:
         return Moves(crop, mirrored)
 
     return load
+
+
+def _alternating() -> Alternating:
+    from sparsify.data.augmentation import Alternating
+
+    return Alternating()
 
 
 def _torchvision(make: Callable[[Any], Callable[[Tensor], Tensor]]) -> Callable[[], OneByOne]:
@@ -142,6 +148,11 @@ AUGMENTATIONS: dict[str, AugmentationSpec] = {
         _moves(crop=True, mirrored=0.5), "padded by 4 black pixels and cropped, and half of the images mirrored"
     ),
     "mirror": AugmentationSpec(_moves(crop=False, mirrored=1.0), "mirrored", 0.5),
+    "alternate-mirror": AugmentationSpec(
+        _alternating,
+        "mirrored in every second epoch, half of the images in the odd ones (Jordan 2024)",
+        papers=(papers.JORDAN_2024,),
+    ),
     "crop": AugmentationSpec(_moves(crop=True, mirrored=0.0), "padded by 4 black pixels and cropped"),
     "autoaugment": AugmentationSpec(
         _torchvision(lambda v2: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)),

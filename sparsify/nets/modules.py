@@ -69,6 +69,26 @@ class Conv3x3(nn.Conv2d):
         return maps
 
 
+class WhiteningConv2d(nn.Conv2d):
+    """A convolution that begins with filters which decorrelate the patches of the training images: `whiten`.
+
+    It has two filters for each number of a patch, 2·channels·k² in all (Page 2018; Jordan 2024).
+    """
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor) -> None:
+        """Set the filters to ±v/√(λ + ε) for the eigenvalues λ and eigenvectors v of E[p·pᵀ], in their order.
+
+        `images` is (n, channels, height, width), normalised; p are its patches of the kernel's size; ε is 5·10⁻⁴. Each
+        v has the sign with which its largest number is positive.
+        """
+        patches = F.unfold(images, self.kernel_size).transpose(0, 1).flatten(1).double().cpu()
+        values, vectors = torch.linalg.eigh(patches @ patches.T / patches.shape[1])
+        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        filters = (vectors * largest.sign() / (values + 5e-4).sqrt()).T.flip(0)
+        self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
+
+
 class StackingSequential(nn.Sequential):
     """A Sequential whose modules before the one named `until` get `STACK` images at a time, stacked in the channels.
 

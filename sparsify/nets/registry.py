@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sparsify.data.papers import LECUN_1998
+from sparsify.data.papers import JORDAN_2024, LECUN_1998
 from sparsify.nets.papers import CLEVERT_2016, HE_2016, KRIZHEVSKY_2014, PAGE_2018, SIMONYAN_2015
 from sparsify.publications import Publication, in_short
 from sparsify.settings import Given, Setting, Value, values_of
@@ -86,6 +86,12 @@ def _resnet9(shape: tuple[int, int, int], classes: int, options: Mapping[str, An
     from sparsify.nets.zoo.resnet import resnet9
 
     return resnet9(shape, classes, **options)
+
+
+def _resnet_speed(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
+    from sparsify.nets.zoo.speed import resnet_speed
+
+    return resnet_speed(shape, classes, **options)
 
 
 def _alexnet(shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
@@ -215,6 +221,21 @@ NETS: dict[str, NetworkSpec] = {
             "width": _width(),
             "dropout": _dropout(where="before fc1"),
             "init": _init(),
+        },
+    ),
+    "resnet-speed": NetworkSpec(
+        _resnet_speed,
+        "a small ResNet that learns in few epochs: a whitening 2×2 convolution, widths 64 to 256, three poolings",
+        (HE_2016, PAGE_2018, JORDAN_2024),
+        {
+            "width": _width(),
+            "whitening": Setting(default=True, help="whether conv1 begins by decorrelating patches of the images"),
+            "activation": _activation("gelu", "gelu", "relu"),
+            "init": Setting(
+                default="identity",
+                choices=("identity", "torch", "he"),
+                help="initial weights: identity passes inputs on, else torch's own, or He's of all layers",
+            ),
         },
     ),
     "resnet18": NetworkSpec(

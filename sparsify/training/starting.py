@@ -21,6 +21,7 @@ from sparsify.devices import key, permutation
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.evaluation import evaluating
 from sparsify.nets.mask import Mask, load_mask
+from sparsify.nets.modules import WhiteningConv2d
 from sparsify.nets.outputs import logits_of, require_log_probabilities
 from sparsify.nets.registry import network, network_spec
 from sparsify.nets.structure import Structure
@@ -34,6 +35,9 @@ _OF_PATH = (
 )
 """The settings that decide at which steps grains enter the support, and on which path."""
 
+WHITENED = 1000
+"""The most training images by which a layer whitens."""
+
 MASK_BEFORE_UNITS = "may have been made before coupled layers were one unit"
 """What is said of a mask that is there, but not as it would come out now."""
 
@@ -44,7 +48,7 @@ def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Modu
     With `pretrained`, all but the last layer has trained weights. Raises SparsifyError as `NetworkSpec.weights` does.
     """
     config = named_data(config, data_dir)
-    model = build(config, dataset_of(config, data_dir))
+    model = build(config, data_of(config, data_dir))
     load_pretrained(config, model)
     return model
 
@@ -52,11 +56,16 @@ def initial_model(config: Config, data_dir: Path | str | None = None) -> nn.Modu
 def build(config: Config, dataset: Dataset) -> nn.Module:
     """Build the Config's network with the initial weights of its seed, prepared for its optimizer.
 
-    `pretrained` is ignored. torch's own generator is restored.
+    What begins by whitening does so by training images of `dataset`. `pretrained` is ignored. torch's own generator is
+    restored.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(config.seed, "init"))  # torch.manual_seed seeds every GPU, too
         model = network(config.model, dataset.shape, len(dataset.classes), config.net)
+    for layer in model.modules():
+        if isinstance(layer, WhiteningConv2d):
+            some = torch.linspace(0, len(dataset.train) - 1, min(WHITENED, len(dataset.train))).long()
+            layer.whiten(dataset.normalise(dataset.train[some.to(dataset.train.labels.device)].images))
     OPTIMIZERS[config.opt].prepare(model, config)
     return model
 

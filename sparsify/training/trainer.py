@@ -180,8 +180,9 @@ class Trainer:
         config, train = self.config, self.data.train
         began = time.perf_counter()
         self._scale_decay(float(self.factors[epoch - 1]))
-        order = permutation(len(train), config.seed, epoch, "order").to(train.images.device)
-        draws = self.augment.draw(len(train), config.seed, epoch).to(self.device)
+        order = permutation(len(train), config.seed, epoch, "order")
+        draws = self.augment.draw(len(train), config.seed, epoch, order).to(self.device)
+        order = order.to(train.images.device)
         self.model.train()
         seed_dropout(self.device, key(config.seed, epoch, "dropout"))
         batches = zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True)

@@ -54,7 +54,10 @@ def test_one_meaning_has_one_text(text: str, canonical: str) -> None:
     ("text", "message"),
     [
         ("miror", "unknown augmentation 'miror'; did you mean 'mirror'?"),
-        ("mirror+", "unknown augmentation ''; choose from: none, crop-flip, mirror, crop, autoaugment"),
+        (
+            "mirror+",
+            "unknown augmentation ''; choose from: none, crop-flip, mirror, alternate-mirror, crop, autoaugment",
+        ),
         (3, "unknown augmentation '3'; choose from: none"),
         ("none+crop", "--augment is 'none+crop'; none stands alone"),
         ("none:0.5", "--augment is 'none:0.5'; none stands alone"),
@@ -128,6 +131,29 @@ def test_crop_crops_its_part_of_the_images_and_mirrors_none(text: str, part: flo
     moved = (draws[:, :2] != 4).any(1)
     assert moved.float().mean().item() == pytest.approx(part * 80 / 81, abs=0.03)
     assert sorted(set(draws[:, 0].tolist())) == list(range(9))
+
+
+def test_two_epochs_show_each_image_from_both_sides() -> None:
+    augment, given = augmentation("alternate-mirror"), images(1000, 1, 4)
+    seen = []
+    for epoch in (1, 2, 3):
+        order = torch.randperm(1000, generator=torch.Generator().manual_seed(epoch))
+        found = augment(given[order], augment.draw(1000, 0, epoch, order))
+        mirrored = torch.empty(1000, dtype=torch.bool)
+        mirrored[order] = (found == given[order].flip(-1)).flatten(1).all(1)
+        assert torch.equal(found[~mirrored[order]], given[order][~mirrored[order]])
+        seen.append(mirrored)
+    assert torch.equal(seen[0], ~seen[1])
+    assert torch.equal(seen[0], seen[2])
+    assert seen[0].float().mean().item() == pytest.approx(0.5, abs=0.04)
+    assert not torch.equal(augment.draw(1000, 0, 1), augment.draw(1000, 1, 1)), "another seed"
+
+
+def test_images_that_do_not_alternate_are_never_mirrored() -> None:
+    augment = augmentation("alternate-mirror:0.3")
+    odd, even = (augment.draw(2000, 0, epoch)[:, 2].bool() for epoch in (1, 2))
+    assert not (odd & even).any()
+    assert (odd | even).float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
 def test_one_after_another_in_the_order_of_the_text() -> None:

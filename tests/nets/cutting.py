@@ -51,6 +51,7 @@ CUTS = {
     "elu-net": ({"conv1": [0, 127], "conv2": range(20), "fc1": range(0, 256, 2)}, "fc2"),
     "resnet9": ({"conv1": [1, 63], "stage1.conv": range(9), "stage3.residual.conv1": range(99)}, "fc1"),
     "alexnet": ({"features.0": [3], "features.4": range(9), "classifier.1": range(99)}, "classifier.4"),
+    "resnet-speed": ({"conv1": [1, 23], "stage1.conv": range(9), "stage3.residual.conv": range(99)}, "fc1"),
     "resnet18": ({"conv1": [1, 15], "stage1.0.conv1": range(9), "stage2.0.shortcut.conv": [0, 7]}, "fc1"),
     "resnet20": ({"conv1": [1, 15], "stage1.0.conv2": [1, 3], "stage3.2.conv1": range(63)}, "fc1"),
 }

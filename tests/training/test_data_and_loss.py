@@ -20,6 +20,7 @@ from sparsify.config import Config, Places
 from sparsify.data.dataset import Split, make_dataset
 from sparsify.data.registry import DATASETS, DatasetSpec, augmentation, load_dataset
 from sparsify.errors import SparsifyError
+from sparsify.nets.modules import WhiteningConv2d
 from sparsify.nets.outputs import loss_named, require_log_probabilities
 from sparsify.nets.registry import NETS, NetworkSpec
 from sparsify.pruning.subject import subject_of
@@ -27,7 +28,7 @@ from sparsify.runs import Run
 from sparsify.training import iteration
 from sparsify.training.iteration import Replayed
 from sparsify.training.launch import time_iteration, train, train_side_by_side
-from sparsify.training.starting import build, initial_model
+from sparsify.training.starting import build, data_of, initial_model
 from sparsify.training.trainer import Progress, Trainer
 
 
@@ -330,3 +331,22 @@ def test_weights_that_are_neither_there_nor_to_be_fetched_are_one_line_and_leave
     assert limits == [10]
     assert socket.getdefaulttimeout() is None
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_whitens_begins_by_the_images_that_are_trained_on(tmp_path: Path) -> None:
+    config = Config(
+        model="resnet-speed", net="width=0.0625", data="colour-digits", val=0.5, opt="sgd", lr=1e-30, epochs=1
+    )
+    held = data_of(config)
+    expected = WhiteningConv2d(3, 24, 2)
+    expected.whiten(held.normalise(held.train.images))
+    assert torch.equal(initial_model(config).conv1.weight, expected.weight)
+    still = train(config, device="cpu", runs_dir=tmp_path)
+    assert torch.equal(still.tensors("model.safetensors")["conv1.weight"], expected.weight)
+    drawn = build(dataclasses.replace(config, net="width=0.0625,whitening=false"), held)
+    assert not torch.equal(drawn.conv1.weight, expected.weight)
+    assert all(
+        torch.equal(weight, drawn.state_dict()[name])
+        for name, weight in initial_model(config).state_dict().items()
+        if name != "conv1.weight"
+    )
