@@ -26,6 +26,11 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("networks")
 
 
+@pytest.fixture
+def table(networks: ModuleType) -> ModuleType:
+    return importlib.import_module("networks_table")
+
+
 def run(path: Path, *names: str) -> str:
     """What the command prints."""
     words = [str(BENCHMARKS / "networks.py"), "--output", str(path), "--onnx", "--only", *names]
@@ -74,12 +79,12 @@ def dies(pipe, *_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_network_that_hangs_or_dies_has_a_row_that_says_so(networks: ModuleType) -> None:
+def test_a_network_that_hangs_or_dies_has_a_row_that_says_so(networks: ModuleType, table: ModuleType) -> None:
     row = networks.row_of("one", export=False, limit=0.2, work=sleeps)
-    assert (row.unfinished, row.failed, networks.shrinks(row)) == ("not done in 0.2 s", "", "– not done in 0.2 s")
+    assert (row.unfinished, row.failed, table.shrinks(row)) == ("not done in 0.2 s", "", "– not done in 0.2 s")
     row = networks.row_of("one", export=False, limit=60, work=dies)
     assert (row.failed, row.unfinished, row.params) == ("died of SIGKILL", "", 7)
-    assert networks.shrinks(row) == "FAILED: died of SIGKILL"
+    assert table.shrinks(row) == "FAILED: died of SIGKILL"
 
 
 def test_a_refusal_and_an_error_are_told_apart(networks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +105,8 @@ def test_a_refusal_and_an_error_are_told_apart(networks: ModuleType, monkeypatch
     assert measured(ValueError("two\nlines")) == [macs, {"failed": "shrinking: ValueError: two"}]
 
 
-def test_what_is_left_out_and_what_does_not_agree_in_short(networks: ModuleType) -> None:
-    row = networks.Row(
+def test_what_is_left_out_and_what_does_not_agree_in_short(table: ModuleType) -> None:
+    row = table.Row(
         network="one",
         left_out={"a": "'a' is shared", "b": "'b' is shared", "fc": "the output"},
         macs=1000,
@@ -109,10 +114,10 @@ def test_what_is_left_out_and_what_does_not_agree_in_short(networks: ModuleType)
         macs_left=500,
         macs_shrunk_counted=500,
     )
-    assert networks.left_out(row) == "2: … is shared; 1: the output"
-    assert networks.agreement(row) == "MACs: 1,000, counted 1,200"
-    assert networks.agreement(networks.Row(network="one", macs=5, macs_counted=5)) == "equal (whole)"
-    assert networks.agreement(networks.Row(network="one", macs_counted=5)) == ""
+    assert table.left_out(row) == "2: … is shared; 1: the output"
+    assert table.agreement(row) == "MACs: 1,000, counted 1,200"
+    assert table.agreement(table.Row(network="one", macs=5, macs_counted=5)) == "equal (whole)"
+    assert table.agreement(table.Row(network="one", macs_counted=5)) == ""
 
 
 def test_unknown_networks_are_refused_and_timms_are_left_out_without_it(networks: ModuleType) -> None:

@@ -40,14 +40,6 @@ ratios = "0,0.5"
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_core():
-    """Processes of their own would take longer to start than these trainings take."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
-        yield
-
-
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("study") / "shared.toml"
