@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -44,10 +45,11 @@ class Publication:
 
     @property
     def bibtex(self) -> str:
-        """The entry in BibTeX; the title has two pairs of braces, so that its capitals stay."""
+        """The entry in BibTeX; the title has two pairs of braces, so that its capitals stay, and TeX's signs escaped."""
+        title = re.sub(r"[%&#$_]", r"\\\g<0>", self.title)
         fields = {
             "author": " and ".join(self.authors),
-            "title": f"{{{self.title}}}",
+            "title": f"{{{title}}}",
             "year": str(self.year),
             **self.fields,
         }

@@ -16,6 +16,7 @@ from sparsify.nets.registry import NETS
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.pruning.criteria import CRITERIA
+from sparsify.publications import Publication
 from sparsify.report.citations import AUTHORS, TITLE, YEAR, bibtex, used, used_by_study
 from sparsify.study.toml import built_in_studies, load_study
 
@@ -59,6 +60,12 @@ def test_every_character_belongs_to_an_entry_or_to_a_comment() -> None:
     value = r"\{(?:[^{}]|\{[^{}]*\})*\}"
     entry = rf"@[a-z]+\{{[a-z]+[0-9]{{0,4}}[a-z]*,\n(?:  [a-z]+ = {value},\n)+\}}"
     assert re.fullmatch(rf"(?:(?:% [^\n]+\n)?{entry}\n\n|% [^\n]+\n\n)+", everything() + "\n\n")
+
+
+def test_signs_of_tex_in_a_title_are_escaped() -> None:
+    paper = Publication("misc", "a2024", ("A, B",), "94% & more_of #1", 2024, {"url": "https://a.b/c_d%20e"})
+    assert r"title = {{94\% \& more\_of \#1}}," in paper.bibtex
+    assert "url = {https://a.b/c_d%20e}," in paper.bibtex
 
 
 def test_a_parser_of_bibtex_reads_it() -> None:
