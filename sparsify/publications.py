@@ -45,7 +45,7 @@ class Publication:
 
     @property
     def bibtex(self) -> str:
-        """The entry in BibTeX; the title has two pairs of braces, so that its capitals stay; TeX's signs are escaped."""
+        """The entry in BibTeX. Two pairs of braces keep the title's capitals, and %, &, #, $ and _ are escaped."""
         title = re.sub(r"[%&#$_]", r"\\\g<0>", self.title)
         fields = {
             "author": " and ".join(self.authors),
