@@ -34,7 +34,7 @@ INCLUDED = {
     },
 }
 """The page of each file that is shown as it is; each study that is kept has one, too."""
-COPIED = {".png", ".svg", ".html", ".csv", ".cff"}
+COPIED = {".png", ".svg", ".html", ".csv", ".cff", ".toml"}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 FENCE = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
 
