@@ -12,8 +12,13 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "docs" / "notebooks"
 NOTEBOOKS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))}
-SMALL = {"epochs=2": "epochs=1", "epochs = 2": "epochs = 1", "train(model, 3)": "train(model, 1)"}
-SMALLER = {"prepared(data.train)": "prepared(data.train[:192])", "prepared(data.test)": "prepared(data.test[:96])"}
+SMALL = {
+    "epochs=2": "epochs=1",
+    "epochs = 2": "epochs = 1",
+    "train(model, 3)": "train(model, 1)",
+    "prepared(data.train)": "prepared(data.train[:192])",
+    "prepared(data.test)": "prepared(data.test[:96])",
+}
 """What a notebook does less of in the tests than where its outputs were made."""
 
 NEEDS = {"lightning": ["lightning"], "prune-and-ship": ["onnx", "onnxruntime", "onnxscript"]}
@@ -62,7 +67,7 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     notebook.cells = [cell for cell in notebook.cells if "install" not in cell.metadata.get("tags", [])]
     one_core = "import os\n\nos.sched_getaffinity = lambda _pid: {0}  # no processes, which import all of it anew"
     for cell in notebook.cells:
-        for much, little in (SMALL | SMALLER).items():
+        for much, little in SMALL.items():
             cell.source = cell.source.replace(much, little)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(one_core))  # type: ignore[no-untyped-call]
     client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})

@@ -41,6 +41,13 @@ SHORT = {"data": "digits", "val": 0.75, "epochs": 3, "batch_size": 64}  # 6 step
 PENALIZED = ("linbreg", "adabreg", "prox-sgd")
 OPTIMIZERS = ("sgd", "sgd-pull", "slbi", "slbi-adam", *PENALIZED)
 
+
+@pytest.fixture(autouse=True)
+def _every_step_is_heard(monkeypatch):
+    """So that a training can be stopped in the middle of an epoch of a few steps."""
+    monkeypatch.setattr("sparsify.training.trainer.TICK", 1)
+
+
 bfloat16 = pytest.mark.skipif(
     not has_bfloat16(torch.device("cpu")), reason="this processor emulates bfloat16: a training takes minutes"
 )
