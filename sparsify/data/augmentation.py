@@ -1,11 +1,12 @@
 """Augmentation of batches of uint8 images. Random numbers are keyed by (seed, epoch), one row for each image.
 
 An image's row alone says what is done to it, so that the result depends neither on the batch that the image is in nor
-on the device.
+on the device. The row goes by the image's place in the epoch or, where sides alternate, by its index.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -55,16 +56,26 @@ class Shown:
         return generator(self.seed, *self.purpose)
 
 
-@dataclass(frozen=True)
-class Moves:
-    """Images cropped after padding, or mirrored, a whole batch at a time: `crop_and_flip` with its draws.
+class Moves(ABC):
+    """Images cropped after padding, or mirrored, a whole batch at a time: `crop_and_flip` with its draws."""
 
-    `mirrored` is the part of the images that is.
-    """
+    columns: ClassVar[int] = 3
+
+    @abstractmethod
+    def draw(self, shown: Shown, probability: float) -> Tensor:
+        """Return the `draws` of `crop_and_flip`, (n, 3); an image that is left alone has 4, 4, 0."""
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return the images as `crop_and_flip` does."""
+        return crop_and_flip(images, draws)
+
+
+@dataclass(frozen=True)
+class ByChance(Moves):
+    """Images cropped, and a part of them, `mirrored`, mirrored, as is drawn anew in each epoch."""
 
     crop: bool
     mirrored: float
-    columns: ClassVar[int] = 3
 
     def draw(self, shown: Shown, probability: float) -> Tensor:
         """Return the `draws` of `crop_and_flip`, (n, 3); an image that is left alone has 4, 4, 0."""
@@ -77,19 +88,12 @@ class Moves:
             places[alone] = torch.tensor([PADDING, PADDING, 0])
         return places
 
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Return the images as `crop_and_flip` does."""
-        return crop_and_flip(images, draws)
 
-
-@dataclass(frozen=True)
-class Alternating:
+class Alternating(Moves):
     """Each image is mirrored in every second epoch, half of the images in the odd ones (Jordan 2024).
 
     So two epochs show an image from both sides, where chance shows half of the images twice from the same one.
     """
-
-    columns: ClassVar[int] = 3
 
     def draw(self, shown: Shown, probability: float) -> Tensor:
         """Return the `draws` of `crop_and_flip`, (n, 3); images that are left alone, by chance, are never mirrored."""
@@ -100,10 +104,6 @@ class Alternating:
         places = torch.full((len(shown.order), 3), PADDING)
         places[:, 2] = mirrored[shown.order]
         return places
-
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Return the images as `crop_and_flip` does."""
-        return crop_and_flip(images, draws)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Part:
 
     name: str
     probability: float
-    does: Moves | Alternating | OneByOne
+    does: Moves | OneByOne
 
 
 class Augmentation:
@@ -155,13 +155,12 @@ class Augmentation:
         """Whether images are changed one by one on the CPU, which no CUDA graph can hold."""
         return any(isinstance(part.does, OneByOne) for part in self.parts)
 
-    def draw(self, count: int, seed: int, epoch: int, order: Tensor | None = None) -> Tensor:
-        """Return the draws for the `count` images of one epoch: (count, columns), int64, on the CPU.
+    def draw(self, order: Tensor, seed: int, epoch: int) -> Tensor:
+        """Return the draws for the images of one epoch: (n, columns), int64, on the CPU.
 
-        `order`, (count,), is the index of the image at each place; without it they are shown from the first on.
+        `order`, (n,), int64, on the CPU, is the index of the image at each place.
         """
-        order = torch.arange(count) if order is None else order.cpu()
-        drawn = [torch.empty(count, 0, dtype=torch.int64)]
+        drawn = [torch.empty(len(order), 0, dtype=torch.int64)]
         for part in self.parts:
             # crop-flip was the only one once, and its numbers stay what they were
             purpose = ("augmentation",) if part.name == "crop-flip" else ("augmentation", part.name)

@@ -21,7 +21,7 @@ from sparsify.text import shortest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparsify.data.augmentation import Alternating, Augmentation, Moves, OneByOne
+    from sparsify.data.augmentation import Augmentation, Moves, OneByOne
     from sparsify.data.dataset import Dataset
 
 
@@ -109,7 +109,7 @@ class AugmentationSpec:
     `description` is for help texts and reports; `papers` are what it was published as.
     """
 
-    load: Callable[[], Moves | Alternating | OneByOne]
+    load: Callable[[], Moves | OneByOne]
     description: str
     probability: float = 1.0
     papers: tuple[Publication, ...] = ()
@@ -117,14 +117,14 @@ class AugmentationSpec:
 
 def _moves(*, crop: bool, mirrored: float) -> Callable[[], Moves]:
     def load() -> Moves:
-        from sparsify.data.augmentation import Moves
+        from sparsify.data.augmentation import ByChance
 
-        return Moves(crop, mirrored)
+        return ByChance(crop, mirrored)
 
     return load
 
 
-def _alternating() -> Alternating:
+def _alternating() -> Moves:
     from sparsify.data.augmentation import Alternating
 
     return Alternating()

@@ -142,7 +142,7 @@ class Subject:
             return sample
         if not isinstance(sample.images, Tensor):
             raise SparsifyError(f"augment is '{self.augment}', and {self.name} takes several inputs; it must be none")
-        draws = augment.draw(len(sample), self.seed, 0).to(sample.device)  # epochs count from 1
+        draws = augment.draw(chosen, self.seed, 0).to(sample.device)  # epochs count from 1
         return Split(augment(sample.images, draws), sample.labels)
 
     def checked(self) -> Subject:

@@ -190,8 +190,8 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
         keep_freed_memory()
     data = dataset.to(device)
     training = Trainer(Run(Path()), config, data, build(config, dataset).to(device), device)
-    index = torch.arange(min(config.batch_size, len(data.train)), device=device)
-    draws = training.augment.draw(len(index), config.seed, 1).to(device)
+    order = torch.arange(min(config.batch_size, len(data.train)))
+    index, draws = order.to(device), training.augment.draw(order, config.seed, 1).to(device)
     seconds: list[float] = []
     stream = _stream(device)
     warm_up = WARM_UP + 1 if has_streams(device) else 1  # on CUDA until there is a graph

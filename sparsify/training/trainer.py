@@ -181,7 +181,7 @@ class Trainer:
         began = time.perf_counter()
         self._scale_decay(float(self.factors[epoch - 1]))
         order = permutation(len(train), config.seed, epoch, "order")
-        draws = self.augment.draw(len(train), config.seed, epoch, order).to(self.device)
+        draws = self.augment.draw(order, config.seed, epoch).to(self.device)
         order = order.to(train.images.device)
         self.model.train()
         seed_dropout(self.device, key(config.seed, epoch, "dropout"))

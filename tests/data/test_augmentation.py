@@ -91,10 +91,10 @@ def test_crop_and_flip_is_a_padded_crop_and_a_mirror_image() -> None:
 
 def test_draws_are_keyed_and_cover_their_range() -> None:
     augment = augmentation("crop-flip")
-    draws = augment.draw(2000, 3, 1)
-    assert torch.equal(draws, augment.draw(2000, 3, 1))
-    assert not torch.equal(draws, augment.draw(2000, 3, 2))
-    assert not torch.equal(draws, augment.draw(2000, 4, 1))
+    draws = augment.draw(torch.arange(2000), 3, 1)
+    assert torch.equal(draws, augment.draw(torch.arange(2000), 3, 1))
+    assert not torch.equal(draws, augment.draw(torch.arange(2000), 3, 2))
+    assert not torch.equal(draws, augment.draw(torch.arange(2000), 4, 1))
     assert [sorted(set(column.tolist())) for column in draws.T] == [list(range(9)), list(range(9)), [0, 1]]
 
 
@@ -102,14 +102,14 @@ def test_crop_flip_draws_what_it_has_always_drawn() -> None:
     """Runs of before go on bit for bit, also if others come behind it."""
     uniform = torch.rand(50, 3, generator=generator(3, 1, "augmentation"), dtype=torch.float64)
     draws = (uniform * torch.tensor([9, 9, 2])).long()
-    assert torch.equal(augmentation("crop-flip").draw(50, 3, 1), draws)
-    assert torch.equal(augmentation("crop-flip+autoaugment").draw(50, 3, 1)[:, :3], draws)
+    assert torch.equal(augmentation("crop-flip").draw(torch.arange(50), 3, 1), draws)
+    assert torch.equal(augmentation("crop-flip+autoaugment").draw(torch.arange(50), 3, 1)[:, :3], draws)
     assert torch.equal(augmentation("crop-flip")(images(50), draws), crop_and_flip(images(50), draws))
 
 
 def test_without_a_name_images_stay_as_they_are() -> None:
     augment = augmentation("none")
-    draws = augment.draw(12, 0, 1)
+    draws = augment.draw(torch.arange(12), 0, 1)
     assert draws.shape == (12, 0)
     given = images()
     assert augment(given, draws) is given
@@ -118,7 +118,7 @@ def test_without_a_name_images_stay_as_they_are() -> None:
 @pytest.mark.parametrize(("text", "part"), [("mirror", 0.5), ("mirror:0.2", 0.2), ("mirror:1", 1.0)])
 def test_mirror_mirrors_its_part_of_the_images_and_does_no_more(text: str, part: float) -> None:
     augment, given = augmentation(text), images(1000, 1, 4)
-    found = augment(given, augment.draw(1000, 0, 1))
+    found = augment(given, augment.draw(torch.arange(1000), 0, 1))
     mirrored = (found == given.flip(-1)).flatten(1).all(1)
     assert torch.equal(found[~mirrored], given[~mirrored])
     assert mirrored.float().mean().item() == pytest.approx(part, abs=0.04)
@@ -126,7 +126,7 @@ def test_mirror_mirrors_its_part_of_the_images_and_does_no_more(text: str, part:
 
 @pytest.mark.parametrize(("text", "part"), [("crop", 1.0), ("crop:0.3", 0.3)])
 def test_crop_crops_its_part_of_the_images_and_mirrors_none(text: str, part: float) -> None:
-    draws = augmentation(text).draw(2000, 0, 1)
+    draws = augmentation(text).draw(torch.arange(2000), 0, 1)
     assert not draws[:, 2].any()
     moved = (draws[:, :2] != 4).any(1)
     assert moved.float().mean().item() == pytest.approx(part * 80 / 81, abs=0.03)
@@ -138,7 +138,7 @@ def test_two_epochs_show_each_image_from_both_sides() -> None:
     seen = []
     for epoch in (1, 2, 3):
         order = torch.randperm(1000, generator=torch.Generator().manual_seed(epoch))
-        found = augment(given[order], augment.draw(1000, 0, epoch, order))
+        found = augment(given[order], augment.draw(order, 0, epoch))
         mirrored = torch.empty(1000, dtype=torch.bool)
         mirrored[order] = (found == given[order].flip(-1)).flatten(1).all(1)
         assert torch.equal(found[~mirrored[order]], given[order][~mirrored[order]])
@@ -146,24 +146,26 @@ def test_two_epochs_show_each_image_from_both_sides() -> None:
     assert torch.equal(seen[0], ~seen[1])
     assert torch.equal(seen[0], seen[2])
     assert seen[0].float().mean().item() == pytest.approx(0.5, abs=0.04)
-    assert not torch.equal(augment.draw(1000, 0, 1), augment.draw(1000, 1, 1)), "another seed"
+    assert not torch.equal(augment.draw(torch.arange(1000), 0, 1), augment.draw(torch.arange(1000), 1, 1)), (
+        "another seed"
+    )
 
 
 def test_images_that_do_not_alternate_are_never_mirrored() -> None:
     augment = augmentation("alternate-mirror:0.3")
-    odd, even = (augment.draw(2000, 0, epoch)[:, 2].bool() for epoch in (1, 2))
+    odd, even = (augment.draw(torch.arange(2000), 0, epoch)[:, 2].bool() for epoch in (1, 2))
     assert not (odd & even).any()
     assert (odd | even).float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
 def test_one_after_another_in_the_order_of_the_text() -> None:
     given, both = images(), augmentation("mirror+crop")
-    draws = both.draw(12, 0, 1)
+    draws = both.draw(torch.arange(12), 0, 1)
     mirror, crop = augmentation("mirror"), augmentation("crop")
-    assert torch.equal(draws, torch.cat([mirror.draw(12, 0, 1), crop.draw(12, 0, 1)], 1))
+    assert torch.equal(draws, torch.cat([mirror.draw(torch.arange(12), 0, 1), crop.draw(torch.arange(12), 0, 1)], 1))
     assert torch.equal(both(given, draws), crop(mirror(given, draws[:, :3]), draws[:, 3:]))
     other = augmentation("crop+mirror")
-    assert not torch.equal(both(given, draws), other(given, other.draw(12, 0, 1)))
+    assert not torch.equal(both(given, draws), other(given, other.draw(torch.arange(12), 0, 1)))
 
 
 # ---- torchvision's ----
@@ -174,7 +176,7 @@ def test_one_after_another_in_the_order_of_the_text() -> None:
 def test_each_image_is_what_its_own_seed_makes_of_it(name: str, channels: int) -> None:
     """One by one, in another order, in batches of other sizes: always the same; and torch's generator stays."""
     given, augment = images(channels=channels), augmentation(f"{name}:1")
-    draws = augment.draw(12, 0, 1)
+    draws = augment.draw(torch.arange(12), 0, 1)
     before = torch.get_rng_state()
     found = augment(given, draws)
     assert torch.equal(torch.get_rng_state(), before)
@@ -187,7 +189,7 @@ def test_each_image_is_what_its_own_seed_makes_of_it(name: str, channels: int) -
     assert torch.equal(torch.cat(alone), found)
     laid_out = given.contiguous(memory_format=torch.channels_last)
     assert torch.equal(augment(laid_out, draws), found)
-    assert not torch.equal(augment(given, augment.draw(12, 0, 2)), found), "the next epoch draws anew"
+    assert not torch.equal(augment(given, augment.draw(torch.arange(12), 0, 2)), found), "the next epoch draws anew"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_each_image_is_what_its_own_seed_makes_of_it(name: str, channels: int) -
 )
 def test_it_is_torchvisions_transform_of_each_image_after_its_seed(name: str, transform: torch.nn.Module) -> None:
     given, augment = images(), augmentation(f"{name}:1")
-    draws = augment.draw(12, 5, 2)
+    draws = augment.draw(torch.arange(12), 5, 2)
     with torch.random.fork_rng(devices=[]):
         expected = []
         for image, seed in zip(given, draws[:, 0].tolist(), strict=True):
@@ -213,13 +215,13 @@ def test_it_is_torchvisions_transform_of_each_image_after_its_seed(name: str, tr
 
 def test_a_probability_leaves_the_others_alone() -> None:
     given, augment = images(200), augmentation("rotation:0.6")
-    draws = augment.draw(200, 0, 1)
+    draws = augment.draw(torch.arange(200), 0, 1)
     alone = draws[:, 0] < 0
     assert alone.float().mean().item() == pytest.approx(0.4, abs=0.1)
     found = augment(given, draws)
     assert torch.equal(found[alone], given[alone])
     always = augmentation("rotation:1")
-    assert torch.equal(found[~alone], always(given, always.draw(200, 0, 1))[~alone])
+    assert torch.equal(found[~alone], always(given, always.draw(torch.arange(200), 0, 1))[~alone])
 
 
 def test_a_batch_comes_back_as_numbers_that_gradients_can_go_through() -> None:
@@ -227,7 +229,7 @@ def test_a_batch_comes_back_as_numbers_that_gradients_can_go_through() -> None:
     assert augment.one_by_one
     assert not augmentation("crop-flip+mirror+crop").one_by_one
     with exactly("exact"):
-        found = augment(images(), augment.draw(12, 0, 1)).float()
+        found = augment(images(), augment.draw(torch.arange(12), 0, 1)).float()
     weight = torch.ones(1, requires_grad=True)
     (found * weight).sum().backward()
     assert weight.grad.item() == found.sum().item()
@@ -236,7 +238,7 @@ def test_a_batch_comes_back_as_numbers_that_gradients_can_go_through() -> None:
 @pytest.mark.cuda
 def test_on_a_gpu_images_are_those_of_the_cpu() -> None:
     augment = augmentation("mirror+crop+autoaugment:0.6")
-    draws = augment.draw(12, 0, 1)
+    draws = augment.draw(torch.arange(12), 0, 1)
     found = augment(images().cuda(), draws.cuda())
     assert found.is_cuda
     assert torch.equal(found.cpu(), augment(images(), draws))

@@ -58,7 +58,7 @@ def test_bn_scale_without_a_normalisation_is_refused_but_for_single_weights() ->
 def test_statistics_are_of_images_as_they_were_in_training() -> None:
     """Cropped and mirrored images have other means; each is one of its own image, and nothing is drawn twice alike."""
     plain, augmented = subject(), subject(augment="crop-flip")
-    draws = augmentation("crop-flip").draw(20, 0, 0)
+    draws = augmentation("crop-flip").draw(torch.arange(20), 0, 0)
     assert torch.equal(augmented.sample.images, crop_and_flip(plain.sample.images, draws))
     assert torch.equal(augmented.sample.labels, plain.sample.labels)
     assert not torch.equal(augmented.sample.images, plain.sample.images)

@@ -114,7 +114,7 @@ def test_what_is_done_image_by_image_is_in_no_graph(monkeypatch: pytest.MonkeyPa
         training = Trainer(Run(Path()), config, dataset, build(config, dataset), torch.device("cpu"))
         assert isinstance(training._advance, Replayed)
         monkeypatch.setattr(training.optimizer, "step", lambda: None)  # it would read the rate from the device
-        draws = training.augment.draw(8, 0, 1)
+        draws = training.augment.draw(torch.arange(8), 0, 1)
         for step in range(1, 6):
             training.step(step, torch.arange(8), draws)
         assert len(captured) == 1, augment  # that of crop-flip
@@ -126,7 +126,7 @@ def test_the_sample_of_a_run_is_augmented_as_in_the_training(tmp_path: Path) -> 
     assert subject.sample is not None
     plain = dataclasses.replace(subject, augment="none").sample
     augment = augmentation("mirror+rotation:0.5")
-    assert torch.equal(subject.sample.images, augment(plain.images, augment.draw(len(plain), 0, 0)))
+    assert torch.equal(subject.sample.images, augment(plain.images, augment.draw(torch.arange(len(plain)), 0, 0)))
     assert not torch.equal(subject.sample.images, plain.images)
 
 

@@ -83,7 +83,7 @@ def trained(config: Config, capture: Recorded | None = None) -> Iteration:
     if capture is not None:
         advance = Replayed(iteration, capture)
         advance.rate = advance.rate.double()
-    draws = augmentation("crop-flip").draw(IMAGES, 0, 1)
+    draws = augmentation("crop-flip").draw(torch.arange(IMAGES), 0, 1)
     step = 0
     for _ in range(5):
         for index in batches:
@@ -190,7 +190,7 @@ def test_a_training_goes_with_the_last_reference_to_it(masked: bool) -> None:
     try:
         training = Trainer(Run(Path()), TINY, dataset, model, torch.device("cpu"), mask=mask)
         optimizer = weakref.ref(training.optimizer)
-        training.step(1, torch.arange(4), training.augment.draw(4, 0, 1))
+        training.step(1, torch.arange(4), training.augment.draw(torch.arange(4), 0, 1))
         del training
         assert optimizer() is None
     finally:

@@ -24,6 +24,11 @@ def initialise(model: nn.Module, init: str, *kinds: type[nn.Conv2d | nn.Linear])
                 nn.init.zeros_(layer.bias)
 
 
+def convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    """Return a padded convolution without a bias, which BatchNorm behind it has."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
 def require_odd(kernel: int) -> None:
     """Raise SparsifyError for a kernel that cannot be padded by the same number on both sides."""
     if kernel % 2 == 0:

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
-from sparsify.nets.zoo.common import initialise, require_odd
-
-
-def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+from sparsify.nets.zoo.common import convolution, initialise, require_odd
 
 
 class BasicBlock(nn.Module):
@@ -20,14 +16,14 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = _convolution(inputs, outputs, stride=stride)
+        self.conv1 = convolution(inputs, outputs, stride=stride)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = _convolution(outputs, outputs)
+        self.conv2 = convolution(outputs, outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Sequential()
         if stride > 1 or inputs != outputs:
-            shortcut = {"conv": _convolution(inputs, outputs, kernel=1, stride=stride), "bn": nn.BatchNorm2d(outputs)}
+            shortcut = {"conv": convolution(inputs, outputs, kernel=1, stride=stride), "bn": nn.BatchNorm2d(outputs)}
             self.shortcut = nn.Sequential(OrderedDict(shortcut))
         self.relu2 = nn.ReLU(inplace=True)
 
@@ -43,10 +39,10 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv1 = _convolution(channels, channels, kernel=kernel)
+        self.conv1 = convolution(channels, channels, kernel=kernel)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = _convolution(channels, channels, kernel=kernel)
+        self.conv2 = convolution(channels, channels, kernel=kernel)
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu2 = nn.ReLU(inplace=True)
 
@@ -66,7 +62,7 @@ def resnet(
     (option B of the paper). Convolutions are initialised as `init` says.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv1"], layers["bn1"] = _convolution(shape[0], width), nn.BatchNorm2d(width)
+    layers["conv1"], layers["bn1"] = convolution(shape[0], width), nn.BatchNorm2d(width)
     layers["relu1"] = nn.ReLU(inplace=True)
     channels = width
     for stage, count in enumerate(blocks):
@@ -99,13 +95,13 @@ def resnet9(
     require_odd(kernel)
     stem, *stages = (int(width * outputs) for outputs in (64, 128, 128, 256))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv1"], layers["bn1"] = _convolution(channels, stem, kernel=kernel), nn.BatchNorm2d(stem)
+    layers["conv1"], layers["bn1"] = convolution(channels, stem, kernel=kernel), nn.BatchNorm2d(stem)
     layers["relu1"] = nn.ReLU(inplace=True)
     channels = stem
     for number, outputs in enumerate(stages, start=1):
         stage: OrderedDict[str, nn.Module] = OrderedDict()
         if outputs != channels:
-            stage["conv"] = _convolution(channels, outputs, kernel=kernel)
+            stage["conv"] = convolution(channels, outputs, kernel=kernel)
             stage["bn"], stage["pool"], stage["relu"] = nn.BatchNorm2d(outputs), nn.MaxPool2d(2), nn.ReLU(inplace=True)
         else:
             stage["pool"] = nn.MaxPool2d(2)

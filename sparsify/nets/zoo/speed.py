@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
 from sparsify.nets.modules import WhiteningConv2d
-from sparsify.nets.zoo.common import initialise
+from sparsify.nets.zoo.common import convolution, initialise
 
 CHANNELS = (64, 128, 256)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
@@ -19,7 +19,7 @@ class Skipped(nn.Module):
 
     def __init__(self, channels: int, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.conv = _convolution(channels, channels)
+        self.conv = convolution(channels, channels)
         self.bn = nn.BatchNorm2d(channels)
         self.act = activation()
 
@@ -27,10 +27,6 @@ class Skipped(nn.Module):
         """(n, channels, h, w) → (n, channels, h, w)."""
         outputs: Tensor = inputs + self.act(self.bn(self.conv(inputs)))
         return outputs
-
-
-def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
 
 
 def resnet_speed(
@@ -53,10 +49,11 @@ def resnet_speed(
     inputs = 8 * channels  # both signs of each of the 4·channels directions of a patch
     layers["conv1"], layers["act1"] = first(channels, inputs, 2), act()
     for number, outputs in enumerate((int(width * many) for many in CHANNELS), start=1):
-        stage = {"conv": _convolution(inputs, outputs), "pool": nn.MaxPool2d(2), "bn": nn.BatchNorm2d(outputs)}
-        layers[f"stage{number}"] = nn.Sequential(
-            OrderedDict(**stage, act=act(), residual=Skipped(outputs, act)),
-        )
+        stage: OrderedDict[str, nn.Module] = OrderedDict()
+        stage["conv"], stage["pool"] = convolution(inputs, outputs), nn.MaxPool2d(2)
+        stage["bn"], stage["act"] = nn.BatchNorm2d(outputs), act()
+        stage["residual"] = Skipped(outputs, act)
+        layers[f"stage{number}"] = nn.Sequential(stage)
         inputs = outputs
     layers["pool"] = nn.MaxPool2d(((height - 1) // 8, (length - 1) // 8))  # of the whole map
     layers["flatten"] = nn.Flatten(1)
