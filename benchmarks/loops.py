@@ -157,9 +157,9 @@ class _Batches:
     def __init__(self, dataset: Dataset, config: Config, device: torch.device) -> None:
         self.data = dataset.to(device)
         self.augment = augmentation(config.augment)
-        draws = self.augment.draw(len(dataset.train), 0, 1).to(device)
-        order = order_of(dataset, config).to(device)
-        self.batches = list(zip(order.split(config.batch_size), draws.split(config.batch_size), strict=True))
+        order = order_of(dataset, config)
+        draws = self.augment.draw(order, 0, 1).to(device)
+        self.batches = list(zip(order.to(device).split(config.batch_size), draws.split(config.batch_size), strict=True))
         self.position = 0
 
     def numbers(self) -> tuple[Tensor, Tensor]:

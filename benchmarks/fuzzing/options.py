@@ -84,7 +84,7 @@ def augment(content: bytes) -> None:
     """`--augment`."""
     config = Config(opt="sgd", augment=text_of(content))
     chosen, images = augmentation(config.augment), torch.zeros(2, 3, 9, 9, dtype=torch.uint8)
-    changed = chosen(images, chosen.draw(2, 0, 1))
+    changed = chosen(images, chosen.draw(torch.arange(2), 0, 1))
     assert (changed.shape, changed.dtype) == (images.shape, torch.uint8)
 
 

@@ -59,8 +59,9 @@ class Steps:
         self.training.model.train()
         self.number = max(1, self.training.total // 2)
         count = min(config.batch_size, len(data.train))
-        self.index: Tensor = torch.randperm(len(data.train))[:count].to(device)
-        self.draws: Tensor = self.training.augment.draw(count, 0, 1).to(device)
+        order = torch.randperm(len(data.train))[:count]
+        self.index: Tensor = order.to(device)
+        self.draws: Tensor = self.training.augment.draw(order, 0, 1).to(device)
 
     def run(self, count: int) -> None:
         """`count` iterations; does not wait for the device."""
