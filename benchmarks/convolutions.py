@@ -1,7 +1,7 @@
 """Search for convolutions that oneDNN computes wrongly, or that write outside their memory.
 
-    python benchmarks/convolutions.py --quick      # fewer channels and sizes: 10 to 20 minutes
-    python benchmarks/convolutions.py              # every kind of shape that shrinking can leave: hours
+    python -m benchmarks.convolutions --quick      # fewer channels and sizes: 10 to 20 minutes
+    python -m benchmarks.convolutions              # every kind of shape that shrinking can leave: hours
 
 Each shape is computed forward and backward in float32, in several memory layouts, and compared with float64 in the
 contiguous layout. This is repeated for each instruction set that oneDNN can be held to (ONEDNN_MAX_CPU_ISA) and for one
@@ -307,7 +307,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         # this command itself, again
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})  # nosec B606
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **ENVIRONMENT})  # nosec B606
     has = torch.cpu.get_capabilities()
     names = [arguments.isa] if arguments.isa else [name for name, needs in INSTRUCTION_SETS.items() if has.get(needs)]
     cases = [Case(shape, layout) for shape in shapes(arguments.quick) for layout in arguments.layouts]
@@ -323,7 +323,8 @@ def main() -> None:
     }
     path = arguments.output or HERE / "results" / f"convolutions-{now:%Y%m%dT%H%M%SZ}.json"
     for isa, threads in itertools.product(names, arguments.threads):
-        setting, began, failing = Setting(isa, threads), time.perf_counter(), []
+        setting, began = Setting(isa, threads), time.perf_counter()
+        failing: list[tuple[Case, dict[str, str]]] = []
         for start in range(0, len(cases), arguments.batch):
             failing += search(setting, cases[start : start + arguments.batch], arguments.limit)
         rows = summary(setting, failing)

@@ -1,6 +1,6 @@
 """How often 95% intervals of a mean accuracy cover it, near 100% and with few seeds, by the scale they are made on.
 
-    python benchmarks/coverage.py
+    python -m benchmarks.coverage
 
 Each case draws `--trials` studies of 3, 5 and 10 seeds from one law of accuracies: a normal one, as of networks of
 which none fails; log-normal errors of a median and a deviation of ln(error), as of pruned networks of which some fail;
@@ -25,6 +25,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -105,11 +106,11 @@ def check(values: np.ndarray) -> None:
         values.clip(0, 1), *around(values.clip(0, 1)), *logit_of_mean(values.clip(0, 1)), strict=True
     ):
         found = [estimate(row.tolist()), estimate_fraction(row.tolist())]
-        expected = [end for one in found for end in (one.low, one.high)]
+        expected = np.array([end for one in found for end in (one.low, one.high)], float)
         np.testing.assert_allclose(ends, expected, rtol=1e-9, atol=1e-12)
 
 
-def simulate(trials: int) -> list[dict[str, object]]:
+def simulate(trials: int) -> list[dict[str, Any]]:
     """One row a law and number of seeds: each interval's coverage, and its median width in points."""
     rows = []
     for name, law in LAWS.items():
@@ -127,7 +128,7 @@ def simulate(trials: int) -> list[dict[str, object]]:
     return rows
 
 
-def table(rows: Sequence[dict[str, object]], trials: int) -> str:
+def table(rows: Sequence[dict[str, Any]], trials: int) -> str:
     """The coverage in % and, behind it, the median width in points, in Markdown."""
     lines = [
         f"Coverage of the mean by 95% intervals in %, and their median width in points; {trials:,} studies a row.",

@@ -18,7 +18,8 @@ class Started:
 
     def __init__(self, command: str, folder: Path, count: int, server: subprocess.Popen[bytes] | None) -> None:
         self.out, self.err = folder.with_name("out"), folder.with_name("err")
-        self._server, self._status = server, None
+        self._server = server
+        self._status: int | None = None
         argv, cores = command.split(), sorted(os.sched_getaffinity(0))[:count]
         if server is None:
             mine = os.sched_getaffinity(0)
@@ -51,6 +52,7 @@ class Started:
                 return None
         elif self._status is None:
             assert self._server is not None
+            assert self._server.stdout is not None
             if not select.select([self._server.stdout], [], [], seconds)[0]:
                 return None
             self._status = int(_line(self._server))

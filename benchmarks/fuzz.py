@@ -51,7 +51,7 @@ HAS_ATHERIS = importlib.util.find_spec("atheris") is not None
 
 def targets() -> dict[str, tuple[Target, list[bytes]]]:
     """Every target by its name, with the inputs to begin with."""
-    found = {}
+    found: dict[str, tuple[Target, list[bytes]]] = {}
     for path in sorted((HERE / "fuzzing").glob("*.py")):
         module = importlib.import_module(f"benchmarks.fuzzing.{path.stem}")
         for name, function in vars(module).items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import sys
 import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -19,17 +18,16 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
+from benchmarks.reference import ReferenceSLBI
 from sparsify.config import Config
 from sparsify.data.dataset import Dataset
 from sparsify.data.registry import augmentation, load_dataset
 from sparsify.devices import exactly, keep_freed_memory, permutation
 from sparsify.optim.penalties import parameter_groups
+from sparsify.optim.spec import taken
 from sparsify.runs import Run
 from sparsify.training.starting import initial_model
 from sparsify.training.trainer import Trainer
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from reference import ReferenceSLBI
 
 
 class Loop(Protocol):
@@ -37,6 +35,12 @@ class Loop(Protocol):
 
     def run(self, steps: int) -> None:
         """Go on for `steps` steps."""
+
+
+class LoopOfOne(Loop, Protocol):
+    """A loop that trains a single network."""
+
+    model: nn.Module
 
 
 def order_of(dataset: Dataset, config: Config) -> Tensor:
@@ -49,9 +53,8 @@ def textbook(model: nn.Module) -> nn.Module:
     modules: list[nn.Module] = []
     for module in model.children():
         if isinstance(module, nn.Conv2d):
-            plain = nn.Conv2d(
-                module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding
-            )
+            shape = (module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding)
+            plain = nn.Conv2d(*shape)  # type: ignore[arg-type]  # torch calls a pair a tuple of any length
             plain.load_state_dict(module.state_dict())
             module = plain
         if isinstance(module, nn.ReLU) and isinstance(modules[-1], nn.MaxPool2d):
@@ -61,7 +64,7 @@ def textbook(model: nn.Module) -> nn.Module:
     return nn.Sequential(*modules).to(memory_format=torch.contiguous_format)
 
 
-class _Images(torch.utils.data.Dataset):
+class _Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """The images as torchvision's data sets give them: each is made a PIL image and then transformed."""
 
     def __init__(self, dataset: Dataset, config: Config) -> None:
@@ -86,7 +89,7 @@ class LoaderLoop:
         dataset = load_dataset(config.data, data_dir)
         order = order_of(dataset, config).tolist()
         self.loader = DataLoader(_Images(dataset, config), config.batch_size, sampler=order, num_workers=0)
-        self.batches: Iterator = iter(self.loader)
+        self.batches: Iterator[list[Tensor]] = iter(self.loader)
         self.model = textbook(initial_model(config, data_dir)).to(device)
         self.optimizer = _plain_optimizer(self.model, config)
         self.device = device
@@ -108,7 +111,7 @@ class ResidentLoop:
         dataset = load_dataset(config.data, data_dir)
         self.batches = _Batches(dataset, config, device)
         self.model = textbook(initial_model(config, data_dir)).to(device)
-        self.optimizer = SGD(self.model.parameters(), config.lr, config.momentum, fused=True)
+        self.optimizer = SGD(self.model.parameters(), taken(config.lr), taken(config.momentum), fused=True)
 
     def run(self, steps: int) -> None:
         """Go on for `steps` steps."""
@@ -237,14 +240,14 @@ def _serve(pipe: Connection, config: Config, data_dir: str | None) -> None:
 
 def _plain_optimizer(model: nn.Module, config: Config) -> Optimizer:
     if config.opt == "sgd":
-        return SGD(model.parameters(), config.lr, config.momentum)
+        return SGD(model.parameters(), taken(config.lr), taken(config.momentum))
     return ReferenceSLBI(
-        parameter_groups(model, weight_decay=config.weight_decay),
-        config.lr,
-        momentum=config.momentum,
-        kappa=config.kappa,
-        mu=config.mu,
-        path_scale=config.path_scale,
+        parameter_groups(model, weight_decay=taken(config.weight_decay)),
+        taken(config.lr),
+        momentum=taken(config.momentum),
+        kappa=taken(config.kappa),
+        mu=taken(config.mu),
+        path_scale=taken(config.path_scale),
     )
 
 

@@ -1,7 +1,7 @@
 """What works on which network: one row for every classification network of torchvision, and for 20 of timm.
 
-    python benchmarks/networks.py                                  # hours; it goes on where it was stopped
-    python benchmarks/networks.py --only resnet18 timm/levit_128s
+    python -m benchmarks.networks                                  # hours; it goes on where it was stopped
+    python -m benchmarks.networks --only resnet18 timm/levit_128s
 
 Weights are random, images the smallest of SIZES that the network accepts. Each network is pruned with `all`, its
 filters and neurons by 30%, and shrunk, in a process of its own with one thread and a time limit. Its cost is compared
@@ -31,12 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import machine, save
-from networks_table import RATIO, Results, Row, overview
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
+from benchmarks.measure import machine, save
+from benchmarks.networks_table import RATIO, Results, Row, overview
 from sparsify.data.dataset import Split
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import parse_json, write_text
@@ -102,10 +102,12 @@ def build(network: str) -> nn.Module:
     if library:
         import timm
 
-        return timm.create_model(name).eval().requires_grad_(False)  # torch's counter fails on some that require it
+        model: nn.Module = timm.create_model(name)
+        return model.eval().requires_grad_(False)  # torch's counter fails on some that require it
     # these two would take minutes for a truncated normal distribution
     more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    return models.get_model(name, weights=None, **more).eval()
+    found: nn.Module = models.get_model(name, weights=None, **more)
+    return found.eval()
 
 
 def smallest_images(model: nn.Module) -> Tensor:

@@ -132,7 +132,7 @@ def overview(results: Results) -> str:
     stopped = f", {unfinished} not done in time" if unfinished else ""
     versions = f"torch {results.torch}, torchvision {results.torchvision}, timm {results.timm or '(none)'}"
     return (
-        f"# Networks\n\n`python benchmarks/networks.py`: `all` pruned by {RATIO:.0%}, filters and neurons, random "
+        f"# Networks\n\n`python -m benchmarks.networks`: `all` pruned by {RATIO:.0%}, filters and neurons, random "
         f"weights. {results.device}, {results.threads} thread, {versions}, {results.date[:10]}.\n\n"
         f"Of {len(rows)} networks {shrunk} shrink, {part} in part (the rest of what is masked stays as zeros), "
         f"{refused} are refused, {failed} fail{stopped}.\n\n" + to_markdown(Table.of("", columns, rows))

@@ -1,9 +1,9 @@
 """How much faster sparsify trains than the usual loop: one command, every arm in turn in one process.
 
-    python benchmarks/run.py --data-dir DIR [--images FOLDER] [--only step,lenet,vgg]
+    python -m benchmarks.run --data-dir DIR [--images FOLDER] [--only step,lenet,vgg]
 
 `step`: the optimizers' step on the parameters of LeNet and VGG-A, against the loop over parameters of
-tests/reference.py. `lenet` (MNIST) and `vgg` (VGG-A on CIFAR-10, or on a folder of images): training, batch 128, as
+reference.py. `lenet` (MNIST) and `vgg` (VGG-A on CIFAR-10, or on a folder of images): training, batch 128, as
 (i) the reference optimizer fed by a DataLoader, (ii) torch's SGD fed by it, (iii) images on the device and torch's
 fused SGD, (iv) sparsify exact, (v) sparsify fast, (vi) sparsify with several seeds at once, a seed's share. (i) and
 (iv) to (vi) train with SLBI. Before anything is timed, arms that claim the same mathematics must reach the same
@@ -17,18 +17,19 @@ import argparse
 import dataclasses
 import datetime
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from loops import LoaderLoop, Loop, OverlappingLoops, ResidentLoop, SeveralLoops, ShippedLoop
-from measure import Arm, Gates, machine, peak, save, summarise, table, take_turns
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from benchmarks.loops import LoaderLoop, Loop, LoopOfOne, OverlappingLoops, ResidentLoop, SeveralLoops, ShippedLoop
+from benchmarks.measure import Arm, Gates, machine, peak, save, summarise, table, take_turns
+from benchmarks.reference import ReferenceSLBI, ReferenceSLBIAdam
 from sparsify.config import Config
 from sparsify.data.registry import load_dataset
 from sparsify.devices import arithmetic, exactly, keep_freed_memory, resolve_device
@@ -38,8 +39,6 @@ from sparsify.optim.slbi import SLBI, SLBIAdam
 from sparsify.training.starting import initial_model
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
-from reference import ReferenceSLBI, ReferenceSLBIAdam  # noqa: E402 - the one definition, shared with the tests
 
 # Float32 keeps 1e-7 of a weight; sums in another order differ by a few of these at each of the steps, and where a ReLU
 # then passes what it did not, a little more: VGG-A goes 2e-3 of its way elsewhere in three steps.
@@ -97,14 +96,25 @@ def detour(one: nn.Module, other: nn.Module, start: nn.Module) -> float:
     a, b, begin = (
         torch.cat([p.detach().cpu().double().flatten() for p in model.parameters()]) for model in (one, other, start)
     )
-    return ((a - b).norm() / (b - begin).norm()).item()
+    return float((a - b).norm() / (b - begin).norm())
+
+
+Kind = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class StepArm:
     """An optimizer on a network's parameters; the gradients are small random numbers."""
 
-    def __init__(self, kind: type[Optimizer], model: nn.Module, *, channels_last: bool, device: torch.device) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    def __init__(
+        self,
+        kind: Kind,
+        model: nn.Module,
+        *,
+        channels_last: bool,
+        device: torch.device,
+    ) -> None:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = model.to(device).to(memory_format=layout)
         self.optimizer = kind(self.model.parameters())
         generator = torch.Generator().manual_seed(0)
         for p in self.model.parameters():
@@ -150,7 +160,11 @@ def step(device: torch.device, turns: int, sizes: Sizes, console: Console, faile
 
 
 def _step_arm(
-    kind: type[Optimizer], net: str, shape: tuple[int, int, int], channels_last: bool, device: torch.device
+    kind: Kind,
+    net: str,
+    shape: tuple[int, int, int],
+    channels_last: bool,
+    device: torch.device,
 ) -> StepArm:
     torch.manual_seed(0)
     return StepArm(kind, network(net, shape, 10), channels_last=channels_last, device=device)
@@ -165,14 +179,15 @@ def training(
     steps = -(-sizes.turn[part] // seeds) * seeds  # of which each seed does as many
     sgd = dataclasses.replace(config, opt="sgd", kappa=None, mu=None, path_scale=None)
     fast = dataclasses.replace(config, precision="fast")
-    loops: dict[str, Loop] = {
+    alone: dict[str, LoopOfOne] = {
         "(i) reference SLBI + DataLoader": LoaderLoop(config, data_dir, device),
         "(ii) torch's SGD + DataLoader": LoaderLoop(sgd, data_dir, device),
         "(iii) on the device, fused SGD": ResidentLoop(sgd, data_dir, device),
         "(iv) sparsify, exact": ShippedLoop(config, data_dir, device),
         "(v) sparsify, fast": ShippedLoop(fast, data_dir, device),
     }
-    first, second, third, fourth, _ = loops.values()
+    first, second, third, fourth, _ = alone.values()
+    loops: dict[str, Loop] = dict(alone)
     gates = Gates()
     if config.augment == "none":  # else each loop draws its own crops
         for loop in (first, second, third, fourth):

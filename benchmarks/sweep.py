@@ -1,6 +1,6 @@
 """How much faster a sweep in one pass is than evaluating every point from scratch, on LeNet and MNIST's test images.
 
-    python benchmarks/sweep.py --data-dir DIR
+    python -m benchmarks.sweep --data-dir DIR
 
 14 points, conv3 and conv3+fc1 at 0:0.6:0.1 by magnitude, on the weights of models/lenet-mnist-slbi. The baseline
 evaluates the network under one mask after the other with `evaluate`, the data set in memory; the masks are given to it.
@@ -19,10 +19,10 @@ import sys
 from pathlib import Path
 
 import torch
-from measure import Arm, Gates, machine, save, summarise, table, take_turns
 from rich.console import Console
 from safetensors.torch import load_file
 
+from benchmarks.measure import Arm, Gates, machine, save, summarise, table, take_turns
 from sparsify.data.registry import load_dataset
 from sparsify.devices import keep_freed_memory, resolve_device
 from sparsify.nets.evaluation import evaluate
@@ -47,8 +47,9 @@ class Sweeps:
         model = network("lenet", dataset.shape, len(dataset.classes))
         model.load_state_dict(load_file(HERE.parent / "models" / "lenet-mnist-slbi" / "model.safetensors"))
         model = model.to(device).to(memory_format=torch.channels_last)  # as `subject_of` does
-        self.subject = Subject(model, dataset.test.to(device), dataset.normalise)
-        example = dataset.normalise(self.subject.split.images[:1])
+        split = dataset.test.to(device)
+        self.subject = Subject(model, split, dataset.normalise)
+        example = dataset.normalise(split.images[:1])
         points = [(row.layers, row.ratio) for row in self.sweep().rows]
         self.masks = [make_mask(model, example, layers=layers, ratio=ratio) for layers, ratio in points]
 
@@ -58,7 +59,7 @@ class Sweeps:
 
     def whole(self) -> list[int]:
         """By `prune`."""
-        return [row.correct for row in self.sweep().rows]
+        return [round(row.correct) for row in self.sweep().rows]
 
     def scratch(self) -> list[int]:
         """One mask after the other."""

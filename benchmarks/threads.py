@@ -1,6 +1,6 @@
 """How far the number of torch's threads moves pruned accuracies: the same trainings with 1 and with 2 threads.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/threads.py --data-dir DIR
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.threads --data-dir DIR
 
 LeNet on MNIST, each optimizer and seed twice: with one thread and with two, in everything else the same. Sums over a
 batch are then added in another order, so that the last bits of the weights differ, which grow over the steps. Each
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import machine, save
 
+from benchmarks.measure import machine, save
 from sparsify.config import Config, Places
 from sparsify.files import write_text
 from sparsify.pruning.measuring import prune
@@ -41,13 +41,13 @@ LAYERS = "conv3,fc1"
 _NUMBERS = ("mean", "largest", "seeds_deviation", "n")
 
 
-def trained(config: Config, threads: int, folder: Path, data_dir: str | None) -> Run:
+def trained(config: Config, threads: int, folder: Path, data_dir: Path | None) -> Run:
     """The run of a Config with so many threads, in the folder."""
     torch.set_num_threads(threads)
     return train(config, Places(device="cpu", runs_dir=folder, data_dir=data_dir), progress=True)
 
 
-def accuracies(run: Run, ratios: Sequence[float], data_dir: str | None) -> list[float]:
+def accuracies(run: Run, ratios: Sequence[float], data_dir: Path | None) -> list[float]:
     """The accuracy of a run at each ratio."""
     swept = prune(run, layers=LAYERS, ratios=tuple(ratios), device="cpu", data_dir=data_dir)
     return [row.accuracy for row in swept]

@@ -23,9 +23,11 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +96,7 @@ def leases(folder: Path) -> set[str]:
 class Round:
     """A study in a folder of its own, its workers, and the servers that start them."""
 
-    def __init__(self, folder: Path, servers: list, result: Result) -> None:
+    def __init__(self, folder: Path, servers: Sequence[subprocess.Popen[bytes] | None], result: Result) -> None:
         self.folder, self.servers, self.result = folder, servers, result
         place(folder)
         self.workers = [self._start(number) for number in range(WORKERS)]

@@ -56,20 +56,19 @@ def _run(program: str, arguments: tuple[str, ...], environment: dict[str, str], 
     exec(program, {"__name__": "__main__"})
 
 
-SCRIPTS = """
+MODULES = """
 import runpy, shlex, sys
 
 for command in sys.argv[1:]:
     sys.argv[:] = shlex.split(command)
-    sys.path.insert(0, sys.argv[0].rpartition("/")[0])
     try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if end.code:
             sys.exit(f"{command}: {end.code}")
 print("all ended well")
 """
-"""A program: scripts one after the other, each as Python runs it, until one ends with another status than 0."""
+"""A program: modules one after the other, each as `python -m` runs it, until one ends with another status than 0."""
 
 
 def said_by(program: str, *arguments: str, **environment: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from common import CUDA, DEVICE, Found, check
 from torch import Tensor
 
+from benchmarks.gpu.common import CUDA, DEVICE, Found, check
 from sparsify.training.iteration import cuda_graph
 
 
@@ -26,8 +26,8 @@ def after_a_failed_capture() -> Found:
         dropped = drop(ones)
         dropped.mul_(dropped.sum().item())  # asks for a value, which a capture does not have
 
-    def add() -> Tensor:
-        return total.add_(1)
+    def add() -> None:
+        total.add_(1)
 
     def random() -> Tensor:
         return torch.randn(10, device=DEVICE)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import torch
-from common import DATA, DEVICE, TINY, TMP, Found, batch_of, check, data_of
 from torch import Tensor
-from trainings import same, trained, trained_in_parts, weights
 
+from benchmarks.gpu.common import DATA, DEVICE, TINY, TMP, Found, batch_of, check, data_of
+from benchmarks.gpu.trainings import same, trained, trained_in_parts, weights
 from sparsify.config import Config
 from sparsify.training.launch import train
 from sparsify.training.starting import initial_model

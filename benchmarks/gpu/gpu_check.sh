@@ -4,13 +4,13 @@
 # What is done is in $OUT at every moment.
 set -u
 BEGAN=$(date +%s)
-SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-ROOT=$(cd "$SCRIPTS/../.." && pwd)
-export SCRIPTS ROOT PYTHONUNBUFFERED=1
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export ROOT PYTHONUNBUFFERED=1
 export TINY=${TINY:-0} DEVICE=${DEVICE:-cuda} PYTHON=${PYTHON:-python3} TOTAL=${TOTAL:-560} SLOW=${SLOW:-1} SEEDS=${SEEDS:-[0]}
 export OUT=${OUT:-/tmp/out} DATA=${DATA:-/tmp/d} SITE=${SITE:-/tmp/site} WORK=${WORK:-/tmp/run}
 export RESULTS=$OUT/results.jsonl RUNS=$WORK/runs SPARSIFY_DATA=$DATA
-export PYTHONPATH=$SITE${PYTHONPATH:+:$PYTHONPATH} PATH=$SITE/bin:$PATH # SITE is where setup puts the wheels
+# SITE is where setup puts the wheels, this package among them, which is taken before that in ROOT
+export PYTHONPATH=$SITE:$ROOT${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1 PATH=$SITE/bin:$PATH
 PARTS=${PARTS:-"setup smoke tests correct capture bench study speed seeds profile vgg pack"}
 mkdir -p "$OUT" "$WORK" "$DATA"
 cd "$ROOT" || exit
@@ -33,7 +33,7 @@ part() {
     say "$name: exit ${PIPESTATUS[0]}, $(($(date +%s) - began)) s"
 }
 
-probe() { "$PYTHON" "$SCRIPTS/probe.py" "$@"; }
+probe() { "$PYTHON" -m benchmarks.gpu.probe "$@"; }
 setup() {
     if [ ! -d "$SITE/sparsify" ] && [ "$PYTHON" = python3 ]; then
         python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$SITE" .gpu/whl/*.whl || return
@@ -60,13 +60,13 @@ bench() { # each of the three goes on where one before it has failed
     local options=(--data-dir "$DATA" --device "$DEVICE" --results "$WORK/benchmarks") status=0
     if [ "$TINY" = 1 ]; then
         options+=(--threads 1 --turns 1 --tiny)
-        "$PYTHON" benchmarks/run.py "${options[@]}" --only step,lenet || status=1
-        "$PYTHON" benchmarks/sweep.py "${options[@]}" || status=1
+        "$PYTHON" -m benchmarks.run "${options[@]}" --only step,lenet || status=1
+        "$PYTHON" -m benchmarks.sweep "${options[@]}" || status=1
     else
         options+=(--threads 4)
-        "$PYTHON" benchmarks/run.py "${options[@]}" --images "$DATA/cifar10" --turns 3 --only step || status=1
-        "$PYTHON" benchmarks/run.py "${options[@]}" --images "$DATA/cifar10" --turns 5 --only vgg,lenet || status=1
-        "$PYTHON" benchmarks/sweep.py "${options[@]}" --turns 9 || status=1
+        "$PYTHON" -m benchmarks.run "${options[@]}" --images "$DATA/cifar10" --turns 3 --only step || status=1
+        "$PYTHON" -m benchmarks.run "${options[@]}" --images "$DATA/cifar10" --turns 5 --only vgg,lenet || status=1
+        "$PYTHON" -m benchmarks.sweep "${options[@]}" --turns 9 || status=1
     fi
     return $status
 }
@@ -78,7 +78,7 @@ study() { # STUDY: more options
 seeds() {
     probe seeds && CUDA_DEVICE_MAX_CONNECTIONS=32 probe seeds
 }
-vgg_settings() { # the images of a tiny run are those that probe.py makes
+vgg_settings() { # the images of a tiny run are those that the probe makes
     if [ "$TINY" = 1 ]; then
         SETTINGS=("data=folder:$WORK/images-40" "seeds=$SEEDS" epochs=1 batch_size=20 precision=exact)
     else

@@ -1,4 +1,4 @@
-"""One part of the check on a GPU: `python benchmarks/gpu/probe.py PART`; a line of JSON a result, to $RESULTS.
+"""One part of the check on a GPU: `python -m benchmarks.gpu.probe PART`; a line of JSON a result, to $RESULTS.
 
 TINY=1 makes everything small and DEVICE=cpu runs what a CPU can: a dry run. Each check is by itself, so that one that
 fails says so and the next goes on; the exit status is 1 then.
@@ -10,13 +10,13 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from capture import capture
-from common import failures
-from correct import correct
-from profiling import profiles
-from smoke import smoke
-from speed import seeds, speed
-from vgg import one, vgg
+from benchmarks.gpu.capture import capture
+from benchmarks.gpu.common import failures
+from benchmarks.gpu.correct import correct
+from benchmarks.gpu.profiling import profiles
+from benchmarks.gpu.smoke import smoke
+from benchmarks.gpu.speed import seeds, speed
+from benchmarks.gpu.vgg import one, vgg
 
 PARTS: dict[str, Callable[[], None]] = {
     "smoke": smoke,

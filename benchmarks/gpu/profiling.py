@@ -11,11 +11,23 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from common import CUDA, DATA, DEVICE, PRECISIONS, TINY, TMP, Found, batch_of, check, data_of, synchronize
-from speed import VGG
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.gpu.common import (
+    CUDA,
+    DATA,
+    DEVICE,
+    PRECISIONS,
+    TINY,
+    TMP,
+    Found,
+    batch_of,
+    check,
+    data_of,
+    synchronize,
+)
+from benchmarks.gpu.speed import VGG
 from sparsify.config import Config
 from sparsify.data.registry import load_dataset
 from sparsify.devices import exactly, resolve_device

@@ -5,25 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import sys
 from importlib import metadata
-from pathlib import Path
 
 import torch
-from common import CUDA, DEVICE, PRECISIONS, TINY, TMP, Found, batch_of, check, data_of, made_images
-from sweeping import deployed, one_pass
-from trainings import differences, same, trained, trained_eagerly, trained_in_parts, weights
 
 import sparsify
+from benchmarks.gpu.common import CUDA, DEVICE, PRECISIONS, TINY, TMP, Found, batch_of, check, data_of, made_images
+from benchmarks.gpu.sweeping import deployed, one_pass
+from benchmarks.gpu.trainings import differences, same, trained, trained_eagerly, trained_in_parts, weights
+from benchmarks.measure import peak
 from sparsify.config import Config, Places
 from sparsify.nets.mask import save_mask
 from sparsify.optim.registry import OPTIMIZERS, slbi_for
 from sparsify.training.environment import describe_environment
 from sparsify.training.launch import train_side_by_side
 from sparsify.training.starting import initial_model
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from measure import peak
 
 PACKAGES = (
     *("numpy", "triton", "torchvision", "pandas", "scipy", "statsmodels", "scikit-learn", "matplotlib", "pillow"),
@@ -104,7 +100,7 @@ def graph_against_eager(name: str, config: Config) -> Found:
 def masks() -> Found:
     """What is masked stays exactly 0 in a graph, also when the mask begins after two epochs."""
     config = Config(data=data_of("digits"), opt="slbi", epochs=EPOCHS, batch_size=batch_of(256), lr=0.05, mu=5.0)
-    shape = initial_model(config).conv3.weight.shape
+    shape = initial_model(config).get_parameter("conv3.weight").shape
     keep = torch.rand(shape, generator=torch.Generator().manual_seed(0)) > 0.5
     path = save_mask(TMP / "mask.safetensors", {"conv3.weight": keep})
     found: Found = {}

@@ -6,9 +6,10 @@ import functools
 import time
 from collections.abc import Callable
 
-from common import DEVICE, PRECISIONS, TINY, Found, batch_of, data_of, made_images
-from trainings import trained
+from torch import Tensor
 
+from benchmarks.gpu.common import DEVICE, PRECISIONS, TINY, Found, batch_of, data_of, made_images
+from benchmarks.gpu.trainings import trained
 from sparsify.config import Config, Places
 from sparsify.nets.deployment import deploy
 from sparsify.nets.evaluation import evaluate
@@ -67,15 +68,17 @@ def _networks() -> dict[str, Run]:
 
 def _right_answers(subject: Subject, precision: str) -> tuple[list[int], list[int]]:
     """At each of nine masks: counted for all masks in one pass, and for each by itself."""
-    model, split = subject.model, subject.split
-    example = subject.normalise(split.images[:1])
+    model, split, normalise = subject.model, subject.split, subject.normalise
+    assert isinstance(split.images, Tensor)
+    assert normalise is not None
+    example = normalise(split.images[:1])
     points = [(layers, ratio) for layers in ("conv3", "conv3,fc1", "conv2,fc1") for ratio in (0.0, 0.3, 0.6)]
     masks = [make_mask(model, example, layers=layers, ratio=ratio) for layers, ratio in points]
-    answers = predict_masked(model, split.images, masks, subject.normalise, precision=precision, batch_size=1000)
+    answers = predict_masked(model, split.images, masks, normalise, precision=precision, batch_size=1000)
     alone = []
     for mask in masks:
         with masked(model, mask) as network:
-            evaluation = evaluate(network, split, subject.normalise, precision=precision, batch_size=1000)
+            evaluation = evaluate(network, split, normalise, precision=precision, batch_size=1000)
         alone.append(evaluation.correct)
     return (answers == split.labels).sum(1).tolist(), alone
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from common import DATA, DEVICE, TMP, Found
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.gpu.common import DATA, DEVICE, TMP, Found
 from sparsify.config import Config
 from sparsify.runs import Run
 from sparsify.training.iteration import Iteration, Replayed

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from common import BEGAN, DATA, DEVICE, RUNS, TINY, made_images, tell
 
+from benchmarks.gpu.common import BEGAN, DATA, DEVICE, RUNS, TINY, made_images, tell
 from sparsify.config import Config, Places
 from sparsify.study.planning import Planner
 from sparsify.study.toml import load_study
@@ -37,7 +37,7 @@ def vgg(settings: list[str]) -> None:
     until = time.perf_counter() + float(os.environ.get("SECONDS_LEFT", "100"))
     if TINY:
         made_images()
-    plan = Planner(load_study("vgg-cifar10", settings), Places(runs_dir=RUNS, data_dir=DATA)).plan()
+    plan = Planner(load_study("vgg-cifar10", settings), Places(runs_dir=RUNS, data_dir=Path(DATA))).plan()
     waiting = [task.config for task in plan.tasks if task.trainable]
     total = len(waiting)
     running: list[Working] = []
@@ -72,15 +72,15 @@ def one() -> None:
     """Train the Config whose JSON is the standard input."""
     torch.set_num_threads(2)
     config = Config.from_dict(json.loads(sys.stdin.read()))
-    run = train(config, device=DEVICE, runs_dir=RUNS, data_dir=DATA)
+    run = train(config, device=DEVICE, runs_dir=RUNS, data_dir=Path(DATA))
     summary = run.summary
     found = {"accuracy": summary["accuracy"], "seconds_per_epoch": summary["seconds_per_epoch"]}
     tell("vgg run", {"run": run.name, **found})
 
 
 def _start(config: Config) -> Working:
-    command = [sys.executable, str(Path(__file__).with_name("probe.py")), "one"]
-    # a script beside this one, without a shell
+    command = [sys.executable, "-m", "benchmarks.gpu.probe", "one"]
+    # this package, without a shell
     process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)  # nosec B603
     assert process.stdin is not None
     process.stdin.write(json.dumps(config.to_dict()))

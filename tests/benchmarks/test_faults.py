@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks import faults, faults_compared
+
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux")
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("benchmarks.faults")
-
-
-@pytest.fixture
-def compared(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("benchmarks.faults_compared")
 
 
 FEW_IMAGES = """
@@ -59,9 +47,7 @@ def killed(kills: int, folder: Path) -> dict[str, object]:
     return json.loads(path.read_text())
 
 
-def test_commands_are_killed_six_times_and_begun_again(
-    faults: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_are_killed_six_times_and_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = killed(6, tmp_path)
     assert found["failures"] == []
     assert found["kills"] >= 6
@@ -94,14 +80,14 @@ def test_commands_are_killed_six_times_and_begun_again(
         ("report.html", "<td>1</td><td>2026-11-28T08:24:04+00:00</td>", "<td>1</td><td>2026-11-28T08:25:04+00:00</td>"),
     ],
 )
-def test_all_but_times_is_compared(name: str, one: str, other: str, compared: ModuleType, tmp_path: Path) -> None:
+def test_all_but_times_is_compared(name: str, one: str, other: str, tmp_path: Path) -> None:
     states = []
     for text in (one, other, one.replace("1", "3")):
         (tmp_path / name).write_text(text)
-        states.append(compared.state(tmp_path))
+        states.append(faults_compared.state(tmp_path))
     assert states[0] == states[1] != states[2]
     (tmp_path / f".{name}.abcdefgh.tmp").touch()
-    assert len(compared.state(tmp_path)) == 2, "a temporary file is a difference"
+    assert len(faults_compared.state(tmp_path)) == 2, "a temporary file is a difference"
 
 
 @pytest.mark.parametrize(
@@ -116,20 +102,22 @@ def test_all_but_times_is_compared(name: str, one: str, other: str, compared: Mo
         (2, "error: a training process was killed\n", "ends with 2, not 143"),
     ],
 )
-def test_how_a_command_stops(status: int, said: str, wrong: str, faults: ModuleType) -> None:
+def test_how_a_command_stops(status: int, said: str, wrong: str) -> None:
     found = faults._misbehaviour(status, signal.SIGTERM, said)
     assert found.startswith(wrong)
     assert bool(found) is bool(wrong)
 
 
-def test_a_result_that_was_written_before_is_read_and_gives_the_same_table(faults: ModuleType) -> None:
+def test_a_result_that_was_written_before_is_read_and_gives_the_same_table() -> None:
     path = max((ROOT / "benchmarks" / "results").glob("faults-*.json"))
     result = faults.Result.read(path)
     assert set(result.scenarios) <= set(faults.SCENARIOS)
     assert faults._markdown(result) == path.with_suffix(".md").read_text()
 
 
-def test_what_differs_is_named(compared: ModuleType) -> None:
-    assert compared.differences({"a": "1", "c": "1"}, {"a": "2", "b": "1", "c": "1"}) == "a differs, b is missing"
-    assert compared.differences({"a": "1", "b": "1"}, {"a": "1"}) == "b is too much"
-    assert compared.differences({"a": "1"}, {"a": "1"}) == ""
+def test_what_differs_is_named() -> None:
+    assert (
+        faults_compared.differences({"a": "1", "c": "1"}, {"a": "2", "b": "1", "c": "1"}) == "a differs, b is missing"
+    )
+    assert faults_compared.differences({"a": "1", "b": "1"}, {"a": "1"}) == "b is too much"
+    assert faults_compared.differences({"a": "1"}, {"a": "1"}) == ""

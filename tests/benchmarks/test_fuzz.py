@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import random
 import string
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import fuzz
 from benchmarks.fuzzing import inputs, options

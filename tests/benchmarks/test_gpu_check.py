@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import SCRIPTS, said_by
+from processes import MODULES, said_by
 
 ROOT = Path(__file__).parent.parent.parent
 GPU = ROOT / "benchmarks" / "gpu"
@@ -47,8 +47,8 @@ def check(parts: str, folder: Path, **more: str) -> str:
 
 
 def started(text: str) -> list[str]:
-    """The scripts that an `echo` in the place of Python has printed, each with its arguments."""
-    return re.findall(r"^\S+\.py .+$", text, re.MULTILINE)
+    """The modules that an `echo` in the place of Python has printed, each with its arguments."""
+    return re.findall(r"^-m (benchmarks\S+ .+)$", text, re.MULTILINE)
 
 
 def exits(folder: Path) -> dict[str, int]:
@@ -61,11 +61,11 @@ def test_each_part_ends_well_and_no_check_fails(tmp_path: Path) -> None:
     text = check("setup smoke correct capture speed profile bench", tmp_path, PYTHON="echo")
     assert set(exits(tmp_path).values()) == {0}, text
     commands = started(text)
-    assert [command.split()[0].rpartition("/")[2] for command in commands] == ["probe.py"] * 5 + ["run.py", "sweep.py"]
+    modules = [command.split()[0] for command in commands]
+    assert modules == ["benchmarks.gpu.probe"] * 5 + ["benchmarks.run", "benchmarks.sweep"]
     results = tmp_path / "out" / "results.jsonl"
     places = {"RESULTS": str(results), "RUNS": str(tmp_path / "work" / "runs"), "SPARSIFY_DATA": str(tmp_path / "data")}
-    commands = [command if command.startswith("/") else f"{ROOT}/{command}" for command in commands]
-    said = said_by(SCRIPTS, *commands, **settings(tmp_path, **places))
+    said = said_by(MODULES, *commands, **settings(tmp_path, **places))
     assert said.splitlines()[-1] == "all ended well", said
     assert check("pack", tmp_path)
     assert exits(tmp_path)["pack"] == 0
@@ -106,8 +106,8 @@ def test_a_check_that_fails_says_so_and_the_next_goes_on(tmp_path: Path) -> None
     text = check("correct nonsense setup", tmp_path, PYTHON="false")
     assert exits(tmp_path) == {"correct": 1, "setup": 0}, text
     assert "== no part is called nonsense" in text
-    said = said_by(SCRIPTS, f"{GPU}/probe.py correct", **settings(tmp_path, DEVICE="cpu:x", RESULTS=str(results)))
-    assert "probe.py correct: 1\n" in said
+    said = said_by(MODULES, "benchmarks.gpu.probe correct", **settings(tmp_path, DEVICE="cpu:x", RESULTS=str(results)))
+    assert "benchmarks.gpu.probe correct: 1\n" in said
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     assert [line["what"] for line in lines] == ["LeNet on MNIST, here and on the CPU", "resumed, MNIST"]
     assert all("--device 'cpu:x' is unknown" in line["FAILED"] for line in lines)

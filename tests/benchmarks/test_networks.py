@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shlex
 import signal
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from processes import SCRIPTS, said_by
+from processes import MODULES, said_by
 
+from benchmarks import networks, networks_table
 from sparsify import SparsifyError
 
-BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 SMALL = ("shufflenet_v2_x0_5", "squeezenet1_1")
-
-
-@pytest.fixture
-def networks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("networks")
-
-
-@pytest.fixture
-def table(networks: ModuleType) -> ModuleType:
-    return importlib.import_module("networks_table")
 
 
 def run(path: Path, *names: str) -> str:
     """What the command prints."""
-    words = [str(BENCHMARKS / "networks.py"), "--output", str(path), "--onnx", "--only", *names]
-    said = said_by(SCRIPTS, shlex.join(words), OMP_NUM_THREADS="1")
+    words = ["benchmarks.networks", "--output", str(path), "--onnx", "--only", *names]
+    said = said_by(MODULES, shlex.join(words), OMP_NUM_THREADS="1")
     assert said.splitlines()[-1] == "all ended well", said[-2000:]
     return said
 
@@ -79,15 +66,15 @@ def dies(pipe, *_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_network_that_hangs_or_dies_has_a_row_that_says_so(networks: ModuleType, table: ModuleType) -> None:
+def test_a_network_that_hangs_or_dies_has_a_row_that_says_so() -> None:
     row = networks.row_of("one", export=False, limit=0.2, work=sleeps)
-    assert (row.unfinished, row.failed, table.shrinks(row)) == ("not done in 0.2 s", "", "– not done in 0.2 s")
+    assert (row.unfinished, row.failed, networks_table.shrinks(row)) == ("not done in 0.2 s", "", "– not done in 0.2 s")
     row = networks.row_of("one", export=False, limit=60, work=dies)
     assert (row.failed, row.unfinished, row.params) == ("died of SIGKILL", "", 7)
-    assert table.shrinks(row) == "FAILED: died of SIGKILL"
+    assert networks_table.shrinks(row) == "FAILED: died of SIGKILL"
 
 
-def test_a_refusal_and_an_error_are_told_apart(networks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_and_an_error_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(error: Exception) -> list:
         def fails(*_: object) -> None:
             raise error
@@ -105,8 +92,8 @@ def test_a_refusal_and_an_error_are_told_apart(networks: ModuleType, monkeypatch
     assert measured(ValueError("two\nlines")) == [macs, {"failed": "shrinking: ValueError: two"}]
 
 
-def test_what_is_left_out_and_what_does_not_agree_in_short(table: ModuleType) -> None:
-    row = table.Row(
+def test_what_is_left_out_and_what_does_not_agree_in_short() -> None:
+    row = networks_table.Row(
         network="one",
         left_out={"a": "'a' is shared", "b": "'b' is shared", "fc": "the output"},
         macs=1000,
@@ -114,13 +101,13 @@ def test_what_is_left_out_and_what_does_not_agree_in_short(table: ModuleType) ->
         macs_left=500,
         macs_shrunk_counted=500,
     )
-    assert table.left_out(row) == "2: … is shared; 1: the output"
-    assert table.agreement(row) == "MACs: 1,000, counted 1,200"
-    assert table.agreement(table.Row(network="one", macs=5, macs_counted=5)) == "equal (whole)"
-    assert table.agreement(table.Row(network="one", macs_counted=5)) == ""
+    assert networks_table.left_out(row) == "2: … is shared; 1: the output"
+    assert networks_table.agreement(row) == "MACs: 1,000, counted 1,200"
+    assert networks_table.agreement(networks_table.Row(network="one", macs=5, macs_counted=5)) == "equal (whole)"
+    assert networks_table.agreement(networks_table.Row(network="one", macs_counted=5)) == ""
 
 
-def test_unknown_networks_are_refused_and_timms_are_left_out_without_it(networks: ModuleType) -> None:
+def test_unknown_networks_are_refused_and_timms_are_left_out_without_it() -> None:
     assert len([name for name in networks.known(True) if name.startswith("timm/")]) == 20
     assert not [name for name in networks.known(False) if name.startswith("timm/")]
     assert networks.chosen(["resnet18"], networks.known(False)) == ["resnet18"]

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import signal
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks import scale, workers
 from sparsify.study.stages import SweepStage, TrainingStage
 
-ROOT = Path(__file__).parent.parent.parent
 pytest.importorskip("flufl.lock", reason="workers need flufl.lock")
-
-
-@pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("benchmarks.workers")
 
 
 class Worker:
@@ -38,7 +30,7 @@ class Worker:
 
 
 def test_a_worker_is_killed_and_started_again_and_what_is_left_is_compared(
-    workers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill(number: int, which: int) -> None:
         assert (number, which) == (7, signal.SIGKILL)
@@ -68,9 +60,7 @@ def test_a_worker_is_killed_and_started_again_and_what_is_left_is_compared(
     assert "- round 1: missing is missing" in workers.markdown(result)
 
 
-def test_stages_that_do_nothing_are_each_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    scale = importlib.import_module("benchmarks.scale")
+def test_stages_that_do_nothing_are_each_done_once(tmp_path: Path) -> None:
     before = TrainingStage.do, SweepStage.do
     found = scale.measure(tmp_path, stages=20, workers=3)
     assert (found.stages, found.workers, found.left_leases) == (20, 3, 0)

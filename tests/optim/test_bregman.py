@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from problems import Problem, through_a_file
-from reference import ReferenceBregman, ReferenceProxSGD
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
+from benchmarks.reference import ReferenceBregman, ReferenceProxSGD
 from sparsify.errors import SparsifyError
 from sparsify.optim.base import PenalizedOptimizer
 from sparsify.optim.bregman import AdaBreg, LinBreg

@@ -22,7 +22,7 @@ PROGRAM = """
 import copy, math, sys
 import torch
 sys.path.insert(0, sys.argv[1])
-from reference import ReferenceSLBI
+from benchmarks.reference import ReferenceSLBI
 from sparsify.optim.fused import FusedSLBI, try_out
 from sparsify.optim.inclusion import PathRecorder
 from sparsify.optim.slbi import SLBI

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from problems import PATH_RATE, Problem, through_a_file
-from reference import ReferenceSLBI, ReferenceSLBIAdam
-from reference import prox as reference_prox
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
+from benchmarks.reference import ReferenceSLBI, ReferenceSLBIAdam
+from benchmarks.reference import prox as reference_prox
 from sparsify.errors import SparsifyError
 from sparsify.optim.penalties import decay_groups, filter_norms, parameter_groups, prox, prox_factor, support
 from sparsify.optim.slbi import SLBI, SLBIAdam, SplitOptimizer

@@ -6,6 +6,7 @@ shared with `sparsify`, and nothing here is clever.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -58,12 +59,13 @@ class ReferenceSLBI(torch.optim.Optimizer):
         threshold: float = 1.0,
         penalty: str | None = "auto",
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        defaults |= {"kappa": kappa, "mu": mu, "path_scale": path_scale, "threshold": threshold, "penalty": penalty}
+        defaults: dict[str, Any] = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        defaults |= {"weight_decay": weight_decay, "kappa": kappa, "mu": mu, "path_scale": path_scale}
+        defaults |= {"threshold": threshold, "penalty": penalty}
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # without a closure
         for group in self.param_groups:
             alpha, kappa, mu = group["lr"], group["kappa"], group["mu"]
             alpha_p = group["path_scale"] * alpha
@@ -115,7 +117,7 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # without a closure
         for group in self.param_groups:
             alpha, kappa, mu = group["lr"], group["kappa"], group["mu"]
             alpha_p = group["path_scale"] * alpha
@@ -159,7 +161,7 @@ class ReferenceSLBIAdam(torch.optim.Optimizer):
 def scaled(p: Tensor, strength: float, penalty: str) -> float:
     """λ times the root of a grain's size"""
     size = p[0].numel() if penalty == "filter" else 1
-    return strength * size**0.5
+    return strength * math.sqrt(size)
 
 
 def subgradient(w: Tensor, lam: float, penalty: str) -> Tensor:
@@ -196,7 +198,7 @@ class ReferenceBregman(torch.optim.Optimizer):
         super().__init__(params, defaults | ({"betas": betas, "eps": eps} if adam else {"momentum": momentum}))
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # without a closure
         for group in self.param_groups:
             tau, delta = group["lr"], group["delta"]
             for w in group["params"]:
@@ -239,11 +241,11 @@ class ReferenceProxSGD(torch.optim.Optimizer):
         strength: float = 1e-4,
         penalty: str | None = "auto",
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        defaults: dict[str, Any] = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(params, defaults | {"strength": strength, "penalty": penalty})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # without a closure
         for group in self.param_groups:
             length = group["lr"] / (1 - group["momentum"])
             for w in group["params"]:

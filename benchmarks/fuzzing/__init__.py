@@ -1,0 +1,1 @@
+"""What `python -m benchmarks.fuzz` puts to the test, and what it has found."""

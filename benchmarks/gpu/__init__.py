@@ -1,0 +1,1 @@
+"""The check on a GPU, in one call."""
