@@ -56,6 +56,16 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def named(label: str) -> str:
+    """A label as it stands in a sentence: in quotation marks if its commas could be taken for the sentence's."""
+    return f'"{label}"' if "," in label else label
+
+
+def arms_in_words(labels: Iterable[str]) -> str:
+    """Labels of arms as a sentence lists them: 'sgd, "adam, L2" and slbi'."""
+    return listed(map(named, labels))
+
+
 def capitalised(text: str) -> str:
     """The text with a capital first letter. The rest stays as it is: `str.capitalize` would lower it."""
     return text[:1].upper() + text[1:]

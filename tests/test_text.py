@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sparsify.text import (
+    arms_in_words,
     factor,
     in_markdown,
     minus,
@@ -85,3 +86,7 @@ def test_a_difference_of_nothing_has_no_sign():
         "+0.10",
         "−0.10",
     ]
+
+
+def test_a_label_with_a_comma_is_in_quotation_marks_in_a_sentence() -> None:
+    assert arms_in_words(["sgd", "adam, L2", "slbi"]) == 'sgd, "adam, L2" and slbi'

@@ -23,7 +23,7 @@ from sparsify.report.prose import in_words
 from sparsify.runs import Run
 from sparsify.runs.listing import parents
 from sparsify.study.results import ArmResult, StudyResult
-from sparsify.text import listed
+from sparsify.text import arms_in_words, listed, named
 from sparsify.training.environment import DIRTY
 
 DECLINE = 0.1
@@ -68,8 +68,8 @@ def plain_magnitude(result: StudyResult) -> Verdict:
         return Verdict(False, f"every arm was trained with an optimizer that selects, {reason}")
     pruned = [label for label in plain if label in swept]
     if not pruned:
-        return Verdict(False, f"no sweep by magnitude is of {listed(plain)}")
-    return Verdict(True, f"magnitude prunes {listed(pruned)}, too")
+        return Verdict(False, f"no sweep by magnitude is of {arms_in_words(plain)}")
+    return Verdict(True, f"magnitude prunes {arms_in_words(pruned)}, too")
 
 
 def recent_methods(result: StudyResult) -> Verdict:
@@ -124,8 +124,8 @@ def code_known(result: StudyResult) -> Verdict:
 
 def repository() -> str | None:
     """The address of the package's repository, by its metadata (`[project.urls]` of pyproject.toml); None without."""
-    named = [one.partition(",") for one in metadata.metadata("sparsify-study").get_all("Project-URL") or []]
-    found = {label.strip().lower(): address.strip() for label, _, address in named}
+    links = [one.partition(",") for one in metadata.metadata("sparsify-study").get_all("Project-URL") or []]
+    found = {label.strip().lower(): address.strip() for label, _, address in links}
     address = found.get("repository")
     return None if address is None or not address.startswith("https://") else address.rstrip("/")
 
@@ -168,7 +168,7 @@ def extreme_ratios(result: StudyResult) -> Verdict:
         own = result.study.sweeps_of(arm.label)
         losses = [loss for number, plan in own.items() for loss in _losses(arm, number, plan)]
         if not losses or max(losses) < DECLINE:
-            shallow.append(f"{arm.label} loses at most {100 * max(losses, default=0):.1f} points")
+            shallow.append(f"{named(arm.label)} loses at most {100 * max(losses, default=0):.1f} points")
     if shallow:
         return Verdict(False, f"the ratios stop before the accuracy falls: {'; '.join(shallow)}")
     reason = f"every arm is pruned until it has lost {100 * DECLINE:.0f} points or more"
@@ -190,10 +190,10 @@ def several_seeds(result: StudyResult) -> Verdict:
     """Whether each arm has several runs, with different seeds and different initial weights."""
     single = [arm.label for arm in result.arms if len({run.config.seed for run in arm.finished}) < 2]
     if single:
-        return Verdict(False, f"one finished seed, or none: {listed(single)}")
+        return Verdict(False, f"one finished seed, or none: {arms_in_words(single)}")
     shared = [arm.label for arm in result.arms if _inits(arm) and len(_inits(arm)) < len(arm.finished)]
     if shared:
-        return Verdict(False, f"seeds of {listed(shared)} start from the same weights")
+        return Verdict(False, f"seeds of {arms_in_words(shared)} start from the same weights")
     return Verdict(True, f"{_seeds(result)} seeds an arm, each with its own initial weights and order of images")
 
 
@@ -201,7 +201,7 @@ def spread_shown(result: StudyResult) -> Verdict:
     """Whether each number is a mean with a standard deviation."""
     single = [arm.label for arm in result.arms if len(arm.finished) < 2]
     if single:
-        return Verdict(False, f"a single run has no spread: {listed(single)}")
+        return Verdict(False, f"a single run has no spread: {arms_in_words(single)}")
     return Verdict(True, f"mean ± one sample standard deviation over n = {_seeds(result)} seeds")
 
 

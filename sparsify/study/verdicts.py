@@ -11,7 +11,7 @@ from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.study.contrasts import Affordable, Contrast, control_of
 from sparsify.study.results import Point, StudyResult, accuracies, measured_in, outside
-from sparsify.text import capitalised, layers_in_words, listed, minus, p_in_words, percentage, plural, points
+from sparsify.text import capitalised, layers_in_words, listed, minus, named, p_in_words, percentage, plural, points
 
 _MOST = 10  # what a sentence lists; more are counted
 
@@ -42,9 +42,9 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
     found += _impossible(result, contrasts)
     alone: dict[str, list[str]] = {}
     for arm in result.arms:
-        named = {OPTIMIZERS[run.config.opt].control for run in arm.finished} - {None}
-        if named and controls[arm.label] is None:
-            alone.setdefault(str(*named), []).append(arm.label)
+        names = {OPTIMIZERS[run.config.opt].control for run in arm.finished} - {None}
+        if names and controls[arm.label] is None:
+            alone.setdefault(str(*names), []).append(named(arm.label))
     found += [
         f"What the selection adds to {listed(labels)} is not shown: its control, an arm that differs from it in "
         f"opt = '{control}' alone, is not in the study"
@@ -82,7 +82,7 @@ def verdict(contrast: Contrast, beside: Contrast) -> str:
     sampled = "one seed" if one.seeds == 1 else f"the {one.seeds} seeds show no spread"
     if not one.over:
         difference = f"{points(one.difference)} points; {sampled}, and there are no answers for single images"
-        return f"{where} nothing can be said of {one.arm} against {one.reference}: {difference}"
+        return f"{where} nothing can be said of {named(one.arm)} against {named(one.reference)}: {difference}"
     # what the interval is over, seeds or images, has given its ends and a p
     assert one.low is not None
     assert one.high is not None
@@ -99,7 +99,7 @@ def verdict(contrast: Contrast, beside: Contrast) -> str:
     chance = "" if held or not shown else f": among all {one.family} comparisons of the study, that may be chance"
     if one.seeds == 1:
         chance += f"{';' if chance else ':'} that is of these two networks, one seed each, and not of the methods"
-    arm, reference = one.arm, one.reference
+    arm, reference = named(one.arm), named(one.reference)
     if one.seeds == 1:
         arm, reference = f"the network of {arm}", f"that of {reference}"
     if one.compared == "accuracy":
@@ -133,7 +133,7 @@ def _together(contrasts: Iterable[Contrast]) -> Iterator[str]:
         groups.setdefault((_point(one), one.compared, one.reference), []).append(one)
     for ones in groups.values():
         held = [one for one in ones if holds(one)]
-        others = [one.arm for one in ones if not holds(one)]
+        others = [named(one.arm) for one in ones if not holds(one)]
         first = ones[0]
         where = point_in_words(first)
         where = capitalised(where) if first.family == "primary" else f"Exploratory: {where}"
@@ -141,17 +141,17 @@ def _together(contrasts: Iterable[Contrast]) -> Iterator[str]:
         if held:
             what = "from 0% on and " if change else ""
             rest = f"; nothing is shown for {_few(others)}" if others and first.family == "primary" else ""
-            clauses = _few([_clause(one) for one in held])
-            yield f"{where}, {what}against {first.reference}, {clauses}; p is Holm-adjusted{rest}{_of_networks(held)}"
+            clauses = f"against {named(first.reference)}, {_few([_clause(one) for one in held])}"
+            yield f"{where}, {what}{clauses}; p is Holm-adjusted{rest}{_of_networks(held)}"
         elif first.family == "primary":
             what = "what is lost from 0% on" if change else "accuracy"
-            told = f"no difference in {what} can be shown against {first.reference} for {_few(others)}"
+            told = f"no difference in {what} can be shown against {named(first.reference)} for {_few(others)}"
             yield f"{where} {told}{_of_networks(ones)}"
 
 
 def _of_networks(contrasts: Sequence[Contrast]) -> str:
     """What ends a sentence on contrasts of which some, or all, are of one seed; "" if none is."""
-    single = [one.arm for one in contrasts if one.seeds == 1]
+    single = [named(one.arm) for one in contrasts if one.seeds == 1]
     if not single:
         return ""
     whose = "each" if len(single) == len(contrasts) else f"of {_few(single)}"
@@ -162,7 +162,7 @@ def _clause(one: Contrast) -> str:
     assert one.p_adjusted is not None  # it holds
     more = "more" if one.difference > 0 else "less"
     size = _amount(one.difference) if one.compared == "change" else f"{100 * abs(one.difference):.2f} points {more}"
-    return f"{one.arm} {'loses' if one.compared == 'change' else 'has'} {size} ({p_in_words(one.p_adjusted)})"
+    return f"{named(one.arm)} {'loses' if one.compared == 'change' else 'has'} {size} ({p_in_words(one.p_adjusted)})"
 
 
 def _few(texts: Sequence[str]) -> str:
@@ -195,10 +195,11 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
             where, high = capitalised(point_in_words(here)), f"{100 * means[best]:.2f}%"
             n = len(found[best])
             what, seeds = "mean accuracy" if n > 1 else "accuracy", plural(n, "seed")
-            who, of = (best, "") if n > 1 else (f"the network of {best}", "that of ")
+            who, of = (named(best), "") if n > 1 else (f"the network of {named(best)}", "that of ")
             level = [label for label in others if f"{100 * means[label]:.2f}%" == high]
             if level:
-                who = _few([best, *level]) if n > 1 else f"the networks of {_few([best, *level])}"
+                alike = _few([named(label) for label in (best, *level)])
+                who = alike if n > 1 else f"the networks of {alike}"
                 yield f"{where} {who} have the highest {what}, {high} (n = {seeds})"
                 continue
             second = others[0]
@@ -208,7 +209,7 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
             else:
                 told = "the difference is shown" if holds(test) else "the difference is not shown"
                 told += f" (Holm-adjusted {p_in_words(test.p_adjusted)}, {test.family})"
-            next_best = f"{of}{second} with {100 * means[second]:.2f}%"
+            next_best = f"{of}{named(second)} with {100 * means[second]:.2f}%"
             yield f"{where} {who} has the highest {what}, {high} (n = {seeds}), before {next_best}; {told}"
 
 
@@ -218,7 +219,7 @@ def _impossible(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[
     for one in result.study.contrasts:
         if one.what not in made:
             removed = removed_in_words(one.ratio, one.layers)
-            what = f"{one.arm} and {one.reference} have no finished seed in common"
+            what = f"{named(one.arm)} and {named(one.reference)} have no finished seed in common"
             yield f"The planned contrast with {removed} removed could not be made: {what}"
 
 
@@ -260,7 +261,7 @@ def removed_in_words(ratio: Ratio, layers: str) -> str:
 
 def outside_in_words(result: StudyResult, one: Contrast) -> str:
     """What a contrast at the support removes of its two arms, in the mean: "88.2% of slbi and 85.0% of prox-sgd"."""
-    return listed(f"{size} of {label}" for label, size in _outside(result, one).items())
+    return listed(f"{size} of {named(label)}" for label, size in _outside(result, one).items())
 
 
 def _outside(result: StudyResult, one: Contrast) -> dict[str, str]:

@@ -26,7 +26,7 @@ from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.subject import subject_of
 from sparsify.runs import Run
 from sparsify.study.results import ArmResult, StudyResult, held_out, measured_in, measures_of
-from sparsify.text import layers_in_words, listed, percentage
+from sparsify.text import arms_in_words, layers_in_words, named, percentage
 from sparsify.viz.figures import class_damage, curves, filter_panel, folded_panels, selected_through, sweep
 from sparsify.viz.networks import predictions
 from sparsify.viz.trainings import by_rate, decays, landscape, losses, rates
@@ -97,8 +97,8 @@ def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawi
         yield _predictions(result, arms, places)
     networks = {arm.label: TrainedNetwork(arm.finished[0]) for arm in arms}
     layers = {label: layer_names(network.model) for label, network in networks.items()}
-    named = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
-    for name in named:
+    names = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
+    for name in names:
         has = {label: found[name] for label, found in layers.items() if name in found}
         if "filters" in draw:
             yield from _filters(name, {k: (networks[k], one.name) for k, one in has.items() if one.is_convolution})
@@ -118,7 +118,8 @@ def _trainings(result: StudyResult) -> dict[str, list[Run]]:
 
 
 def _curves(result: StudyResult, groups: Mapping[str, Sequence[Run]]) -> Drawing:
-    what = f"Loss and accuracy of {listed(groups)} against the epoch: {held_out(result)} images solid, training dashed."
+    images = f"{held_out(result)} images solid, training dashed"
+    what = f"Loss and accuracy of {arms_in_words(groups)} against the epoch: {images}."
     return Drawing("training", "Line chart", "curves", what, curves(groups, title=result.study.title))
 
 
@@ -156,7 +157,7 @@ def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places)
     best = max(arms, key=accuracy)
     run: Run = best.finished[0]
     split = held_out(result)
-    what = f"{split.capitalize()} pictures with the answers of {best.label}"
+    what = f"{split.capitalize()} pictures with the answers of {named(best.label)}"
     mean = "mean " if len(best.finished) > 1 else ""
     caption = (
         f"{what}, the arm with the highest {mean}accuracy, seed {run.config.seed}, and their probabilities: its most "
@@ -169,7 +170,7 @@ def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places)
 def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterator[Drawing]:
     groups = {label: runs for label, runs in trained.items() if all(has_records(run, "loss") for run in runs)}
     if groups:
-        what = f"Training loss of {listed(groups)} against the step, each point the mean of {EVERY} steps."
+        what = f"Training loss of {arms_in_words(groups)} against the step, each point the mean of {EVERY} steps."
         yield Drawing("training", "Line chart", "losses", what, losses(groups, title=result.study.title))
 
 
@@ -180,14 +181,14 @@ def _landscape(result: StudyResult) -> Iterator[Drawing]:
     recorded = [run for run in runs if has_records(run, "loss", "gradients") or has_records(run, "landscape")]
     if not recorded:
         return
-    named = by_rate(recorded)
+    bands = by_rate(recorded)
     what = (
-        f"Loss, change of the gradient and effective smoothness of {listed(named)}: the band over the learning rates, "
-        "and along the gradient of one training; of each arm the run of its first seed."
+        f"Loss, change of the gradient and effective smoothness of {arms_in_words(bands)}: the "
+        "band over the learning rates, and along the gradient of one training; of each arm the run of its first seed."
     )
     if lost:
-        what += f" Not counted, as no run of theirs is a result: {listed(lost)}."
-    yield Drawing("training", "Line chart", "landscape", what, landscape(named, title=result.study.title))
+        what += f" Not counted, as no run of theirs is a result: {arms_in_words(lost)}."
+    yield Drawing("training", "Line chart", "landscape", what, landscape(bands, title=result.study.title))
 
 
 def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
@@ -196,7 +197,7 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
         groups = {arm.label: arm.sweeps[number] for arm in arms if measure in measures_of(arm, number)}
         how = MEASURES[measure].clause
         title = f"{result.study.title}: pruned by {plan.name}{how}"
-        what = f"{split.capitalize()} accuracy of {listed(groups)} against "
+        what = f"{split.capitalize()} accuracy of {arms_in_words(groups)} against "
         several = any(len(sweeps) > 1 for sweeps in groups.values())
         n = " Lines are means over the seeds, each dot is a seed." if several else ""
         for against, stem, words in (
@@ -225,7 +226,8 @@ def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[A
                 kinds.setdefault(classes, {})[arm.label] = damage
         for kind, (classes, groups) in enumerate(kinds.items()):
             what = f"{percentage(ratio)} of {layers_in_words(layers)} removed by {plan.name}{MEASURES[measure].clause}"
-            caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {listed(groups)}."
+            of = arms_in_words(groups)
+            caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {of}."
             title = f"Each class, with {what}"
             drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))
             name = f"classes{MEASURES[measure].suffix}-{number + 1}-{place + 1}"
@@ -248,7 +250,7 @@ def _filters(name: str, arms: Mapping[str, tuple[TrainedNetwork, str]]) -> Itera
     if not arms:
         return
     panels = [filter_panel(network, layer, label=label) for label, (network, layer) in arms.items()]
-    shown = f"the largest norm first, of one run each of {listed(arms)}, on one colour scale."
+    shown = f"the largest norm first, of one run each of {arms_in_words(arms)}, on one colour scale."
     if any(panel.mark for panel in panels):
         shown += " Struck out: filters that are not in the support."
     stem, caption = f"filters-{sanitise(name)}", f"The filters of {name}, {shown}"

@@ -218,7 +218,7 @@ def test_every_sentence_of_a_study_without_a_plan():
         f"1.59, n = 3 seeds, Holm-adjusted {p['slbi', 'change']}): among all primary comparisons of the study, that "
         "may be chance",
         f"{HERE}, from 0% on and against sgd-pull, sgd loses 20.03 points more ({p['sgd', 'change']}); p is "
-        "Holm-adjusted; nothing is shown for sgd, decay",
+        'Holm-adjusted; nothing is shown for "sgd, decay"',
         f"{HERE} slbi has the highest mean accuracy, 97.17% (n = 3 seeds), before sgd-pull with 95.93%; the difference "
         f"is shown (Holm-adjusted {p['slbi', 'accuracy']}, exploratory)",
         f"Exploratory: {HERE[0].lower()}{HERE[1:]}, against sgd-pull, slbi has 1.23 points more "
@@ -234,7 +234,7 @@ def test_a_planned_contrast_has_a_sentence_of_its_own_and_one_that_cannot_be_mad
     result = dataclasses.replace(made, study=dataclasses.replace(made.study, contrasts=plans))
     said = verdicts(result, contrasts(result))
     assert said[0].startswith(
-        f"{HERE} sgd, decay has 19.70 points more than sgd; from 0% on it loses 19.70 points less"
+        f'{HERE} "sgd, decay" has 19.70 points more than sgd; from 0% on it loses 19.70 points less'
     )
     assert not any("nothing is shown" in one or "no difference" in one for one in said)  # of what was not planned
     assert (
@@ -243,7 +243,7 @@ def test_a_planned_contrast_has_a_sentence_of_its_own_and_one_that_cannot_be_mad
     )
     best = next(one for one in said if "highest" in one)
     assert best.startswith(
-        f"{HERE} sgd-pull has the highest mean accuracy, 95.93% (n = 3 seeds), before sgd, decay with"
+        f'{HERE} sgd-pull has the highest mean accuracy, 95.93% (n = 3 seeds), before "sgd, decay" with'
     )
 
 
@@ -273,7 +273,7 @@ def test_an_arm_with_one_seed_among_others_is_named():
     result = study(ALL[0], SGD, one)
     first = verdicts(result, contrasts(result))[0]
     assert first.startswith(f"{HERE}, from 0% on and against sgd-pull, sgd loses 20.03 points more (p ")
-    assert first.endswith("; one seed of sgd, once: that is of these networks, and not of the methods")
+    assert first.endswith('; one seed of "sgd, once": that is of these networks, and not of the methods')
 
 
 def test_of_very_many_arms_the_first_ten_are_named():
@@ -307,12 +307,13 @@ def test_an_arm_that_selects_without_a_control_is_said_to_have_none():
     lone = study(arm("sgd", seeds(40)), arm("slbi, lr 0.1", seeds(30), opt="slbi", lr=0.1), arm("sgd-pull", seeds(20)))
     alone = [one for one in verdicts(lone, contrasts(lone)) if one.startswith("What")]
     assert alone == [
-        "What the selection adds to slbi, lr 0.1 is not shown: its control, an arm that differs from it in "
+        'What the selection adds to "slbi, lr 0.1" is not shown: its control, an arm that differs from it in '
         "opt = 'sgd-pull' alone, is not in the study"
     ]
     others = study(arm("sgd", seeds(40)), arm("linbreg", seeds(30)), arm("slbi-adam", seeds(30)))
     said = [one for one in verdicts(others, contrasts(others)) if one.startswith("What")]
-    assert said == [alone[0].replace("slbi, lr 0.1", "slbi-adam").replace("sgd-pull", "adam-pull")]  # linbreg has none
+    expected = alone[0].replace('"slbi, lr 0.1"', "slbi-adam").replace("sgd-pull", "adam-pull")
+    assert said == [expected]  # linbreg has no control
 
 
 def test_names_in_words():
