@@ -118,4 +118,4 @@ def run_workers(executor: str, study: Study, planner: Planner, plan: Plan, *, no
 
 
 def _not_installed(name: str) -> SparsifyError:
-    return SparsifyError(f"--executor {name} needs it; install it with: pip install 'sparsify-study[{name}]'")
+    return SparsifyError(f"--executor {name} needs {name}; install it with: pip install 'sparsify-study[{name}]'")

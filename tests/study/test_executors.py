@@ -169,7 +169,7 @@ def test_what_is_wrong_with_an_executor_is_said_in_one_line(planner, tmp_path, m
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
             with (
-                pytest.raises(SparsifyError, match=rf"^--executor {name} needs it; .*sparsify-study\[{name}\]'$"),
+                pytest.raises(SparsifyError, match=rf"^--executor {name} needs {name}; .*sparsify-study\[{name}\]'$"),
                 make("", planner.places),
             ):
                 pass
