@@ -3,12 +3,17 @@
     python -m benchmarks.keep runs/studies/lenet-mnist models/lenet-mnist --figures sweep,curves
     python -m benchmarks.keep models/lenet-mnist
 
-With one folder, the tables and the words of the report there are written anew; figures stay as they are.
+With one folder, the tables and the words of the report there are written anew; figures stay as they are. With a folder
+in which a study is kept already, that of the same arms with other seeds is added, and all is written and drawn anew:
+
+    sparsify study cnn-tuning --set seeds=[1,2]
+    python -m benchmarks.keep runs/studies/cnn-tuning-seeds-1-2 models/cnn-tuning --figures sweep,curves
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shutil
 from pathlib import Path
 from urllib.parse import quote
@@ -18,8 +23,9 @@ from PIL import Image
 from sparsify.files import frame_as_csv, write_text
 from sparsify.report.again import PAGE, source_again
 from sparsify.report.page import render
-from sparsify.report.writing import tables
+from sparsify.report.writing import tables, write_study
 from sparsify.study.folder import RUNS, read_study
+from sparsify.study.results import StudyResult
 
 COLOURS = 128
 """Of a picture that is kept: a third of the bytes, and no difference that is seen."""
@@ -45,6 +51,41 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
                 shutil.copy(file, folder / RUNS / run.name)
 
 
+def add(study: Path, folder: Path, figures: list[str]) -> None:
+    """Add the seeds of a study that was run to those of one that is kept in `folder`; pages and settings there stay."""
+    kept, runs_dir = read_study(folder), study.parent.parent
+    result = joined(kept, read_study(study))
+    for run in (folder / RUNS).iterdir():
+        shutil.copytree(run, runs_dir / run.name, dirs_exist_ok=True)
+    seeds = ",".join(str(config.seed) for config in result.study.arms[0].configs)
+    command = [*source_again(kept).command, "--set", f"seeds=[{seeds}]"]
+    result = dataclasses.replace(result, folder=runs_dir / "studies" / result.study.name)
+    whole = write_study(result, command=command).parent
+    new = folder.with_name(f"{folder.name}.new")
+    keep(whole, new, figures)
+    for file in (*folder.glob("README.md"), *folder.glob("*.toml")):
+        shutil.copy(file, new)
+    shutil.rmtree(folder)
+    new.rename(folder)
+
+
+def joined(one: StudyResult, other: StudyResult) -> StudyResult:
+    """Return the study `one` with the seeds of both. Raises SystemExit unless all but the seeds is the same."""
+    arms, results = [], []
+    if one.study.sweeps != other.study.sweeps or len(one.arms) != len(other.arms):
+        raise SystemExit(f"{other.folder} is not the study of {one.folder}: it has other sweeps or arms")
+    for mine, theirs in zip(one.study.arms, other.study.arms, strict=True):
+        configs = {config.seed: config for config in (*mine.configs, *theirs.configs)}
+        alike = {dataclasses.replace(config, seed=0) for config in configs.values()}
+        if len(configs) != len(mine.configs) + len(theirs.configs) or len(alike) != 1 or mine.label != theirs.label:
+            raise SystemExit(f"{other.folder} cannot be added to {one.folder}: '{mine.label}' differs or shares a seed")
+        arms.append(dataclasses.replace(mine, configs=tuple(configs.values())))
+    for own, more in zip(one.arms, other.arms, strict=True):
+        sweeps = tuple((*first, *second) for first, second in zip(own.sweeps, more.sweeps, strict=True))
+        results.append(dataclasses.replace(own, runs=(*own.runs, *more.runs), sweeps=sweeps))
+    return dataclasses.replace(one, study=dataclasses.replace(one.study, arms=tuple(arms)), arms=tuple(results))
+
+
 def rewrite(folder: Path) -> None:
     """Write the findings, table.md and report.html of a study that is kept as today's code finds and words them."""
     source = source_again(read_study(folder))
@@ -58,11 +99,13 @@ def main() -> None:
     """Keep the study, or write its report anew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="the folder of the study")
-    parser.add_argument("folder", type=Path, nargs="?", help="where to keep it; it must not exist")
+    parser.add_argument("folder", type=Path, nargs="?", help="where to keep it, or where its other seeds are kept")
     parser.add_argument("--figures", default="sweep", help="names of the figures that are kept as PNG")
     asked = parser.parse_args()
     if asked.folder is None:
         rewrite(asked.study)
+    elif asked.folder.exists():
+        add(asked.study, asked.folder, asked.figures.split(","))
     else:
         keep(asked.study, asked.folder, asked.figures.split(","))
 

@@ -48,7 +48,7 @@ def likenesses(result: StudyResult) -> list[Likeness]:
             continue
         seen.add(asked)
         for arm in result.arms:
-            found += _of_run(arm.finished[0], number, plan, ratio, arm.label) if arm.finished else []
+            found += _of_run(arm.pictured, number, plan, ratio, arm.label) if arm.pictured else []
     return found
 
 

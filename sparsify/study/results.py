@@ -47,6 +47,15 @@ class ArmResult:
         return tuple(run for run in self.runs if run.status == "finished")
 
     @property
+    def pictured(self) -> Run | None:
+        """The run of which there are pictures: the first result, of those whose networks are there if any is.
+
+        Runs that `python -m benchmarks.keep` has kept have none, and can have more seeds beside them.
+        """
+        has_network = (run for run in self.finished if (run.path / "model.safetensors").exists())
+        return next(has_network, next(iter(self.finished), None))
+
+    @property
     def lost(self) -> tuple[Run, ...]:
         """The runs that are no result: they diverged or collapsed."""
         return tuple(run for run in self.runs if run.status in LOST)

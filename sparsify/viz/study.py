@@ -95,7 +95,7 @@ def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawi
         yield from _classes(result, number, plan, arms)
     if arms and "predictions" in draw:
         yield _predictions(result, arms, places)
-    networks = {arm.label: TrainedNetwork(arm.finished[0]) for arm in arms}
+    networks = {arm.label: TrainedNetwork(arm.pictured) for arm in arms if arm.pictured}
     layers = {label: layer_names(network.model) for label, network in networks.items()}
     names = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
     for name in names:
@@ -149,13 +149,14 @@ def _schedules(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Ite
 
 
 def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places) -> Drawing:
-    """The pictures are of the first run of the arm with the highest mean accuracy."""
+    """The pictures are of a run of the arm with the highest mean accuracy."""
 
     def accuracy(arm: ArmResult) -> float:
         return float(np.mean([run.summary["accuracy"] for run in arm.finished]))
 
     best = max(arms, key=accuracy)
-    run: Run = best.finished[0]
+    assert best.pictured is not None  # it has an accuracy
+    run = best.pictured
     split = held_out(result)
     what = f"{split.capitalize()} pictures with the answers of {named(best.label)}"
     mean = "mean " if len(best.finished) > 1 else ""
@@ -175,8 +176,8 @@ def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterat
 
 
 def _landscape(result: StudyResult) -> Iterator[Drawing]:
-    """Arms that differ in the learning rate only are one group; of each the run of its first seed is drawn."""
-    runs = [arm.finished[0] for arm in result.arms if arm.finished]
+    """Arms that differ in the learning rate only are one group; of each one run is drawn."""
+    runs = [arm.pictured for arm in result.arms if arm.pictured]
     lost = [arm.label for arm in result.arms if arm.lost and not arm.finished]
     recorded = [run for run in runs if has_records(run, "loss", "gradients") or has_records(run, "landscape")]
     if not recorded:
@@ -184,7 +185,7 @@ def _landscape(result: StudyResult) -> Iterator[Drawing]:
     bands = by_rate(recorded)
     what = (
         f"Loss, change of the gradient and effective smoothness of {arms_in_words(bands)}: the "
-        "band over the learning rates, and along the gradient of one training; of each arm the run of its first seed."
+        "band over the learning rates, and along the gradient of one training; of each arm one run."
     )
     if lost:
         what += f" Not counted, as no run of theirs is a result: {arms_in_words(lost)}."

@@ -7,10 +7,11 @@ import shutil
 import urllib.parse
 from pathlib import Path
 
+import pandas
 import pytest
 from largestudy import large_study
 
-from benchmarks.keep import keep, rewrite
+from benchmarks.keep import add, joined, keep, rewrite
 from sparsify.errors import SparsifyError
 from sparsify.report.again import FILE, PAGE, source_again
 from sparsify.report.page import render
@@ -122,3 +123,25 @@ def test_a_figure_to_which_the_report_links_is_kept(study: Path, tmp_path: Path)
         (study / PAGE).write_text(before[PAGE], encoding="utf-8")
     assert [file.name for file in (tmp_path / "small").glob("*.svg")] == ["sweep.svg"]
     assert (tmp_path / "small" / "sweep.svg").read_text(encoding="utf-8") == before["sweep.svg"]
+
+
+def test_seeds_are_added_to_a_study_that_is_kept(study: Path, kept: Path, tmp_path: Path) -> None:
+    """Nothing else changes; figures of single networks are of the seeds whose networks are there."""
+    runs_dir = tmp_path / "runs"
+    (tmp_path / "small.toml").write_text(SMALL.replace("seeds = [0, 1]", "seeds = [2]"))
+    more = write_study(run_study(load_study(str(tmp_path / "small.toml")), runs_dir=runs_dir)).parent
+    (kept / "README.md").write_text("a page")
+    one = joined(read_study(kept), read_study(more))
+    assert [arm.pictured and arm.pictured.config.seed for arm in one.arms] == [2, 2]
+    columns = ["arm", "seed", "layers", "ratio", "correct"]
+    parts = pandas.concat([read_study(study).table()[columns], read_study(more).table()[columns]])
+    add(more, kept, ["sweep"])
+    found = read_study(kept)
+    pandas.testing.assert_frame_equal(
+        found.table()[columns].sort_values(columns, ignore_index=True), parts.sort_values(columns, ignore_index=True)
+    )
+    assert (kept / "README.md").read_text() == "a page"
+    assert len(list((kept / RUNS).iterdir())) == 6
+    assert "seeds 0, 1 and 2" in (kept / PAGE).read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="'sgd' differs or shares a seed"):
+        joined(found, read_study(more))
