@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -82,3 +83,11 @@ def test_the_example_of_a_network_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "sparsify.nets.zoo.mlp", mlp)
     assert network("mlp", (1, 28, 28), 10) == ((1, 28, 28), 10, 100)
     assert network("mlp", (1, 28, 28), 10, "hidden=300") == ((1, 28, 28), 10, 300)
+
+
+def test_the_last_version_has_a_heading_among_the_changes_and_is_that_which_is_cited() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version, day = re.findall(r"^## \[?(\d+\.\d+\.\d+)\]? - (\d{4}-\d\d-\d\d)$", changes, re.MULTILINE)[0]
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"] == version
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\ndate-released: {day}\n" in cited

@@ -199,7 +199,7 @@ class _File(Struct):
             _Shown(
                 arm.label,
                 [run.name for run in arm.runs],
-                [[f"sweep-{sweep.id}.csv" for sweep in sweeps] for sweeps in arm.sweeps],
+                [[sweep.plan.file for sweep in sweeps] for sweeps in arm.sweeps],
                 arm.selected,
             )
             for arm in result.arms

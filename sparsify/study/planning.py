@@ -319,7 +319,7 @@ class _Look:
 
 def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:
     """Return the file of a sweep of a run; `network` is any network with the same layers as the run's."""
-    return run.path / f"sweep-{plan_for(plan, network).id}.csv"
+    return run.path / plan_for(plan, network).file
 
 
 def plan_for(plan: SweepPlan, network: nn.Module) -> SweepPlan:

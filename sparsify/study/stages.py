@@ -52,21 +52,18 @@ class SweepStage:
     @property
     def done(self) -> bool:
         """Whether all of the sweeps are there."""
-        return all(sweep_is_there(self._path(plan)) for plan in self.plans)
+        return all(sweep_is_there(self.run.path / plan.file) for plan in self.plans)
 
     def do(self, places: Places, listener: Listener | None = None, note: Note | None = None) -> None:
         """Measure the sweeps that are missing, and save them in the run's folder."""
         for plan in self.plans:
-            path = self._path(plan)
+            path = self.run.path / plan.file
             if sweep_is_there(path):
                 continue
             if note is not None:
                 again = f" again: the sweep there {BEFORE_UNITS}" if path.exists() else ""
                 note(f"{self.run.name}: sweeping {' and '.join(plan.layers)} by {plan.criterion}{again}")
             prune(subject_of(self.run, places), plan).save(self.run.output(places.runs_dir))
-
-    def _path(self, plan: SweepPlan) -> Path:
-        return self.run.path / f"sweep-{plan.id}.csv"
 
 
 @dataclass(frozen=True)

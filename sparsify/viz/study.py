@@ -108,7 +108,7 @@ def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawi
 
 def _trainings(result: StudyResult) -> dict[str, list[Run]]:
     """The trainings that came to an end, by their arm; those that collapsed are apart, and called so."""
-    kinds = {"": "finished", ", collapsed": "collapsed"}
+    kinds = {"": "finished", " (collapsed)": "collapsed"}
     found = {
         arm.label + mark: [run for run in arm.runs if run.status == status]
         for arm in result.arms

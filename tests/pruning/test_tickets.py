@@ -119,7 +119,8 @@ def test_tickets_of_several_seeds_have_an_interval_and_leave_out_what_collapsed(
     accuracies = [one.run.summary["accuracy"] for one in found[::2]]
     assert own["test accuracy (%)"] == percent(accuracies)
     ends = estimate_fraction(accuracies)
-    assert own["95% interval"] == f"[{100 * ends.low:.2f}, {100 * ends.high:.2f}]"
+    alike = ends.low is None or ends.high is None  # two seeds answer as many right, on one processor or another
+    assert own["95% interval"] == ("–" if alike else f"[{100 * ends.low:.2f}, {100 * ends.high:.2f}]")
     failed = Run(tmp_path / found[1].run.name)
     shutil.copytree(found[1].run.path, failed.path)
     summary = failed.summary | {"collapsed": "loss stays at ln 10"}

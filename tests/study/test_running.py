@@ -199,7 +199,7 @@ def test_a_collapsed_training_is_shown_as_such_and_never_counted(tmp_path, monke
     (first, _) = (result.folder / "not-counted.csv").read_text().splitlines()[1:]
     assert first == f"too fast,0,{name},collapsed,loss stays at ln 10"
     captions = [one.caption for one in study_drawings(result) if one.name == "curves"]
-    assert "sgd, it and too fast, collapsed against the epoch" in captions[0]
+    assert "sgd, it and too fast (collapsed) against the epoch" in captions[0]
     again = Planner(result.study, Places(runs_dir=runs_dir)).plan()
     assert again.done
     with monkeypatch.context() as before:  # collapses were counted, and swept
