@@ -36,6 +36,11 @@ class LedgerRow:
     coupled: int | None = None
 
 
+def sweep_file(plan_id: str) -> str:
+    """Return the name of the file with the rows of a sweep, in the folder of its run."""
+    return f"sweep-{plan_id}.csv"
+
+
 def ledger_path(sweep: Path) -> Path:
     """Return the file of the ledger of a sweep, `sweep-<id>.csv`."""
     return sweep.with_name(f"{sweep.stem}-ledger.csv")

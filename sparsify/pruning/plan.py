@@ -320,15 +320,6 @@ class SweepPlan:
         return len(self.layers) * (len(self.ratios) * each + self.support)
 
     @property
-    def file(self) -> str:
-        """The name of the file with the rows of such a sweep, in the folder of its run.
-
-        >>> sparsify.SweepPlan(layers="conv3", ratios=(0, 0.5)).file
-        'sweep-51392732.csv'
-        """
-        return f"sweep-{self.id}.csv"
-
-    @property
     def id(self) -> str:
         """8 hex digits that identify the plan; `layers` must be the sets by their layers' names, as `on` gives them.
 

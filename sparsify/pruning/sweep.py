@@ -265,7 +265,7 @@ class Sweep:
         >>> sweep.save(run.path)
         PosixPath('runs/.../sweep-....csv')
         """
-        path = folder / self.plan.file
+        path = folder / f"sweep-{self.id}.csv"
         saved = {**dataclasses.asdict(self.plan), "units": not self.before_units}
         if not self.plan.support:
             del saved["support"]  # as before there was one

@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from sparsify.config import Config
 from sparsify.errors import SparsifyError, unknown
 from sparsify.files import frame_as_csv, parse_json, regular, write_bytes, write_text
+from sparsify.pruning.ledger import sweep_file
 from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run, images
@@ -199,7 +200,7 @@ class _File(Struct):
             _Shown(
                 arm.label,
                 [run.name for run in arm.runs],
-                [[sweep.plan.file for sweep in sweeps] for sweeps in arm.sweeps],
+                [[sweep_file(sweep.id) for sweep in sweeps] for sweeps in arm.sweeps],
                 arm.selected,
             )
             for arm in result.arms

@@ -14,7 +14,7 @@ from sparsify.config import HERE, Config, Places
 from sparsify.errors import SparsifyError, unknown
 from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import find_layers, find_sets
-from sparsify.pruning.ledger import sweep_is_there
+from sparsify.pruning.ledger import sweep_file, sweep_is_there
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_is_there, mask_path
@@ -319,7 +319,7 @@ class _Look:
 
 def sweep_path(run: Run, plan: SweepPlan, network: nn.Module) -> Path:
     """Return the file of a sweep of a run; `network` is any network with the same layers as the run's."""
-    return run.path / plan_for(plan, network).file
+    return run.path / sweep_file(plan_for(plan, network).id)
 
 
 def plan_for(plan: SweepPlan, network: nn.Module) -> SweepPlan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparsify.config import Config, Places
-from sparsify.pruning.ledger import BEFORE_UNITS, sweep_is_there
+from sparsify.pruning.ledger import BEFORE_UNITS, sweep_file, sweep_is_there
 from sparsify.pruning.measuring import prune
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.subject import subject_of
@@ -52,12 +52,12 @@ class SweepStage:
     @property
     def done(self) -> bool:
         """Whether all of the sweeps are there."""
-        return all(sweep_is_there(self.run.path / plan.file) for plan in self.plans)
+        return all(sweep_is_there(self.run.path / sweep_file(plan.id)) for plan in self.plans)
 
     def do(self, places: Places, listener: Listener | None = None, note: Note | None = None) -> None:
         """Measure the sweeps that are missing, and save them in the run's folder."""
         for plan in self.plans:
-            path = self.run.path / plan.file
+            path = self.run.path / sweep_file(plan.id)
             if sweep_is_there(path):
                 continue
             if note is not None:
