@@ -105,14 +105,7 @@ Kind = Callable[[Iterable[nn.Parameter]], Optimizer]
 class StepArm:
     """An optimizer on a network's parameters; the gradients are small random numbers."""
 
-    def __init__(
-        self,
-        kind: Kind,
-        model: nn.Module,
-        *,
-        channels_last: bool,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, kind: Kind, model: nn.Module, *, channels_last: bool, device: torch.device) -> None:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(device).to(memory_format=layout)
         self.optimizer = kind(self.model.parameters())
@@ -159,13 +152,7 @@ def step(device: torch.device, turns: int, sizes: Sizes, console: Console, faile
     return result
 
 
-def _step_arm(
-    kind: Kind,
-    net: str,
-    shape: tuple[int, int, int],
-    channels_last: bool,
-    device: torch.device,
-) -> StepArm:
+def _step_arm(kind: Kind, net: str, shape: tuple[int, int, int], channels_last: bool, device: torch.device) -> StepArm:
     torch.manual_seed(0)
     return StepArm(kind, network(net, shape, 10), channels_last=channels_last, device=device)
 

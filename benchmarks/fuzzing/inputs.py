@@ -17,10 +17,10 @@ from torch import nn
 from sparsify.cli.options import parse_seeds
 from sparsify.config import Config
 from sparsify.files import parse_json, parse_rows
-from sparsify.limits import checked_sets
 from sparsify.nets.layers import find_sets
 from sparsify.nets.mask import load_mask
 from sparsify.nets.registry import network
+from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.ratios import parse_ratios
 from sparsify.pruning.sweep import SweepRow, plan_of_rows
 from sparsify.runs.records import Epoch, Summary
@@ -54,7 +54,8 @@ def ratios(content: bytes) -> None:
 
 def layers(content: bytes) -> None:
     """`--layers`: names and patterns."""
-    assert find_sets(lenet(), checked_sets(text_of(content)), "lenet", dict)
+    plan = SweepPlan(layers=(text_of(content),))
+    assert find_sets(lenet(), plan.layers, "lenet", dict)
 
 
 def seeds(content: bytes) -> None:
