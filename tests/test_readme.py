@@ -31,7 +31,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUDIES = sorted((ROOT / "models").glob("*/README.md"))
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [ROOT / "README.md", *STUDIES, *DOCS]
+FOUND = ROOT / "models" / "README.md"
+PAGES = [ROOT / "README.md", FOUND, *STUDIES, *DOCS]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 PARTS = [
     part
@@ -108,6 +109,16 @@ def test_every_study_in_models_has_a_page_that_shows_it() -> None:
 
 def test_readme_links_to_every_page_of_a_study() -> None:
     assert [page for page in STUDIES if f"](models/{page.parent.name}/README.md)" not in README] == []
+
+
+def test_each_study_has_a_picture_and_a_few_words_whose_numbers_stand_on_its_page() -> None:
+    text = FOUND.read_text(encoding="utf-8")
+    said = dict(re.findall(r"^## \[([\w-]+)\]\(\1/README\.md\)\n\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL))
+    assert said.keys() == {page.parent.name for page in STUDIES}
+    for study, words in said.items():
+        assert words.count(f"]({study}/") - words.count(f"({study}/history.md)") == 1  # the picture
+        page = (ROOT / "models" / study / "README.md").read_text(encoding="utf-8")
+        assert [number for number in re.findall(r"\d+\.\d+", words) if number not in page] == []
 
 
 def test_readme_is_short() -> None:

@@ -27,6 +27,7 @@ INCLUDED = {
     "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/gpu/README.md": "results/gpu.md",
+    "models/README.md": "studies/found.md",
     "models/vgg-cifar10/history.md": "studies/vgg-cifar10-history.md",
     **{
         f"{RESULTS}/{name}.md": f"results/{name.split('-')[0]}.md"
