@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shutil
+import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -53,16 +54,16 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
 
 def add(study: Path, folder: Path, figures: list[str]) -> None:
     """Add the seeds of a study that was run to those of one that is kept in `folder`; pages and settings there stay."""
-    kept, runs_dir = read_study(folder), study.parent.parent
-    result = joined(kept, read_study(study))
-    for run in (folder / RUNS).iterdir():
-        shutil.copytree(run, runs_dir / run.name, dirs_exist_ok=True)
+    kept, more = read_study(folder), read_study(study)
+    result = joined(kept, more)
     seeds = ",".join(str(config.seed) for config in result.study.arms[0].configs)
     command = [*source_again(kept).command, "--set", f"seeds=[{seeds}]"]
-    result = dataclasses.replace(result, folder=runs_dir / "studies" / result.study.name)
-    whole = write_study(result, command=command).parent
     new = folder.with_name(f"{folder.name}.new")
-    keep(whole, new, figures)
+    with tempfile.TemporaryDirectory() as made:  # a folder of runs with those of both
+        for run in (run for both in (kept, more) for arm in both.arms for run in arm.runs):
+            (Path(made) / run.name).symlink_to(run.path.resolve())
+        result = dataclasses.replace(result, folder=Path(made) / "studies" / result.study.name)
+        keep(write_study(result, command=command).parent, new, figures)
     for file in (*folder.glob("README.md"), *folder.glob("*.toml")):
         shutil.copy(file, new)
     shutil.rmtree(folder)
