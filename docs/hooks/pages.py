@@ -55,7 +55,7 @@ def kept_reports() -> dict[str, str]:
 
 def page_of(path: str) -> str | None:
     """Return the page of the site that shows a file of the repository, if there is one."""
-    if path.startswith("docs/") and path.endswith(".md"):
+    if path.startswith("docs/") and path.endswith((".md", ".ipynb")):
         return path.removeprefix("docs/")
     study = re.fullmatch(r"models/([\w-]+)/README\.md", path)
     return f"studies/{study[1]}.md" if study else INCLUDED.get(path)
