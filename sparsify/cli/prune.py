@@ -16,6 +16,7 @@ from sparsify.errors import SparsifyError, see
 from sparsify.progress import counting
 from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import FLAGS, PointPlan, SweepPlan
+from sparsify.text import percentage
 from sparsify.training.display import TrainingDisplay
 
 if TYPE_CHECKING:
@@ -114,10 +115,12 @@ def _deploy(run: Run, subject: Subject, sweep: Sweep, path: Path) -> None:
         cuts = cuts_of(subject, point)
         emptied = [cut.layer.name for cut in cuts if cut.grain != "weight" and cut.drop.all()]
         if emptied:
-            what = f"{100 * point.ratio:.10g}% of {point.layers}"
+            what = f"{percentage(point.ratio)} of {point.layers}"
             console.say(f"not timed: {what}, without which nothing is left of {emptied[0]}")
         else:
             points.append((point.layers, point.ratio, cuts))
+    if not points:
+        return
     rows = deploy(subject.structure, points, device=describe(subject.split.device))
     console.show(deployed_table(rows, title=run.name))
     console.say(f"written: {save_deployed(path.with_name(f'{path.stem}-latency.csv'), rows)}")

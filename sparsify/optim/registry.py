@@ -31,25 +31,21 @@ def sgd_pull(model: nn.Module, options: Options) -> Optimizer:
     That is SGD with decoupled weight decay (Loshchilov & Hutter 2019) of (α_p/α)·κ/μ, of structured weights alone.
     """
     kind = functools.partial(slbi_for(next(model.parameters()).device), threshold=float("inf"))
-    return _split_sgd(kind, model, options)
+    return _selecting(kind, model, options)
 
 
 def slbi(model: nn.Module, options: Options) -> Optimizer:
     """Build DessiLBI."""
-    return _split_sgd(slbi_for(next(model.parameters()).device), model, options)
+    return _selecting(slbi_for(next(model.parameters()).device), model, options)
 
 
-def _split_sgd(kind: Callable[..., Optimizer], model: nn.Module, options: Options) -> Optimizer:
+def _selecting(kind: Callable[..., Optimizer], model: nn.Module, options: Options, **own: object) -> Optimizer:
+    """Build an optimizer with param groups by penalty, of those options that it takes."""
     from sparsify.optim.penalties import parameter_groups
 
-    return kind(
-        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
-        taken(options.lr),
-        momentum=taken(options.momentum),
-        kappa=taken(options.kappa),
-        mu=taken(options.mu),
-        path_scale=taken(options.path_scale),
-    )
+    groups = parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure)
+    given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    return kind(groups, **given, **own)
 
 
 def slbi_for(device: torch.device) -> type[SLBI]:
@@ -79,7 +75,7 @@ def random_release(model: nn.Module, options: Options) -> Optimizer:
     """Build the control of SLBI that lets as many grains go, at random; whose path is followed is said by `follow`."""
     from sparsify.optim.release import RandomRelease
 
-    return _split_sgd(RandomRelease, model, options)
+    return _selecting(RandomRelease, model, options)
 
 
 def slbi_adam(model: nn.Module, options: Options) -> Optimizer:
@@ -100,56 +96,28 @@ def adam_pull(model: nn.Module, options: Options) -> Optimizer:
 
 
 def _split_adam(kind: Callable[..., Optimizer], model: nn.Module, options: Options) -> Optimizer:
-    from sparsify.optim.penalties import parameter_groups
-
-    return kind(
-        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
-        taken(options.lr),
-        kappa=taken(options.kappa),
-        mu=taken(options.mu),
-        path_scale=taken(options.path_scale),
-        **values_of(FLAG, options.opt, options.opt_options, _COUPLING),
-    )
+    return _selecting(kind, model, options, **values_of(FLAG, options.opt, options.opt_options, _COUPLING))
 
 
 def linbreg(model: nn.Module, options: Options) -> Optimizer:
     """Build LinBreg, linearised Bregman iterations."""
     from sparsify.optim.bregman import LinBreg
-    from sparsify.optim.penalties import parameter_groups
 
-    return LinBreg(
-        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
-        taken(options.lr),
-        momentum=taken(options.momentum),
-        strength=taken(options.strength),
-        delta=taken(options.delta),
-    )
+    return _selecting(LinBreg, model, options)
 
 
 def adabreg(model: nn.Module, options: Options) -> Optimizer:
     """Build AdaBreg, linearised Bregman iterations on Adam's direction."""
     from sparsify.optim.bregman import AdaBreg
-    from sparsify.optim.penalties import parameter_groups
 
-    return AdaBreg(
-        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
-        taken(options.lr),
-        strength=taken(options.strength),
-        delta=taken(options.delta),
-    )
+    return _selecting(AdaBreg, model, options)
 
 
 def prox_sgd(model: nn.Module, options: Options) -> Optimizer:
     """Build proximal SGD with the group lasso and the lasso."""
-    from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.prox_sgd import ProxSGD
 
-    return ProxSGD(
-        parameter_groups(model, weight_decay=taken(options.weight_decay), structure=options.structure),
-        taken(options.lr),
-        momentum=taken(options.momentum),
-        strength=taken(options.strength),
-    )
+    return _selecting(ProxSGD, model, options)
 
 
 def slimming(model: nn.Module, options: Options) -> Optimizer:
@@ -183,6 +151,9 @@ _ADABREG = {"lr": 0.003, "weight_decay": 0.0, "strength": 0.05, "delta": 1.0, "d
 _PROX_SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.0003}
 
 _SLIMMING = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0, "strength": 0.0001}
+
+_OPTIONS = ("lr", "momentum", "kappa", "mu", "path_scale", "strength", "delta")
+"""What the constructors of the selecting optimizers take under the same names."""
 
 _DECAY = {"weight_decay": 0.0}
 _DESSILBI = (papers.FU_2020, papers.FU_2022, papers.HUANG_2016)

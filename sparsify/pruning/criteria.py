@@ -212,8 +212,10 @@ def gamma(layer: Scored) -> Tensor:
 
 def _of_each_grain(layer: Scored, values: Tensor) -> Tensor:
     """Return one value for each grain: of a single weight that of its filter or kernel, if the values are of these."""
+    from sparsify.optim.penalties import over_grains
+
     if layer.grain == "weight" and values.ndim < layer.weight.ndim:
-        return values.view(*values.shape, *[1] * (layer.weight.ndim - values.ndim)).expand(layer.weight.shape)
+        return over_grains(values, layer.weight).expand(layer.weight.shape)
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,20 +66,15 @@ class Outcomes:
         return buffer.getvalue()
 
     @classmethod
-    def read(cls, path: Path) -> Outcomes:
-        """Return the Outcomes of a file of `as_bytes`. Raises SparsifyError if the file is missing or damaged."""
-        record = Record.of(path.parent)
-        try:
-            with np.load(io.BytesIO(record.read(path)), allow_pickle=False) as file:
-                labels, packed, wrong = (file[name] for name in ("labels", "right", "wrong"))
-            right = np.unpackbits(packed, axis=1, count=len(labels)).astype(bool)
-            predictions = np.where(right, labels, 0).astype(labels.dtype)
-            if len(wrong) != (~right).sum() or wrong.dtype != labels.dtype:
-                raise ValueError("the wrong answers do not fit the bitset")
-            predictions[~right] = wrong
-            return cls(labels, predictions)
-        except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
-            raise _damaged(path, error) from error
+    def unpacked(cls, arrays: Mapping[str, np.ndarray]) -> Outcomes:
+        """Return the Outcomes of the arrays of `as_bytes`. Raises ValueError if they do not fit each other."""
+        labels, packed, wrong = (arrays[name] for name in ("labels", "right", "wrong"))
+        right = np.unpackbits(packed, axis=1, count=len(labels)).astype(bool)
+        predictions = np.where(right, labels, 0).astype(labels.dtype)
+        if len(wrong) != (~right).sum() or wrong.dtype != labels.dtype:
+            raise ValueError("the wrong answers do not fit the bitset")
+        predictions[~right] = wrong
+        return cls(labels, predictions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +113,6 @@ def read_outcomes(path: Path) -> Outcomes | Scores:
     record = Record.of(path.parent)
     try:
         with np.load(io.BytesIO(record.read(path)), allow_pickle=False) as file:
-            scores = file.get("scores")
+            return Scores(file["scores"]) if "scores" in file else Outcomes.unpacked(file)
     except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
-        raise _damaged(path, error) from error
-    return Outcomes.read(path) if scores is None else Scores(scores)
-
-
-def _damaged(path: Path, error: Exception) -> SparsifyError:
-    return SparsifyError(f"{path} is damaged ({error}); delete the sweep's files and sweep again")
+        raise SparsifyError(f"{path} is damaged ({error}); delete the sweep's files and sweep again") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 
 from sparsify.config import Whole
 from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.files import short_sum
 from sparsify.limits import DRAWS, EPOCHS_AFTER, MOST_NETWORKS, ROUNDS, at_most, checked_sets
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA, NAMED, ordered
@@ -21,7 +21,7 @@ from sparsify.pruning.ratios import RATIOS, SUPPORT, as_text, parse_ratios, usua
 from sparsify.text import called
 
 SCOPES = ("layer", "global")
-FLAGS = {"finetune_epochs": "finetune"}
+FLAGS = {"finetune_epochs": "finetune", "support": "ratios support"}
 """The flags of the command line that do not bear the name of the plan's field."""
 
 CONTROL_DRAWS = 5
@@ -337,7 +337,7 @@ class SweepPlan:
             asked.append(f"rounds-{self.rounds}")
         if self.support:
             asked.append(SUPPORT)
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+        return short_sum(json.dumps(asked))
 
     def on(self, layers: Iterable[str], *, batch_norm: bool) -> SweepPlan:
         """Return the plan for one kind of network: with the sets `layers`; recalibrated only if it has BatchNorm.

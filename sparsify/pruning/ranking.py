@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparsify.devices import enough_memory, generator
-from sparsify.errors import SparsifyWarning, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.evaluation import loss_gradients, squared_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
@@ -235,6 +235,10 @@ class Scorer:
         subject = self._subject
         if subject.sample is None:
             return {}
+        if subject.score is not None and subject.loss is None:
+            raise SparsifyError(
+                f"gradients: {subject.name} has its own score, and needs its own loss(output, labels), too"
+            )
         with enough_memory("the gradients", "take --device cpu"):
             return gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
 

@@ -166,6 +166,8 @@ def extreme_ratios(result: StudyResult) -> Verdict:
     shallow = []
     for arm in _finished(result):
         own = result.study.sweeps_of(arm.label)
+        if not own:
+            continue  # it is compared whole
         losses = [loss for number, plan in own.items() for loss in _losses(arm, number, plan)]
         if not losses or max(losses) < DECLINE:
             shallow.append(f"{named(arm.label)} loses at most {100 * max(losses, default=0):.1f} points")

@@ -67,11 +67,11 @@ def used_by_study(study: Study) -> list[Used]:
     criteria = [plan.criterion for plan in study.sweeps]
     for arm in study.arms:
         configs += arm.configs
-        if arm.mask is not None:
+        if arm.mask is not None and not arm.mask.chosen:
             criteria.append(arm.mask.point.criterion)
         if arm.choice is not None:
             configs += [config for candidate in arm.choice.candidates for config in candidate.configs]
-            criteria += [] if arm.choice.on is None else [arm.choice.on.criterion]
+            criteria += [] if arm.choice.on is None else [one.criterion for one in arm.choice.candidates]
     return used(configs, criteria)
 
 

@@ -63,10 +63,9 @@ def _others(arm: Arm, runs: Sequence[Run]) -> Iterator[str]:
 
 def _lines(arm: Arm, shown: ArmResult, trained: Sequence[str], result: StudyResult) -> list[str]:
     """The commands of one arm: its trials, what is `trained`, and the sweeps of its finished runs."""
-    swept = zip(*filter(None, shown.sweeps), strict=True)  # those of each finished run
     pruned = [
         shlex.join(prune_command(run, sweep.plan))
-        for run, sweeps in zip(shown.finished, swept, strict=True)
+        for run, *sweeps in zip(shown.finished, *filter(None, shown.sweeps), strict=True)
         for sweep in sweeps
     ]
     return [*_trials(arm, result), *trained, *pruned]

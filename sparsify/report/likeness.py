@@ -43,12 +43,14 @@ def likenesses(result: StudyResult) -> list[Likeness]:
     seen = set()
     for number, plan in enumerate(result.study.sweeps):
         ratio = max((ratio for ratio in plan.ratios if 0 < ratio < 1), default=None)
-        asked = (plan.layers, ratio, plan.grain, plan.scope)
-        if ratio is None or asked in seen:  # sweeps by another criterion of the same layers
+        if ratio is None:
             continue
-        seen.add(asked)
         for arm in result.arms:
-            found += _of_run(arm.pictured, number, plan, ratio, arm.label) if arm.pictured else []
+            asked = (arm.label, plan.layers, ratio, plan.grain, plan.scope)
+            if arm.pictured is None or not arm.sweeps[number] or asked in seen:
+                continue  # the sweep is of other arms, or by another criterion of layers that have been looked at
+            seen.add(asked)
+            found += _of_run(arm.pictured, number, plan, ratio, arm.label)
     return found
 
 

@@ -140,13 +140,10 @@ class Answers:
 def _kept(result: StudyResult) -> Iterator[tuple[tuple[str, int, int, str], Sweep, Outcomes]]:
     """The outcomes of each sweep: whose they are (arm, seed, number of the sweep, measure), and the sweep."""
     for arm in result.arms:
-        for number, sweeps in enumerate(arm.sweeps):
-            if not sweeps:
-                continue  # that sweep is of other arms
-            for run, sweep in zip(arm.finished, sweeps, strict=True):
-                for measure, outcomes in sweep.outcomes.items():
-                    if isinstance(outcomes, Outcomes):
-                        yield (arm.label, run.config.seed, number, measure), sweep, outcomes
+        for number, run, sweep in arm.swept:
+            for measure, outcomes in sweep.outcomes.items():
+                if isinstance(outcomes, Outcomes):
+                    yield (arm.label, run.config.seed, number, measure), sweep, outcomes
 
 
 def _filled(rows: Sequence[np.ndarray], width: int, kind: type) -> np.ndarray:

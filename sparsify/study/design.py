@@ -14,7 +14,7 @@ from sparsify.limits import MOST_CONTRASTS, at_most, twice
 from sparsify.pruning.criteria import CRITERIA, PATH, Need
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.ratios import SUPPORT, Ratio
-from sparsify.text import written
+from sparsify.text import percentage, written
 
 COMPARED = ("accuracy", "change")
 """What a contrast compares: accuracies at a ratio, or their changes from those with nothing removed."""
@@ -88,7 +88,7 @@ class Choice:
         """What is compared in words: "accuracy", or "accuracy with conv3,fc1 pruned by 60%"."""
         if self.near is not None:
             return f"how near its support in {self.near.layers} is to that of '{self.near.arm}'"
-        pruned = "" if self.on is None else f" with {self.on.layers[0]} pruned by {100 * self.on.ratios[0]:.10g}%"
+        pruned = "" if self.on is None else f" with {self.on.layers[0]} pruned by {percentage(self.on.ratios[0])}"
         return f"accuracy{pruned}"
 
     def sweeps(self, candidate: Candidate) -> dict[int, SweepPlan]:
@@ -191,6 +191,8 @@ class Study:
                 _require_path(arm.mask.point.criterion, [_first(arms[arm.mask.of])], f"the mask of '{arm.label}'")
             if arm.choice is not None:
                 _check_choice(arm, arm.choice, arms)
+        if self.swept and len(self.swept) != len(self.sweeps):
+            raise SparsifyError(f"the arms of {len(self.swept)} sweeps are named; there are {len(self.sweeps)}")
         for number, plan in enumerate(self.sweeps):
             self._check_swept(number)
             swept = [_first(arms[label]) for label in self.arms_of(number) if arms[label].configs]

@@ -70,6 +70,9 @@ def read_study(name: str | Path, runs_dir: Path | str = "runs") -> StudyResult:
         raise unknown("study", str(name), there, where=str(studies))
     with _blaming(folder / FILE):
         kept = parse_json(regular(folder / FILE).read_bytes(), _File)
+        numbers = {len(arm.sweeps) for arm in kept.arms} | ({len(kept.swept)} if kept.swept else set())
+        if numbers - {len(kept.sweeps)}:
+            raise SparsifyError(f"it is of {len(kept.sweeps)} sweeps in one place and of others elsewhere")
         design = None if kept.design is None else tuple(arm.arm for arm in kept.design)
     arms = tuple(_shown(arm, folder, kept.swept) for arm in kept.arms)
     if design is None:

@@ -7,12 +7,10 @@ from typing import Any
 
 from msgspec import UNSET
 
-from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.errors import SparsifyError, quoted
 from sparsify.limits import MOST_SWEEPS, at_most
-from sparsify.nets.registry import GRAINS
-from sparsify.pruning.criteria import CRITERIA
-from sparsify.pruning.plan import SCOPES, PointPlan, SweepPlan
-from sparsify.pruning.ratios import SUPPORT, Ratio, parse_ratios, without_support
+from sparsify.pruning.plan import PointPlan, SweepPlan
+from sparsify.pruning.ratios import SUPPORT, Ratio, parse_ratios
 from sparsify.study.design import MaskOf, Planned
 from sparsify.study.schema import EXPECTED, ContrastTable, MaskTable, StudyFile, given, read_mask
 
@@ -28,9 +26,6 @@ def mask_of(table: MaskTable | dict[str, Any]) -> MaskOf:
     """
     table = read_mask(table) if isinstance(table, dict) else table
     criterion = PointPlan.criterion if table.criterion is UNSET else table.criterion
-    for key, value, choices in (("criterion", criterion, CRITERIA), ("grain", table.grain, GRAINS)):
-        if value not in choices:
-            raise unknown(key, value, choices)
     point = PointPlan(layers=table.layers, ratio=one_ratio(table.ratio), criterion=criterion, grain=table.grain)
     return MaskOf(table.of, point, chosen=table.criterion is UNSET)
 
@@ -67,14 +62,7 @@ def sweeps_of(study: StudyFile) -> tuple[tuple[SweepPlan, ...], tuple[tuple[str,
 
 
 def _sweep(table: dict[str, Any]) -> SweepPlan:
-    for key, choices in (("criterion", CRITERIA), ("grain", GRAINS), ("scope", SCOPES)):
-        if key in table and table[key] not in choices:
-            raise unknown(key, table[key], choices)
-    table["layers"] = tuple(as_list(table.get("layers", list(LAYERS))))
-    if "ratios" in table:
-        ratios, table["support"] = without_support(table["ratios"])
-        table["ratios"] = parse_ratios(ratios)
-    return SweepPlan(**table)
+    return SweepPlan(**{"layers": LAYERS, **table})
 
 
 def contrast_of(table: ContrastTable, sweeps: Sequence[SweepPlan]) -> Planned:

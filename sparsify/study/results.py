@@ -56,6 +56,13 @@ class ArmResult:
         return next(has_network, next(iter(self.finished), None))
 
     @property
+    def swept(self) -> Iterator[tuple[int, Run, Sweep]]:
+        """Each sweep of each finished run, with its number in the study: sweep by sweep, in the order of the seeds."""
+        for number, sweeps in enumerate(self.sweeps):
+            if sweeps:
+                yield from ((number, run, sweep) for run, sweep in zip(self.finished, sweeps, strict=True))
+
+    @property
     def lost(self) -> tuple[Run, ...]:
         """The runs that are no result: they diverged or collapsed."""
         return tuple(run for run in self.runs if run.status in LOST)
@@ -96,13 +103,7 @@ class StudyResult:
 
     @functools.cached_property
     def _points(self) -> pd.DataFrame:
-        return long_form(
-            (arm.label, run, number, sweep)
-            for arm in self.arms
-            for number, sweeps in enumerate(arm.sweeps)
-            if sweeps
-            for run, sweep in zip(arm.finished, sweeps, strict=True)
-        )
+        return long_form((arm.label, run, number, sweep) for arm in self.arms for number, run, sweep in arm.swept)
 
     @functools.cached_property
     def accuracies(self) -> dict[Where, dict[int, float]]:

@@ -21,7 +21,15 @@ import torch
 from sparsify.config import HERE, Config, PlaceOptions, Places
 from sparsify.data.dataset import Dataset
 from sparsify.data.registry import FOLDER, load_dataset
-from sparsify.devices import enough_memory, exactly, has_streams, keep_freed_memory, resolve_device, wait_for
+from sparsify.devices import (
+    enough_memory,
+    exactly,
+    generators_kept,
+    has_streams,
+    keep_freed_memory,
+    resolve_device,
+    wait_for,
+)
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.evaluation import require_batches
 from sparsify.nets.mask import check_fit
@@ -99,7 +107,7 @@ def train_side_by_side(
     with enough_memory(number, "take a smaller --batch-size"):
         runs, prepared = zip(*(_prepare(config, where, places, listener, placed) for config in configs), strict=True)
         starts = [start for start in prepared if start is not None]
-        with exactly(precision), _fork_rng(where), contextlib.ExitStack() as stack:
+        with exactly(precision), generators_kept(where), contextlib.ExitStack() as stack:
             if has_streams(where):
                 wait_for(where)  # the data is there before other streams read it
                 stack.callback(wait_for, where)  # and stays until they have
@@ -197,7 +205,7 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
     warm_up = WARM_UP + 1 if has_streams(device) else 1  # on CUDA until there is a graph
     together = 10 if has_streams(device) else 1  # there a wait takes as long as a step of a small network
     training.model.train()
-    with exactly(config.precision), _fork_rng(device):
+    with exactly(config.precision), generators_kept(device):
         for number in range(warm_up + TIMED):
             began = time.perf_counter()
             with torch.cuda.stream(stream):
@@ -209,11 +217,6 @@ def time_iteration(config: Config, dataset: Dataset, device: torch.device) -> fl
             if together * sum(seconds) > 0.5:
                 break
     return float(np.median(seconds))
-
-
-def _fork_rng(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Restore torch's generators afterwards."""
-    return torch.random.fork_rng(devices=[device] if has_streams(device) else [])
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream | None:

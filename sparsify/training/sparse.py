@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sparsify.nets.mask import replaced
 from sparsify.optim.base import SelectingOptimizer
+from sparsify.optim.penalties import over_grains
 from sparsify.optim.slbi import SplitOptimizer
 
 
@@ -21,8 +22,7 @@ def support_weights(model: nn.Module, optimizer: SelectingOptimizer) -> dict[str
     """
     found = {}
     for name, p in _structured(model, optimizer).items():
-        inside = optimizer.support(p)
-        found[name] = p * inside.view(*inside.shape, *[1] * (p.ndim - inside.ndim))
+        found[name] = p * over_grains(optimizer.support(p), p)
     return found
 
 

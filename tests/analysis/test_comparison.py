@@ -28,7 +28,7 @@ from sparsify.analysis.comparison import (
 )
 from sparsify.errors import SparsifyError
 from sparsify.files import write_bytes
-from sparsify.pruning.outcomes import Outcomes
+from sparsify.pruning.outcomes import Outcomes, read_outcomes
 from sparsify.pruning.sweep import LedgerRow, Sweep, SweepRow
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -302,7 +302,7 @@ def test_the_file_holds_a_bitset_and_the_wrong_answers(tmp_path):
         assert sorted(file.files) == ["labels", "right", "wrong"]
         assert file["right"].tolist() == [[0b11010100], [0b10011000]]
         assert file["wrong"].tolist() == [1, 2, 2, 2, 0]
-    assert Outcomes.read(tmp_path / "o.npz") == outcomes
+    assert read_outcomes(tmp_path / "o.npz") == outcomes
     assert outcomes != Outcomes.of(LABELS, np.stack([ONE, ONE]))
 
 
@@ -315,7 +315,8 @@ def test_what_is_saved_is_read(tmp_path_factory, data):
     outcomes = Outcomes.of(labels, predictions)
     path = tmp_path_factory.mktemp("outcomes") / "o.npz"
     write_bytes(path, outcomes.as_bytes())
-    read = Outcomes.read(path)
+    read = read_outcomes(path)
+    assert isinstance(read, Outcomes)
     assert read == outcomes
     assert np.array_equal(read.predictions, predictions)
     assert read.predictions.dtype == outcomes.predictions.dtype

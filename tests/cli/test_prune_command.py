@@ -74,6 +74,10 @@ PRUNE = {
     "no draws of a control": ("--layers conv3 --controls --draws 0", "--draws", "0"),
     "one criterion to compare": ("--layers conv3 --compare-criteria l1", "'l1'", "magnitude", "fpgm"),
     "an unknown criterion to compare": ("--layers conv3 --compare-criteria l1,fpg", "'fpg'", "'fpgm'"),
+    "a support and a comparison": (
+        "--layers conv3 --ratios 0.3,support --compare-criteria l1,fpgm",
+        "--ratios support ",
+    ),
     "controls of a comparison": ("--layers conv3 --compare-criteria l1,fpgm --controls", "--controls"),
     "a criterion and a comparison": ("--layers conv3 --compare-criteria l1,fpgm --criterion lamp", "--criterion"),
     "no rounds": ("--layers conv3 --rounds 0", "--rounds is 0", "at least 1"),
@@ -199,6 +203,9 @@ def test_a_point_that_leaves_nothing_of_a_layer_is_not_timed(runs, sparsify):
     (path,) = run_of(runs, "sgd").glob("sweep-*-latency.csv")
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert {(row["layers"], row["ratio"]) for row in rows} == {("conv3", "0.0"), ("fc1", "0.0"), ("fc1", "1.0")}
+    answer = sparsify("prune lenet-digits-sgd-s0 --layers conv3 --ratios 1 --latency")
+    assert answer.code == 0
+    assert "not timed: 100% of conv3, without which nothing is left of conv3" in answer.out.splitlines()
 
 
 def test_controls_are_columns_of_the_table_and_lines_of_the_figure(runs, sparsify):

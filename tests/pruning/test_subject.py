@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sparsify import SparsifyError, Split, Subject, Sweep, evaluate, prune
+from sparsify.analysis.agreement import compare_criteria
 from sparsify.files import write_bytes
 from sparsify.pruning.cuts import make_mask
 from sparsify.pruning.outcomes import Outcomes, Scores
@@ -197,6 +198,8 @@ def test_a_score_needs_a_loss_for_gradients_and_fine_tuning():
     for options, flag in (({"criterion": "taylor"}, "criterion 'taylor'"), ({"finetune_epochs": 1}, "--finetune")):
         with pytest.raises(SparsifyError, match=rf"^{flag}: the network has its own score, and needs its own loss\("):
             prune(given, layers="first", ratios="0.5", **options)
+    with pytest.raises(SparsifyError, match=r"^gradients: the network has its own score, and needs its own loss"):
+        compare_criteria(given, layers="first", ratios="0.5", criteria="magnitude,taylor")
     given = dataclasses.replace(given, loss=pixel_loss)
     taylor = prune(given, layers="first", ratios="0.5", criterion="taylor")
     assert taylor.scores("first", 0.5).tolist() == [[0.75, 0.25]]  # the first two filters have no gradient

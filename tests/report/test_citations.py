@@ -122,6 +122,17 @@ def test_a_study_cites_the_optimizers_of_all_its_arms_and_candidates(name: str) 
     assert criteria >= {plan.criterion for plan in study.sweeps}
 
 
+def test_a_study_cites_the_criteria_among_which_it_selects(tmp_path: Path) -> None:
+    file = tmp_path / "selects.toml"
+    file.write_text(
+        '[[arms]]\nopt = "sgd"\n[arms.select]\non = "conv3 at 0.6"\ncriterion = ["l1", "fpgm"]\nval = 0.1\n'
+        '[[arms]]\nlabel = "masked"\nopt = "adam"\nmask = { of = "sgd", layers = "conv3", ratio = 0.5 }\n'
+        '[sweep]\ncriterion = "lamp"\n'
+    )
+    found = {thing.name for thing in used_by_study(load_study(str(file))) if thing.kind == "criterion"}
+    assert found == {"l1", "fpgm", "lamp"}
+
+
 def test_the_package_is_cited_as_its_citation_file_has_it() -> None:
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f'title: "{TITLE}"' in text

@@ -11,7 +11,10 @@ from msgspec import UNSET
 
 from sparsify.cli.app import main
 from sparsify.pruning.sweep import Sweep
+from sparsify.report.checklist import extreme_ratios
 from sparsify.report.commands import commands_of, train_command
+from sparsify.report.likeness import likenesses
+from sparsify.report.writing import write_study
 from sparsify.runs import Run, list_runs
 from sparsify.study.results import StudyResult
 from sparsify.study.running import run_study
@@ -102,6 +105,26 @@ def test_the_commands_of_an_arm_make_its_numbers_in_an_empty_folder(
             continue
         (found,) = map(Sweep.read, run.path.glob("sweep-????????.csv"))
         assert (found.accuracy("conv3", 0.5),) == trial.accuracies
+
+
+def test_an_arm_that_no_sweep_is_of_is_only_trained(tmp_path: Path) -> None:
+    """Two networks with layers of their own, each swept alone, and a third run that is compared whole."""
+    arms = (("a", "lenet", "conv3"), ("b", "convnet", "conv2"), ("whole", "convnet", None))
+    text = '[base]\ndata = "digits"\nepochs = 1\nbatch_size = 256\nopt = "sgd"\n'
+    text += "".join(
+        f'[[arms]]\nlabel = "{label}"\nmodel = "{model}"\nlr = 0.0{n}\n' for n, (label, model, _) in enumerate(arms, 1)
+    )
+    swept = ((label, layers) for label, _, layers in arms if layers)
+    text += "".join(
+        f'[[sweeps]]\nlayers = "{layers}"\nratios = "0,0.5"\narms = ["{label}"]\n' for label, layers in swept
+    )
+    (tmp_path / "apart.toml").write_text(text)
+    result = run_study(load_study(str(tmp_path / "apart.toml")), runs_dir=tmp_path / "runs")
+    commands = dict(commands_of(result))
+    assert [commands[label].count("sparsify prune") for label, *_ in arms] == [1, 1, 0]
+    assert {(one.arm, one.layers) for one in likenesses(result)} == {("a", "conv3"), ("b", "conv2")}
+    assert "whole" not in extreme_ratios(result).reason
+    assert write_study(result).exists()
 
 
 def test_a_trial_of_another_setting_is_not_that_run(result: StudyResult) -> None:

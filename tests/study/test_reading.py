@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sparsify.config import Places
+from sparsify.config import Config, Places
 from sparsify.errors import SparsifyError
-from sparsify.pruning.plan import PointPlan
+from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.study.design import Arm, MaskOf, Study
 from sparsify.study.planning import Planner
 from sparsify.study.reading import parse_toml
@@ -27,6 +27,13 @@ def chain(length: int, *, circle: bool = False) -> str:
     first = f'init = "a{length - 1}"\n' if circle else ""
     rest = (f'[[arms]]\nlabel = "a{n}"\nopt = "sgd"\ninit = "a{n - 1}"\n' for n in range(1, length))
     return f'[base]\ndata = "digits"\nepochs = 1\n[[arms]]\nlabel = "a0"\nopt = "sgd"\n{first}{"".join(rest)}'
+
+
+def test_a_design_names_the_arms_of_each_sweep_or_of_none() -> None:
+    arm = Arm("one", (Config(data="digits", opt="sgd", epochs=1),))
+    for swept in ((("one",),), (("one",), ("one",), ("one",))):
+        with pytest.raises(SparsifyError, match=rf"^the arms of {len(swept)} sweeps are named; there are 2$"):
+            Study("s", "S", (arm,), (SweepPlan(layers="conv3"), SweepPlan(layers="conv2")), swept=swept)
 
 
 @pytest.mark.parametrize(
