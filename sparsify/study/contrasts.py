@@ -139,7 +139,7 @@ def _planned(result: StudyResult) -> list[_Asked]:
     found = []
     for one in result.study.contrasts:
         by = result.study.sweeps[one.sweep].name
-        point = Point(sweep=one.sweep, by=by, layers=one.layers, ratio=one.ratio, measure="accuracy")
+        point = Point(sweep=one.sweep, by=by, layers=one.layers, ratio=one.ratio, measure=one.measure)
         found.append(_Asked(point, arms[one.arm], arms[one.reference], one.compared, one.primary))
     return [*found, *(replace(one, compared="accuracy", primary=False) for one in found if one.compared == "change")]
 

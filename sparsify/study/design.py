@@ -12,6 +12,7 @@ from sparsify.config import Config
 from sparsify.errors import MOST_NAMES, SparsifyError, some, unknown
 from sparsify.limits import MOST_CONTRASTS, at_most, twice
 from sparsify.pruning.criteria import CRITERIA, PATH, Need
+from sparsify.pruning.measures import measured_by
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.text import percentage, written
@@ -140,7 +141,8 @@ class Arm:
 class Planned:
     """A contrast that a study names before it is run: what it compares of `arm` and `reference` at one point.
 
-    `layers` is a set of the study's sweep number `sweep` (from 0), and `ratio` one of its ratios, or "support". The
+    `layers` is a set of the study's sweep number `sweep` (from 0), `ratio` one of its ratios, or "support", and
+    `measure` one of the accuracies that it measures: "accuracy", "recalibrated_accuracy", "finetuned_accuracy". The
     primary contrasts are what the study is about, and are adjusted for one another alone; all others are exploratory.
     """
 
@@ -151,11 +153,13 @@ class Planned:
     compared: str = "change"
     primary: bool = True
     sweep: int = 0
+    measure: str = "accuracy"
 
     @property
     def what(self) -> tuple[object, ...]:
         """All but whether it is primary, and which is the reference: no other contrast of a study has the same."""
-        return (self.sweep, frozenset((self.arm, self.reference)), self.layers, self.ratio, self.compared)
+        pair = frozenset((self.arm, self.reference))
+        return (self.sweep, pair, self.layers, self.ratio, self.compared, self.measure)
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,9 @@ class Study:
                     raise ContrastError(
                         unknown("arm", label, self.arms_of(one.sweep), where=f"sweep {one.sweep + 1} of {where}")
                     )
+            if one.measure not in measured_by(plan):
+                measured = unknown("measure", one.measure, measured_by(plan), where=f"sweep {one.sweep + 1} of {where}")
+                raise ContrastError(f"{measured}; recalibrate_bn and finetune_epochs of a sweep measure the others")
             if one.compared not in COMPARED:
                 raise ContrastError(unknown("comparison", one.compared, COMPARED, where=where))
             if one.compared == "change" and (one.ratio == 0 or 0 not in plan.ratios):

@@ -74,7 +74,8 @@ def contrast_of(table: ContrastTable, sweeps: Sequence[SweepPlan]) -> Planned:
         sweep = next(having, 0)
     else:
         sweep = table.sweep - 1
-    return Planned(table.arm, table.reference, table.layers, ratio, table.compared, table.primary, sweep)
+    of = (table.arm, table.reference, table.layers, ratio, table.compared, table.primary)
+    return Planned(*of, sweep=sweep, measure=table.measure)
 
 
 def as_list(value: Any) -> list[Any]:

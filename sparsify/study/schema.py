@@ -21,13 +21,13 @@ from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 from sparsify.optim.spec import STRUCTURES
 from sparsify.pruning.criteria import CRITERIA
+from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.plan import SCOPES, SweepPlan
 from sparsify.settings import joined
 from sparsify.study.design import COMPARED, DRAWINGS, USUAL
 
 Number = int | float
 """A number that keeps its type: if the file says 1, the arm's label says 1, not 1.0."""
-
 
 OwnOptions = dict[str, bool | Number | str | list[Number]]
 """The options of one network, optimizer or schedule by their names; a text "norm=batch,dropout=0.3" says the same."""
@@ -56,6 +56,7 @@ CHOICES = {
     "scope": _one_of(SCOPES),
     "draw": _one_of(DRAWINGS),
     "compared": _one_of(COMPARED),
+    "measure": _one_of(MEASURES),
 }
 """The JSON Schema of each field that holds a name. Reading does not check it: the code that uses a name does."""
 
@@ -64,6 +65,7 @@ Criterion = Annotated[str, Meta(extra_json_schema=CHOICES["criterion"])]
 Grain = Annotated[str, Meta(extra_json_schema=CHOICES["grain"])]
 Drawing = Annotated[str, Meta(extra_json_schema=CHOICES["draw"])]
 Compared = Annotated[str, Meta(extra_json_schema=CHOICES["compared"])]
+Measured = Annotated[str, Meta(extra_json_schema=CHOICES["measure"])]
 
 
 def _name(field: str) -> Any:
@@ -129,12 +131,9 @@ class ContrastTable(Struct, forbid_unknown_fields=True):
     layers: Annotated[str, Meta(description="a set of layers, as a sweep has it")]
     ratio: Annotated[str | Number, Meta(description='a ratio of that sweep, or "support"')]
     compared: Annotated[Compared, Meta(description="the accuracy there, or its change from 0%")] = "change"
-    primary: Annotated[
-        bool, Meta(description="what the study is about: Holm's correction is over these; else exploratory")
-    ] = True
-    sweep: Annotated[
-        int | UnsetType, Meta(description="the number of the sweep, from 1; else the first that has layers and ratio")
-    ] = UNSET
+    measure: Annotated[Measured, Meta(description="which accuracy: as pruned, recalibrated or fine-tuned")] = "accuracy"
+    primary: Annotated[bool, Meta(description="whether Holm's correction is over it; else it is exploratory")] = True
+    sweep: Annotated[int | UnsetType, Meta(description="number, from 1; else the first with layers and ratio")] = UNSET
 
 
 SETTINGS = {name: value for name, value in _types(Config).items() if name != "seed"}

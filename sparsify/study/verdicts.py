@@ -215,11 +215,16 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
 
 def _impossible(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
     """The contrasts that were planned and not made, because no seed of both arms is finished."""
-    made = {(one.sweep, frozenset((one.arm, one.reference)), one.layers, one.ratio, one.compared) for one in contrasts}
+    made = {
+        (one.sweep, frozenset((one.arm, one.reference)), one.layers, one.ratio, one.compared, one.measure)
+        for one in contrasts
+    }
     for one in result.study.contrasts:
         if one.what not in made:
             removed = removed_in_words(one.ratio, one.layers)
+            how = MEASURES[one.measure].words
             what = f"{named(one.arm)} and {named(one.reference)} have no finished seed in common"
+            what += f" with {how}" if how else ""
             yield f"The planned contrast with {removed} removed could not be made: {what}"
 
 

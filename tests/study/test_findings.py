@@ -26,7 +26,7 @@ from sparsify.report.table import in_percent, interval, to_markdown
 from sparsify.study.contrasts import affordable, contrasts, control_of, usual_ratio
 from sparsify.study.design import Planned
 from sparsify.study.findings import find
-from sparsify.study.results import StudyResult, cells
+from sparsify.study.results import ArmResult, StudyResult, cells
 from sparsify.study.verdicts import verdict, verdicts
 from sparsify.text import unbroken
 
@@ -254,6 +254,27 @@ def test_a_contrast_that_is_planned_as_exploratory_weakens_no_other():
     both = contrasts(planned(main, dataclasses.replace(other, primary=True)))
     assert [one.family for one in both[:2]] == ["primary"] * 2
     assert both[0].p_adjusted == pytest.approx(holm([one.p for one in both[:2]])[0])
+
+
+def test_a_planned_contrast_can_be_of_another_measure():
+    """Of networks that answer alike as they are pruned, and not with BatchNorm's statistics estimated anew."""
+    same = sweep({0.0: range(500), 0.6: range(500)})
+    better, worse = sweep({0.0: (), 0.6: range(20)}), sweep({0.0: (), 0.6: range(30)})
+    plan = Planned("slbi", "sgd-pull", "conv3", 0.6, measure="recalibrated_accuracy")
+
+    def result_with(*arms: ArmResult) -> StudyResult:
+        made = study(*arms)
+        sweeps = tuple(dataclasses.replace(one, recalibrate_bn=True) for one in made.study.sweeps)
+        return dataclasses.replace(made, study=dataclasses.replace(made.study, sweeps=sweeps, contrasts=(plan,)))
+
+    result = result_with(arm("sgd-pull", {0: recalibrated(same, worse)}), arm("slbi", {0: recalibrated(same, better)}))
+    main = contrasts(result)[0]
+    assert (main.measure, main.compared, main.family) == ("recalibrated_accuracy", "change", "primary")
+    assert main.difference == pytest.approx(10 / IMAGES)
+    assert not any("could not be made" in one for one in verdicts(result, contrasts(result)))
+    bare = result_with(arm("sgd-pull", {0: same}), arm("slbi", {0: recalibrated(same, better)}))
+    (said,) = (one for one in verdicts(bare, contrasts(bare)) if "could not be made" in one)
+    assert said.endswith("have no finished seed in common with BatchNorm recalibrated on training images")
 
 
 def test_nothing_is_primary_of_what_is_chosen_afterwards():

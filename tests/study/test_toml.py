@@ -339,6 +339,15 @@ def test_a_contrast_is_of_the_sweep_that_is_named_or_the_first_that_has_it(load)
     assert [one.sweep for one in study.contrasts] == [1, 2, 0]
 
 
+def test_a_contrast_can_be_of_what_a_sweep_measures_besides(load):
+    anew = contrast(measure="'recalibrated_accuracy'")
+    (planned,) = load(TWO + "recalibrate_bn = true\n" + anew).contrasts
+    assert planned.measure == "recalibrated_accuracy"
+    unknown = r"unknown measure 'recalibrated_accuracy' in sweep 1 of contrast 1; .*; recalibrate_bn and"
+    with pytest.raises(SparsifyError, match=unknown):
+        load(TWO + anew)
+
+
 def test_a_contrast_can_be_of_the_supports(load):
     sweeps = (
         "[[sweeps]]\nlayers = 'conv3'\nratios = [0, 0.6]\n"
