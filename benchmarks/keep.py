@@ -1,4 +1,4 @@
-"""Keep a study in models/: its tables, report and some figures, and of its runs all but the networks.
+"""Keep a study in models/: its tables, report and some figures, and of its runs all but weights, Z and path.
 
     python -m benchmarks.keep runs/studies/lenet-mnist models/lenet-mnist --figures sweep,curves
     python -m benchmarks.keep models/lenet-mnist
@@ -31,8 +31,11 @@ from sparsify.study.results import StudyResult
 COLOURS = 128
 """Of a picture that is kept: a third of the bytes, and no difference that is seen."""
 
-NETWORKS = (".safetensors", ".lock", ".svg")
-"""How the names of files end that are not kept, but figures that the report links to; nor is the path."""
+LARGE = ("model.safetensors", "z.safetensors", "path.npz")
+"""What is not kept of a run: its weights, Z and path."""
+
+ENDINGS = (".lock", ".svg")
+"""How the names of other files end that are not kept, but figures that the report links to."""
 
 
 def keep(study: Path, folder: Path, figures: list[str]) -> None:
@@ -43,12 +46,12 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
         if file.suffix == ".png" and file.stem in figures:
             colours = Image.open(file).convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
             colours.save(folder / file.name, optimize=True)
-        elif file.suffix not in (*NETWORKS, ".png") or f'href="{quote(file.name)}"' in page:
+        elif file.suffix not in (*ENDINGS, ".png") or f'href="{quote(file.name)}"' in page:
             shutil.copy(file, folder)
     for run in (run for arm in result.arms for run in arm.runs):
         (folder / RUNS / run.name).mkdir(parents=True)
         for file in sorted(run.path.iterdir()):
-            if not file.name.endswith(NETWORKS) and file.name != "path.npz":
+            if file.name not in LARGE and file.suffix not in ENDINGS:
                 shutil.copy(file, folder / RUNS / run.name)
 
 
