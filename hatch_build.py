@@ -1,4 +1,4 @@
-"""Writes the commit that a wheel is built from into the package, for the runs of one that has no checkout around it."""
+"""Writes the commit that a wheel or sdist is built from into the package, for runs without a checkout around it."""
 
 import subprocess
 import tempfile
@@ -9,7 +9,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CommitHook(BuildHookInterface):
-    """Adds sparsify/COMMIT to wheels that are built from a checkout."""
+    """Adds sparsify/COMMIT to what is built from a checkout; a wheel from an sdist has that of the sdist."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before the build."""
@@ -20,7 +20,7 @@ class CommitHook(BuildHookInterface):
             dirty = "-dirty" if self._git("status", "--porcelain", "--", "sparsify") else ""
             commit = self._git("rev-parse", "HEAD") + dirty
         except (OSError, subprocess.SubprocessError):
-            return  # no git, or no checkout: the wheel has no commit
+            return  # no git, or no checkout
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "COMMIT"
         file.write_text(commit + "\n")

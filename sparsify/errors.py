@@ -20,11 +20,19 @@ _LONGEST_LINE = 10_000  # the longest list of names is shorter
 
 
 PAGES = {
+    "augmentation": "how-to/data.md",
+    "cluster": "how-to/cluster.md",
     "collapse": "how-to/collapse.md",
     "coupled": "explanation/coupled.md",
-    "data": "how-to/data.md",
+    "criterion": "how-to/criterion.md",
+    "data set": "how-to/data.md",
+    "extra": "reference/extras.md",
     "layer": "how-to/network.md",
+    "network": "how-to/network.md",
+    "optimizer": "how-to/optimizer.md",
     "path": "explanation/dessilbi.md",
+    "ship": "how-to/ship.md",
+    "study": "how-to/study.md",
 }
 """The pages of the documentation, in docs/, that explain what errors are about."""
 
@@ -49,6 +57,8 @@ class SparsifyError(ValueError):
 
 class IgnoredOption(SparsifyError):
     """An option was given that the optimizer does not take."""
+
+    about = "optimizer"
 
 
 class SparsifyWarning(UserWarning):

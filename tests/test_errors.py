@@ -80,7 +80,8 @@ def test_the_page_of_what_an_error_came_from_is_named() -> None:
     outer.__cause__ = unknown("layer", "conv9", ["conv1"])
     assert see(outer) == "; see docs/how-to/network.md"
     assert see(SparsifyError("a reason")) == ""
-    assert see(unknown("optimizer", "sgdd", ["sgd"])) == ""
+    assert see(unknown("optimizer", "sgdd", ["sgd"])) == "; see docs/how-to/optimizer.md"
+    assert see(unknown("grain", "atom", ["filter"])) == ""
     assert see(DataNotFoundError("a reason")) == "; see docs/how-to/data.md"
 
 

@@ -12,7 +12,7 @@ from sparsify.errors import SparsifyError
 class DataNotFoundError(SparsifyError):
     """The files are in none of the folders and could not be downloaded."""
 
-    about = "data"
+    about = "data set"
 
 
 @dataclass(frozen=True)

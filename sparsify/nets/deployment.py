@@ -187,7 +187,8 @@ def _require_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise SparsifyError(
-            f"ONNX needs {error.name or 'a package'}, which is not installed: pip install 'sparsify-study[onnx]'"
+            f"ONNX needs {error.name or 'a package'}, which is not installed: pip install 'sparsify-study[onnx]'",
+            about="ship",
         ) from error
 
 

@@ -83,7 +83,8 @@ class Scored:
         if self.path is None:
             selecting = ", ".join(PATH.optimizers)
             needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
-            raise _refusal(criterion, needs, without=[name for name, one in CRITERIA.items() if one.needs])
+            without = [name for name, one in CRITERIA.items() if one.needs]
+            raise _refusal(criterion, needs, without=without, about="path")
         return self.path
 
     def require_split(self) -> tuple[Tensor, Tensor]:
@@ -92,11 +93,11 @@ class Scored:
             splitting = ", ".join(SPLIT_PATH.optimizers)
             needs = f"Γ and Z of a run trained with one of {splitting}; this one has none for {self.name}"
             without = [name for name, one in CRITERIA.items() if self.path is None and one.needs == PATH]
-            raise _refusal("gamma", needs, without=without)
+            raise _refusal("gamma", needs, without=without, about="path")
         return self.path.gamma, self.path.z
 
 
-def _refusal(criterion: str, needs: str, *, without: Sequence[str] = (), about: str | None = "path") -> SparsifyError:
+def _refusal(criterion: str, needs: str, *, without: Sequence[str] = (), about: str = "criterion") -> SparsifyError:
     """Return the error for a criterion that lacks what it needs; `without` are others that would fail, too."""
     others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
     return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}", about=about)
@@ -173,7 +174,9 @@ def entry_norm(layer: Scored) -> Tensor:
 
     path = layer.require_path("entry-norm")
     if path.per_epoch is None:
-        raise _refusal("entry-norm", f"the number of steps of an epoch, and the path of {layer.name} has none")
+        raise _refusal(
+            "entry-norm", f"the number of steps of an epoch, and the path of {layer.name} has none", about="path"
+        )
     epochs = (torch.ceil(_first_entry(layer, path) / path.per_epoch) - 1).clamp(0, NEVER)
     return _wide(layer.norms(layer.weight)) - _wide(epochs)
 
@@ -212,10 +215,8 @@ def gamma(layer: Scored) -> Tensor:
 
 def _of_each_grain(layer: Scored, values: Tensor) -> Tensor:
     """Return one value for each grain: of a single weight that of its filter or kernel, if the values are of these."""
-    from sparsify.optim.penalties import over_grains
-
     if layer.grain == "weight" and values.ndim < layer.weight.ndim:
-        return over_grains(values, layer.weight).expand(layer.weight.shape)
+        return values.view(*values.shape, *[1] * (layer.weight.ndim - values.ndim)).expand(layer.weight.shape)
     return values
 
 
@@ -228,7 +229,7 @@ def bn_scale(layer: Scored) -> Tensor:
         return layer.weight.abs()
     scale = layer.scale()
     if scale is None:
-        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none", about=None)
+        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none")
     return scale.abs()
 
 

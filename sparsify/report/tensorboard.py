@@ -45,7 +45,8 @@ class Events:
 
     def __init__(self, runs_dir: Path, then: Listener) -> None:
         if importlib.util.find_spec("tensorboard") is None:
-            raise SparsifyError("--tensorboard needs an optional package: pip install 'sparsify-study[tensorboard]'")
+            way = "pip install 'sparsify-study[tensorboard]'"
+            raise SparsifyError(f"--tensorboard needs an optional package: {way}", about="extra")
         self._runs_dir, self._then = runs_dir, then
         self._writers: dict[str, SummaryWriter] = {}
 

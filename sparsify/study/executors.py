@@ -118,4 +118,5 @@ def run_workers(executor: str, study: Study, planner: Planner, plan: Plan, *, no
 
 
 def _not_installed(name: str) -> SparsifyError:
-    return SparsifyError(f"--executor {name} needs {name}; install it with: pip install 'sparsify-study[{name}]'")
+    way = f"install it with: pip install 'sparsify-study[{name}]'"
+    return SparsifyError(f"--executor {name} needs {name}; {way}", about="cluster")

@@ -96,7 +96,7 @@ def claim(folder: Path, name: str, lifetime: float = LIFETIME) -> Iterator[Lease
         from flufl.lock import Lock, NotLockedError, TimeOutError
     except ImportError as error:
         raise SparsifyError(
-            "workers need flufl.lock; install it with: pip install 'sparsify-study[cluster]'"
+            "workers need flufl.lock; install it with: pip install 'sparsify-study[cluster]'", about="cluster"
         ) from error
     no_link(folder)
     folder.mkdir(parents=True, exist_ok=True)

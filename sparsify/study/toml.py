@@ -84,9 +84,9 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     try:
         return _parse(stem, parse_toml(text), changed)
     except tomllib.TOMLDecodeError as error:
-        raise SparsifyError(f"study {name} is no TOML: {error}") from error
+        raise SparsifyError(f"study {name} is no TOML: {error}", about="study") from error
     except SparsifyError as error:
-        raise SparsifyError(f"study {name}: {error}") from error
+        raise SparsifyError(f"study {name}: {error}", about=error.about or "study") from error
 
 
 def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
