@@ -12,8 +12,10 @@ from sparsify.data.registry import FOLDER
 from sparsify.errors import SparsifyError, shown, unknown
 from sparsify.files import last_parts
 from sparsify.nets.losses import CROSS_ENTROPY
+from sparsify.nets.papers import SANTURKAR_2018
 from sparsify.nets.registry import NETS, TORCHVISION, NetworkSpec
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.publications import Publication
 from sparsify.text import shortest
 
 
@@ -67,8 +69,15 @@ ADDED = (
 )
 """Fields that config.json lacks in older runs, which were trained with the default of each."""
 
-RECORDS = ("loss", "gradients", "landscape")
-"""What a training can record of itself, beside its metrics and its path; see `training.recording`."""
+RECORDS: dict[str, tuple[Publication, ...]] = {
+    "loss": (),
+    "gradients": (SANTURKAR_2018,),
+    "landscape": (SANTURKAR_2018,),
+}
+"""What a training can record of itself, beside its metrics and its path, and the papers it is from.
+
+See `training.recording`.
+"""
 
 
 def option(name: str, text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the networks were published as."""
+"""What the networks, their weights and what is recorded of them were published as."""
 
 from __future__ import annotations
 
@@ -41,6 +41,39 @@ KRIZHEVSKY_2014 = Publication(
     "One Weird Trick for Parallelizing Convolutional Neural Networks",
     2014,
     {"eprint": "1404.5997", "archiveprefix": "arXiv"},
+)
+IOFFE_2015 = Publication(
+    "inproceedings",
+    "ioffe2015batch",
+    ("Ioffe, Sergey", "Szegedy, Christian"),
+    "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift",
+    2015,
+    {"booktitle": "Proceedings of the 32nd International Conference on Machine Learning", "pages": "448--456"},
+)
+SANTURKAR_2018 = Publication(
+    "inproceedings",
+    "santurkar2018how",
+    ("Santurkar, Shibani", "Tsipras, Dimitris", "Ilyas, Andrew", "Mądry, Aleksander"),
+    "How Does Batch Normalization Help Optimization?",
+    2018,
+    {"booktitle": "Advances in Neural Information Processing Systems", "volume": "31"},
+)
+RUSSAKOVSKY_2015 = Publication(
+    "article",
+    "russakovsky2015imagenet",
+    (
+        *("Russakovsky, Olga", "Deng, Jia", "Su, Hao", "Krause, Jonathan", "Satheesh, Sanjeev", "Ma, Sean"),
+        *("Huang, Zhiheng", "Karpathy, Andrej", "Khosla, Aditya", "Bernstein, Michael", "Berg, Alexander C."),
+        "Fei-Fei, Li",
+    ),
+    "ImageNet Large Scale Visual Recognition Challenge",
+    2015,
+    {
+        "journal": "International Journal of Computer Vision",
+        "volume": "115",
+        "number": "3",
+        "pages": "211--252",
+    },
 )
 TORCHVISION_2016 = Publication(
     "software",

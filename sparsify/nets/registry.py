@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sparsify.data.papers import JORDAN_2024, LECUN_1998
-from sparsify.nets.papers import CLEVERT_2016, HE_2016, KRIZHEVSKY_2014, PAGE_2018, SIMONYAN_2015
+from sparsify.nets.papers import CLEVERT_2016, HE_2016, IOFFE_2015, KRIZHEVSKY_2014, PAGE_2018, SIMONYAN_2015
 from sparsify.publications import Publication, in_short
 from sparsify.settings import Given, Setting, Value, values_of
 
@@ -197,7 +197,7 @@ NETS: dict[str, NetworkSpec] = {
     "vgg-a-bn": NetworkSpec(
         _vgg(11),
         "VGG-11 for 32×32 images, with BatchNorm behind each convolution",
-        _VGG,
+        (*_VGG, IOFFE_2015),
         _vgg_settings(norm="batch"),
     ),
     "vgg-a-light": NetworkSpec(
@@ -209,7 +209,7 @@ NETS: dict[str, NetworkSpec] = {
     "vgg16-bn": NetworkSpec(
         _vgg(16),
         "VGG-16 for 32×32 images, with BatchNorm behind each convolution",
-        _VGG,
+        (*_VGG, IOFFE_2015),
         _vgg_settings(norm="batch"),
     ),
     "resnet9": NetworkSpec(

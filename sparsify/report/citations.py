@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from sparsify.config import Config
+from sparsify.config import RECORDS, Config
 from sparsify.data.registry import AUGMENTATIONS, DATASETS, FOLDER, named_augmentations
-from sparsify.nets.papers import TORCHVISION_2016
+from sparsify.nets.papers import RUSSAKOVSKY_2015, TORCHVISION_2016
 from sparsify.nets.registry import NETS, TORCHVISION
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
@@ -43,6 +43,8 @@ def used(configs: Iterable[Config], criteria: Iterable[str]) -> list[Used]:
     optimizers = {config.opt for config in trainings}
     schedules = {name for config in trainings for name in (config.schedule, config.decay_schedule)}
     augmentations = {name for config in trainings for name, _ in named_augmentations(config.augment)}
+    records = {name for config in trainings for name in config.record.split(",") if RECORDS.get(name)}
+    pretrained = sorted({config.model for config in trainings if config.pretrained})
     models = sorted({config.model for config in trainings} - set(NETS))
     folders = sorted({config.data_name for config in trainings if config.data.startswith(FOLDER)})
     return [
@@ -51,6 +53,8 @@ def used(configs: Iterable[Config], criteria: Iterable[str]) -> list[Used]:
         *_of("criterion", {name: spec.papers for name, spec in CRITERIA.items()}, asked),
         *_of("network", {name: spec.papers for name, spec in NETS.items()}, {config.model for config in trainings}),
         *(Used("network", name, (TORCHVISION_2016,) if name.startswith(TORCHVISION) else ()) for name in models),
+        *(Used("weights of", name, (RUSSAKOVSKY_2015, TORCHVISION_2016)) for name in pretrained),
+        *_of("record", RECORDS, records),
         *_of("data set", {name: spec.papers for name, spec in DATASETS.items()}, {config.data for config in trainings}),
         *(Used("data set", name, ()) for name in folders),
         *_of("augmentation", {name: spec.papers for name, spec in AUGMENTATIONS.items()}, augmentations),

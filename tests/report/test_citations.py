@@ -106,6 +106,18 @@ def test_what_was_not_used_is_not_cited_and_the_order_is_stable() -> None:
     assert bibtex(used([config, config], ["lamp", "lamp"])) == text
 
 
+def test_what_is_recorded_and_pretrained_is_cited() -> None:
+    plain = Config(data="digits", opt="sgd", model="vgg-a-bn")
+    assert {"simonyan2015very", "ioffe2015batch"} <= set(keys(bibtex(used([plain], []))))
+    recorded = bibtex(used([Config(data="digits", opt="sgd", record="loss,landscape")], []))
+    assert "santurkar2018how" in keys(recorded)
+    assert "record loss" not in recorded
+    imagenet = Config(data="digits", opt="sgd", model="alexnet", pretrained=True)
+    text = bibtex(used([imagenet], []))
+    assert {"russakovsky2015imagenet", "torchvision2016"} <= set(keys(text))
+    assert "% weights of alexnet" in text
+
+
 def test_what_torchvision_and_folders_are_cited_as() -> None:
     text = bibtex(used([Config(data="folder:mine", opt="sgd", model="torchvision:resnet18")], []))
     assert "torchvision2016" in keys(text)
