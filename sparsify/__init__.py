@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.nets.shrinking import shrink
     from sparsify.nets.structure import prunable
     from sparsify.optim.bregman import AdaBreg, LinBreg
-    from sparsify.optim.inclusion import InclusionPath
+    from sparsify.optim.inclusion import InclusionPath, predict_entry
     from sparsify.optim.penalties import parameter_groups
     from sparsify.optim.prox_sgd import ProxSGD
     from sparsify.optim.release import RandomRelease
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.pruning.sweep import Sweep
     from sparsify.report.writing import write_study
     from sparsify.runs import Run
+    from sparsify.study.contrasts import contrasts
     from sparsify.study.findings import find
     from sparsify.study.folder import read_study
     from sparsify.study.running import run_study
@@ -71,6 +72,7 @@ _EXPORTS = {
     "SweepPlan": "sparsify.pruning.plan",
     "compare": "sparsify.analysis.comparison",
     "compare_criteria": "sparsify.analysis.agreement",
+    "contrasts": "sparsify.study.contrasts",
     "estimate": "sparsify.analysis.statistics",
     "evaluate": "sparsify.nets.evaluation",
     "find": "sparsify.study.findings",
@@ -80,6 +82,7 @@ _EXPORTS = {
     "make_mask": "sparsify.pruning.cuts",
     "paired": "sparsify.analysis.statistics",
     "parameter_groups": "sparsify.optim.penalties",
+    "predict_entry": "sparsify.optim.inclusion",
     "prunable": "sparsify.nets.structure",
     "prune": "sparsify.pruning.measuring",
     "read_study": "sparsify.study.folder",
@@ -112,6 +115,7 @@ __all__ = [
     "SweepPlan",
     "compare",
     "compare_criteria",
+    "contrasts",
     "estimate",
     "evaluate",
     "find",
@@ -121,6 +125,7 @@ __all__ = [
     "make_mask",
     "paired",
     "parameter_groups",
+    "predict_entry",
     "prunable",
     "prune",
     "read_study",

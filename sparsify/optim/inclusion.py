@@ -38,6 +38,11 @@ def predict_entry(model: nn.Module, optimizer: SplitOptimizer, time: float) -> d
     """Return, by parameter, the fraction of grains that enter by the path time T = `time` if their norms do not change.
 
     A grain of norm r enters when ‖∫(W − Γ) dt‖ reaches λ. Γ is 0 before, so that this is when r·T ≥ λ.
+
+    >>> layer = torch.nn.Linear(2, 1)
+    >>> _ = torch.nn.init.constant_(layer.weight, 0.5)
+    >>> sparsify.predict_entry(layer, sparsify.SLBI(layer.parameters()), 2.0)
+    {'weight': 1.0}
     """
     threshold = optimizer.param_groups[0]["threshold"]
     fractions = {}

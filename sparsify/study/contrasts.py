@@ -110,6 +110,9 @@ def contrasts(
     arm without a seed in common with its reference has no contrast. With a `reference`, the label of an arm, or with
     `ratios`, which are chosen afterwards, all contrasts are those, and exploratory. Raises SparsifyError for an unknown
     arm and a ratio that was not swept.
+
+    >>> [one.difference for one in sparsify.contrasts(result, ratios=[0])]  # of its one arm there is nothing to compare
+    []
     """
     chosen = reference is not None or ratios is not None
     planned = [] if chosen else _planned(result)
