@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import tomllib
@@ -71,6 +72,13 @@ def test_every_link_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not re.match(r"https?:|#", link)]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_block_of_python_is_python() -> None:
+    blocks = re.findall(r"```python\n(.+?)```", TEXT, re.DOTALL)
+    assert len(blocks) >= 10
+    for block in blocks:
+        ast.parse(block)
 
 
 def test_the_example_of_a_network_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
