@@ -19,6 +19,7 @@ import pytest
 from choices import choices_page, toml_page
 from cyclopts import CycloptsError
 from pages import cli_page, made, outside, relinked, without_mermaid
+from statsmodels.stats.power import TTestPower
 
 import sparsify
 from sparsify import viz
@@ -188,6 +189,12 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
         others = [name for name in shown if name.rpartition(".")[0] != package.__name__]
         assert sorted(set(shown) - set(others)) == sorted(f"{package.__name__}.{name}" for name in package.__all__)
         assert all(pkgutil.resolve_name(name).__doc__ for name in others)
+
+
+def test_the_power_of_twenty_seeds_is_that_of_the_t_test() -> None:
+    size = TTestPower().solve_power(nobs=20, alpha=0.05, power=0.9)
+    page = (ROOT / "docs/explanation/pull.md").read_text(encoding="utf-8")
+    assert f"Twenty seeds show a difference of {size:.2f} of its own standard deviation" in " ".join(page.split())
 
 
 def test_every_figure_stands_in_the_gallery() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import urllib.parse
@@ -13,6 +14,7 @@ from largestudy import large_study
 
 from benchmarks.keep import add, joined, keep, rewrite
 from sparsify.errors import SparsifyError
+from sparsify.files import frame_as_csv
 from sparsify.report.again import FILE, PAGE, source_again
 from sparsify.report.page import render
 from sparsify.report.writing import tables, write_study
@@ -111,6 +113,9 @@ def test_a_report_in_models_is_small_and_says_what_todays_code_says(folder: Path
     linked = [urllib.parse.unquote(name) for name in re.findall(r'href="([^":#]+)"', page)]
     assert [name for name in linked if not (folder / name).exists()] == []
     assert (folder / "table.md").read_text(encoding="utf-8") == tables(source.result, source.findings)
+    for name, frame in source.findings.frames().items():  # as numbers: last digits are the processor's
+        written = pandas.read_csv(io.StringIO(frame_as_csv(frame)))
+        pandas.testing.assert_frame_equal(pandas.read_csv(folder / f"{name}.csv"), written, rtol=1e-9)
 
 
 def test_a_figure_to_which_the_report_links_is_kept(study: Path, tmp_path: Path) -> None:
