@@ -87,7 +87,7 @@ def held(folder: Path, sign: Path | None = None) -> Iterator[None]:
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, unless it is there. Raises SparsifyError if it is `held`, or in such a one."""
     where = Path(os.path.abspath(folder))
-    holders = [one for one in _HELD if where.is_relative_to(one)]
+    holders = [one for one in list(_HELD) if where.is_relative_to(one)]  # other threads hold and let go
     for one in holders:
         sign, before = _HELD[one]
         try:

@@ -27,8 +27,8 @@ Given = str | Mapping[str, object]
 class Setting:
     """One option: its default, whose type is the option's, what it does, and the limits of each of its numbers.
 
-    `above` and `below` are limits that it cannot reach. `counts` says how many numbers a tuple can have, else as many
-    as the default; with `any_count` one or more.
+    `above` and `below` are limits that it cannot reach. A tuple has as many numbers as the default; with `any_count`
+    one or more.
     """
 
     default: Value
@@ -38,7 +38,6 @@ class Setting:
     most: float = math.inf
     above: float = -math.inf
     below: float = math.inf
-    counts: tuple[int, ...] = ()
     any_count: bool = False
 
     def read(self, name: str, value: object) -> Value:
@@ -58,7 +57,7 @@ class Setting:
                 return self._within(_number(value, type(default)))
             parts = value.split("+") if isinstance(value, str) else value
             parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
-            if not parts or not (self.any_count or len(parts) in (self.counts or (len(default),))):
+            if not parts or not (self.any_count or len(parts) == len(default)):
                 raise ValueError
             return tuple(self._within(_number(part, type(default[0]))) for part in parts)
         except (ValueError, OverflowError) as error:
@@ -76,8 +75,7 @@ class Setting:
         whole = isinstance(default[0] if isinstance(default, tuple) else default, int)
         noun = ("whole number" if whole else "number") + ("s" if several else "")
         if several:
-            counts = " or ".join(map(str, self.counts or (len(default),)))  # type: ignore[arg-type]  # a tuple
-            counts = "one or more" if self.any_count else counts
+            counts = "one or more" if self.any_count else str(len(default))  # type: ignore[arg-type]  # a tuple
             noun = f"{counts} {noun}, as in {_text(default)}"
         else:
             noun = f"a {noun}"

@@ -214,8 +214,9 @@ def test_a_whole_number_is_the_same_rate_as_its_float() -> None:
         {"data": "folder:a\0b"},
         {"init": 5},
         {"init": ""},
+        {"record": [["loss"]]},
     ],
-    ids=["data is a number", "data is None", "a list", "too large", "null byte", "init", "empty init"],
+    ids=["data is a number", "data is None", "a list", "too large", "null byte", "init", "empty init", "record"],
 )
 def test_what_a_file_of_settings_can_hold_is_refused_in_one_line(values: dict[str, Any]) -> None:
     refused(**values)

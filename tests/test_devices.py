@@ -7,6 +7,7 @@ import torch
 from processes import said_by
 
 from sparsify import devices
+from sparsify.config import Places
 from sparsify.devices import describe, exactly, halving, resolve_device
 from sparsify.errors import SparsifyError
 
@@ -180,3 +181,7 @@ def test_data_may_take_half_of_what_a_container_may_have(tmp_path, monkeypatch):
     assert devices.room_for_data(cpu) == 500
     limit.write_text("max\n")
     assert devices.room_for_data(cpu) == whole > 500
+
+
+def test_a_place_can_be_a_device_of_torch() -> None:
+    assert Places(device=torch.device("cpu")).device == "cpu"  # type: ignore[arg-type]

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from sparsify.drawing.architecture import LayerLeft
 from sparsify.nets.layers import Layer
-from sparsify.nets.mask import Mask
-from sparsify.nets.shrinking import plan_removal
-from sparsify.nets.structure import Structure
+from sparsify.nets.structure import Cut, Structure
 
 
-def layers_left(structure: Structure, mask: Mask) -> list[LayerLeft]:
-    """Return what is left of each layer, in the network's order. An empty mask leaves everything."""
-    inputs = plan_removal(structure, mask).inputs if mask else {}
+def layers_left(structure: Structure, cuts: Sequence[Cut]) -> list[LayerLeft]:
+    """Return what these cuts leave of each layer, in the network's order; without cuts that is everything."""
+    mask, removed = structure.goes(cuts)
     found = []
     for name, layer in structure.layers.items():
         keep = mask.get(layer.parameter, torch.ones_like(layer.weight, dtype=torch.bool)).clone()
         outputs = int(layer.rows(keep).flatten(1).any(1).sum())
-        gone = torch.zeros(layer.inputs, dtype=torch.bool, device=keep.device)
-        gone[inputs.get(name, [])] = True
-        keep &= ~layer.input_elements(gone)
+        if name in removed.inputs:
+            keep &= ~layer.input_elements(torch.from_numpy(removed.inputs[name]).to(keep.device))
         found.append(LayerLeft(name, _kind(layer), layer.outputs, outputs, keep.numel(), int(keep.sum())))
     return found
 

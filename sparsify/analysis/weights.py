@@ -14,17 +14,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sparsify.nets.evaluation import batch_norms
 from sparsify.nets.layers import Layer, prunable_layers
-from sparsify.nets.mask import lowest, removed_count
 from sparsify.nets.structure import Structure
 from sparsify.optim.inclusion import InclusionPath
-from sparsify.optim.penalties import filter_norms
 from sparsify.runs import Run
-
-
-def smallest_filters(weight: Tensor, ratio: float) -> Tensor:
-    """Which filters go when round(ratio·n) of the smallest L2 norm are pruned: (filters,), True goes."""
-    norms = filter_norms(weight.detach())
-    return lowest(norms, removed_count(ratio, len(norms)))
 
 
 def support_shares(runs: Sequence[Run]) -> dict[str, list[float]]:

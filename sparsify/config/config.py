@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from sparsify.config.fields import (
     own_options,
     records,
 )
+from sparsify.data.places import absolute
 from sparsify.data.registry import (
     AUGMENTATIONS,
     DATASETS,
@@ -237,7 +237,7 @@ class Config:
             path = self.data.removeprefix(FOLDER)
             if not path:
                 raise SparsifyError(f"--data is {self.data!r}; folder: needs a path, as in folder:photos")
-            there = os.path.realpath(os.path.expanduser(path))  # a link may lead to a name that is no UTF-8
+            there = str(absolute(path))  # a link may lead to a name that is no UTF-8
             object.__setattr__(self, "data", FOLDER + checked_characters("the folder of --data", there))
         elif not isinstance(self.data, str) or self.data not in ("auto", *DATASETS):
             raise unknown("data set", self.data, [*DATASETS, "folder:PATH"])

@@ -161,7 +161,7 @@ def records(asked: object) -> str:
         raise SparsifyError(f"--record is {shown(names)}; it must be names with commas between them")
     wanted = [name.strip() if isinstance(name, str) else name for name in names if name != ""]
     for name in wanted:
-        if name not in RECORDS:
+        if not isinstance(name, str) or name not in RECORDS:
             raise unknown("record", name, RECORDS)
     return ",".join(name for name in RECORDS if name in wanted)
 

@@ -33,6 +33,7 @@ class Places:
     data_dir: Annotated[Path | None, Parameter(help="a folder that is searched for data sets first")] = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # a torch.device, too
         object.__setattr__(self, "runs_dir", Path(self.runs_dir))
         if self.data_dir is not None:
             object.__setattr__(self, "data_dir", Path(self.data_dir))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sparsify.data import papers
 from sparsify.data.places import Roots, absolute
 from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.limits import PIXELS
 from sparsify.publications import Publication, in_short
 from sparsify.text import shortest
 
@@ -97,7 +98,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "digits": DatasetSpec(_digits, "scikit-learn's 1,797 handwritten digits, resized to 28×28", _DIGITS),
     "colour-digits": DatasetSpec(
-        _colour_digits, "256 and 64 of scikit-learn's digits, 32×32, each in a colour", _DIGITS
+        _colour_digits, "512 and 128 of scikit-learn's digits, 32×32, each in a colour", _DIGITS
     ),
 }
 
@@ -272,6 +273,8 @@ def load_dataset(
     """
     if not name.startswith(FOLDER) and name not in DATASETS:
         raise unknown("data set", name, [*DATASETS, "folder:PATH"])
+    if resize is not None:
+        PIXELS.check("resize", resize)
     roots = Roots.of(data_dir)
     if data_dir is not None and not roots.download.is_dir():
         raise SparsifyError(f"--data-dir {data_dir} is not a folder")

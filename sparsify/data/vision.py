@@ -167,7 +167,7 @@ def embedded_digits() -> Dataset:
 
 
 def colour_digits() -> Dataset:
-    """Return 256 training and 64 test images of scikit-learn's digits, 32×32 pixels, each in a colour of its own.
+    """Return 512 training and 128 test images of scikit-learn's digits, 32×32 pixels, each in a colour of its own.
 
     They stand in for coloured photographs where a network only has to run.
     """

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Inputs, each, mapped
 from sparsify.devices import products, wait_for
 from sparsify.errors import SparsifyError, first_line
-from sparsify.files import rows_as_bytes
+from sparsify.files import rows_as_bytes, tensors_as_bytes
 from sparsify.nets.comparing import relative_difference
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.shrinking import shrink_by
@@ -146,7 +145,7 @@ def save_deployed(path: Path, rows: Sequence[Deployed]) -> Path:
 
 
 def _stored_bytes(model: nn.Module) -> int:
-    return len(save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}))
+    return len(tensors_as_bytes(dict(model.state_dict())))
 
 
 ONNX_TOLERANCE = 1e-4

@@ -111,9 +111,9 @@ def loss_named(name: str, label_smoothing: float = 0.0) -> Loss:
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
-    if name == "nll":
-        return lambda output, labels: F.nll_loss(output_tensor(output), labels)
-    return lambda output, labels: F.cross_entropy(output_tensor(output), labels, label_smoothing=label_smoothing)
+    if label_smoothing:
+        return lambda output, labels: F.cross_entropy(output_tensor(output), labels, label_smoothing=label_smoothing)
+    return lambda output, labels: LOSSES[name](output_tensor(output), labels)
 
 
 def require_log_probabilities(output: Tensor, name: str) -> None:

@@ -88,7 +88,7 @@ class Structure:
         whole network. Raises SparsifyError if a layer cannot be masked; warns (SparsifyWarning), once for each place,
         if a mask and a physical removal would not compute the same function.
         """
-        mask, removed = self._masked(cuts)
+        mask, removed = self.goes(cuts)
         unfed: Mask = {}
         for name in removed.inputs.keys() & self.layers.keys():
             layer = self.layers[name]
@@ -105,9 +105,10 @@ class Structure:
 
     def mask(self, cuts: Sequence[Cut]) -> Mask:
         """Return the mask of `remove`, which raises the same, without a warning."""
-        return self._masked(cuts)[0]
+        return self.goes(cuts)[0]
 
-    def _masked(self, cuts: Sequence[Cut]) -> tuple[Mask, Removed]:
+    def goes(self, cuts: Sequence[Cut]) -> tuple[Mask, Removed]:
+        """Return the mask of these cuts, and the channels that go. Raises SparsifyError as `remove` does."""
         for cut in cuts:
             self.require(cut.layer, cut.grain)
         mask: Mask = {}

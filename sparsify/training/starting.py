@@ -57,8 +57,11 @@ def build(config: Config, dataset: Dataset) -> nn.Module:
     """Build the Config's network with the initial weights of its seed, prepared for its optimizer.
 
     What begins by whitening does so by training images of `dataset`. `pretrained` is ignored. torch's own generator is
-    restored.
+    restored. Raises SparsifyError for data with one class.
     """
+    if len(dataset.classes) < 2:
+        one = f"{config.data_name} has one class, '{dataset.classes[0]}': there is nothing to tell apart"
+        raise SparsifyError(f"{one}; a folder of images has one folder for each class in train/ and test/")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(config.seed, "init"))  # torch.manual_seed seeds every GPU, too
         model = network(config.model, dataset.shape, len(dataset.classes), config.net)

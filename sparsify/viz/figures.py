@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sparsify.analysis.comparison import class_accuracy
-from sparsify.analysis.weights import TrainedNetwork, smallest_filters
+from sparsify.analysis.weights import TrainedNetwork
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.curves import curves_figure
 from sparsify.drawing.filters import FilterPanel, filters_figure
@@ -18,9 +18,13 @@ from sparsify.drawing.paths import path_figure
 from sparsify.drawing.sweeps import sweep_figure
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.layers import Layer, find_layer
+from sparsify.nets.structure import removed_grains
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.pruning.cuts import cuts_of
 from sparsify.pruning.ledger import BEFORE_UNITS
+from sparsify.pruning.plan import PointPlan
 from sparsify.pruning.ratios import parse_ratios
+from sparsify.pruning.subject import subject_without_data
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run
 from sparsify.text import percentage
@@ -162,7 +166,11 @@ def networks(chosen: Sequence[Run]) -> str:
 
 def _runs_by_label(runs: Runs) -> dict[str, list[Run]]:
     if isinstance(runs, Mapping):
-        return {name: [found] if isinstance(found, Run) else list(found) for name, found in runs.items()}
+        groups = {name: [found] if isinstance(found, Run) else list(found) for name, found in runs.items()}
+        for name, group in groups.items():
+            if not group:
+                raise SparsifyError(f"'{name}' has no run to draw")
+        return groups
     chosen = [runs] if isinstance(runs, Run) else list(runs)
     return {label(run, chosen): [run] for run in chosen}
 
@@ -175,6 +183,8 @@ def _sweeps_by_label(sweeps: Sweeps) -> dict[str, list[Sweep]]:
     else:
         groups = {name: [found] if isinstance(found, Sweep) else list(found) for name, found in sweeps.items()}
     for name, found in groups.items():
+        if not found:
+            raise SparsifyError(f"'{name}' has no sweep to draw")
         for one in found:
             if one.before_units:
                 warnings.warn(f"sweep-{one.id} of {name} {BEFORE_UNITS}", SparsifyWarning, stacklevel=3)
@@ -208,7 +218,10 @@ def filter_panel(
     run, weight = network.run, network.model.get_parameter(f"{layer}.weight")
     title = f"{label or run.config.opt} · {run.summary['accuracy']:.2%}"
     if ratio is not None and weight.ndim > 2:
-        return FilterPanel(title, weight, smallest_filters(weight, ratio), f"pruned at {percentage(ratio)}")
+        subject = subject_without_data(run, network.model)
+        mask = subject.structure.mask(cuts_of(subject, PointPlan(layers=layer, ratio=ratio)))
+        gone = removed_grains(mask, subject.structure.layers[layer])
+        return FilterPanel(title, weight, gone, f"pruned at {percentage(ratio)}")
     inside = network.support(layer) if weight.ndim > 2 else None
     if inside is None:
         return FilterPanel(title, weight)

@@ -38,12 +38,11 @@ def net(run: Run, point: PointPlan | None = None, **asked: Unpack[PointOptions])
         structure = Structure(network.model, torch.zeros(1, *run.summary["shape"]))
         cuts = _not_selected(network, structure)
         title += ": what it has selected" if cuts else ""
-        return architecture_figure(layers_left(structure, structure.mask(cuts)), title=title)
+        return architecture_figure(layers_left(structure, cuts), title=title)
     point = PointPlan.of(point, **asked)
     subject = subject_without_data(run, network.model)
-    mask = subject.structure.mask(cuts_of(subject, point))
     title += f": {percentage(point.ratio)} of {point.layers} removed by {point.criterion}"
-    return architecture_figure(layers_left(subject.structure, mask), title=title)
+    return architecture_figure(layers_left(subject.structure, cuts_of(subject, point)), title=title)
 
 
 def _not_selected(network: TrainedNetwork, structure: Structure) -> list[Cut]:
@@ -73,6 +72,9 @@ def predictions(
     images = subject.split.images
     if not isinstance(images, Tensor):
         raise SparsifyError(f"{subject.name} takes several inputs; pictures are drawn of images alone")
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        kind = f"{tuple(images.shape[1:])} of {str(images.dtype).removeprefix('torch.')}"
+        raise SparsifyError(f"{subject.name} takes {kind}; pictures are drawn of uint8 images, grey or in colour")
     found = probabilities(subject, images, mask)
     confidence, answers = found.max(1)
     labels = subject.split.labels.cpu()

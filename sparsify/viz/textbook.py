@@ -157,7 +157,7 @@ class _Weights(nn.Module):
 def _on_valley(name: str, lr: float | None, steps: int) -> Config:
     """The Config of an optimizer on the valley: nothing is 0 at the start, and Γ has a path that is long enough."""
     defaults = OPTIMIZERS[name].defaults
-    rate = lr if lr is not None else _RATES.get(name, defaults["lr"])
+    rate = _RATES.get(name, defaults["lr"]) if lr is None else taken(Config(opt=name, lr=lr).lr)  # which checks it
     return Config(
         opt=name,
         lr=rate,

@@ -68,9 +68,12 @@ def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
     >>> recorded = sparsify.train(sparsify.Config(data="digits", opt="sgd", epochs=1, record="loss"), device="cpu")
     >>> sparsify.viz.losses({"sgd": [recorded]}, title="LeNet on digits").savefig("losses.png")
     """
-    for run in (run for runs in groups.values() for run in runs):
-        if not has_records(run, "loss"):
-            raise SparsifyError(f"{run.name} has no record of its losses; train it with --record loss")
+    for label, runs in groups.items():
+        if not runs:
+            raise SparsifyError(f"'{label}' has no run to draw")
+        for run in runs:
+            if not has_records(run, "loss"):
+                raise SparsifyError(f"{run.name} has no record of its losses; train it with --record loss")
     found = {label: [run.records["loss/loss"].numpy() for run in runs] for label, runs in groups.items()}
     return losses_figure(found, title=title)
 

@@ -13,8 +13,8 @@ def structure() -> Structure:
     return Structure(network.eval(), torch.zeros(1, 1, 4, 4))
 
 
-def test_without_a_mask_everything_is_left() -> None:
-    assert layers_left(structure(), {}) == [
+def test_without_cuts_everything_is_left() -> None:
+    assert layers_left(structure(), []) == [
         LayerLeft("0", "3×3, 1 → 4", 4, 4, 36, 36),
         LayerLeft("3", "16 → 5", 5, 5, 80, 80),
         LayerLeft("5", "5 → 2", 2, 2, 10, 10),
@@ -24,8 +24,7 @@ def test_without_a_mask_everything_is_left() -> None:
 def test_with_a_filter_go_the_weights_that_see_it() -> None:
     found = structure()
     first = found.layers["0"]
-    mask = found.mask([Cut(first, "filter", torch.tensor([True, False, False, True]))])
-    left = layers_left(found, mask)
+    left = layers_left(found, [Cut(first, "filter", torch.tensor([True, False, False, True]))])
     assert [(one.outputs_left, one.weights_left) for one in left] == [(2, 18), (5, 40), (2, 10)]
 
 
@@ -34,8 +33,15 @@ def test_single_weights_take_an_output_only_with_the_last_of_them() -> None:
     drop = torch.zeros(5, 16, dtype=torch.bool)
     drop[0] = True
     drop[1, :15] = True
-    left = layers_left(found, found.mask([Cut(found.layers["3"], "weight", drop)]))
+    left = layers_left(found, [Cut(found.layers["3"], "weight", drop)])
     assert [(one.outputs_left, one.weights_left) for one in left] == [(4, 36), (4, 49), (2, 10)]
+
+
+def test_a_layer_of_which_nothing_is_left_is_shown_as_such() -> None:
+    """Such a network could not be shrunk, which is not asked for."""
+    found = structure()
+    left = layers_left(found, [Cut(found.layers["0"], "filter", torch.ones(4, dtype=torch.bool))])
+    assert [(one.outputs_left, one.weights_left) for one in left] == [(0, 0), (5, 0), (2, 10)]
 
 
 def test_a_bar_says_what_is_left() -> None:

@@ -8,21 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsify.analysis.weights import TrainedNetwork, smallest_filters, support_shares
+from sparsify.analysis.weights import TrainedNetwork, support_shares
 
 
 def filters(*norms: float) -> Tensor:
     """(n, 1, 1, 2): a filter for each norm, as 3-4-5 triangles."""
     return torch.tensor([[0.6 * norm, 0.8 * norm] for norm in norms], dtype=torch.float64).view(-1, 1, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("ratio", "goes"),
-    [(0, []), (0.25, [1]), (0.5, [1, 3]), (0.75, [0, 1, 3]), (1, [0, 1, 2, 3])],
-)
-def test_the_smallest_filters_go_with_ties_by_index(ratio, goes):
-    assert smallest_filters(filters(2, 1, 5, 1.5), ratio).nonzero().flatten().tolist() == goes
-    assert smallest_filters(filters(1, 1, 1, 1), ratio).nonzero().flatten().tolist() == list(range(len(goes)))
 
 
 def test_shares_of_the_support_are_those_of_each_run():

@@ -114,6 +114,14 @@ def test_what_cannot_be_is_said_in_one_line(sparsify, runs, picture, line, error
     assert answer.err.count("\n") == 1
 
 
+def test_a_network_of_which_nothing_is_selected_is_drawn(sparsify, runs):
+    assert sparsify("train --data digits --opt slbi --epochs 1 --batch-size 512 --seed 9").code == 0
+    run = Run(next(runs.glob("lenet-digits-slbi-s9-*")))
+    assert not run.support("conv1.weight").any()
+    assert sparsify(f"viz net {run.name}").code == 0
+    assert sparsify(f"viz net {run.name} --layers conv3 --ratio 1").code == 0
+
+
 @pytest.mark.parametrize(
     ("line", "file"),
     [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from sparsify.data.registry import load_dataset
+from sparsify.data.registry import DATASETS, load_dataset
 from sparsify.data.vision import embedded_digits
+from sparsify.errors import SparsifyError
 
 
 def test_digits_are_1437_and_360_grey_images_of_28x28() -> None:
@@ -49,3 +51,15 @@ def test_no_digit_is_in_both_splits() -> None:
     train, test = ({image.numpy().tobytes() for image in split.images} for split in (data.train, data.test))
     assert not train & test
     assert len(train | test) == 1797
+
+
+def test_colour_digits_are_512_and_128_images_of_three_channels_as_is_said_of_them() -> None:
+    data = load_dataset("colour-digits")
+    assert data.train.images.shape == (512, 3, 32, 32)
+    assert data.test.images.shape == (128, 3, 32, 32)
+    assert DATASETS["colour-digits"].description.startswith("512 and 128 of")
+
+
+def test_images_of_no_pixels_are_refused() -> None:
+    with pytest.raises(SparsifyError, match=r"^resize is 0; it must be a whole number of at least 1"):
+        load_dataset("digits", resize=0)

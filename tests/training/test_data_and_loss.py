@@ -333,6 +333,15 @@ def test_weights_that_are_neither_there_nor_to_be_fetched_are_one_line_and_leave
     assert not (tmp_path / "runs").exists()
 
 
+def test_data_with_one_class_is_refused() -> None:
+    """As a folder is whose images lie in one folder more: train/images/*.png."""
+    images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    split = Split(images, torch.zeros(2, dtype=torch.int64))
+    one = make_dataset("wrapped", split, split, ("images",))
+    with pytest.raises(SparsifyError, match="has one class, 'images': there is nothing to tell apart; a folder of"):
+        build(Config(data="digits", opt="sgd"), one)
+
+
 def test_what_whitens_begins_by_the_images_that_are_trained_on(tmp_path: Path) -> None:
     config = Config(
         model="resnet-speed", net="width=0.0625", data="colour-digits", val=0.5, opt="sgd", lr=1e-30, epochs=1

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from summaries import SUMMARY
 from sweeps import sweep_of
+from torch import nn
 
-from sparsify import viz
+from sparsify import Split, Subject, make_mask, train, viz
+from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import Config
 from sparsify.errors import SparsifyError
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import METRICS, Run
+from sparsify.viz.figures import filter_panel
 
 
 def run(folder: Path, opt: str = "sgd", accuracy: float = 0.5, seed: int = 0) -> Run:
@@ -55,6 +59,38 @@ def test_runs_without_labels_are_named_by_optimizers_or_else_by_themselves(tmp_p
 def test_sweeps_without_labels_are_refused():
     with pytest.raises(SparsifyError, match="the sweeps are a list; they must be one Sweep, or a dict by label"):
         viz.sweep([sweep(1, 0.5)])
+
+
+def test_a_label_without_runs_or_sweeps_is_refused():
+    for draw, what in ((viz.curves, "run"), (viz.sweep, "sweep")):
+        with pytest.raises(SparsifyError, match=rf"^'mine' has no {what} to draw$"):
+            draw({"mine": []})
+    with pytest.raises(SparsifyError, match=r"^'mine' has no run to draw$"):
+        viz.losses({"mine": []}, title="")
+
+
+def test_filters_that_go_with_others_are_ranked_and_struck_out_with_them(tmp_path):
+    """Of two layers whose outputs are added; the norms of the one that is shown say another order."""
+    config = Config(data="colour-digits", model="resnet-speed", net="width=0.0625", opt="sgd", epochs=1)
+    trained = train(config, device="cpu", runs_dir=tmp_path)
+    name = "stage2.residual.conv"
+    panel = filter_panel(TrainedNetwork(trained), name, ratio=0.5)
+    model = trained.model()
+    gone = ~make_mask(model, torch.zeros(1, 3, 32, 32), layers=name, ratio=0.5)[f"{name}.weight"].flatten(1).any(1)
+    assert panel.marked.tolist() == gone.tolist()
+    alone = model.get_parameter(f"{name}.weight").flatten(1).norm(dim=1).argsort()[:4]
+    assert gone.nonzero().flatten().tolist() != sorted(alone.tolist())
+
+
+def test_pictures_are_drawn_of_images_in_bytes():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    for images, kind in (
+        (torch.rand(3, 1, 2, 2), r"\(1, 2, 2\) of float32"),
+        (torch.zeros(3, 4).byte(), r"\(4,\) of uint8"),
+    ):
+        subject = Subject(model, Split(images, torch.tensor([0, 1, 0])))
+        with pytest.raises(SparsifyError, match=rf"^the network takes {kind}; pictures are drawn of uint8 images"):
+            viz.predictions(subject, classes=["a", "b"])
 
 
 def test_runs_of_one_label_are_one_line_of_their_mean(tmp_path):

@@ -151,6 +151,7 @@ def test_a_path_that_leaves_all_bounds_ends_there() -> None:
         ({"names": "sgd", "steps": 0}, "--steps is 0; it must be from 1 to 35,000"),
         ({"names": "sgd,adam", "steps": 20_000}, "--steps is 20000; it must be from 1 to 17,500 for each of 2 opt"),
         ({"lr": -1.0}, "--lr is -1; it must be above 0"),
+        ({"names": "slbi", "lr": 0.0}, "--lr is 0; it must be above 0"),
     ],
 )
 def test_what_cannot_be_walked_is_refused(asked: dict[str, object], error: str) -> None:
