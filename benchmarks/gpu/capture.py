@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.common import CUDA, DEVICE, Found, check
+from benchmarks.gpu.common import CUDA, DEVICE, check
+from benchmarks.gpu.verdicts import Found
 from sparsify.training.iteration import cuda_graph
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.gpu.verdicts import Found, unequal
+
 BEGAN = time.perf_counter()
 
 TINY = os.environ.get("TINY") == "1"
@@ -34,9 +36,6 @@ WORK.mkdir(parents=True, exist_ok=True)
 TMP = Path(tempfile.mkdtemp(prefix="probe-", dir=WORK))
 """The runs that this process trains; those of the study go to RUNS."""
 
-Found = dict[str, Any]
-"""What a check has found, as it is written to the results: names and values that JSON knows."""
-
 _failed: list[str] = []
 
 
@@ -50,13 +49,20 @@ def tell(name: str, found: Found) -> None:
 
 
 def check(name: str, function: Callable[..., Found], *arguments: Any) -> None:
-    """Call `function`, and tell what it found, its warnings and its seconds; an error is told as "FAILED"."""
+    """Call `function`, and tell what it found, its warnings and its seconds; an error is told as "FAILED".
+
+    So is what should be equal or 0 and is not (`unequal`).
+    """
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             found = function(*arguments)
             synchronize()
+            wrong = list(unequal(found))
+            if wrong:
+                _failed.append(name)
+                found["FAILED"] = f"not as it should be: {', '.join(wrong)}"
         except Exception as error:
             traceback.print_exc()
             _failed.append(name)

@@ -7,8 +7,9 @@ import os
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.common import DATA, DEVICE, TINY, TMP, Found, batch_of, check, data_of
+from benchmarks.gpu.common import DATA, DEVICE, TINY, TMP, batch_of, check, data_of
 from benchmarks.gpu.trainings import same, trained, trained_in_parts, weights
+from benchmarks.gpu.verdicts import Found
 from sparsify.config import Config
 from sparsify.training.launch import train
 from sparsify.training.starting import initial_model

@@ -14,20 +14,9 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu.common import (
-    CUDA,
-    DATA,
-    DEVICE,
-    PRECISIONS,
-    TINY,
-    TMP,
-    Found,
-    batch_of,
-    check,
-    data_of,
-    synchronize,
-)
+from benchmarks.gpu.common import CUDA, DATA, DEVICE, PRECISIONS, TINY, TMP, batch_of, check, data_of, synchronize
 from benchmarks.gpu.speed import VGG
+from benchmarks.gpu.verdicts import Found
 from sparsify.config import Config
 from sparsify.data.registry import load_dataset
 from sparsify.devices import exactly, resolve_device

@@ -14,20 +14,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.gpu.common import (
-    CUDA,
-    DATA,
-    DEVICE,
-    PRECISIONS,
-    TINY,
-    TMP,
-    Found,
-    batch_of,
-    check,
-    data_of,
-    peak_memory,
-)
+from benchmarks.gpu.common import CUDA, DATA, DEVICE, PRECISIONS, TINY, TMP, batch_of, check, data_of, peak_memory
 from benchmarks.gpu.trainings import TRAINER, trained
+from benchmarks.gpu.verdicts import Found
 from sparsify.config import Config
 from sparsify.data.augmentation import Augmentation
 from sparsify.data.registry import load_dataset

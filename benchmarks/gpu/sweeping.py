@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from benchmarks.gpu.common import DEVICE, PRECISIONS, TINY, Found, batch_of, data_of, made_images
+from benchmarks.gpu.common import DEVICE, PRECISIONS, TINY, batch_of, data_of, made_images
 from benchmarks.gpu.trainings import trained
+from benchmarks.gpu.verdicts import Found
 from sparsify.config import Config, Places
 from sparsify.nets.deployment import deploy
 from sparsify.nets.evaluation import evaluate
@@ -30,7 +31,7 @@ def one_pass() -> Found:
         subject = subject_of(run, Places(device=DEVICE))
         for precision in PRECISIONS:
             together, alone = _right_answers(subject, precision)
-            found[f"{name} {precision}"] = "equal" if together == alone else [together, alone]
+            found[f"{name} {precision}"] = "equal" if together == alone else f"DIFFERS: {together} and {alone}"
         began = time.perf_counter()
         for title, sweep in _sweeps(run).items():
             once, twice = ([row.correct for row in sweep().rows] for _ in range(2))

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.gpu.common import DATA, DEVICE, TMP, Found
+from benchmarks.gpu.common import DATA, DEVICE, TMP
+from benchmarks.gpu.verdicts import Found
 from sparsify.config import Config
 from sparsify.runs import Run
 from sparsify.training.iteration import Iteration, Replayed

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from processes import MODULES, said_by
 
+from benchmarks.gpu.verdicts import unequal
+
 ROOT = Path(__file__).parent.parent.parent
 GPU = ROOT / "benchmarks" / "gpu"
 SECONDS = 1200  # for all, also where other work takes most of the cores; it is stopped then
@@ -91,6 +93,17 @@ def test_each_part_ends_well_and_no_check_fails(tmp_path: Path) -> None:
     names = {path.name.split("-")[0] for path in (tmp_path / "work" / "benchmarks").iterdir()}
     assert names == {"step", "lenet", "sweep"}
     assert (tmp_path / "out" / "studies.tar.xz").stat().st_size > 0
+
+
+def test_what_should_be_equal_and_is_not_is_a_failure() -> None:
+    fine = {
+        "from 0": {"zeros": True, "bits_equal": True, "relative": 0.0},
+        "lenet exact": "equal",
+        "lenet l1": "same twice",
+    }
+    assert list(unequal(fine)) == []
+    wrong = {"from 0": {"zeros": False, "bits_equal": True}, "b": {"bits_equal": False}, "c": "DIFFERS: 3 and 4"}
+    assert list(unequal(wrong)) == ["from 0: zeros", "b: bits_equal", "c"]
 
 
 def test_the_parts_of_the_probe_are_asked_for_by_their_names(tmp_path: Path) -> None:

@@ -172,7 +172,8 @@ def test_where_a_run_is_that_arms_start_from_is_in_nothing_that_is_shared(way, s
     init = f'init = "{path}"\n' if way == "in the file" else ""
     base = f'[base]\ndata = "digits"\nepochs = 1\nbatch_size = 64\n{init}'
     grid = f'[grid]\nopt = ["sgd"]\nlr = [0.01, 0.02]\ninit = ["{run}", "{path}"]\n'
-    text = base + (grid if way == "in a grid" else '[[arms]]\nopt = "sgd"\nlr = 0.01\n')
+    drawn = 'draw = ["curves"]\n' if way == "in the file" else "draw = []\n"  # one figure is looked at, too
+    text = drawn + base + (grid if way == "in a grid" else '[[arms]]\nopt = "sgd"\nlr = 0.01\n')
     (tmp_path / "mine.toml").write_text(text + '[sweep]\nlayers = "conv3"\nratios = [0.5]\n')
     command = "study mine.toml" + (f" --set init={path}" if way == "with --set" else "")
     assert sparsify(command).code == 0

@@ -28,6 +28,7 @@ KEPT = sorted(file.parent for file in MODELS.glob(f"*/{PAGE}"))
 MOST = 600_000
 SMALL = """
 seeds = [0, 1]
+draw = ["sweep"]
 [base]
 data = "digits"
 epochs = 1

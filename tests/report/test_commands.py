@@ -110,7 +110,7 @@ def test_the_commands_of_an_arm_make_its_numbers_in_an_empty_folder(
 def test_an_arm_that_no_sweep_is_of_is_only_trained(tmp_path: Path) -> None:
     """Two networks with layers of their own, each swept alone, and a third run that is compared whole."""
     arms = (("a", "lenet", "conv3"), ("b", "convnet", "conv2"), ("whole", "convnet", None))
-    text = '[base]\ndata = "digits"\nepochs = 1\nbatch_size = 256\nopt = "sgd"\n'
+    text = 'draw = []\n[base]\ndata = "digits"\nepochs = 1\nbatch_size = 256\nopt = "sgd"\n'
     text += "".join(
         f'[[arms]]\nlabel = "{label}"\nmodel = "{model}"\nlr = 0.0{n}\n' for n, (label, model, _) in enumerate(arms, 1)
     )

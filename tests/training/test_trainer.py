@@ -364,13 +364,6 @@ def test_a_damaged_weight_is_noticed(tmp_path):
         load(run)
 
 
-@bfloat16
-def test_fast_precision_learns_too(tmp_path):
-    run = train(Config(opt="sgd", precision="fast", data="digits", epochs=6, batch_size=32), runs_dir=tmp_path)
-    assert run.summary["accuracy"] > 0.8
-    assert run.config.precision == "fast"
-
-
 @pytest.mark.cuda
 def test_cuda_resumes_to_the_bit(tmp_path):
     config = Config(opt="slbi", **SHORT)
