@@ -13,7 +13,6 @@ import pytest
 from commandline import QUICK, cut, empty, flip, noise, run_of
 
 from sparsify.cli.app import main
-from sparsify.runs.listing import newest_run
 
 
 def edit(**changes: object) -> Callable[[Path], None]:
@@ -134,7 +133,7 @@ def test_a_damaged_run_is_refused_in_one_line_and_never_shown_as_whole(case, swe
     assert "finished" in whole
     if refusing == EVERY:
         assert "damaged" in listed.out
-    assert newest_run(runs).name == healthy.name
+    assert sparsify("prune --layers conv3 --ratios 0.5").out.startswith(f"run: {healthy.name} (the newest)")
 
 
 def test_asking_again_for_a_run_with_damaged_weights_is_refused(runs, refused):
