@@ -46,12 +46,12 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
         if file.suffix == ".png" and file.stem in figures:
             colours = Image.open(file).convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
             colours.save(folder / file.name, optimize=True)
-        elif file.suffix not in (*ENDINGS, ".png") or f'href="{quote(file.name)}"' in page:
+        elif not file.name.endswith((*ENDINGS, ".png")) or f'href="{quote(file.name)}"' in page:
             shutil.copy(file, folder)
     for run in (run for arm in result.arms for run in arm.runs):
         (folder / RUNS / run.name).mkdir(parents=True)
         for file in sorted(run.path.iterdir()):
-            if file.name not in LARGE and file.suffix not in ENDINGS:
+            if file.name not in LARGE and not file.name.endswith(ENDINGS):
                 shutil.copy(file, folder / RUNS / run.name)
 
 
