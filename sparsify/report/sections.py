@@ -157,14 +157,16 @@ SECTIONS = (
 
 
 def headline_table(result: StudyResult) -> Table:
-    """For each arm, accuracy and savings: whole, and with as much removed as the contrasts are of (`usual_ratio`).
+    """For each arm, accuracy and savings: whole, and with as much removed as the contrasts are of.
 
-    The first sweep's last set of layers counts. The change is that of each seed, in points. Whole is the sweep's ratio
+    That is the ratio of the first primary contrast that the study plans of the first sweep's last set of layers, which
+    is shown, else `usual_ratio`. The change is that of each seed, in points. Whole is the sweep's ratio
     0 if there is one: networks that are trained on between rounds are trained on without pruning, too.
     """
     plan = result.study.sweeps[0]
     layers = plan.layers[-1]
-    ratio = usual_ratio(plan)
+    planned = [one.ratio for one in result.study.contrasts if one.primary and one.sweep == 0 and one.layers == layers]
+    ratio = next((ratio for ratio in planned if isinstance(ratio, float) and ratio > 0), usual_ratio(plan))
     point = Point(sweep=0, by=plan.name, layers=layers, ratio=ratio, measure="accuracy")
     gone = f"{percentage(ratio)} of {layers_in_words(layers)} removed"
     columns = [

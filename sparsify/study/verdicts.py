@@ -21,8 +21,8 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
 
     A primary contrast that the study names, or that is of an arm with its control, has a sentence of its own; the
     others share one for each point. Then come the sizes of the supports that were compared, the arm with the highest
-    accuracy at each of these points, planned contrasts that could not be made, arms that could have a control and have
-    none, the exploratory contrasts that hold, what the images are too few for, and what was not tested at all.
+    accuracy at each of these points, planned contrasts that could not be made, arms that could have a control and are
+    compared with none, the exploratory contrasts that hold, what the images are too few for, and what was not tested.
     """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
     single: list[Contrast] = []
@@ -43,7 +43,7 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
     alone: dict[str, list[str]] = {}
     for arm in result.arms:
         names = {OPTIMIZERS[run.config.opt].control for run in arm.finished} - {None}
-        if names and controls[arm.label] is None:
+        if names and controls[arm.label] is None and not names & _compared_with(result, arm.label):
             alone.setdefault(str(*names), []).append(named(arm.label))
     found += [
         f"What the selection adds to {listed(labels)} is not shown: its control, an arm that differs from it in "
@@ -54,6 +54,13 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
     found += _too_few_images(affordable)
     found += _untested(result, contrasts)
     return found
+
+
+def _compared_with(result: StudyResult, label: str) -> set[str]:
+    """The optimizers of the arms that planned contrasts compare an arm with: a control may have settings of its own."""
+    pairs = [{one.arm, one.reference} for one in result.study.contrasts]
+    others = set().union(*(pair - {label} for pair in pairs if label in pair))
+    return {run.config.opt for arm in result.arms if arm.label in others for run in arm.finished}
 
 
 def _point(one: Point) -> Point:

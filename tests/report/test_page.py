@@ -37,6 +37,7 @@ from sparsify.report.studytables import accuracy_table
 from sparsify.report.table import percent, to_markdown
 from sparsify.report.terms import TERMS
 from sparsify.runs import Run
+from sparsify.study.design import Planned
 from sparsify.study.findings import find
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.study.running import run_study
@@ -420,6 +421,17 @@ def test_the_headline_takes_the_largest_ratio_up_to_60_percent_of_the_last_set(r
     assert first[3].split()[0].lstrip("+−") == f"{abs(50 * (sum(gone) - sum(whole))):.2f}"
     assert first[4] == f"{sum(sweep.points('conv3,fc1', 0.5)[0].compression for sweep in sweeps) / 2:.2f}×"
     assert rows(table)[2] == ("exploding", "–", "–", "–", "–", "–", "0")
+
+
+def test_the_headline_takes_the_ratio_of_the_first_primary_contrast_that_is_planned(result):
+    first, second = (arm.label for arm in result.arms[:2])
+    plans = (
+        Planned(first, second, "conv3,fc1", 0.5, primary=False),
+        Planned(first, second, "conv3", 0.5),
+        Planned(first, second, "conv3,fc1", 0.9),
+    )
+    planned = dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=plans))
+    assert headline_table(planned).title.startswith("Test accuracy (%), whole and with 90% of conv3 and fc1 removed")
 
 
 def test_the_setup_is_said_in_words(result):

@@ -134,6 +134,10 @@ def test_the_reference_is_the_arms_own_control_or_the_one_that_is_named():
     assert said[0] == verdict(change, accuracy)
     (alone,) = [one for one in said if one.startswith("What the selection adds")]
     assert alone.startswith("What the selection adds to slbi 20 is not shown")
+    plan = dataclasses.replace(result.study, contrasts=(Planned("slbi 20", "pull 50", "conv3", 0.6),))
+    result = dataclasses.replace(result, study=plan)
+    said = verdicts(result, contrasts(result))
+    assert not any(one.startswith("What the selection adds") for one in said)
 
 
 def test_ratios_are_the_largest_up_to_60_percent_or_the_ones_asked_for():
