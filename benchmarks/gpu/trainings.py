@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.gpu.common import DATA, DEVICE, TMP
+from benchmarks.gpu.common import CUDA, DATA, DEVICE, TMP
 from benchmarks.gpu.verdicts import Found
 from sparsify.config import Config
 from sparsify.runs import Run
@@ -34,7 +34,12 @@ def trained(config: Config, folder: str, listener: Listener | None = None) -> Ru
 
 
 def trained_eagerly(config: Config, folder: str) -> Run:
-    """As `trained`, with the learning rate as a tensor as for a graph, but launched kernel by kernel."""
+    """As `trained`, with the learning rate as a tensor as for a graph, but launched kernel by kernel.
+
+    On a CPU there are no graphs, and this is the same training again.
+    """
+    if not CUDA:
+        return trained(config, folder)
 
     def eager(iteration: Iteration) -> Replayed:
         return Replayed(iteration, _uncaptured)
