@@ -93,9 +93,10 @@ def test_the_title_counts_near_zero_and_marked_filters():
 
 
 def test_the_ratio_of_what_is_marked_is_not_rounded(tmp_path):
-    run = SimpleNamespace(
-        model=lambda: nn.Sequential(nn.Conv2d(1, 8, 3)), summary={"accuracy": 0.5}, config=Config(data="digits")
-    )
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2))
+    summary = {"accuracy": 0.5, "shape": (1, 4, 4)}
+    config = Config(data="digits", opt="sgd")
+    run = SimpleNamespace(name="it", model=lambda: model, summary=summary, config=config, inclusion_path=None, z=None)
     assert filter_panel(TrainedNetwork(run), "0", ratio=0.125).mark == "pruned at 12.5%"
 
 

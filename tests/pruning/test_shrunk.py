@@ -301,7 +301,8 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     before = files(lenet_run)
     assert main(["export", str(lenet_run.path), "--onnx"]) == 2
     assert capsys.readouterr().err == (
-        f"error: ONNX needs {package}, which is not installed: pip install 'sparsify-study[onnx]'\n"
+        f"error: ONNX needs {package}, which is not installed: pip install 'sparsify-study[onnx]'; "
+        "see docs/how-to/ship.md\n"
     )
     assert files(lenet_run) == before
 

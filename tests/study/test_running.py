@@ -345,9 +345,11 @@ def test_a_study_that_is_not_there_or_damaged_is_refused(tiny, tmp_path):
         ),
         ({"design": [{"label": "a", "init": "b", "configs": {"shared": {}, "each": []}}]}, "unknown arm 'b' in a"),
         (
-            {"arms": [{"label": "a", "runs": [], "sweeps": [["x.csv"]]}]},
+            {"sweeps": [{"layers": ["conv3"]}], "arms": [{"label": "a", "runs": [], "sweeps": [["x.csv"]]}]},
             "a sweep of 'a' has 1 files, and 0 of its",
         ),
+        ({"arms": [{"label": "a", "runs": [], "sweeps": [[]]}]}, "it is of 0 sweeps in one place and of others"),
+        ({"swept": [["a"]]}, "it is of 0 sweeps in one place and of others elsewhere"),
     ):
         values = {"name": "x", "title": "X", "sweeps": [], "arms": []} | change
         (tmp_path / "studies" / "tiny" / "study.json").write_text(json.dumps(values))

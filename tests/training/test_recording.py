@@ -22,7 +22,7 @@ ALL = ",".join(RECORDS)
 
 
 def test_a_config_names_the_recorders_that_there_are() -> None:
-    assert tuple(RECORDERS) == RECORDS
+    assert tuple(RECORDERS) == tuple(RECORDS)
     assert Config(record="landscape, loss").record == Config(record=["loss", "landscape"]).record == "loss,landscape"
     with pytest.raises(SparsifyError, match=r"^unknown record 'gradient'; did you mean 'gradients'\?"):
         Config(record="gradient")
