@@ -14,12 +14,13 @@ from sparsify.nets.structure import Cut, Structure
 def layers_left(structure: Structure, cuts: Sequence[Cut]) -> list[LayerLeft]:
     """Return what these cuts leave of each layer, in the network's order; without cuts that is everything."""
     mask, removed = structure.goes(cuts)
+    unfed = structure.unfed(removed)
     found = []
     for name, layer in structure.layers.items():
         keep = mask.get(layer.parameter, torch.ones_like(layer.weight, dtype=torch.bool)).clone()
         outputs = int(layer.rows(keep).flatten(1).any(1).sum())
-        if name in removed.inputs:
-            keep &= ~layer.input_elements(torch.from_numpy(removed.inputs[name]).to(keep.device))
+        if name in unfed:
+            keep &= ~unfed[name]
         found.append(LayerLeft(name, _kind(layer), layer.outputs, outputs, keep.numel(), int(keep.sum())))
     return found
 

@@ -89,11 +89,7 @@ class Structure:
         if a mask and a physical removal would not compute the same function.
         """
         mask, removed = self.goes(cuts)
-        unfed: Mask = {}
-        for name in removed.inputs.keys() & self.layers.keys():
-            layer = self.layers[name]
-            gone = torch.from_numpy(removed.inputs[name]).to(layer.weight.device)
-            unfed[layer.parameter] = layer.input_elements(gone)
+        unfed = {self.layers[name].parameter: gone for name, gone in self.unfed(removed).items()}
         for reason in self.inexact(mask, removed, self._checked).values():
             warnings.warn(
                 f"{reason}; accuracy is that of the mask, and a physical removal would compute another function",
@@ -102,6 +98,14 @@ class Structure:
             )
         self._checked |= removed.inputs.keys()
         return mask, self._cost(mask, unfed, heads_left(self.model, removed))
+
+    def unfed(self, removed: Removed) -> dict[str, Tensor]:
+        """Return which elements of the weight see an input that goes, of each layer that has such inputs."""
+        found = {}
+        for name in removed.inputs.keys() & self.layers.keys():
+            layer = self.layers[name]
+            found[name] = layer.input_elements(torch.from_numpy(removed.inputs[name]).to(layer.weight.device))
+        return found
 
     def mask(self, cuts: Sequence[Cut]) -> Mask:
         """Return the mask of `remove`, which raises the same, without a warning."""

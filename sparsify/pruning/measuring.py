@@ -39,7 +39,7 @@ from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.outcomes import Outcomes, Scores
 from sparsify.pruning.plan import SweepOptions, SweepPlan
 from sparsify.pruning.ranking import Ranking, Scorer, of_support, rankings, warn_of_mixed_grains
-from sparsify.pruning.subject import Subject, subject_for
+from sparsify.pruning.subject import Subject, require_loss, subject_for
 from sparsify.pruning.sweep import Sweep, SweepRow
 from sparsify.runs import Run
 from sparsify.training.display import shown
@@ -138,10 +138,10 @@ def _require(subject: Subject, plan: SweepPlan) -> None:
     if (plan.recalibrate_bn or plan.finetune_epochs) and subject.training is None:
         flag = "--recalibrate-bn" if plan.recalibrate_bn else "--finetune"
         raise SparsifyError(f"{flag}: {subject.name} comes without training images")
-    gradients = CRITERIA[plan.criterion].gradients
-    if (plan.finetune_epochs or gradients) and subject.score is not None and subject.loss is None:
-        flag = "--finetune" if plan.finetune_epochs else f"criterion '{plan.criterion}'"
-        raise SparsifyError(f"{flag}: {subject.name} has its own score, and needs its own loss(output, labels), too")
+    if plan.finetune_epochs:
+        require_loss(subject, "--finetune")
+    if CRITERIA[plan.criterion].gradients:
+        require_loss(subject, f"criterion '{plan.criterion}'")
     if plan.finetune_epochs and not any(p.requires_grad for p in subject.model.parameters()):
         raise SparsifyError(
             f"--finetune: no parameter of {subject.name} requires a gradient, so that nothing can train"

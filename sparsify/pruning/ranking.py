@@ -6,13 +6,12 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sparsify.devices import enough_memory, generator
-from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.errors import SparsifyWarning, unknown
 from sparsify.nets.evaluation import loss_gradients, squared_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
@@ -20,9 +19,7 @@ from sparsify.nets.units import Unit
 from sparsify.pruning.criteria import CRITERIA, PathState, Scored, in_support, ordered
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.ratios import SUPPORT
-
-if TYPE_CHECKING:
-    from sparsify.pruning.subject import Subject
+from sparsify.pruning.subject import Subject, require_loss
 
 
 @dataclass(frozen=True)
@@ -235,10 +232,7 @@ class Scorer:
         subject = self._subject
         if subject.sample is None:
             return {}
-        if subject.score is not None and subject.loss is None:
-            raise SparsifyError(
-                f"gradients: {subject.name} has its own score, and needs its own loss(output, labels), too"
-            )
+        require_loss(subject, "gradients")
         with enough_memory("the gradients", "take --device cpu"):
             return gradients(subject.model, subject.sample, subject.normalise, loss=subject.loss)
 

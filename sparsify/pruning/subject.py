@@ -234,6 +234,12 @@ def subject_of(run: Run, places: Places = HERE) -> Subject:
     )
 
 
+def require_loss(subject: Subject, what: str) -> None:
+    """Raise SparsifyError if there is a score of one's own and no loss, which `what` takes gradients of."""
+    if subject.score is not None and subject.loss is None:
+        raise SparsifyError(f"{what}: {subject.name} has its own score, and needs its own loss(output, labels), too")
+
+
 def subject_without_data(run: Run, model: nn.Module) -> Subject:
     """Return the Subject of a run's network with one black image, on the network's device, for what needs no data."""
     black = torch.zeros(1, *run.summary["shape"], dtype=torch.uint8)

@@ -70,7 +70,10 @@ def from_before(result: StudyResult) -> list[str]:
     There are some in a study that was read back, and where a mask was given by its file.
     """
     found = [
-        f"sweep-{sweep.id} of {run.name}" for arm in result.arms for _, run, sweep in arm.swept if sweep.before_units
+        f"sweep-{sweep.id} of {run.name}"
+        for arm in result.arms
+        for _, run, sweep in arm.every_sweep
+        if sweep.before_units
     ]
     sentences = [f"each of these {BEFORE_UNITS}: {', '.join(dict.fromkeys(found))}"] if found else []
     runs = dict.fromkeys(run.name for arm in result.arms for run in arm.finished if _under_old_mask(run))

@@ -140,7 +140,7 @@ class Answers:
 def _kept(result: StudyResult) -> Iterator[tuple[tuple[str, int, int, str], Sweep, Outcomes]]:
     """The outcomes of each sweep: whose they are (arm, seed, number of the sweep, measure), and the sweep."""
     for arm in result.arms:
-        for number, run, sweep in arm.swept:
+        for number, run, sweep in arm.every_sweep:
             for measure, outcomes in sweep.outcomes.items():
                 if isinstance(outcomes, Outcomes):
                     yield (arm.label, run.config.seed, number, measure), sweep, outcomes

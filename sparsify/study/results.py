@@ -56,7 +56,7 @@ class ArmResult:
         return next(has_network, next(iter(self.finished), None))
 
     @property
-    def swept(self) -> Iterator[tuple[int, Run, Sweep]]:
+    def every_sweep(self) -> Iterator[tuple[int, Run, Sweep]]:
         """Each sweep of each finished run, with its number in the study: sweep by sweep, in the order of the seeds."""
         for number, sweeps in enumerate(self.sweeps):
             if sweeps:
@@ -103,7 +103,7 @@ class StudyResult:
 
     @functools.cached_property
     def _points(self) -> pd.DataFrame:
-        return long_form((arm.label, run, number, sweep) for arm in self.arms for number, run, sweep in arm.swept)
+        return long_form((arm.label, run, number, sweep) for arm in self.arms for number, run, sweep in arm.every_sweep)
 
     @functools.cached_property
     def accuracies(self) -> dict[Where, dict[int, float]]:

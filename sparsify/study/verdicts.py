@@ -10,6 +10,7 @@ from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.study.contrasts import Affordable, Contrast, control_of
+from sparsify.study.design import Planned
 from sparsify.study.results import Point, StudyResult, accuracies, measured_in, outside
 from sparsify.text import capitalised, layers_in_words, listed, minus, named, p_in_words, percentage, plural, points
 
@@ -223,7 +224,7 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
 def _impossible(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
     """The contrasts that were planned and not made, because no seed of both arms is finished."""
     made = {
-        (one.sweep, frozenset((one.arm, one.reference)), one.layers, one.ratio, one.compared, one.measure)
+        Planned(one.arm, one.reference, one.layers, one.ratio, one.compared, sweep=one.sweep, measure=one.measure).what
         for one in contrasts
     }
     for one in result.study.contrasts:

@@ -44,7 +44,7 @@ def curves(runs: Runs, *, title: str | None = None) -> Figure:
 
     >>> sparsify.viz.curves(run).savefig("curves.png")
     """
-    groups = _runs_by_label(runs)
+    groups = runs_by_label(runs)
     if title is None:
         title = networks([run for found in groups.values() for run in found])
     return curves_figure({name: [run.metrics for run in found] for name, found in groups.items()}, title=title)
@@ -110,7 +110,7 @@ def filters(runs: Runs, *, layer: str, show: str = "auto", ratio: float | None =
     if ratio is not None:
         (ratio,) = parse_ratios(ratio)
     found, panels = [], []
-    for name, labelled in _runs_by_label(runs).items():
+    for name, labelled in runs_by_label(runs).items():
         for run in labelled:
             network = TrainedNetwork(run)
             place = find_layer(network.model, layer, run.name).name
@@ -164,7 +164,8 @@ def networks(chosen: Sequence[Run]) -> str:
     return ", ".join(kinds)
 
 
-def _runs_by_label(runs: Runs) -> dict[str, list[Run]]:
+def runs_by_label(runs: Runs) -> dict[str, list[Run]]:
+    """Return the runs of each label; without labels each run has its own. Raises SparsifyError for one without runs."""
     if isinstance(runs, Mapping):
         groups = {name: [found] if isinstance(found, Run) else list(found) for name, found in runs.items()}
         for name, group in groups.items():

@@ -18,6 +18,7 @@ from sparsify.optim.schedules import decay_factors, learning_rates
 from sparsify.optim.spec import Steps, taken
 from sparsify.runs import Run
 from sparsify.study.grids import describe_settings
+from sparsify.viz.figures import runs_by_label
 
 
 def by_rate(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -68,12 +69,9 @@ def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
     >>> recorded = sparsify.train(sparsify.Config(data="digits", opt="sgd", epochs=1, record="loss"), device="cpu")
     >>> sparsify.viz.losses({"sgd": [recorded]}, title="LeNet on digits").savefig("losses.png")
     """
-    for label, runs in groups.items():
-        if not runs:
-            raise SparsifyError(f"'{label}' has no run to draw")
-        for run in runs:
-            if not has_records(run, "loss"):
-                raise SparsifyError(f"{run.name} has no record of its losses; train it with --record loss")
+    for run in (run for runs in runs_by_label(groups).values() for run in runs):
+        if not has_records(run, "loss"):
+            raise SparsifyError(f"{run.name} has no record of its losses; train it with --record loss")
     found = {label: [run.records["loss/loss"].numpy() for run in runs] for label, runs in groups.items()}
     return losses_figure(found, title=title)
 
