@@ -13,6 +13,7 @@ from sparsify.drawing.landscape import landscape_figure
 from sparsify.errors import SparsifyError
 from sparsify.runs import Run
 from sparsify.training.recording import FACTORS
+from sparsify.viz import landscape
 
 
 class Recorded(Run):
@@ -73,3 +74,11 @@ def test_a_band_reaches_from_the_least_to_the_largest() -> None:
     assert [line.get_ydata().tolist() for line in change.lines] == [[1], [4]]
     assert [line.get_ydata().tolist() for line in smoothness.lines] == [[2]]
     assert loss.get_title() == "Loss\nover the learning rates"
+
+
+def test_one_run_beside_groups_of_several_has_no_spread_over_the_rates() -> None:
+    one = recorded([3.0, 2.0], [0.0, 4.0], [0.0, 2.0])
+    beside = landscape({"several": [one, one], "one": [one], "none": []}, title="LeNet")
+    assert [line.get_label() for line in beside.axes[2].lines] == ["several"]
+    alone = landscape({"one": [one], "none": []}, title="LeNet")
+    assert [line.get_label() for line in alone.axes[2].lines] == ["one"]
