@@ -34,6 +34,9 @@ COLOURS = 128
 LARGE = ("model.safetensors", "z.safetensors", "path.npz")
 """What is not kept of a run: its weights, Z and path."""
 
+AGAIN = ("table.csv", "outcomes.npz")
+"""What is not kept of a study, as its runs say it again: `StudyResult.table`, and the answers to each image."""
+
 ENDINGS = (".lock", ".svg")
 """How the names of other files end that are not kept, but figures that the report links to."""
 
@@ -46,7 +49,7 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
         if file.suffix == ".png" and file.stem in figures:
             colours = Image.open(file).convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
             colours.save(folder / file.name, optimize=True)
-        elif not file.name.endswith((*ENDINGS, ".png")) or f'href="{quote(file.name)}"' in page:
+        elif not file.name.endswith((*AGAIN, *ENDINGS, ".png")) or f'href="{quote(file.name)}"' in page:
             shutil.copy(file, folder)
     for run in (run for arm in result.arms for run in arm.runs):
         (folder / RUNS / run.name).mkdir(parents=True)
