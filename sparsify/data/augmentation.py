@@ -18,6 +18,7 @@ from torch import Tensor
 from sparsify.devices import generator
 
 PADDING = 4
+REACH = 2
 
 
 def crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
@@ -33,6 +34,25 @@ def crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
     columns = draws[:, 1:2] + torch.where(draws[:, 2:] > 0, width - 1 - columns, columns)
     image = torch.arange(count, device=images.device)
     return padded.permute(0, 2, 3, 1)[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def shift(images: Tensor, draws: Tensor) -> Tensor:
+    """Move each image down and to the right, and fill what becomes free with its mirror image at that edge.
+
+    `images` is (n, channels, height, width), uint8. `draws` is (n, 2), int64, on the same device: by how many pixels
+    down and to the right, −2 to 2. The result is channels_last.
+    """
+    height, width = images.shape[2:]
+    rows, columns = (_moved(size, by) for size, by in ((height, draws[:, :1]), (width, draws[:, 1:])))
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _moved(size: int, by: Tensor) -> Tensor:
+    """Whence each of `size` pixels comes if all move by `by`, (n, 1): (n, size). Pixels 2, 1 stand before 0, 1, 2."""
+    places = (torch.arange(size, device=by.device) - by).abs()
+    last = size - 1
+    return (last - (last - places).abs()).clamp(0, last)
 
 
 @dataclass(frozen=True)
@@ -106,6 +126,22 @@ class Alternating(Moves):
         return places
 
 
+class Shifted:
+    """Images moved by up to 2 pixels, a whole batch at a time: `shift` with its draws (Jordan 2024)."""
+
+    columns: ClassVar[int] = 2
+
+    def draw(self, shown: Shown, probability: float) -> Tensor:
+        """Return the `draws` of `shift`, (n, 2); an image that is left alone has 0, 0."""
+        count, keyed = len(shown.order), shown.generator()
+        uniform, alone = (torch.rand(count, many, generator=keyed, dtype=torch.float64) for many in (2, 1))
+        return ((uniform * (2 * REACH + 1)).long() - REACH).masked_fill(alone >= probability, 0)
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return the images as `shift` does."""
+        return shift(images, draws)
+
+
 @dataclass(frozen=True)
 class OneByOne:
     """A transform of torchvision, which draws from torch's own generator: it is seeded for each image.
@@ -141,7 +177,7 @@ class Part:
 
     name: str
     probability: float
-    does: Moves | OneByOne
+    does: Moves | Shifted | OneByOne
 
 
 class Augmentation:

@@ -22,7 +22,7 @@ from sparsify.text import shortest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparsify.data.augmentation import Augmentation, Moves, OneByOne
+    from sparsify.data.augmentation import Augmentation, Moves, OneByOne, Shifted
     from sparsify.data.dataset import Dataset
 
 
@@ -110,7 +110,7 @@ class AugmentationSpec:
     `description` is for help texts and reports; `papers` are what it was published as.
     """
 
-    load: Callable[[], Moves | OneByOne]
+    load: Callable[[], Moves | Shifted | OneByOne]
     description: str
     probability: float = 1.0
     papers: tuple[Publication, ...] = ()
@@ -129,6 +129,12 @@ def _alternating() -> Moves:
     from sparsify.data.augmentation import Alternating
 
     return Alternating()
+
+
+def _shifted() -> Shifted:
+    from sparsify.data.augmentation import Shifted
+
+    return Shifted()
 
 
 def _torchvision(make: Callable[[Any], Callable[[Tensor], Tensor]]) -> Callable[[], OneByOne]:
@@ -155,6 +161,11 @@ AUGMENTATIONS: dict[str, AugmentationSpec] = {
         papers=(papers.JORDAN_2024,),
     ),
     "crop": AugmentationSpec(_moves(crop=True, mirrored=0.0), "padded by 4 black pixels and cropped"),
+    "shift": AugmentationSpec(
+        _shifted,
+        "moved by up to 2 pixels, mirrored at the edges (Jordan 2024)",
+        papers=(papers.JORDAN_2024,),
+    ),
     "autoaugment": AugmentationSpec(
         _torchvision(lambda v2: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)),
         "AutoAugment's policy for CIFAR-10 (Cubuk et al. 2019)",

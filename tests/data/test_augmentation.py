@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sparsify.data.augmentation import crop_and_flip
+from sparsify.data.augmentation import crop_and_flip, shift
 from sparsify.data.registry import AUGMENTATIONS, augmentation, augmentation_text, named_augmentations
 from sparsify.devices import exactly, generator
 from sparsify.errors import SparsifyError
@@ -56,7 +56,7 @@ def test_one_meaning_has_one_text(text: str, canonical: str) -> None:
         ("miror", "unknown augmentation 'miror'; did you mean 'mirror'?"),
         (
             "mirror+",
-            "unknown augmentation ''; choose from: none, crop-flip, mirror, alternate-mirror, crop, autoaugment",
+            "unknown augmentation ''; choose from: none, crop-flip, mirror, alternate-mirror, crop, shift, autoaugment",
         ),
         (3, "unknown augmentation '3'; choose from: none"),
         ("none+crop", "--augment is 'none+crop'; none stands alone"),
@@ -131,6 +131,35 @@ def test_crop_crops_its_part_of_the_images_and_mirrors_none(text: str, part: flo
     moved = (draws[:, :2] != 4).any(1)
     assert moved.float().mean().item() == pytest.approx(part * 80 / 81, abs=0.03)
     assert sorted(set(draws[:, 0].tolist())) == list(range(9))
+
+
+def test_shift_moves_down_and_right_and_mirrors_at_the_edge() -> None:
+    given = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]], dtype=torch.uint8)[None, None].expand(3, 1, 2, 4)
+    found = shift(given, torch.tensor([[0, 1], [1, -2], [0, 0]]))
+    assert found[0, 0].tolist() == [[2, 1, 2, 3], [6, 5, 6, 7]]
+    assert found[1, 0].tolist() == [[7, 8, 7, 6], [3, 4, 3, 2]]
+    assert torch.equal(found[2], given[2])
+
+
+def test_shift_is_a_crop_of_the_image_padded_by_reflection() -> None:
+    given, augment = images(200, 3, 9), augmentation("shift")
+    draws = augment.draw(torch.arange(200), 0, 1)
+    padded = torch.nn.functional.pad(given.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
+    found = augment(given, draws)
+    for image, (down, right), one in zip(padded, draws.tolist(), found, strict=True):
+        assert torch.equal(one, image[:, 2 - down : 11 - down, 2 - right : 11 - right])
+    assert sorted(set(map(tuple, draws.tolist()))) == [(a, b) for a in range(-2, 3) for b in range(-2, 3)]
+
+
+def test_shift_leaves_images_alone_by_chance_and_takes_the_smallest_ones() -> None:
+    draws = augmentation("shift:0.3").draw(torch.arange(4000), 0, 1)
+    assert (draws != 0).any(1).float().mean().item() == pytest.approx(0.3 * 24 / 25, abs=0.03)
+    augment = augmentation("shift")
+    for size in (1, 2):
+        small = images(25, 1, size)
+        found = augment(small, augment.draw(torch.arange(25), 0, 1))
+        assert found.shape == small.shape
+    assert torch.equal(shift(images(25, 1, 1), torch.full((25, 2), 2)), images(25, 1, 1))
 
 
 def test_two_epochs_show_each_image_from_both_sides() -> None:
