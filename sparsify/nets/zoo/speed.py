@@ -29,16 +29,24 @@ class Skipped(nn.Module):
         return outputs
 
 
+class Scaled(nn.Module):
+    """y = x/8: logits, and with them gradients, begin small (Jordan 2024, who divides by 9)."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(n, classes) → (n, classes)."""
+        return inputs / 8
+
+
 def resnet_speed(
     shape: tuple[int, int, int], classes: int, *, width: float, whitening: bool, activation: str, init: str
 ) -> nn.Module:
     """Build the network: a 2×2 convolution, three stages of 64, 128 and 256 channels times `width`, and fc1.
 
     A stage is a 3×3 convolution, 2×2 max pooling, BatchNorm and activation, and a residual branch of one convolution.
-    In the end each channel's maximum is pooled. The first convolution has 8 filters for each channel of the images;
-    with `whitening` these decorrelate the patches of the training images, once a training begins. With the `init`
-    "identity" the first filters of each 3×3 convolution pass their inputs on. Images have at least 9×9 pixels; smaller
-    ones raise SparsifyError.
+    In the end each channel's maximum is pooled, and fc1's outputs are divided by 8. The first convolution has 8 filters
+    for each channel of the images; with `whitening` these decorrelate the patches of the training images, once a
+    training begins. With the `init` "identity" the first filters of each 3×3 convolution pass their inputs on. Images
+    have at least 9×9 pixels; smaller ones raise SparsifyError.
     """
     channels, height, length = shape
     if min(height, length) < 9:
@@ -58,6 +66,7 @@ def resnet_speed(
     layers["pool"] = nn.MaxPool2d(((height - 1) // 8, (length - 1) // 8))  # of the whole map
     layers["flatten"] = nn.Flatten(1)
     layers["fc1"] = nn.Linear(inputs, classes)
+    layers["scale"] = Scaled()
     model = nn.Sequential(layers)
     if init == "identity":
         for layer in model.modules():
