@@ -20,6 +20,7 @@ SMALL = {
     "train(model, 3)": "train(model, 1)",
     "prepared(data.train)": "prepared(data.train[:192])",
     "prepared(data.test)": "prepared(data.test[:96])",
+    "[arm.label for": "import dataclasses\nstudy = dataclasses.replace(study, draw=('sweep',))\n[arm.label for",
 }
 """What a notebook does less of in the tests than where its outputs were made."""
 
@@ -92,7 +93,12 @@ def test_the_notebook_runs(name: str, kernel: Any, tmp_path: Path) -> None:
             cell.source = cell.source.replace(much, little)
     first = FIRST.format(folder=str(tmp_path))
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first))  # type: ignore[no-untyped-call]
-    nbclient.NotebookClient(notebook, km=kernel, timeout=240).execute()  # raises CellExecutionError with the traceback
+    client = nbclient.NotebookClient(notebook, km=kernel, timeout=240)
+    try:
+        client.execute()  # raises CellExecutionError with the cell and its traceback
+    finally:
+        if client.kc is not None:
+            client.kc.stop_channels()
     kept = cells(NOTEBOOKS[name])[1:]
     for cell, before in zip(cells(notebook)[1:], kept, strict=True):
         shown = [one["output_type"] for one in cell["outputs"] if one.get("name") != "stderr"]  # warnings name folders
