@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,18 @@ SMALL = {
     "train(model, 3)": "train(model, 1)",
     "prepared(data.train)": "prepared(data.train[:192])",
     "prepared(data.test)": "prepared(data.test[:96])",
+    "[arm.label for": "import dataclasses\nstudy = dataclasses.replace(study, draw=('sweep',))\n[arm.label for",
 }
 """What a notebook does less of in the tests than where its outputs were made."""
+
+FIRST = """
+%reset -f
+import os
+
+os.chdir({folder!r})
+os.sched_getaffinity = lambda _pid: {{0}}  # no processes, which import all of it anew
+"""
+"""What runs before a notebook: it knows no name of the notebooks before it, and has a folder of its own."""
 
 NEEDS = {"lightning": ["lightning"], "prune-and-ship": ["onnx", "onnxruntime", "onnxscript"]}
 
@@ -52,26 +64,41 @@ def test_the_core_study_is_shown_in_ten_cells() -> None:
     assert len(cells(NOTEBOOKS["core-study"])) == 10
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One for all notebooks, because it imports torch, which takes seconds; the first notebook starts it."""
+    manager = pytest.importorskip("jupyter_client").AsyncKernelManager(kernel_name="python3")
+    none = str(tmp_path_factory.mktemp("none"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for variable in ("SPARSIFY_DATA", "XDG_CACHE_HOME"):
+            patch.setenv(variable, none)
+        yield manager
+    if manager.has_kernel:
+        asyncio.run(manager.shutdown_kernel(now=True))
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs(name: str, kernel: Any, tmp_path: Path) -> None:
     missing = [one for one in ("nbclient", "ipykernel", *NEEDS.get(name, [])) if importlib.util.find_spec(one) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     import nbclient
     import nbformat
 
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for variable in ("SPARSIFY_DATA", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / "none"))
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     notebook.cells = [cell for cell in notebook.cells if "install" not in cell.metadata.get("tags", [])]
-    one_core = "import os\n\nos.sched_getaffinity = lambda _pid: {0}  # no processes, which import all of it anew"
     for cell in notebook.cells:
         for much, little in SMALL.items():
             cell.source = cell.source.replace(much, little)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(one_core))  # type: ignore[no-untyped-call]
-    client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
-    client.execute()  # raises CellExecutionError with the cell and its traceback
+    first = FIRST.format(folder=str(tmp_path))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(first))  # type: ignore[no-untyped-call]
+    client = nbclient.NotebookClient(notebook, km=kernel, timeout=240)
+    try:
+        client.execute()  # raises CellExecutionError with the cell and its traceback
+    finally:
+        if client.kc is not None:
+            client.kc.stop_channels()
     kept = cells(NOTEBOOKS[name])[1:]
     for cell, before in zip(cells(notebook)[1:], kept, strict=True):
         shown = [one["output_type"] for one in cell["outputs"] if one.get("name") != "stderr"]  # warnings name folders

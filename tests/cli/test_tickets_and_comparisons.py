@@ -25,7 +25,7 @@ def test_a_ticket_is_shown_beside_its_run_and_a_random_one(runs, sparsify):
 
 def test_a_ticket_that_collapses_is_said_and_has_no_accuracy(runs, sparsify, refused):
     """The pull that the whole network bears is too hard for a twentieth of it."""
-    whole = "train --data digits --opt sgd-pull --lr 0.05 --mu 2 --epochs 20 --batch-size 64 --device cpu"
+    whole = "train --data digits --opt sgd-pull --lr 0.1 --mu 2 --epochs 10 --batch-size 64 --device cpu"
     assert sparsify(whole).code == 0
     done = sparsify("ticket --ratio 0.95 --criterion random --opt sgd-pull --device cpu")
     assert done.code == 0

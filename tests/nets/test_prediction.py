@@ -25,10 +25,11 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def network(name: str) -> nn.Module:
-    """A network of ours with statistics and scales of its BatchNorm layers that are no ones and zeros."""
+    """A network of ours, narrow, with statistics and scales of its BatchNorm layers that are no ones and zeros."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        model = registry.network(name, (1, 28, 28) if name == "lenet" else (3, 32, 32), 10)
+        width = "" if name == "lenet" else "width=0.25"
+        model = registry.network(name, (1, 28, 28) if name == "lenet" else (3, 32, 32), 10, width)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 for tensor in (module.weight, module.running_var):

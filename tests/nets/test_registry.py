@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from sparsify.errors import SparsifyError
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import masked
-from sparsify.nets.registry import NETS, network
+from sparsify.nets.registry import NETS, network, network_spec
 from sparsify.nets.zoo.lenet import lenet
 from sparsify.pruning.cuts import make_mask
 
@@ -112,7 +112,8 @@ def test_conv3_and_fc1_of_every_network_are_pruned_as_if_they_were_gone(name: st
     """conv3, or of two convolutions the second, and fc1 exist; what the mask leaves depends on nothing that went."""
     torch.manual_seed(0)
     side = 64 if name == "alexnet" else 32
-    model = network(name, (3, side, side), 10, "width=0.0625" if name in ("alexnet", "vgg16-bn") else "").eval()
+    narrow = "width=0.25" if "width" in network_spec(name).settings else ""
+    model = network(name, (3, side, side), 10, narrow).eval()
     last = "conv2" if name in ("convnet", "elu-net") else "conv3"
     layers = find_layers(model, f"{last},fc1")
     images = torch.rand(2, 3, side, side)

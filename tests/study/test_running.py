@@ -216,10 +216,12 @@ seeds = [0, 1]
 draw = ["sweep"]
 [base]
 data = "digits"
-epochs = 2
+val = 0.75
+epochs = 3
 batch_size = 16
-lr = 0.05
-mu = 3
+lr = 0.4
+kappa = 0.1
+mu = 2.5
 [[arms]]
 label = "at random"
 opt = "random-release"
@@ -240,6 +242,7 @@ ratios = [0.5]
         assert ours.config.release == f"{theirs.name}@{theirs.sha256('path.npz')[:8]}"
         counts = [{name: one["in"] for name, one in run.summary["support"].items()} for run in (ours, theirs)]
         assert counts[0] == counts[1]
+        assert any(counts[0].values())
     save_study(result, find(result))
     assert read_study("random", runs_dir) == result
     assert Planner(study, Places(runs_dir=runs_dir)).plan().done
