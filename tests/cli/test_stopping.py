@@ -1,7 +1,9 @@
 """A signal that Python or a library drops is not lost. Each is raised in a process of its own."""
 
+import subprocess
+import sys
+
 import pytest
-from processes import said_by
 
 from sparsify.cli.stopping import stops_like_ctrl_c
 
@@ -49,7 +51,8 @@ print("as before" if signal.getsignal(number) == signal.default_int_handler else
 
 def said(name: str, what: str) -> list[str]:
     """What is raised when the signal of this name comes amid what the program does, and the handler afterwards."""
-    return said_by(PROGRAM, name, what).splitlines()
+    done = subprocess.run([sys.executable, "-c", PROGRAM, name, what], capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).splitlines()
 
 
 @pytest.mark.parametrize(
