@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +60,12 @@ def _difference(expected: Any, actual: Any) -> float:
     pairs = list(zip(tensors(expected), tensors(actual), strict=True))
     if not pairs:
         raise SparsifyError(f"the network gives a {type(expected).__name__} without a tensor, so nothing is compared")
-    return max(relative_difference(one, other) for one, other in pairs)
+    return largest(relative_difference(one, other) for one, other in pairs)
+
+
+def largest(differences: Iterable[float]) -> float:
+    """Return the largest of some differences; NaN if one of them is, which Python's `max` may pass over."""
+    return float(np.max(list(differences)))
 
 
 def relative_difference(expected: Tensor, actual: Tensor) -> float:

@@ -18,7 +18,7 @@ from sparsify.data.dataset import Inputs, each, mapped
 from sparsify.devices import products, wait_for
 from sparsify.errors import SparsifyError, first_line
 from sparsify.files import rows_as_bytes, tensors_as_bytes
-from sparsify.nets.comparing import relative_difference
+from sparsify.nets.comparing import largest, relative_difference
 from sparsify.nets.evaluation import call, evaluating
 from sparsify.nets.shrinking import shrink_by
 from sparsify.nets.structure import Cut, Structure
@@ -170,7 +170,7 @@ def to_onnx(model: nn.Module, example: Tensor) -> tuple[bytes, float]:
     _require_packages()
     with evaluating(model):
         content = _exported(model, example[:2])
-        difference = max(_difference(model, content, inputs) for inputs in (example[:1], example))
+        difference = largest(_difference(model, content, inputs) for inputs in (example[:1], example))
     if not difference <= ONNX_TOLERANCE:  # also if it is not a number
         raise SparsifyError(
             f"the ONNX form computes another function: its outputs differ by {difference:.1e} of the largest, "

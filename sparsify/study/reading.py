@@ -44,7 +44,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     changed = {}
     for setting in settings:
         key, equals, value = checked_text("--set", setting).partition("=")
-        if not (key and equals):
+        if not (key.strip() and equals):
             raise SparsifyError(f"--set {shown(setting)} is no setting; write KEY=VALUE, as in epochs=5")
         try:
             read = parse_toml(f"value = {value}")

@@ -7,11 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 from commandline import run_of
+from cyclopts import App
 
+from sparsify.cli.app import app
 from sparsify.config import OPTIONS, Config
 from sparsify.data.registry import AUGMENTATIONS
 from sparsify.nets.mask import save_mask
@@ -19,11 +22,25 @@ from sparsify.nets.registry import NETS
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
 
-COMMANDS = (
-    *("train", "prune", "mask", "ticket", "compare", "export", "runs", "study", "options"),
-    *("viz", "viz filters", "viz curves", "viz sweep", "viz path"),
-)
 FLAGS = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(Config)]
+
+
+def commands_of(of: App, before: str = "") -> Iterator[str]:
+    """The names of all commands, each after those that it belongs to: "viz", "viz filters"."""
+    for name in (name for name in of if not name.startswith("-")):
+        yield f"{before}{name}"
+        yield from commands_of(of[name], f"{before}{name} ")
+
+
+COMMANDS = list(commands_of(app))
+
+
+@pytest.mark.parametrize("group", ["", "viz"])
+def test_the_commands_that_are_tried_are_those_that_help_lists_with_what_they_do(group, sparsify):
+    listed = re.findall(r"^│ (\w+) +\S+ .*\w", sparsify(f"{group} --help").out, re.MULTILINE)
+    assert [f"{group} {name}".strip() for name in listed] == sorted(
+        name for name in COMMANDS if name.rpartition(" ")[0] == group
+    )
 
 
 def test_help_is_quick_for_nothing_heavy_is_imported():
@@ -39,7 +56,10 @@ def test_help_is_quick_for_nothing_heavy_is_imported():
 def test_every_command_has_help(command, sparsify, tmp_path):
     answer = sparsify(f"{command} --help")
     assert answer.code == 0
-    assert "Usage: sparsify" in answer.out
+    usage, description = answer.out.split("\n\n")[:2]
+    assert re.match(rf"Usage: sparsify {command}".strip() + r"( [\[A-Z].*)?$", usage)
+    assert "─" not in description
+    assert len(description.split()) > 4, "it says what it does"
     assert answer.err == ""
     assert list(tmp_path.iterdir()) == []
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from commandline import QUICK, files, run_of
+from processes import said_by
 
 from sparsify import Run
 from sparsify.errors import SparsifyError
@@ -21,31 +22,35 @@ from sparsify.study import stages
 from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Trainer
 
+AMID = """
+import io, json, os, shlex, signal, sys
 
-@pytest.fixture
-def heeded() -> Iterator[None]:
-    """SIGHUP does what it does by default, also where the tests run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
+from sparsify.cli.app import main
+
+name, folder, line = sys.argv[1:4]
+number = getattr(signal, name)
+handlers = {"heeded": signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL, "ignored": signal.SIG_IGN}
+handler, replace = handlers[sys.argv[4]], os.replace  # this process may have inherited another one
+signal.signal(number, handler)
+os.replace = lambda *names: (signal.raise_signal(number), replace(*names))
+os.chdir(folder)
+sys.stdout, sys.stderr, said = io.StringIO(), io.StringIO(), sys.stdout
+status = main(shlex.split(line))
+print(json.dumps([status, sys.stderr.getvalue(), signal.getsignal(number) == handler]), file=said)
+"""
+"""A program: a command that a signal comes to when a file is written, and not yet in its place."""
 
 
-@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_stops_a_command_with_one_line_and_its_own_status(name, code, runs, sparsify, monkeypatch):
-    number = getattr(signal, name)
-    monkeypatch.setattr("sparsify.files.os.replace", lambda *_: signal.raise_signal(number))
-    inherited = signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
-    before, handler = files(runs), signal.getsignal(number)
-    try:  # what is started in the background ignores SIGINT, or SIGHUP, and so would this command
-        answer = sparsify("prune --layers conv3 --ratios 0.5")
-    finally:
-        found = signal.signal(number, inherited)
-    assert answer.code == code
-    assert answer.err.count("\n") == 1
-    assert "the same command goes on" in answer.err
+def test_a_signal_stops_a_command_with_one_line_and_its_own_status(name, code, runs):
+    before = files(runs)
+    said = said_by(AMID, name, str(runs.parent), "prune --layers conv3 --ratios 0.5", "heeded")
+    status, error, as_before = json.loads(said)
+    assert status == code
+    assert error.count("\n") == 1
+    assert "the same command goes on" in error
     assert files(runs) == before
-    assert found == handler
+    assert as_before
 
 
 def test_sigterm_has_its_own_status_also_where_c_code_runs_python(tmp_path, monkeypatch):
@@ -65,14 +70,10 @@ def test_sigterm_has_its_own_status_also_where_c_code_runs_python(tmp_path, monk
     assert (done.returncode, done.stderr.count("\n")) == (143, 1), done.stderr
 
 
-def test_a_signal_that_is_ignored_stays_ignored(runs, sparsify, monkeypatch):
+def test_a_signal_that_is_ignored_stays_ignored(runs):
     """As SIGHUP is under nohup."""
-    replace, before = os.replace, signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        monkeypatch.setattr("sparsify.files.os.replace", lambda *a: (signal.raise_signal(signal.SIGHUP), replace(*a)))
-        assert sparsify("prune --layers conv3 --ratios 0.5").code == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    said = said_by(AMID, "SIGHUP", str(runs.parent), "prune --layers conv3 --ratios 0.5", "ignored")
+    assert json.loads(said) == [0, "", True]
 
 
 @contextmanager

@@ -7,6 +7,9 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from refusals import read_or_refused
 from torch import nn
 
 from sparsify.errors import SparsifyError
@@ -245,3 +248,18 @@ def test_sets_are_known_by_what_they_stand_for():
     ]
     with pytest.raises(SparsifyError, match="unknown layer ''"):
         find_sets(lenet((1, 28, 28), 10), [])
+
+
+PATTERNS = st.lists(st.sampled_from(["conv1", "conv3", "fc1", "fc2", "all", "conv*", "fc?", "*[12]", " ", "fc9"]))
+
+
+@given(PATTERNS.map(",".join) | st.text("convf123all*?[]!,. ", max_size=12) | st.text(max_size=5))
+def test_any_text_is_layers_that_can_be_named_again_or_an_error_of_one_line(text):
+    model = lenet((1, 28, 28), 10)
+    sets = read_or_refused(lambda text: find_sets(model, text, left_out=lambda: {"fc2": "it is last"}), text)
+    if sets is None:
+        return
+    ((names, found),) = sets.items()
+    assert found
+    assert list(find_layers(model, names)) == list(find_layers(model, list(found))) == list(found)
+    assert len({layer.name for layer in found.values()}) == len(found)

@@ -1,6 +1,7 @@
 """Physical removal: the shrunk network is the masked one, in fewer numbers, and is trained on."""
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -441,6 +442,19 @@ def test_networks_that_differ_are_refused_whatever_the_reason(monkeypatch: pytes
     monkeypatch.setattr("sparsify.nets.shrinking.output_difference", lambda *_: float("nan"))
     with pytest.raises(SparsifyError, match="its outputs would differ from the masked network's by nan"):
         shrink(two_layers(), {}, torch.ones(1, 2))
+
+
+def test_what_is_no_number_is_a_difference_in_whichever_output_it_is() -> None:
+    class Twice(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return 1 * x, self.factor * x
+
+    assert output_difference(Twice(1.0), {}, Twice(1.5), torch.ones(1, 2)) == 0.5
+    assert math.isnan(output_difference(Twice(1.0), {}, Twice(math.nan), torch.ones(1, 2)))
 
 
 def test_a_network_and_its_shrunk_form_are_compared_without_cudnn() -> None:

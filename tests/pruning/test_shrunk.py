@@ -292,6 +292,28 @@ def test_a_network_that_cannot_be_exported_is_refused_in_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("_onnx")
+def test_an_onnx_form_that_computes_another_function_is_refused_in_one_line_and_not_written(
+    lenet_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxruntime import InferenceSession
+
+    class Doubled(InferenceSession):
+        def run(self, *given: object) -> list[object]:
+            return [2 * output for output in super().run(*given)]
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Doubled)
+    run = Run(Path(shutil.copytree(lenet_run.path, tmp_path / "runs" / lenet_run.name)))
+    (run.path / "model.onnx").unlink(missing_ok=True)
+    before = {path: path.read_bytes() for path in files(run)}
+    assert main(["export", str(run.path), "--onnx", "--runs-dir", str(tmp_path / "runs")]) == 2
+    assert capsys.readouterr().err == (
+        "error: the ONNX form computes another function: its outputs differ by 1.0e+00 of the largest, "
+        "more than 0.0001\n"
+    )
+    assert {path: path.read_bytes() for path in files(run)} == before
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
 def test_without_the_extra_one_line_says_how_to_get_it(
     package: str, lenet_run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

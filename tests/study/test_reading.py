@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import string
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from refusals import read_or_refused
 
 from sparsify.config import Config, Places
 from sparsify.errors import SparsifyError
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.study.design import Arm, MaskOf, Study
 from sparsify.study.planning import Planner
-from sparsify.study.reading import parse_toml
+from sparsify.study.reading import parse_settings, parse_toml
 from sparsify.study.toml import load_study
 
 ARM = '[[arms]]\nopt = "sgd"\n'
@@ -150,3 +155,36 @@ def test_texts_that_do_not_end_are_searched_once():
     """Each of them was searched to the end of the file: 40 kB took 12 s."""
     with pytest.raises((SparsifyError, tomllib.TOMLDecodeError)):
         parse_toml('\\"""\n' * 200_000)
+
+
+KEYS = st.text(string.ascii_letters + "_.", min_size=1, max_size=8)
+SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(string.printable, max_size=8)
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    return json.dumps(value) if isinstance(value, (bool, str)) else repr(value)
+
+
+@given(KEYS, SCALARS | st.lists(SCALARS, max_size=3))
+def test_a_setting_that_is_written_as_toml_is_read_again(key, value):
+    assert parse_settings([f"{key}={toml(value)}"]) == {key: value}
+    assert parse_settings([f" {key.replace('_', '-')} = {toml(value)} "]) == {key: value}
+
+
+@given(st.tuples(KEYS, st.text("ab-_=.[]{}'\"\n #1e", max_size=8)).map("=".join) | st.text(max_size=20))
+@example(" =1")
+def test_any_text_is_a_setting_that_can_be_written_again_or_an_error_of_one_line(text):
+    found = read_or_refused(lambda text: parse_settings([text]), text)
+    if found is None:
+        return
+    ((key, value),) = found.items()
+    assert key == key.strip() != ""
+    written = text.partition("=")[2]
+    if isinstance(value, str) and value == written:
+        assert parse_settings([f"{key}={value}"]) == {key: value}
+    else:
+        assert parse_toml(f"value = {written}") == {"value": value}
+        assert isinstance(value, dict) or parse_settings([f"{key}={toml(value)}"]) == {key: value}

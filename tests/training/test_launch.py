@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from processes import forks, in_processes
+from refusals import read_or_refused
 from safetensors.torch import load_file
 from torch import nn
 
@@ -54,6 +57,19 @@ def test_seeds_as_people_write_them(text: str, seeds: tuple[int, ...]) -> None:
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(SparsifyError, match=f"--seeds '{text}'"):
         parse_seeds(text)
+
+
+NUMBERS = st.lists(st.integers(0, 20).map(str), min_size=1, max_size=4).map(", ".join)
+
+
+@given(NUMBERS | st.text("0123,- ", max_size=12) | st.text(max_size=5))
+def test_any_text_is_seeds_that_can_be_written_again_or_an_error_of_one_line(text: str) -> None:
+    seeds = read_or_refused(parse_seeds, text)
+    if seeds is None:
+        return
+    assert seeds == (tuple(map(int, text.split(","))) if "," in text else tuple(range(int(text))))
+    assert len(set(seeds)) == len(seeds) > 0
+    assert parse_seeds(",".join(map(str, seeds)) if "," in text else str(len(seeds))) == seeds
 
 
 def test_a_cpu_gets_one_thread_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
