@@ -48,7 +48,7 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
     for file in sorted(study.iterdir()):
         if file.suffix == ".png" and file.stem in figures:
             # of all colours, however few pixels have them: not the frequent ones, to which MEDIANCUT keeps
-            colours = Image.open(file).convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+            colours = Image.open(file).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2)
             colours.save(folder / file.name, optimize=True)
         elif not file.name.endswith((*AGAIN, *ENDINGS, ".png")) or f'href="{quote(file.name)}"' in page:
             shutil.copy(file, folder)

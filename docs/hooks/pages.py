@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from choices import choices_page, toml_page
 
@@ -51,6 +52,13 @@ def kept_reports() -> dict[str, str]:
     return {
         name: f"models/{name}/report.html" for name in kept_studies() if (ROOT / f"models/{name}/report.html").is_file()
     }
+
+
+def beside(report: str) -> set[str]:
+    """Return the files beside a report to which it links, as figures that it has no room for."""
+    folder = posixpath.dirname(report)
+    links = re.findall(r'href="([^"#:?]+)"', (ROOT / report).read_text(encoding="utf-8"))
+    return {f"{folder}/{link}" for link in map(unquote, links) if (ROOT / folder / link).is_file()}
 
 
 def page_of(path: str) -> str | None:
@@ -172,7 +180,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and what all pages show of the repository."""
     from mkdocs.structure.files import File
 
-    copied = set(kept_reports().values())
+    copied = {file for report in kept_reports().values() for file in (report, *beside(report))}
     for page, (source, text) in made().items():
         content, more = relinked(without_mermaid(shown(text())), source, page)
         copied |= more

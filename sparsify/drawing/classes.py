@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sparsify.drawing.panels import panel_title
 from sparsify.drawing.style import GREY, RC, figure, heading, looks, per_row
 from sparsify.errors import SparsifyError
 
@@ -79,7 +80,7 @@ def classes_figure(
             axis.hlines(rows, whole, pruned, color=look["color"], alpha=0.45, linewidth=2)
             axis.plot(whole, rows, **RING)
             axis.plot(pruned, rows, **DOT, color=look["color"])
-            axis.set_title(f"{label} (n = {len(groups[label].whole)})")
+            panel_title(axis, f"{label} (n = {len(groups[label].whole)})")
         for place in range(wide):  # below the lowest panel of each column
             lowest = axes[max(range(place, len(groups), wide))]
             lowest.set_xlabel(f"{held_out} accuracy (%)")

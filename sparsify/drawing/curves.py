@@ -54,8 +54,11 @@ def curves_figure(groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str) -
         low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
         for axis in dict.fromkeys(accuracies.values()):
             axis.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
+        later = max(_largest(run.iloc[1:] if len(run) > 1 else run) for runs in groups.values() for run in runs)
         for axis in dict.fromkeys(losses.values()):
             log_scale(axis)
+            # so high a loss in the first epoch, of a rate that is too large, would make lines of all others flat
+            axis.set_ylim(top=min(axis.get_ylim()[1], 10 * later))
         for axis in dict.fromkeys([*losses.values(), *accuracies.values()]):
             axis.xaxis.set_major_locator(MaxNLocator(4 if crowded(groups) else "auto", integer=True))
         if crowded(groups):
@@ -83,6 +86,11 @@ def _panels(splits: Mapping[str, str]) -> tuple[Figure, dict[str, dict[str, Axes
 def _stacked(runs: Sequence[pd.DataFrame], column: str, length: int) -> np.ndarray:
     """The first values of a column of each run: (runs, length)."""
     return np.stack([run[column].to_numpy(float)[:length] for run in runs])
+
+
+def _largest(run: pd.DataFrame) -> float:
+    """The largest loss of these epochs, training's and held out."""
+    return float(run.filter(regex="_loss$").max().max())
 
 
 def _held_out(run: pd.DataFrame) -> str:

@@ -14,19 +14,21 @@ from sparsify.drawing.style import RC, figure, heading, legend_below, log_scale,
 from sparsify.errors import SparsifyError
 
 EVERY = 100
-"""A point is the mean loss of so many steps."""
+"""A point is the mean loss of so many steps, if a training has ten points or more then."""
 
 
 def losses_figure(groups: Mapping[str, Sequence[np.ndarray]], *, title: str) -> Figure:
     """Training loss against the step. `groups` maps a label to the losses of every step of each of its runs.
 
-    Each point is the mean of `EVERY` steps, of what is left at the end, too; a band is one sample standard deviation
-    over the runs. More groups than one panel can show have a panel each. Raises SparsifyError without groups.
+    Each point is the mean of `EVERY` steps, or of a tenth of so many where a training is shorter than a thousand; of
+    what is left at the end, too. A band is one sample standard deviation over the runs. More groups than one panel can
+    show have a panel each. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no training recorded its losses; train with --record loss")
+    every = EVERY if max(len(run) for runs in groups.values() for run in runs) >= 10 * EVERY else EVERY // 10
     with mpl.rc_context(RC):
-        across, up = "step", f"cross-entropy, mean of {EVERY} steps"
+        across, up = "step", f"cross-entropy, mean of {every} steps"
         if crowded(groups):
             titles = {label: f"{label} (n = {len(runs)})" for label, runs in groups.items()}
             drawing, blocks = small_multiples({"": Block("", across, up)}, titles)
@@ -38,7 +40,7 @@ def losses_figure(groups: Mapping[str, Sequence[np.ndarray]], *, title: str) -> 
             panels = dict.fromkeys(groups, axis)
         for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
             length = min(map(len, runs))
-            starts = np.arange(0, length, EVERY)
+            starts = np.arange(0, length, every)
             means = np.stack([np.add.reduceat(run[:length], starts) for run in runs])
             sizes = np.diff([*starts, length])
             band(panels[label], starts + sizes, means / sizes, label, look, markevery=max(1, len(starts) // 10))

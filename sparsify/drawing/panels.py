@@ -59,12 +59,17 @@ def small_multiples(
             axis.tick_params(bottom=bool(axis.xaxis.get_tick_params()["labelbottom"]))
         found[name] = dict(zip(labels, axes.flat, strict=False))
         for label, axis in found[name].items():
-            axis.set_title(textwrap.fill(titles[label].replace("(n = ", "(n\xa0=\xa0"), _TITLE), fontsize=8, pad=3)
+            panel_title(axis, titles[label])
             axis.tick_params(labelsize=8)
         part.suptitle(block.title, fontsize=10)
         part.supxlabel(block.across, fontsize=9)
         part.supylabel(block.up, fontsize=9)
     return drawing, found
+
+
+def panel_title(axis: Axes, text: str) -> None:
+    """Write what stands above a small panel, in as many lines as it needs."""
+    axis.set_title(textwrap.fill(text.replace("(n = ", "(n\xa0=\xa0"), _TITLE), fontsize=8, pad=3)
 
 
 def draw_behind(panels: Mapping[str, Axes]) -> None:

@@ -79,22 +79,24 @@ def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
 def landscape(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
     """Draw how far losses and gradients spread, one band a group: runs that differ in the learning rate only.
 
-    The first row is over the runs of a group, of those that recorded their losses and gradients, without groups of one
-    run where others have several: one run has no spread. The second is along the gradient of the first run that
-    recorded its landscape. Raises SparsifyError if no run recorded either.
+    The first row is over the runs of a group of several, of those that recorded their losses and gradients; the second
+    along the gradient of the first run that recorded its landscape. Where there is neither, what single runs recorded
+    from step to step is drawn. Raises SparsifyError if there is nothing.
 
     >>> recorded = sparsify.train(sparsify.Config(data="digits", opt="sgd", epochs=1, record="landscape"), device="cpu")
     >>> sparsify.viz.landscape({"sgd": [recorded]}, title="LeNet on digits").savefig("landscape.png")
     """
     recorded = {label: [run for run in runs if has_records(run, "loss", "gradients")] for label, runs in groups.items()}
-    most = max(map(len, recorded.values()), default=0)
-    across = {label: over_runs(runs) for label, runs in recorded.items() if runs and len(runs) >= min(2, most)}
     along: dict[str, Spread] = {}
     for label, runs in groups.items():
         one = next((run for run in runs if has_records(run, "landscape")), None)
         if one is not None:
             along[label] = along_gradient(one)
-    return landscape_figure({"over the learning rates": across, "along the gradient": along}, title=title)
+    across = {label: over_runs(runs) for label, runs in recorded.items() if len(runs) > 1}
+    rows = {"over the learning rates": across, "along the gradient": along}
+    if not (across or along):
+        rows = {"from step to step": {label: over_runs(runs) for label, runs in recorded.items() if runs}}
+    return landscape_figure(rows, title=title)
 
 
 def rates(runs: Mapping[str, Run], *, title: str) -> Figure:

@@ -287,7 +287,7 @@ def test_each_class_has_a_ring_and_a_dot_and_the_one_that_loses_most_is_on_top()
     assert [label.get_text() for label in first.get_yticklabels()] == ["dog", "cat"]
     assert rings.get_xdata() == pytest.approx([100, 80])
     assert dots.get_xdata() == pytest.approx([50, 70])
-    assert first.get_title() == "sgd (n = 2)"
+    assert first.get_title() == "sgd (n\xa0=\xa02)"
     assert first.get_xlim() == second.get_xlim()
     assert first.get_ylim()[0] > first.get_ylim()[1]
 
@@ -296,7 +296,7 @@ def test_the_classes_of_many_labels_stand_in_rows():
     """Seven: four and three, an x label below the lowest of each column, and nothing in the place that is left."""
     damage = ClassDamage(np.ones((1, 2)), np.ones((1, 2)) / 2)
     figure = classes_figure({f"arm {n}": damage for n in range(7)}, classes=["cat", "dog"], title="t")
-    assert [axis.get_title() for axis in figure.axes] == [*(f"arm {n} (n = 1)" for n in range(7)), ""]
+    assert [axis.get_title() for axis in figure.axes] == [*(f"arm {n} (n\xa0=\xa01)" for n in range(7)), ""]
     assert [bool(axis.get_xlabel()) for axis in figure.axes] == [False] * 3 + [True] * 4 + [False]
     assert len({axis.get_position().y0 for axis in figure.axes}) == 2
     assert not figure.axes[7].axison
@@ -580,3 +580,24 @@ def test_curves_and_losses_of_many_labels_have_a_panel_each():
         f"{label} (n\xa0=\xa01)" for label in labels
     ]
     assert drawing.legends == []
+
+
+def test_a_short_training_has_ten_times_as_many_points_of_its_loss():
+    losses = np.arange(1.0, 26.0)
+    for length, points in ((25, 3), (1000, 10)):
+        (line,) = losses_figure({"sgd": [np.resize(losses, length)]}, title="t").axes[0].lines
+        assert len(line.get_xdata()) == points
+    (line,) = losses_figure({"sgd": [losses]}, title="t").axes[0].lines
+    assert line.get_xdata().tolist() == [10, 20, 25]
+    assert line.get_ydata().tolist() == [5.5, 15.5, 23]
+
+
+def test_a_loss_of_the_first_epoch_that_is_far_above_all_others_is_cut():
+    def metrics(*losses):
+        alike = {"val_loss": np.nan, "train_accuracy": 0.5, "test_accuracy": 0.5, "val_accuracy": np.nan}
+        return pd.DataFrame([{"epoch": n, "train_loss": a, "test_loss": 1.0, **alike} for n, a in enumerate(losses, 1)])
+
+    for first, cut in ((2000.0, True), (15.0, False)):
+        loss = curves_figure({"a": [metrics(1, 1, 1)], "b": [metrics(first, 2, 1)]}, title="t").axes[0]
+        assert bool(loss.get_ylim()[1] < first) is cut
+        assert loss.get_ylim()[1] >= (20 if cut else 15)
