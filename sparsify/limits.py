@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sparsify.errors import SparsifyError, quoted, shown
+from sparsify.errors import SparsifyError, quoted, shown, unknown
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,15 @@ def at_most(count: int, most: int, what: str) -> None:
     """Raise SparsifyError if `count` is more than `most`; `what` is counted."""
     if count > most:
         raise SparsifyError(f"{shown(count) if count > 10**18 else f'{count:,}'} {what} are too many; at most {most:,}")
+
+
+def check_keywords(plan: object, named: Iterable[str], choices: Iterable[str]) -> None:
+    """Raise SparsifyError if there are keywords beside a plan, or one that no plan has."""
+    if plan is not None and named:
+        raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
+    for name in named:
+        if name not in choices:
+            raise unknown("keyword", name, choices)
 
 
 def checked_text(name: str, value: str) -> str:

@@ -88,3 +88,12 @@ def test_values_are_looked_through_without_recursion():
 def test_the_first_value_that_comes_again_is_found():
     assert twice([1, 2, 3, 2, 1]) == 2
     assert twice(["a", "b"]) is None
+
+
+def test_a_keyword_that_no_plan_has_is_named_with_the_choices():
+    with pytest.raises(SparsifyError, match="unknown keyword 'ratio'; did you mean 'ratios'\\? choose from: layers"):
+        SweepPlan.of(None, layers="conv3", ratio=0.5)
+    with pytest.raises(SparsifyError, match="unknown keyword 'ratios'; did you mean 'ratio'"):
+        PointPlan.of(None, layers="conv3", ratios=0.5)
+    with pytest.raises(SparsifyError, match="layers and a plan exclude each other; name one or the other"):
+        SweepPlan.of(SweepPlan(), layers="conv3")

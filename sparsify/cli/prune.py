@@ -87,7 +87,7 @@ def prune(
         folder = shrinker.facts.save(path.with_name(f"shrunk-{sweep.id}"), shrinker.network)
         console.say(f"written: {folder}; sparsify.load() reads it, sparsify export {folder} --onnx hands it on")
         return 0
-    if len(plan.layers) == 1:
+    if len(plan.layers) == 1 and plan.layers[0].count(",") < 3:  # more names are no line to copy
         other = another(subject.model, plan.layers[0])
         console.say(f"another set beside it: --layers {plan.layers[0]} --layers {other}")
     return 0

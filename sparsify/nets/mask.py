@@ -58,11 +58,13 @@ def load_mask(path: Path) -> Mask:
 
 
 def check_fit(model: nn.Module, mask: Mask) -> None:
-    """Raise SparsifyError if the network lacks a parameter of the mask or has it in another shape."""
+    """Raise SparsifyError if the network lacks a parameter of the mask or has another shape, or if it is not bool."""
     parameters = dict(model.named_parameters())
     for name, keep in mask.items():
         if name not in parameters:
             raise SparsifyError(f"the mask names '{name}', which the network does not have")
+        if keep.dtype != torch.bool:
+            raise SparsifyError(f"the mask of '{name}' holds {str(keep.dtype).removeprefix('torch.')}, not bool")
         if keep.shape != parameters[name].shape:
             raise SparsifyError(f"the mask of '{name}' is {tuple(keep.shape)}, not {tuple(parameters[name].shape)}")
 

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from sparsify.config import Whole
 from sparsify.errors import SparsifyError, quoted, unknown
 from sparsify.files import short_sum
-from sparsify.limits import DRAWS, EPOCHS_AFTER, MOST_NETWORKS, ROUNDS, at_most, checked_sets
+from sparsify.limits import DRAWS, EPOCHS_AFTER, MOST_NETWORKS, ROUNDS, at_most, check_keywords, checked_sets
 from sparsify.nets.registry import GRAINS
 from sparsify.pruning.criteria import CRITERIA, NAMED, ordered
 from sparsify.pruning.ratios import RATIOS, SUPPORT, as_text, parse_ratios, usual_ratios, without_support
@@ -90,13 +90,12 @@ class PointPlan:
 
     @classmethod
     def of(cls, plan: PointPlan | None, **named: Unpack[PointOptions]) -> PointPlan:
-        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given.
+        """Return `plan`, or else the plan with these keywords. Raises SparsifyError for both, and for an unknown one.
 
         >>> sparsify.PointPlan.of(None, layers="conv3", ratio=0.5)
         PointPlan(layers='conv3', ratio=0.5)
         """
-        if plan is not None and named:
-            raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
+        check_keywords(plan, named, PointOptions.__annotations__)
         return cls(**named) if plan is None else plan
 
     @property
@@ -229,13 +228,12 @@ class SweepPlan:
 
     @classmethod
     def of(cls, plan: SweepPlan | None, **named: Unpack[SweepOptions]) -> SweepPlan:
-        """Return `plan`, or else the plan with these keywords. Raises SparsifyError if both are given.
+        """Return `plan`, or else the plan with these keywords. Raises SparsifyError for both, and for an unknown one.
 
         >>> sparsify.SweepPlan.of(None, layers="conv3", ratios=(0, 0.5))
         SweepPlan(layers=('conv3',), ratios=(0.0, 0.5))
         """
-        if plan is not None and named:
-            raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
+        check_keywords(plan, named, SweepOptions.__annotations__)
         return cls(**named) if plan is None else plan  # type: ignore[arg-type]  # it makes tuples of texts and sequences
 
     @property

@@ -174,3 +174,9 @@ def test_a_mask_that_does_not_fit_is_refused_and_changes_nothing(mask, message, 
         apply(model, {"bias": torch.zeros(2, dtype=torch.bool), **mask})
     assert bits(model.weight) == bits(odd_network().weight)
     assert bits(model.bias) == bits(odd_network().bias)
+
+
+def test_a_mask_of_numbers_is_refused() -> None:
+    model = nn.Linear(2, 2)
+    with pytest.raises(SparsifyError, match="the mask of 'weight' holds float32, not bool"):
+        apply_mask(model, {"weight": torch.ones(2, 2)})
