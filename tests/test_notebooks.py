@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import re
@@ -68,6 +67,8 @@ def test_the_core_study_is_shown_in_ten_cells() -> None:
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One for all notebooks, because it imports torch, which takes seconds; the first notebook starts it."""
     manager = pytest.importorskip("jupyter_client").AsyncKernelManager(kernel_name="python3")
+    from jupyter_core.utils import run_sync
+
     none = str(tmp_path_factory.mktemp("none"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -75,7 +76,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             patch.setenv(variable, none)
         yield manager
     if manager.has_kernel:
-        asyncio.run(manager.shutdown_kernel(now=True))
+        run_sync(manager.shutdown_kernel)(now=True)  # also where a browser of other tests has its loop running
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
