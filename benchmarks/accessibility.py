@@ -14,16 +14,22 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from typing import TYPE_CHECKING, Any, Literal
 
 from sparsify.text import plural
+
+if TYPE_CHECKING:
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import Page
 
 VIEWS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1400), ("dark", 390))
 # the page of what is not found names its style sheet from the root of a server: as a file it has none
 LEFT_OUT = "404.html"
+
+
+def chromium() -> str | None:
+    """Return the program of Chromium; None if there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def pages_in(folders: Sequence[Path]) -> list[Path]:
@@ -42,16 +48,19 @@ def violations(page: Page, axe: Axe) -> Iterator[str]:
 
 def check(pages: Sequence[Path], browser: str) -> Iterator[str]:
     """Look through every page in every view, with the Chromium at `browser`; yield a line for each violation."""
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
     axe = Axe()
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for scheme, width in VIEWS:
-            page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+            page = started.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
             for path in pages:
                 page.goto(path.as_uri())
                 for line in violations(page, axe):
                     yield f"{path}, {scheme}, {width} px: {line}"
-        chromium.close()
+        started.close()
 
 
 def main() -> None:
@@ -59,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
     pages = pages_in(parser.parse_args().folders)
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    browser = chromium()
     if browser is None or not pages:
         sys.exit("there is no Chromium" if browser is None else "there is no page in these folders")
     found = list(check(pages, browser))

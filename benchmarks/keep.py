@@ -25,6 +25,7 @@ from sparsify.files import frame_as_csv, write_text
 from sparsify.report.again import PAGE, source_again
 from sparsify.report.page import render
 from sparsify.report.writing import tables, write_study
+from sparsify.study.answers import FILE as ANSWERS
 from sparsify.study.folder import RUNS, read_study
 from sparsify.study.results import StudyResult
 
@@ -34,7 +35,7 @@ COLOURS = 256
 LARGE = ("model.safetensors", "z.safetensors", "path.npz")
 """What is not kept of a run: its weights, Z and path."""
 
-AGAIN = ("table.csv", "outcomes.npz")
+AGAIN = ("table.csv", ANSWERS)
 """What is not kept of a study, as its runs say it again: `StudyResult.table`, and the answers to each image."""
 
 ENDINGS = (".lock", ".svg")

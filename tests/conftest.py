@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 
 # before torch is imported: threads that wait for each other are not to take a core that others compute on
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -23,6 +22,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from benchmarks.accessibility import chromium
 from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Progress
 
@@ -115,7 +115,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def browser() -> Iterator[Any]:
     """A real browser, which shows what the package writes."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = chromium()
     if program is None:
         pytest.skip("there is no chromium to show the report in")
     with api.sync_playwright() as playwright:

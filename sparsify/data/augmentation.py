@@ -28,12 +28,10 @@ def crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
     and column, 0 to 8, and 1 if the image is mirrored. The result is channels_last.
     """
     count, _, height, width = images.shape
-    padded = F.pad(images, (PADDING,) * 4)
     rows = draws[:, :1] + torch.arange(height, device=images.device)
     columns = torch.arange(width, device=images.device).expand(count, width)
     columns = draws[:, 1:2] + torch.where(draws[:, 2:] > 0, width - 1 - columns, columns)
-    image = torch.arange(count, device=images.device)
-    return padded.permute(0, 2, 3, 1)[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return _taken(F.pad(images, (PADDING,) * 4), rows, columns)
 
 
 def shift(images: Tensor, draws: Tensor) -> Tensor:
@@ -44,6 +42,11 @@ def shift(images: Tensor, draws: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     rows, columns = (_moved(size, by) for size, by in ((height, draws[:, :1]), (width, draws[:, 1:])))
+    return _taken(images, rows, columns)
+
+
+def _taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return of each image its own rows, (n, height), and columns, (n, width): channels_last."""
     image = torch.arange(len(images), device=images.device)[:, None, None]
     return images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
@@ -76,14 +79,27 @@ class Shown:
         return generator(self.seed, *self.purpose)
 
 
-class Moves(ABC):
-    """Images cropped after padding, or mirrored, a whole batch at a time: `crop_and_flip` with its draws."""
+class Change(ABC):
+    """What an augmentation does to images: `columns` random numbers say what to each of them."""
 
-    columns: ClassVar[int] = 3
+    columns: ClassVar[int]
 
     @abstractmethod
     def draw(self, shown: Shown, probability: float) -> Tensor:
-        """Return the `draws` of `crop_and_flip`, (n, 3); an image that is left alone has 4, 4, 0."""
+        """Return the draws of the images of one epoch, (n, columns), int64, on the CPU.
+
+        With the `probability` they change an image; else they leave it alone.
+        """
+
+    @abstractmethod
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return a batch of images, uint8, as their draws change them."""
+
+
+class Moves(Change):
+    """Images cropped after padding, or mirrored, a whole batch at a time: `crop_and_flip` with its draws."""
+
+    columns: ClassVar[int] = 3
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         """Return the images as `crop_and_flip` does."""
@@ -126,7 +142,7 @@ class Alternating(Moves):
         return places
 
 
-class Shifted:
+class Shifted(Change):
     """Images moved by up to 2 pixels, a whole batch at a time: `shift` with its draws (Jordan 2024)."""
 
     columns: ClassVar[int] = 2
@@ -143,7 +159,7 @@ class Shifted:
 
 
 @dataclass(frozen=True)
-class OneByOne:
+class OneByOne(Change):
     """A transform of torchvision, which draws from torch's own generator: it is seeded for each image.
 
     The images are changed on the CPU, as uint8, one at a time, and come back to their device.
@@ -177,7 +193,7 @@ class Part:
 
     name: str
     probability: float
-    does: Moves | Shifted | OneByOne
+    does: Change
 
 
 class Augmentation:

@@ -22,7 +22,7 @@ from sparsify.text import shortest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparsify.data.augmentation import Augmentation, Moves, OneByOne, Shifted
+    from sparsify.data.augmentation import Augmentation, Change
     from sparsify.data.dataset import Dataset
 
 
@@ -110,14 +110,14 @@ class AugmentationSpec:
     `description` is for help texts and reports; `papers` are what it was published as.
     """
 
-    load: Callable[[], Moves | Shifted | OneByOne]
+    load: Callable[[], Change]
     description: str
     probability: float = 1.0
     papers: tuple[Publication, ...] = ()
 
 
-def _moves(*, crop: bool, mirrored: float) -> Callable[[], Moves]:
-    def load() -> Moves:
+def _moves(*, crop: bool, mirrored: float) -> Callable[[], Change]:
+    def load() -> Change:
         from sparsify.data.augmentation import ByChance
 
         return ByChance(crop, mirrored)
@@ -125,22 +125,22 @@ def _moves(*, crop: bool, mirrored: float) -> Callable[[], Moves]:
     return load
 
 
-def _alternating() -> Moves:
+def _alternating() -> Change:
     from sparsify.data.augmentation import Alternating
 
     return Alternating()
 
 
-def _shifted() -> Shifted:
+def _shifted() -> Change:
     from sparsify.data.augmentation import Shifted
 
     return Shifted()
 
 
-def _torchvision(make: Callable[[Any], Callable[[Tensor], Tensor]]) -> Callable[[], OneByOne]:
+def _torchvision(make: Callable[[Any], Callable[[Tensor], Tensor]]) -> Callable[[], Change]:
     """How to load what `make` makes of torchvision.transforms.v2."""
 
-    def load() -> OneByOne:
+    def load() -> Change:
         from torchvision.transforms import v2
 
         from sparsify.data.augmentation import OneByOne

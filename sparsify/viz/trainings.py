@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sparsify.analysis.landscapes import along_gradient, has_records, over_runs
 from sparsify.config import OPTIONS, Config
-from sparsify.drawing.landscape import Spread, landscape_figure
+from sparsify.drawing.landscape import landscape_figure
 from sparsify.drawing.losses import losses_figure
 from sparsify.drawing.schedules import schedules_figure
 from sparsify.errors import SparsifyError
@@ -87,11 +87,8 @@ def landscape(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
     >>> sparsify.viz.landscape({"sgd": [recorded]}, title="LeNet on digits").savefig("landscape.png")
     """
     recorded = {label: [run for run in runs if has_records(run, "loss", "gradients")] for label, runs in groups.items()}
-    along: dict[str, Spread] = {}
-    for label, runs in groups.items():
-        one = next((run for run in runs if has_records(run, "landscape")), None)
-        if one is not None:
-            along[label] = along_gradient(one)
+    landscapes = {label: [run for run in runs if has_records(run, "landscape")] for label, runs in groups.items()}
+    along = {label: along_gradient(runs[0]) for label, runs in landscapes.items() if runs}
     across = {label: over_runs(runs) for label, runs in recorded.items() if len(runs) > 1}
     rows = {"over the learning rates": across, "along the gradient": along}
     if not (across or along):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("axe_playwright_python", reason="pip install '.[test]'")
+from benchmarks.accessibility import check, chromium, pages_in
 
-from benchmarks.accessibility import check, pages_in
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAGE = '<!doctype html><html lang="en"><head><title>A</title></head><body><main><h1>A</h1>{}</main></body></html>'
 
 
-@pytest.mark.skipif(BROWSER is None, reason="there is no chromium")
+@pytest.mark.skipif(chromium() is None, reason="there is no chromium")
 def test_a_pale_word_and_a_picture_without_a_text_are_named_in_light_and_dark(tmp_path: Path) -> None:
+    pytest.importorskip("axe_playwright_python", reason="pip install '.[test]'")
     (tmp_path / "right.html").write_text(PAGE.format("<p>plain</p>"))
     (tmp_path / "wrong.html").write_text(PAGE.format('<img src="a.png"><p style="color:#bbb;background:#fff">pale</p>'))
-    found = list(check(pages_in([tmp_path]), str(BROWSER)))
+    found = list(check(pages_in([tmp_path]), str(chromium())))
     named = [line.removeprefix(f"{tmp_path}/").partition(" (")[0] for line in found]
     assert named == [
         "wrong.html, light, 1400 px: color-contrast",
