@@ -225,7 +225,7 @@ NETS: dict[str, NetworkSpec] = {
     ),
     "resnet-speed": NetworkSpec(
         _resnet_speed,
-        "a small ResNet that learns in few epochs: a whitening 2×2 convolution, widths 64 to 256, three poolings",
+        "a small ResNet that learns in few epochs: a whitening 2×2 convolution, widths 64, 256, 256, three poolings",
         (HE_2016, PAGE_2018, JORDAN_2024),
         {
             "width": _width(),
@@ -235,6 +235,10 @@ NETS: dict[str, NetworkSpec] = {
                 default="identity",
                 choices=("identity", "torch", "he"),
                 help="initial weights: identity passes inputs on, else torch's own, or He's of all layers",
+            ),
+            "test_mirror": Setting(
+                default=False,
+                help="whether outputs in evaluation are means over an image and its mirror image, at twice the cost",
             ),
         },
     ),

@@ -78,7 +78,7 @@ def kinds(model: nn.Module) -> str:
         ("elu-net", "channels=256+256", 7_168 + 590_080 + 256 * 64 * 256 + 256 + 2_570),
         ("resnet9", "kernel=5", 2_139_840 * 25 // 9 + 2_944 + 2_570),
         ("resnet9", "width=0.5,dropout=0.2", 535_392 + 1_472 + 1_290),
-        ("resnet-speed", "whitening=false,activation=relu,init=he", 1_161_282),
+        ("resnet-speed", "whitening=false,activation=relu,init=he,test_mirror=true", 1_972_802),
         ("lenet", "activation=tanh,init=he", 62_006),
         ("vgg-a", "norm=batch,dropout=0.5", 9_750_922 + 2 * 2752),
         ("vgg-a-bn", "norm=none", 9_750_922),
@@ -190,6 +190,7 @@ OTHERS = {
     "output": ["logits", "log-softmax"],
     "kernel": [5],
     "whitening": [False],
+    "test_mirror": [True],
 }
 
 
@@ -218,6 +219,16 @@ def test_the_identity_passes_on_what_it_has_channels_for() -> None:
     assert float(found[:, 64:].detach().std()) > 0.1, "the other filters are drawn"
     narrow = network("resnet-speed", COLOUR, 10, "width=0.125").stage1.conv
     assert torch.equal(narrow(given[:, :24]), given[:, :8])
+
+
+def test_the_mirror_mean_is_of_an_image_and_its_mirror_and_not_in_training() -> None:
+    model, plain = (seeded("resnet-speed", SMALL, f"width=0.125,test_mirror={word}") for word in ("true", "false"))
+    given = images(SMALL)
+    with torch.no_grad():
+        torch.testing.assert_close(model(given), (plain(given) + plain(given.flip(3))) / 2)
+        torch.testing.assert_close(model(given), model(given.flip(3)))
+        assert relative_difference(model(given), plain(given)) > 1e-3
+        assert torch.equal(model.train()(given), plain.train()(given))
 
 
 def test_dropout_changes_what_is_trained_and_not_what_is_measured() -> None:
@@ -310,6 +321,7 @@ TINY = [
     ("resnet9", "width=0.125", GREY),
     ("resnet-speed", "width=0.0625", SMALL),
     ("resnet-speed", "width=0.125,activation=relu,init=torch", GREY),
+    ("resnet-speed", "width=0.0625,test_mirror=true", SMALL),
     ("alexnet", "width=0.0625", (1, 64, 64)),
     ("alexnet", "width=0.0625,norm=batch,dropout=0", (3, 63, 100)),
     ("lenet", "activation=tanh,init=he", GREY),
@@ -358,7 +370,7 @@ def test_masked_shrunk_and_counted_agree(name: str, options: str, shape: Shape) 
         ("convnet", "norm=batch,channels=8+8,hidden=16,dropout=0.3,activation=tanh,output=log-softmax", "conv2,fc1"),
         ("elu-net", "channels=8+8,norm=batch,hidden=16", "conv2,fc1"),
         ("resnet9", "width=0.125", "conv3"),
-        ("resnet-speed", "width=0.125", "conv3"),
+        ("resnet-speed", "width=0.125,test_mirror=true", "conv3"),
         ("lenet", "activation=tanh,init=he", "conv3,fc1"),
     ],
 )

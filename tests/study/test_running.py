@@ -77,7 +77,7 @@ def test_the_built_in_studies_are_valid_and_have_the_four_arms():
         "vgg-light-control",
         "vgg-light-selection",
     ]
-    small = ["cifar-nets", "cifar-resnet9", "cnn-tuning", "cnn-tuning-resnet18"]
+    small = ["cifar-nets", "cifar-resnet9", "cifar10-speed", "cnn-tuning", "cnn-tuning-resnet18"]
     others = ["adam-variants", "bn-landscape", *small, "optimizers"]
     alexnet = ["alexnet", "alexnet-fashion", "alexnet-pretrained"]
     assert built_in_studies() == sorted([*core, *others, *alexnet])

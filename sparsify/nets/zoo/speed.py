@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 
 from sparsify.errors import SparsifyError
 from sparsify.nets.modules import WhiteningConv2d
 from sparsify.nets.zoo.common import convolution, initialise
 
-CHANNELS = (64, 128, 256)
+CHANNELS = (64, 256, 256)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
@@ -37,16 +38,43 @@ class Scaled(nn.Module):
         return inputs / 8
 
 
+class Mirrored(nn.Module):
+    """In evaluation mode: the images, and after them their mirror images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, h, w) → (2n, channels, h, w); in training mode the images alone."""
+        return images if self.training else torch.cat([images, images.flip(3)])
+
+
+class MirrorMean(nn.Module):
+    """In evaluation mode: the mean of the outputs for each image and for its mirror image, as `Mirrored` lays them."""
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """(2n, classes) → (n, classes); in training mode the outputs as they are."""
+        if self.training:
+            return outputs
+        straight, mirrored = outputs.chunk(2)
+        return (straight + mirrored) / 2
+
+
 def resnet_speed(
-    shape: tuple[int, int, int], classes: int, *, width: float, whitening: bool, activation: str, init: str
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    width: float,
+    whitening: bool,
+    activation: str,
+    init: str,
+    test_mirror: bool,
 ) -> nn.Module:
-    """Build the network: a 2×2 convolution, three stages of 64, 128 and 256 channels times `width`, and fc1.
+    """Build the network: a 2×2 convolution, three stages of 64, 256 and 256 channels times `width`, and fc1.
 
     A stage is a 3×3 convolution, 2×2 max pooling, BatchNorm and activation, and a residual branch of one convolution.
     In the end each channel's maximum is pooled, and fc1's outputs are divided by 8. The first convolution has 8 filters
     for each channel of the images; with `whitening` these decorrelate the patches of the training images, once a
-    training begins. With the `init` "identity" the first filters of each 3×3 convolution pass their inputs on. Images
-    have at least 9×9 pixels; smaller ones raise SparsifyError.
+    training begins. With the `init` "identity" the first filters of each 3×3 convolution pass their inputs on. With
+    `test_mirror` the outputs in evaluation mode are the means over an image and its mirror image, at twice the cost.
+    Images have at least 9×9 pixels; smaller ones raise SparsifyError.
     """
     channels, height, length = shape
     if min(height, length) < 9:
@@ -54,6 +82,8 @@ def resnet_speed(
     act = ACTIVATIONS[activation]
     first = WhiteningConv2d if whitening else nn.Conv2d
     layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if test_mirror:
+        layers["mirror"] = Mirrored()
     inputs = 8 * channels  # both signs of each of the 4·channels directions of a patch
     layers["conv1"], layers["act1"] = first(channels, inputs, 2), act()
     for number, outputs in enumerate((int(width * many) for many in CHANNELS), start=1):
@@ -67,6 +97,8 @@ def resnet_speed(
     layers["flatten"] = nn.Flatten(1)
     layers["fc1"] = nn.Linear(inputs, classes)
     layers["scale"] = Scaled()
+    if test_mirror:
+        layers["mean"] = MirrorMean()
     model = nn.Sequential(layers)
     if init == "identity":
         for layer in model.modules():
