@@ -119,7 +119,8 @@ class Config:
     structure: str = dataclasses.field(
         default="grains",
         metadata={
-            "help": "what is selected: grains (filters, weights), bn-scale (BatchNorm's scales for filters), kernels"
+            "help": "what is selected: grains (filters, weights), bn-scale (BatchNorm's scales for filters), "
+            "bn-scale-only (no single weights, either), kernels"
         },
     )
     schedule: str = dataclasses.field(
