@@ -84,6 +84,16 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def reason_given(error: BaseException) -> str:
+    """Return what an error says: of one by the system the reason alone, because its text repeats number and path.
+
+    >>> from sparsify.errors import reason_given
+    >>> reason_given(FileNotFoundError(2, "No such file or directory", "study.toml"))
+    'No such file or directory'
+    """
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def one_line(text: str) -> str:
     r"""Return a text as one line that a terminal shows as it stands.
 

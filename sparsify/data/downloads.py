@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
+from sparsify.errors import reason_given
+
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
 FAILURES = (OSError, RuntimeError, http.client.HTTPException)
@@ -53,4 +55,5 @@ def unreachable(url: str) -> str | None:
 def reason_of(error: Exception) -> str:
     """Return what an error of a download says, in one line."""
     reason = error.reason if type(error) is urllib.error.URLError else error
-    return " ".join(str(reason).split()) or type(error).__name__
+    said = reason_given(reason) if isinstance(reason, BaseException) else reason
+    return " ".join(said.split()) or type(error).__name__

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsify.data import papers
 from sparsify.data.places import Roots, absolute
-from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.errors import SparsifyError, quoted, reason_given, unknown
 from sparsify.limits import PIXELS
 from sparsify.publications import Publication, in_short
 from sparsify.text import shortest
@@ -294,7 +294,7 @@ def load_dataset(
     try:
         dataset = _load(name, roots) if resize is None else _load_resized(name, roots, resize)
     except OSError as error:  # permissions, a broken disk
-        raise SparsifyError(f"{error.filename or name} cannot be read: {error.strerror or error}") from error
+        raise SparsifyError(f"{error.filename or name} cannot be read: {reason_given(error)}") from error
     return dataset if normalise else replace(dataset, normalise=dataset.normalise.off)
 
 
