@@ -55,7 +55,7 @@ PRUNE = {
     "a layer in capitals": ("--layers Conv3", "'Conv3'", "conv3"),
     "a layer without weights": ("--layers relu1", "'relu1'", "conv1"),
     "a layer's parameter": ("--layers conv3.weight", "'conv3.weight'", "conv3"),
-    "an empty set": ("--layers ''", "''", "conv1"),
+    "an empty set": ("--layers ''", "layers are missing", "conv1"),
     "an empty name": ("--layers conv3,", "''", "conv1"),
     "layers without a value": ("--layers", "--layers"),
     "criterion": ("--layers conv3 --criterion magnitud", "'magnitud'", "magnitude"),
