@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from sparsify.cli import console, viz
 from sparsify.cli.cite import cite
 from sparsify.cli.export import export
-from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
+from sparsify.cli.options import RunsDir, Where, differing, finished_run, joined_by_commas, parse_seeds, suggest
 from sparsify.cli.owned import list_options
 from sparsify.cli.predict import predict
 from sparsify.cli.prune import mask, prune, ticket
@@ -229,6 +229,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
             if status == 0 and not given[0].startswith("-"):
                 offer_completion()
             return int(status)
+    except UnusedCliTokensError as error:
+        hint = joined_by_commas(given, error.unused_tokens or [])
+        console.fail(f"{hint or error} (see: sparsify --help)")
+        return 2
     except CycloptsError as error:
         console.fail(f"{error} (see: sparsify --help)")
         return 2

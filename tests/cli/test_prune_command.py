@@ -314,6 +314,25 @@ def test_a_name_that_is_whole_is_not_ambiguous(runs, sparsify):
     assert f"runs/{folder.name}/sweep-" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("line", "way"),
+    [
+        ("prune a --layers conv3 fc1 conv1", "--layers conv3,fc1"),
+        ("prune a --layers=conv3 fc1", "--layers conv3,fc1"),
+        ("prune a --layers fc1 --ratios 0 0.3", "--ratios 0,0.3"),
+        ("train --record loss gradients", "--record loss,gradients"),
+        ("train --seeds 3 4", "--seeds 3,4"),
+    ],
+)
+def test_a_list_with_spaces_is_refused_with_the_way_to_write_it(line, way, refused):
+    refused(line, f"is left over; a list has commas and no spaces, as in {way} (see: ")
+
+
+def test_what_is_left_over_behind_no_list_is_named(refused):
+    refused("prune a b --layers conv3", "Unused Tokens: ['b']")
+    refused("prune a --layers conv3 --criterion l1 l2", "Unused Tokens: ['l2']")
+
+
 def test_sweeping_does_not_make_a_run_the_newest_but_asking_again_does(runs, sparsify):
     newest, older = run_of(runs, "sgd").name, run_of(runs, "slbi").name
     assert sparsify(f"prune {older} --layers conv3 --ratios 0.5").code == 0
