@@ -333,6 +333,15 @@ def test_what_is_left_over_behind_no_list_is_named(refused):
     refused("prune a --layers conv3 --criterion l1 l2", "Unused Tokens: ['l2']")
 
 
+@pytest.mark.parametrize("command", ["prune", "mask", "ticket", "predict", "compare", "viz net"])
+def test_the_folder_of_a_shrunk_network_is_no_run(command, tmp_path, refused):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "shrunk.json").write_text("{}")
+    others = {"predict": " a.png", "compare": " a"}.get(command, "")
+    takes = "sparsify export small --onnx and sparsify.load() take it"
+    refused(f"{command} small{others}", f"small is the folder of a shrunk network, no run: {takes}")
+
+
 def test_sweeping_does_not_make_a_run_the_newest_but_asking_again_does(runs, sparsify):
     newest, older = run_of(runs, "sgd").name, run_of(runs, "slbi").name
     assert sparsify(f"prune {older} --layers conv3 --ratios 0.5").code == 0
