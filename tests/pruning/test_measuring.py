@@ -654,6 +654,12 @@ def test_make_mask_keeps_everything_at_ratio_0_and_leaves_the_network_alone():
     assert modes(model) == dict.fromkeys(modes(model), True)
 
 
+@pytest.mark.parametrize("criterion", ["entry", "entry-norm", "gamma", "taylor", "obd", "bn-scale"])
+def test_only_criteria_that_lack_nothing_are_offered(criterion: str) -> None:
+    with pytest.raises(SparsifyError, match=r"; choose from: magnitude, l1, random, fpgm, lamp$"):
+        make_mask(Tiny(), torch.zeros(1, 1, 6, 6), layers="conv1", ratio=0.5, criterion=criterion)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
