@@ -375,3 +375,5 @@ def test_a_mask_is_written_that_can_be_trained_under(runs, sparsify, refused):
     assert kept.all(1).sum() == 72
     assert kept.any(1).sum() == 72
     assert sparsify(f"train {QUICK} --opt sgd --mask {path}").code == 0
+    nothing = sparsify("mask --layers conv3 --ratio 1 --device cpu")  # as `prune` measures a ratio of 1
+    assert (nothing.code, "keeps 0 of 120 grains" in nothing.out) == (0, True)
