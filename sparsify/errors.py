@@ -81,7 +81,7 @@ def see(about: str | BaseException | None) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, for errors of libraries that go on for many; else its type."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return reason_given(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def reason_given(error: BaseException) -> str:

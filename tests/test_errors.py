@@ -38,6 +38,7 @@ def test_the_reason_of_an_error_of_the_system_is_given_without_its_number_and_it
     assert reason_given(FileNotFoundError(2, "No such file or directory", "a")) == "No such file or directory"
     assert reason_given(OSError("it is away")) == "it is away"
     assert reason_given(ValueError("3")) == "3"
+    assert first_line(PermissionError(13, "Permission denied", "a")) == "Permission denied"
 
 
 def test_what_python_does_not_write_is_named():

@@ -54,6 +54,11 @@ def unreachable(url: str) -> str | None:
 
 def reason_of(error: Exception) -> str:
     """Return what an error of a download says, in one line."""
-    reason = error.reason if type(error) is urllib.error.URLError else error
-    said = reason_given(reason) if isinstance(reason, BaseException) else reason
-    return " ".join(said.split()) or type(error).__name__
+    return " ".join(reason_given(cause_of(error)).split()) or type(error).__name__
+
+
+def cause_of(error: Exception) -> BaseException:
+    """Return the error that urllib has wrapped, or else the error itself."""
+    if type(error) is urllib.error.URLError:
+        return error.reason if isinstance(error.reason, BaseException) else Exception(error.reason)
+    return error
