@@ -81,7 +81,17 @@ def see(about: str | BaseException | None) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, for errors of libraries that go on for many; else its type."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return reason_given(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def reason_given(error: BaseException) -> str:
+    """Return what an error says: of one by the system the reason alone, because its text repeats number and path.
+
+    >>> from sparsify.errors import reason_given
+    >>> reason_given(FileNotFoundError(2, "No such file or directory", "study.toml"))
+    'No such file or directory'
+    """
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def one_line(text: str) -> str:

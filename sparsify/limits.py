@@ -80,10 +80,10 @@ def at_most(count: int, most: int, what: str) -> None:
         raise SparsifyError(f"{shown(count) if count > 10**18 else f'{count:,}'} {what} are too many; at most {most:,}")
 
 
-def check_keywords(plan: object, named: Iterable[str], choices: Iterable[str]) -> None:
-    """Raise SparsifyError if there are keywords beside a plan, or one that no plan has."""
-    if plan is not None and named:
-        raise SparsifyError(f"{', '.join(named)} and a plan exclude each other; name one or the other")
+def check_keywords(whole: object, named: Iterable[str], choices: Iterable[str], kind: str = "a plan") -> None:
+    """Raise SparsifyError if there are keywords beside the whole that they stand for, or one that none has."""
+    if whole is not None and named:
+        raise SparsifyError(f"{', '.join(named)} and {kind} exclude each other; name one or the other")
     for name in named:
         if name not in choices:
             raise unknown("keyword", name, choices)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, reason_given
 from sparsify.files import no_link, parse_json, regular, write_bytes
 
 FORMAT = 2
@@ -127,7 +127,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return unsealed(path.name, regular(path).read_bytes())
     except (OSError, SparsifyError) as error:
-        raise SparsifyError(f"{path} is damaged: {error}") from error
+        raise SparsifyError(f"{path} is damaged: {reason_given(error)}") from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsify.data.places import DataNotFoundError
-from sparsify.errors import MOST_NAMES, PAGES, SparsifyError, first_line, one_line, quoted, see, shown, some, unknown
+from sparsify.errors import (
+    MOST_NAMES,
+    PAGES,
+    SparsifyError,
+    first_line,
+    one_line,
+    quoted,
+    reason_given,
+    see,
+    shown,
+    some,
+    unknown,
+)
 from sparsify.text import printable
 
 
@@ -20,6 +32,13 @@ def test_a_value_is_cut_at_80_characters_and_what_cannot_be_printed_is_escaped()
     assert shown("a\nb\x1b[31m\u202e\udcff\0") == r"a\nb\x1b[31m\u202e\udcff\x00"
     assert quoted("a" * 81) == f"'{'a' * 80}…'"
     assert (quoted("it"), quoted(3), quoted(["a"]), shown(None)) == ("'it'", "3", "['a']", "None")
+
+
+def test_the_reason_of_an_error_of_the_system_is_given_without_its_number_and_its_path():
+    assert reason_given(FileNotFoundError(2, "No such file or directory", "a")) == "No such file or directory"
+    assert reason_given(OSError("it is away")) == "it is away"
+    assert reason_given(ValueError("3")) == "3"
+    assert first_line(PermissionError(13, "Permission denied", "a")) == "Permission denied"
 
 
 def test_what_python_does_not_write_is_named():

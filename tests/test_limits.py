@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from sparsify.cli.options import parse_seeds
-from sparsify.config import Config
+from sparsify.config import Config, Places
 from sparsify.errors import SparsifyError
 from sparsify.limits import MOST_DEPTH, MOST_RATIOS, MOST_SEEDS, Limit, checked_text, checked_values, twice
 from sparsify.pruning.plan import PointPlan, SweepPlan
@@ -90,10 +90,14 @@ def test_the_first_value_that_comes_again_is_found():
     assert twice(["a", "b"]) is None
 
 
-def test_a_keyword_that_no_plan_has_is_named_with_the_choices():
+def test_a_keyword_that_no_plan_and_no_place_has_is_named_with_the_choices():
     with pytest.raises(SparsifyError, match="unknown keyword 'ratio'; did you mean 'ratios'\\? choose from: layers"):
         SweepPlan.of(None, layers="conv3", ratio=0.5)
     with pytest.raises(SparsifyError, match="unknown keyword 'ratios'; did you mean 'ratio'"):
         PointPlan.of(None, layers="conv3", ratios=0.5)
     with pytest.raises(SparsifyError, match="layers and a plan exclude each other; name one or the other"):
         SweepPlan.of(SweepPlan(), layers="conv3")
+    with pytest.raises(SparsifyError, match="unknown keyword 'devise'; did you mean 'device'\\? choose from: device,"):
+        Places.of(None, devise="cpu")
+    with pytest.raises(SparsifyError, match="device and places exclude each other; name one or the other"):
+        Places.of(Places(), device="cpu")

@@ -95,8 +95,10 @@ def compare_runs(first: Run, second: Run, point: PointPlan | None = None, places
     """Compare two runs on the images that both are measured on; with a `point`, compare both without what it removes.
 
     The result is about these two networks only: `sparsify.study.contrasts` compares over seeds. Raises SparsifyError if
-    the runs are measured on different images, and as `prune` does.
+    both are the same run, if the runs are measured on different images, and as `prune` does.
     """
+    if first.path.resolve() == second.path.resolve():
+        raise SparsifyError(f"{first.name} is named twice: a run does not differ from itself; name two runs")
     subjects = [subject_of(run, places) for run in (first, second)]
     one, other = (subject.split for subject in subjects)
     pairs = zip((*each(one.images), one.labels), (*each(other.images), other.labels), strict=True)

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from sparsify.cli import console, viz
 from sparsify.cli.cite import cite
 from sparsify.cli.export import export
-from sparsify.cli.options import RunsDir, Where, differing, finished_run, parse_seeds, suggest
+from sparsify.cli.options import RunsDir, Where, differing, finished_run, joined_by_commas, parse_seeds, suggest
 from sparsify.cli.owned import list_options
 from sparsify.cli.predict import predict
 from sparsify.cli.prune import mask, prune, ticket
@@ -27,7 +27,7 @@ from sparsify.cli.start import offer_completion, start
 from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
-from sparsify.errors import SparsifyError, SparsifyWarning, quoted, see
+from sparsify.errors import SparsifyError, SparsifyWarning, quoted, reason_given, see
 from sparsify.limits import checked_characters
 from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import PointPlan
@@ -229,6 +229,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
             if status == 0 and not given[0].startswith("-"):
                 offer_completion()
             return int(status)
+    except UnusedCliTokensError as error:
+        hint = joined_by_commas(given, error.unused_tokens or [])
+        console.fail(f"{hint or error} (see: sparsify --help)")
+        return 2
     except CycloptsError as error:
         console.fail(f"{error} (see: sparsify --help)")
         return 2
@@ -244,7 +248,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         (number,) = stop.args or (signal.SIGINT,)
         return 128 + int(number)
     except OSError as error:  # a wrong path, a lack of rights, a full disk
-        console.fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
+        console.fail(f"{error.filename or 'a file'} cannot be read or written: {reason_given(error)}")
         return 2
     except UnicodeEncodeError as error:  # a file's name, where the system's names are ASCII
         console.fail(f"{quoted(error.object)} cannot be a file's name here, in {error.encoding}; set PYTHONUTF8=1")

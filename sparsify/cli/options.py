@@ -142,6 +142,24 @@ def point_of(layers: str | None, ratio: float | None) -> PointPlan | None:
     return None if layers is None or ratio is None else PointPlan(layers=layers, ratio=ratio)
 
 
+_LISTS = ("--layers", "--ratios", "--record", "--seeds", "--compare-criteria")
+"""The flags whose value is a list with commas in it."""
+
+
+def joined_by_commas(given: Sequence[str], unused: Sequence[str]) -> str:
+    """Say how a list is written, if one with spaces in it has left these of the given tokens unused; else ""."""
+    flag, values = "", list[str]()
+    for token in given:
+        if token.startswith("--"):
+            flag, equals, value = token.partition("=")
+            values = [value] if equals else []
+            continue
+        values.append(token)
+        if token in unused and flag in _LISTS and len(values) > 1:
+            return f"'{shown(token)}' is left over; a list has commas and no spaces, as in {flag} {','.join(values)}"
+    return ""
+
+
 _DIGITS = len(str(SEED.most))
 
 

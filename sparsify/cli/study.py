@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from sparsify.cli import console
 from sparsify.cli.options import Where
-from sparsify.config import HERE
+from sparsify.config import HERE, Places
 from sparsify.errors import SparsifyError, see
-from sparsify.text import plural
+from sparsify.text import plural, size
 from sparsify.training.display import TrainingDisplay
+
+if TYPE_CHECKING:
+    from sparsify.study.design import Study
 
 
 def study(
@@ -79,14 +82,14 @@ def study(
     from sparsify.study.running import run_planned
     from sparsify.study.working import leases_of, work
 
+    if dry_run:
+        return _foresee(asked, where)
     planner = Planner(asked, where)
     plan = planner.plan()
-    if dry_run or not plan.done:
+    if not plan.done:
         estimates = estimate_cost(planner, plan)
         console.show(plan_table(asked, plan, estimates))
         console.say(plan_line(plan, estimates))
-    if dry_run:
-        return 0
     with TrainingDisplay(plan.trainings, console.out) as display:
         if worker:
             done = work(planner, plan, listener=display, note=console.say)
@@ -113,6 +116,23 @@ def study(
         report = write_study(result, findings, command=command, places=where)
     console.say(f"written: {result.folder}")
     console.say(f"report: {report}")
+    return 0
+
+
+def _foresee(asked: Study, where: Places) -> int:
+    from sparsify.data.places import Roots
+    from sparsify.report.plantables import plan_line, plan_table
+    from sparsify.study.estimates import estimate_cost
+    from sparsify.study.foreseen import foreseen
+
+    planner, fetched = foreseen(asked, where)
+    for name, download in fetched.items():
+        place = Roots.of(where.data_dir).download
+        console.say(f"{name} is not on the disk: {size(download.size)} would be fetched to {place}")
+    plan = planner.plan()
+    estimates = estimate_cost(planner, plan)
+    console.show(plan_table(asked, plan, estimates))
+    console.say(plan_line(plan, estimates))
     return 0
 
 

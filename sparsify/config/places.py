@@ -8,7 +8,7 @@ from typing import Annotated, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from sparsify.errors import SparsifyError
+from sparsify.limits import check_keywords
 
 
 class PlaceOptions(TypedDict, total=False):
@@ -40,13 +40,12 @@ class Places:
 
     @classmethod
     def of(cls, places: Places | None, **named: Unpack[PlaceOptions]) -> Places:
-        """Return `places`, or else the Places with these keywords. Raises SparsifyError if both are given.
+        """Return `places`, or else the Places with these keywords. Raises SparsifyError for both, and an unknown one.
 
         >>> sparsify.Places.of(None, device="cpu").device
         'cpu'
         """
-        if places is not None and named:
-            raise SparsifyError(f"{', '.join(named)} and places exclude each other; name one or the other")
+        check_keywords(places, named, PlaceOptions.__annotations__, "places")
         return cls(**named) if places is None else places  # type: ignore[arg-type]  # it makes paths of texts
 
 

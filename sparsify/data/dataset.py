@@ -16,6 +16,8 @@ from torch.utils.data import Dataset as SampleDataset
 from typing_extensions import TypeVar
 
 from sparsify.data.pixels import Normalise, assembled, chunks, fits
+from sparsify.data.places import Download
+from sparsify.devices import generator
 from sparsify.errors import SparsifyError, SparsifyWarning, first_line
 from sparsify.text import size
 
@@ -274,3 +276,14 @@ class Dataset:
 def make_dataset(name: str, train: Split, test: Split, classes: tuple[str, ...]) -> Dataset:
     """Return a Dataset that is normalised by the statistics of its training images."""
     return Dataset(name, train, test, classes, Normalise.of(train.images))
+
+
+def stand_in(name: str, download: Download, resize: int | None = None) -> Dataset:
+    """Return a data set of as many images, of as many pixels and classes, as a download brings: one image of noise."""
+    channels, height, width = download.shape
+    shape = (1, channels, resize or height, resize or width)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0, "stand-in", name))
+    train, test = (
+        Split(noise.expand(count, -1, -1, -1), torch.arange(count) % download.classes) for count in download.images
+    )
+    return Dataset(name, train, test, tuple(map(str, range(download.classes))), Normalise.of(noise))

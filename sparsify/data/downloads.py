@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
+from sparsify.errors import reason_given
+
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
 FAILURES = (OSError, RuntimeError, http.client.HTTPException)
@@ -52,5 +54,11 @@ def unreachable(url: str) -> str | None:
 
 def reason_of(error: Exception) -> str:
     """Return what an error of a download says, in one line."""
-    reason = error.reason if type(error) is urllib.error.URLError else error
-    return " ".join(str(reason).split()) or type(error).__name__
+    return " ".join(reason_given(cause_of(error)).split()) or type(error).__name__
+
+
+def cause_of(error: Exception) -> BaseException:
+    """Return the error that urllib has wrapped, or else the error itself."""
+    if type(error) is urllib.error.URLError:
+        return error.reason if isinstance(error.reason, BaseException) else Exception(error.reason)
+    return error

@@ -28,7 +28,7 @@ from sparsify.data.dataset import Dataset, Split, make_dataset
 from sparsify.data.decoding import FORMATS, decode, without_warnings
 from sparsify.data.pixels import fits
 from sparsify.data.places import Roots
-from sparsify.errors import SparsifyError, SparsifyWarning
+from sparsify.errors import SparsifyError, SparsifyWarning, reason_given
 from sparsify.files import regular, replacing
 from sparsify.limits import checked_text
 from sparsify.progress import counting
@@ -288,6 +288,6 @@ def _read_cache(path: Path, stamp: str) -> dict[str, Tensor] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (SafetensorError, OSError, SparsifyError) as error:
-        reason = str(error)
+        reason = reason_given(error)
     warnings.warn(f"{path} is damaged ({reason}); the images are decoded again", SparsifyWarning, stacklevel=3)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,21 @@ class Roots:
         variable = os.environ.get("SPARSIFY_DATA")
         search = (*named, *([absolute(variable)] if variable else []), cache)
         return cls(search, named[0] if named else cache, cache)
+
+
+@dataclass(frozen=True)
+class Download:
+    """What is fetched of a data set that is in none of the folders, and what it holds then.
+
+    `root` returns which of the folders holds it, None if none does; `size` is in bytes. `images` are the numbers of
+    training and of test images, and `shape` is (channels, height, width) of each.
+    """
+
+    root: Callable[[Roots], Path | None]
+    size: int
+    images: tuple[int, int]
+    shape: tuple[int, int, int]
+    classes: int = 10
 
 
 def absolute(path: Path | str) -> Path:

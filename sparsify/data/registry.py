@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsify.data import papers
-from sparsify.data.places import Roots, absolute
-from sparsify.errors import SparsifyError, quoted, unknown
+from sparsify.data.places import Download, Roots, absolute
+from sparsify.errors import SparsifyError, quoted, reason_given, unknown
 from sparsify.limits import PIXELS
 from sparsify.publications import Publication, in_short
 from sparsify.text import shortest
@@ -34,13 +34,15 @@ class DatasetSpec:
     """How to read one data set from the folders that are searched, and what the report says of it.
 
     `description` says what it holds; `papers` are what it was published as. `folder` holds its files, in one of the
-    folders that are searched; it is None where they come with scikit-learn.
+    folders that are searched, and `download` is what is fetched if they are in none; both are None where they come with
+    scikit-learn.
     """
 
     load: Callable[[Roots], Dataset]
     description: str
     papers: tuple[Publication, ...] = ()
     folder: str | None = None
+    download: Download | None = None
 
     @property
     def publication(self) -> str | None:
@@ -78,23 +80,38 @@ def _colour_digits(roots: Roots) -> Dataset:
     return colour_digits()
 
 
+def _root(reader: str, kind: str) -> Callable[[Roots], Path | None]:
+    def root(roots: Roots) -> Path | None:
+        from sparsify.data import vision
+
+        return {"mnist": vision.mnist_root, "cifar": vision.cifar_root}[reader](kind, roots)
+
+    return root
+
+
 _DIGITS = (papers.ALPAYDIN_1998, papers.PEDREGOSA_2011)
 
 DATASETS: dict[str, DatasetSpec] = {
     "mnist": DatasetSpec(
-        _mnist, "60,000 and 10,000 grey images of 28×28, 10 digits", (papers.LECUN_1998,), "MNIST/raw"
+        _mnist,
+        "60,000 and 10,000 grey images of 28×28, 10 digits",
+        (papers.LECUN_1998,),
+        "MNIST/raw",
+        Download(_root("mnist", "MNIST"), 11_594_722, (60_000, 10_000), (1, 28, 28)),
     ),
     "fashion-mnist": DatasetSpec(
         _fashion_mnist,
         "60,000 and 10,000 grey images of 28×28, 10 kinds of clothing",
         (papers.XIAO_2017,),
         "FashionMNIST/raw",
+        Download(_root("mnist", "FashionMNIST"), 30_878_645, (60_000, 10_000), (1, 28, 28)),
     ),
     "cifar10": DatasetSpec(
         _cifar10,
         "50,000 and 10,000 colour images of 32×32, 10 classes",
         (papers.KRIZHEVSKY_2009,),
         "cifar-10-batches-py",
+        Download(_root("cifar", "CIFAR10"), 170_498_071, (50_000, 10_000), (3, 32, 32)),
     ),
     "digits": DatasetSpec(_digits, "scikit-learn's 1,797 handwritten digits, resized to 28×28", _DIGITS),
     "colour-digits": DatasetSpec(
@@ -286,16 +303,27 @@ def load_dataset(
         raise unknown("data set", name, [*DATASETS, "folder:PATH"])
     if resize is not None:
         PIXELS.check("resize", resize)
-    roots = Roots.of(data_dir)
-    if data_dir is not None and not roots.download.is_dir():
-        raise SparsifyError(f"--data-dir {data_dir} is not a folder")
+    roots = _roots(data_dir)
     if name.startswith(FOLDER):
         name = f"{FOLDER}{absolute(name.removeprefix(FOLDER))}"
     try:
         dataset = _load(name, roots) if resize is None else _load_resized(name, roots, resize)
     except OSError as error:  # permissions, a broken disk
-        raise SparsifyError(f"{error.filename or name} cannot be read: {error.strerror or error}") from error
+        raise SparsifyError(f"{error.filename or name} cannot be read: {reason_given(error)}") from error
     return dataset if normalise else replace(dataset, normalise=dataset.normalise.off)
+
+
+def _roots(data_dir: Path | str | None) -> Roots:
+    roots = Roots.of(data_dir)
+    if data_dir is not None and not roots.download.is_dir():
+        raise SparsifyError(f"--data-dir {data_dir} is not a folder")
+    return roots
+
+
+def to_download(name: str, data_dir: Path | str | None = None) -> Download | None:
+    """Return what `load_dataset` would fetch of a data set, None if its files are there. Raises as it does."""
+    download = DATASETS[name].download if name in DATASETS else None
+    return None if download is None or download.root(_roots(data_dir)) else download
 
 
 @functools.lru_cache(maxsize=2)

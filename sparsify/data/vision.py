@@ -46,15 +46,23 @@ RAW_BYTES = {
 _MEND = "delete the folder {} to download it again"
 
 
+def mnist_root(kind: str, roots: Roots) -> Path | None:
+    """Return the first of `roots` that holds a file of MNIST or FashionMNIST, None if there is none."""
+    return _find(roots, lambda root: any((root / kind / "raw" / file).exists() for file in RAW_BYTES))
+
+
+def cifar_root(kind: str, roots: Roots) -> Path | None:
+    """Return the first of `roots` that holds the folder of CIFAR10, None if there is none."""
+    return _find(roots, lambda root: (root / getattr(datasets, kind).base_folder).is_dir())
+
+
 def mnist_like(kind: str, roots: Roots) -> Dataset:
     """Read MNIST or FashionMNIST from the first of `roots` that holds a file of it, or download it.
 
     Raises SparsifyError for a missing, truncated or corrupt file, and DataNotFoundError if the download fails.
     """
     source = getattr(datasets, kind)
-    root = _find(roots, lambda root: any((root / kind / "raw" / file).exists() for file in RAW_BYTES))
-    if root is None:
-        root = _download(source, source.mirrors[0], roots)
+    root = mnist_root(kind, roots) or _download(source, source.mirrors[0], roots)
     raw = root / kind / "raw"
     for file, md5 in RAW_MD5[kind].items():
         _check_raw(raw / file, md5)
@@ -86,9 +94,7 @@ def cifar(kind: str, roots: Roots) -> Dataset:
     for a missing or corrupt file, and DataNotFoundError if the download fails.
     """
     source = getattr(datasets, kind)
-    root = _find(roots, lambda root: (root / source.base_folder).is_dir())
-    if root is None:
-        root = _download(source, source.url, roots)
+    root = cifar_root(kind, roots) or _download(source, source.url, roots)
     folder = root / source.base_folder
     for file, md5 in [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]:
         if not check_integrity(str(folder / file), md5):

@@ -166,8 +166,8 @@ def find_layers(
     names = layer_names(model)
     if not names:
         raise SparsifyError(f"{where} has no convolution and no fully connected layer")
-    if not wanted:
-        raise SparsifyError(f"no layer is named; choose from: {', '.join(names)}")
+    if not any(wanted):
+        raise SparsifyError(f"layers are missing; {where} has: {', '.join(names)}")
     found: dict[str, Layer] = {}
     for name in wanted:
         for one in [name] if name in names else _matches(name, names, where, left_out):

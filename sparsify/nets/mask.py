@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, reason_given
 from sparsify.files import tensors_as_bytes
 from sparsify.nets.layers import prunable_layers
 from sparsify.sums import Record, write_recorded
@@ -51,7 +51,7 @@ def load_mask(path: Path) -> Mask:
     try:
         mask = load_tensors(record.read(path))
     except (OSError, SafetensorError, SparsifyError) as error:
-        raise SparsifyError(f"the mask {path} is missing or damaged: {error}") from error
+        raise SparsifyError(f"the mask {path} is missing or damaged: {reason_given(error)}") from error
     if not mask or any(keep.dtype != torch.bool for keep in mask.values()):
         raise SparsifyError(f"{path} is no mask: it must hold tensors of bool")
     return mask

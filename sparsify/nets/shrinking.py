@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsify.data.dataset import Inputs, part_of
-from sparsify.errors import SparsifyError, SparsifyWarning, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, some, unknown
 from sparsify.nets.comparing import ADVICE, REFUSED, TOLERANCE, first_apart, output_difference
 from sparsify.nets.coupling import Coupling
 from sparsify.nets.layers import Layer
@@ -68,7 +68,8 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     A filter or neuron is removed if its weights, its bias and all that goes with them are masked: scale and shift of
     the normalisation behind it, the same channel of layers that are added to it. Other masked elements stay as zeros:
     single weights, and outputs of the network itself. So do filters without which another function would be computed,
-    as by a normalisation across channels, with a warning (SparsifyWarning) that says why.
+    as by a normalisation across channels, with a warning (SparsifyWarning) that says why. Where single weights alone
+    are masked, so that nothing is smaller, a line that says so is printed.
 
     `example` holds normalised inputs with a batch dimension; the network is traced on the first, and the copy is
     checked on all of them. Raises SparsifyError for a mask that does not fit, a network that cannot be traced or
@@ -79,7 +80,13 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     >>> sparsify.shrink(model, mask, example).conv3.weight.shape
     torch.Size([60, 16, 5, 5])
     """
-    return shrink_by(Structure(with_own_weights(model), part_of(example, slice(1))), mask, example).network
+    structure = Structure(with_own_weights(model), part_of(example, slice(1)))
+    shrinking = shrink_by(structure, mask, example)
+    zeros = {} if shrinking.removal.outputs else remaining_zeros(structure, shrinking.removal)
+    if zeros and not shrinking.removal.kept:
+        counts = some(f"{name} ({masked:,} of {total:,})" for name, (masked, total) in zeros.items())
+        print(f"nothing is smaller: no filter or neuron that can go is wholly masked; zeros stay in {counts}")
+    return shrinking.network
 
 
 def shrink_by(structure: Structure, mask: Mask | Sequence[Cut], example: Inputs) -> Shrinking:

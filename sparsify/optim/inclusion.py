@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, reason_given
 from sparsify.files import regular, write_bytes
 from sparsify.optim.base import SelectingOptimizer
 from sparsify.optim.penalties import filter_norms, grain_norms
@@ -126,7 +126,9 @@ class InclusionPath:
                 raise ValueError("a parameter's entry or norms are missing")
             return read
         except Exception as error:  # numpy and zipfile raise errors of many types
-            raise SparsifyError(f"{path} is damaged: {error}; delete the folder and train it again") from error
+            raise SparsifyError(
+                f"{path} is damaged: {reason_given(error)}; delete the folder and train it again"
+            ) from error
 
 
 class PathRecorder:

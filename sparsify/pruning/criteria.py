@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING
@@ -65,6 +65,7 @@ class Scored:
     gradient: Callable[[], Tensor | None] = lambda: None  # of the mean training loss, of the weight's shape
     fisher: Callable[[], Tensor | None] = lambda: None  # the mean squared gradient of an image's loss, of that shape
     left: Tensor | EllipsisType = ...  # which grains are left; by default all
+    lacking: Callable[[], Collection[str]] = tuple  # the criteria that need what there is not, by their names
 
     def __post_init__(self) -> None:
         if self.weight.dtype.itemsize < 4:  # half precision: norms would overflow or tie, and torch has no distances
@@ -83,8 +84,7 @@ class Scored:
         if self.path is None:
             selecting = ", ".join(PATH.optimizers)
             needs = f"the path of a run trained with one of {selecting}; this one has none for {self.name}"
-            without = [name for name, one in CRITERIA.items() if one.needs]
-            raise _refusal(criterion, needs, without=without, about="path")
+            raise _refusal(self, criterion, needs, about="path")
         return self.path
 
     def require_split(self) -> tuple[Tensor, Tensor]:
@@ -92,14 +92,13 @@ class Scored:
         if self.path is None or self.path.gamma is None or self.path.z is None:
             splitting = ", ".join(SPLIT_PATH.optimizers)
             needs = f"Γ and Z of a run trained with one of {splitting}; this one has none for {self.name}"
-            without = [name for name, one in CRITERIA.items() if self.path is None and one.needs == PATH]
-            raise _refusal("gamma", needs, without=without, about="path")
+            raise _refusal(self, "gamma", needs, about="path")
         return self.path.gamma, self.path.z
 
 
-def _refusal(criterion: str, needs: str, *, without: Sequence[str] = (), about: str = "criterion") -> SparsifyError:
-    """Return the error for a criterion that lacks what it needs; `without` are others that would fail, too."""
-    others = ", ".join(name for name in CRITERIA if name not in (criterion, *without))
+def _refusal(layer: Scored, criterion: str, needs: str, *, about: str = "criterion") -> SparsifyError:
+    """Return the error for a criterion that lacks what it needs, with the others that lack nothing."""
+    others = ", ".join(name for name in CRITERIA if name not in (criterion, *layer.lacking()))
     return SparsifyError(f"criterion '{criterion}' needs {needs}; choose from: {others}", about=about)
 
 
@@ -175,7 +174,7 @@ def entry_norm(layer: Scored) -> Tensor:
     path = layer.require_path("entry-norm")
     if path.per_epoch is None:
         raise _refusal(
-            "entry-norm", f"the number of steps of an epoch, and the path of {layer.name} has none", about="path"
+            layer, "entry-norm", f"the number of steps of an epoch, and the path of {layer.name} has none", about="path"
         )
     epochs = (torch.ceil(_first_entry(layer, path) / path.per_epoch) - 1).clamp(0, NEVER)
     return _wide(layer.norms(layer.weight)) - _wide(epochs)
@@ -229,7 +228,7 @@ def bn_scale(layer: Scored) -> Tensor:
         return layer.weight.abs()
     scale = layer.scale()
     if scale is None:
-        raise _refusal("bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none")
+        raise _refusal(layer, "bn-scale", f"a normalisation with a scale behind {layer.name}, and there is none")
     return scale.abs()
 
 
@@ -242,7 +241,9 @@ def taylor(layer: Scored) -> Tensor:
     """
     gradient = layer.gradient()
     if gradient is None:
-        raise _refusal("taylor", f"gradients on training images with labels, and there are none for {layer.name}")
+        raise _refusal(
+            layer, "taylor", f"gradients on training images with labels, and there are none for {layer.name}"
+        )
     change = layer.weight * gradient
     return change.abs() if layer.grain == "weight" else change.flatten(1).sum(1).abs()
 
@@ -258,7 +259,7 @@ def obd(layer: Scored) -> Tensor:
     """
     fisher = layer.fisher()
     if fisher is None:
-        raise _refusal("obd", f"gradients on training images with labels, and there are none for {layer.name}")
+        raise _refusal(layer, "obd", f"gradients on training images with labels, and there are none for {layer.name}")
     damage = _wide(layer.weight).square() * _wide(fisher) / 2
     return damage if layer.grain == "weight" else damage.flatten(1).sum(1)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeVar
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, reason_given
 from sparsify.files import parse_json, parse_rows
 from sparsify.sums import Record
 
@@ -90,4 +90,4 @@ def read_table(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
 
 def _damaged(path: Path, reason: Exception) -> SparsifyError:
-    return SparsifyError(f"{path} is damaged or missing ({reason}); delete it and sweep again")
+    return SparsifyError(f"{path} is damaged or missing ({reason_given(reason)}); delete it and sweep again")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, reason_given
 from sparsify.sums import Record
 
 
@@ -115,4 +115,6 @@ def read_outcomes(path: Path) -> Outcomes | Scores:
         with np.load(io.BytesIO(record.read(path)), allow_pickle=False) as file:
             return Scores(file["scores"]) if "scores" in file else Outcomes.unpacked(file)
     except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
-        raise SparsifyError(f"{path} is damaged ({error}); delete the sweep's files and sweep again") from error
+        raise SparsifyError(
+            f"{path} is damaged ({reason_given(error)}); delete the sweep's files and sweep again"
+        ) from error

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from sparsify.data.decoding import decode, without_warnings
 from sparsify.devices import exactly
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, reason_given
 from sparsify.files import regular
 from sparsify.nets.evaluation import PREDICTION_BATCH, call, evaluating
 from sparsify.nets.mask import Mask, masked
@@ -31,7 +31,7 @@ def read_pictures(files: Sequence[Path | str], shape: tuple[int, int, int]) -> T
             with without_warnings():
                 pixels = torch.from_numpy(decode(regular(Path(file)), file).pixels.copy())
         except OSError as error:
-            raise SparsifyError(f"{file} cannot be read: {error.strerror or error}") from error
+            raise SparsifyError(f"{file} cannot be read: {reason_given(error)}") from error
         resized = transforms.resize(pixels, list(shape[1:]), antialias=True)
         pictures.append(_in_channels(resized, shape[0]))
     return torch.stack(pictures)

@@ -16,7 +16,7 @@ from sparsify.nets.evaluation import loss_gradients, squared_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
 from sparsify.nets.units import Unit
-from sparsify.pruning.criteria import CRITERIA, PathState, Scored, in_support, ordered
+from sparsify.pruning.criteria import CRITERIA, PATH, SPLIT_PATH, PathState, Scored, in_support, ordered
 from sparsify.pruning.plan import PointPlan, SweepPlan
 from sparsify.pruning.ratios import SUPPORT
 from sparsify.pruning.subject import Subject, require_loss
@@ -152,7 +152,21 @@ def _scored(
         gradient=lambda: of_all(gradients),
         fisher=lambda: of_all(fisher),
         left=... if gone is None else ~gone,
+        lacking=lambda: _lacking(subject, unit),
     )
+
+
+def _lacking(subject: Subject, unit: Unit) -> list[str]:
+    """Return the criteria that need what a subject lacks for a unit: a path, its Γ, gradients, a scale."""
+    path = path_of(subject, unit)
+    met = {None: True, PATH: path is not None, SPLIT_PATH: path is not None and path.gamma is not None}
+    gradients = subject.training is not None and (subject.score is None or subject.loss is not None)
+    scaled = unit.grain == "weight" or scale_of(subject, unit) is not None
+    return [
+        name
+        for name, one in CRITERIA.items()
+        if not met[one.needs] or (one.gradients and not gradients) or (name == "bn-scale" and not scaled)
+    ]
 
 
 def of_support(subject: Subject, units: Mapping[str, Unit]) -> tuple[Ranking, float]:

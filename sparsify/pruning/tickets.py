@@ -123,7 +123,8 @@ def tickets(
     without the mask and give the same bits; the other epochs are trained under it, at their own learning rates. Warns
     (SparsifyWarning) if the device, the threads or torch differ from the run's, so that the bits may differ.
 
-    Each ticket is a run of its own: it is resumed if it was interrupted, and only returned if it is finished. Raises
+    Each ticket is a run of its own: it is resumed if it was interrupted, and only returned if it is finished. In the
+    order of age the tickets come after their run, so that they change nothing in which run is the newest. Raises
     SparsifyError for a run that was itself trained under a mask, for a `rewind` outside the run's epochs, and as
     `retrained` and `prune` do.
     """
@@ -145,9 +146,8 @@ def tickets(
     for mask in masks_of(run, point, places, control=point.criterion != "random"):
         config = dataclasses.replace(again, mask=str(mask.path), mask_from=rewind)
         trained = train(config, places, listener=listener)
+        trained.come_after(run)  # so that the run that was trained last stays the newest
         results.append(Ticket(run, mask.criterion, mask.path, trained, mask.kept, mask.total))
-    if run.output(places.runs_dir) == run.path:
-        run.touch()  # so that this run is the newest, not a random ticket
     return results
 
 

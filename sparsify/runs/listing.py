@@ -8,6 +8,7 @@ from pathlib import Path
 from sparsify.errors import SparsifyError, SparsifyWarning, some, unknown
 from sparsify.folders import run_states
 from sparsify.runs.run import Run
+from sparsify.sums import OF_SHRUNK
 
 
 def _believed(run: Run) -> bool:
@@ -56,6 +57,9 @@ def find_run(name: str, runs_dir: Path) -> Run:
         return sources[0]
     if found:
         raise SparsifyError(f"'{name}' begins the names of {len(found)} runs: {some(r.name for r in found)}")
+    if name and (Path(name) / OF_SHRUNK).is_file():
+        reason = f"sparsify export {name} --onnx and sparsify.load() take it, other commands the run that it is of"
+        raise SparsifyError(f"{name} is the folder of a shrunk network, no run: {reason}")
     if name and Path(name).is_dir():
         raise SparsifyError(f"{name} is a folder, but no run: it has no config.json")
     raise unknown("run", name, [run.name for run in runs], where=str(runs_dir))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+_FOLLOWED = os.utime not in os.supports_follow_symlinks  # a link's own age is set where the system can do that
+_BEHIND = 1_000  # nanoseconds, which the file systems of all systems can tell apart
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Run(RunState):
@@ -228,4 +231,14 @@ class Run(RunState):
         >>> run.touch()
         """
         with contextlib.suppress(OSError):  # someone else's run, or a read-only disk: it is read all the same
-            os.utime(self.path / "summary.json", follow_symlinks=os.utime not in os.supports_follow_symlinks)
+            os.utime(self.path / "summary.json", follow_symlinks=_FOLLOWED)
+
+    def come_after(self, other: Run) -> None:
+        """Take the place behind another run, for whose sake this one was trained, in the order of age.
+
+        >>> run.come_after(sparsify.Run(Path("copy")))
+        """
+        with contextlib.suppress(OSError):  # as in `touch`
+            age = (other.path / "summary.json").stat()
+            times = age.st_atime_ns, age.st_mtime_ns - _BEHIND
+            os.utime(self.path / "summary.json", ns=times, follow_symlinks=_FOLLOWED)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsify.analysis.comparison import differences, signs_flipped
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, reason_given
 from sparsify.files import regular
 from sparsify.pruning.outcomes import Outcomes
 from sparsify.pruning.ratios import SUPPORT, Ratio
@@ -105,7 +105,7 @@ class Answers:
                 right = tuple(row[:count].astype(bool) for row, count in zip(bits, of_images, strict=True))
                 labels = tuple(row[:count] for row, count in zip(file["labels"], counts, strict=True))
         except Exception as error:  # numpy and zipfile raise whatever the damage looks like to them
-            raise SparsifyError(f"{path} is missing or damaged ({error}); run the study again") from error
+            raise SparsifyError(f"{path} is missing or damaged ({reason_given(error)}); run the study again") from error
         return cls(points, right, labels)
 
     def p_images(self, contrast: Contrast) -> float | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sparsify.config import Config, Places
+from sparsify.config import Config
+from sparsify.data.dataset import Dataset
 from sparsify.devices import describe, resolve_device
 from sparsify.nets.layers import prunable_layers
 from sparsify.optim.inclusion import RECORDS
@@ -22,7 +23,6 @@ from sparsify.runs import Run, finished_runs
 from sparsify.study.planning import Planner
 from sparsify.study.tasks import Plan, Task
 from sparsify.training.launch import processes_for, time_iteration
-from sparsify.training.starting import dataset_of
 
 NUMBER = 4
 """The size of a float32, in bytes."""
@@ -77,7 +77,7 @@ def estimate_cost(planner: Planner, plan: Plan) -> PlanCost:
     """
     where = resolve_device(planner.places.device)
     processes, threads = processes_for(len(plan.tasks), where)
-    clock = _Clock(planner.places, where, threads)
+    clock = _Clock(planner, where, threads)
     seen: set[Path] = set()
     found = []
     for task in plan.tasks:
@@ -89,7 +89,7 @@ def estimate_cost(planner: Planner, plan: Plan) -> PlanCost:
 
 def _task(task: Task, network: nn.Module, clock: _Clock) -> TaskCost:
     config, untrained = task.config, task.status == "unfinished"
-    dataset = dataset_of(config, clock.data_dir)
+    dataset = clock.dataset(config)
     epoch = clock.epoch(config)
     held = round(config.val * len(dataset.train))
     images, measured = len(dataset.train) - held, held or len(dataset.test)
@@ -120,10 +120,14 @@ def _path_bytes(network: nn.Module, weights: int) -> int:
 class _Clock:
     """Knows the time of an epoch on a device, from finished runs or from a short measurement."""
 
-    def __init__(self, places: Places, device: torch.device, threads: int) -> None:
-        self.runs_dir, self.data_dir = places.runs_dir, places.data_dir
+    def __init__(self, planner: Planner, device: torch.device, threads: int) -> None:
+        self.planner, self.runs_dir = planner, planner.places.runs_dir
         self.device, self.threads = device, threads
         self.measured: dict[tuple[object, ...], float] = {}
+
+    def dataset(self, config: Config) -> Dataset:
+        """Return the data set of a Config, as the planner looks at it."""
+        return self.planner.data(config, self.planner.places.data_dir)
 
     def epoch(self, config: Config) -> float:
         """Return the time of one epoch in seconds, as `estimate_cost` describes it."""
@@ -143,7 +147,7 @@ class _Clock:
         return [run for run in finished_runs(self.runs_dir) if here.items() <= run.environment.items()]
 
     def _measure(self, config: Config) -> float:
-        dataset = dataset_of(config, self.data_dir)
+        dataset = self.dataset(config)
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:

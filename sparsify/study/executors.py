@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sparsify.config import Places
-from sparsify.errors import SparsifyError, first_line, unknown
+from sparsify.errors import SparsifyError, first_line, reason_given, unknown
 from sparsify.study.design import Study
 from sparsify.study.planning import Planner
 from sparsify.study.stages import Note
@@ -33,8 +33,10 @@ def work_on(study: Study, places: Places, folder: str) -> str:
         with contextlib.chdir(folder):  # what study and places name may be relative to it
             planner = Planner(study, places)
             work(planner, planner.plan())
-    except (SparsifyError, OSError) as error:  # of an error only the text is sure to come back from there
-        return first_line(error)
+    except SparsifyError as error:  # of an error only the text is sure to come back from there
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or 'a file'} cannot be read or written: {reason_given(error)}"
     return ""
 
 

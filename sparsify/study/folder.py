@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from sparsify.config import Config
-from sparsify.errors import SparsifyError, unknown
+from sparsify.errors import SparsifyError, reason_given, unknown
 from sparsify.files import frame_as_csv, parse_json, regular, write_bytes, write_text
 from sparsify.pruning.ledger import sweep_file
 from sparsify.pruning.plan import SweepPlan
@@ -90,7 +90,7 @@ def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SparsifyError) as error:
-        raise SparsifyError(f"{path} is damaged ({error}); run the study again") from error
+        raise SparsifyError(f"{path} is damaged ({reason_given(error)}); run the study again") from error
 
 
 class _Configs(Struct):

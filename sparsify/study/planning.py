@@ -20,18 +20,27 @@ from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import mask_is_there, mask_path
 from sparsify.runs import LOST, Run, find_run, list_runs
 from sparsify.study.design import Arm, Choice, MaskOf, Study, SupportOf
-from sparsify.study.structures import Structures, structures_of
+from sparsify.study.structures import DataOf, Structures, structures_of
 from sparsify.study.tasks import Chosen, Plan, Task, Trial
-from sparsify.training.starting import initial_mask, initial_weights, name_and_sum, named_data, path_to_follow
+from sparsify.training.starting import (
+    dataset_of,
+    initial_mask,
+    initial_weights,
+    name_and_sum,
+    named_data,
+    path_to_follow,
+)
 
 
 def with_data(study: Study, data_dir: Path | str | None = None) -> Study:
     """Return the study with "auto" replaced by the data set that it stands for, which is looked for once."""
     every = [config for arm in study.arms for config in arm.configs]
     auto = next((config for config in every if config.data == "auto"), None)
-    if auto is None:
-        return study
-    data = named_data(auto, data_dir).data
+    return study if auto is None else with_auto(study, named_data(auto, data_dir).data)
+
+
+def with_auto(study: Study, data: str) -> Study:
+    """Return the study with "auto" replaced by this data set."""
 
     def named(configs: tuple[Config, ...]) -> tuple[Config, ...]:
         return tuple(replace(config, data=data) if config.data == "auto" else config for config in configs)
@@ -126,14 +135,14 @@ def _check_same(arm: Arm, parent: Arm, structures: Structures) -> None:
 class Planner:
     """Finds out which runs and sweeps of a study exist in a folder of runs.
 
-    Raises SparsifyError as `with_layers` does, for an `init` that is neither an arm nor a run, and if the file of a
-    mask is missing.
+    `data` gives a Config's data set, for the shapes of its network, and for estimates. Raises SparsifyError as
+    `with_layers` does, for an `init` that is neither an arm nor a run, and if the file of a mask is missing.
     """
 
-    def __init__(self, study: Study, places: Places = HERE) -> None:
-        self.places = places
+    def __init__(self, study: Study, places: Places = HERE, data: DataOf = dataset_of) -> None:
+        self.places, self.data = places, data
         study = with_data(study, places.data_dir)
-        structures = structures_of(study, places.data_dir)
+        structures = structures_of(study, places.data_dir, data)
         self._structures = structures
         self.networks = {label: structure.model for label, structure in structures.items()}
         self.study = with_layers(study, structures)

@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from sparsify.config import Config, without_place
 from sparsify.data.registry import FOLDER
-from sparsify.errors import IgnoredOption, SparsifyError, quoted, shown, unknown
+from sparsify.errors import IgnoredOption, SparsifyError, quoted, reason_given, shown, unknown
 from sparsify.files import sanitise, short_sum, shortened
 from sparsify.limits import MOST_ARMS, MOST_RUNS, MOST_SEEDS, at_most, checked_text, twice
 from sparsify.pruning.criteria import CRITERIA
@@ -75,7 +75,7 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
         try:
             text = toml_text(Path(checked_text("the study", name)))
         except (OSError, UnicodeError) as error:
-            raise SparsifyError(f"{name} cannot be read: {error}") from error
+            raise SparsifyError(f"{name} cannot be read: {reason_given(error)}") from error
     else:
         raise unknown("study", name, [*built_in_studies(), "FILE.toml"])
     if name.endswith(".toml") and stem in built_in_studies():

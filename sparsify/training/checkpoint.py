@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsify.errors import SparsifyError, first_line
+from sparsify.errors import SparsifyError, first_line, reason_given
 from sparsify.files import regular, write_tensors
 from sparsify.folders import make_folder
 from sparsify.runs import Epoch
@@ -164,7 +164,7 @@ def _content(file: Path) -> bytes:
     try:
         return regular(file).read_bytes()
     except (OSError, SparsifyError) as error:
-        raise _damaged(file, error) from error
+        raise _damaged(file, reason_given(error)) from error
 
 
 def _damaged(file: Path, reason: object) -> SparsifyError:

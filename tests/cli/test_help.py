@@ -128,6 +128,17 @@ def test_options_lists_what_entries_have_of_their_own_with_defaults_and_limits(s
     assert {row[0] for row in rows} & {*NETS, *SCHEDULES, *AUGMENTATIONS} == asked
 
 
+def test_options_lists_the_flags_that_an_optimizer_takes_with_their_defaults(sparsify, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = [line.strip() for line in sparsify("options slbi sgd random-release").out.splitlines()]
+    taken = "--lr 0.05 --momentum 0.9 --weight-decay 0 --kappa 1 --mu 20 --path-scale 1"
+    structures = "--structure grains (or bn-scale, kernels)"
+    assert f"slbi             {taken} {structures}" in lines
+    assert f"random-release   {taken} {structures} --release RUN" in lines
+    assert "sgd              --lr 0.02 --momentum 0.9 --weight-decay 0" in lines
+    assert not any("no options" in line for line in lines)
+
+
 def test_options_lists_every_entry_unless_some_are_named_and_names_the_nearest(sparsify):
     words = set(sparsify("options").out.split())
     assert words >= {*NETS, *OPTIMIZERS, *SCHEDULES, *AUGMENTATIONS, "nesterov=false"}

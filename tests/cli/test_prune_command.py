@@ -55,7 +55,7 @@ PRUNE = {
     "a layer in capitals": ("--layers Conv3", "'Conv3'", "conv3"),
     "a layer without weights": ("--layers relu1", "'relu1'", "conv1"),
     "a layer's parameter": ("--layers conv3.weight", "'conv3.weight'", "conv3"),
-    "an empty set": ("--layers ''", "''", "conv1"),
+    "an empty set": ("--layers ''", "layers are missing", "conv1"),
     "an empty name": ("--layers conv3,", "''", "conv1"),
     "layers without a value": ("--layers", "--layers"),
     "criterion": ("--layers conv3 --criterion magnitud", "'magnitud'", "magnitude"),
@@ -314,6 +314,34 @@ def test_a_name_that_is_whole_is_not_ambiguous(runs, sparsify):
     assert f"runs/{folder.name}/sweep-" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("line", "way"),
+    [
+        ("prune a --layers conv3 fc1 conv1", "--layers conv3,fc1"),
+        ("prune a --layers=conv3 fc1", "--layers conv3,fc1"),
+        ("prune a --layers fc1 --ratios 0 0.3", "--ratios 0,0.3"),
+        ("train --record loss gradients", "--record loss,gradients"),
+        ("train --seeds 3 4", "--seeds 3,4"),
+    ],
+)
+def test_a_list_with_spaces_is_refused_with_the_way_to_write_it(line, way, refused):
+    refused(line, f"is left over; a list has commas and no spaces, as in {way} (see: ")
+
+
+def test_what_is_left_over_behind_no_list_is_named(refused):
+    refused("prune a b --layers conv3", "Unused Tokens: ['b']")
+    refused("prune a --layers conv3 --criterion l1 l2", "Unused Tokens: ['l2']")
+
+
+@pytest.mark.parametrize("command", ["prune", "mask", "ticket", "predict", "compare", "viz net"])
+def test_the_folder_of_a_shrunk_network_is_no_run(command, tmp_path, refused):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "shrunk.json").write_text("{}")
+    others = {"predict": " a.png", "compare": " a"}.get(command, "")
+    takes = "sparsify export small --onnx and sparsify.load() take it"
+    refused(f"{command} small{others}", f"small is the folder of a shrunk network, no run: {takes}")
+
+
 def test_sweeping_does_not_make_a_run_the_newest_but_asking_again_does(runs, sparsify):
     newest, older = run_of(runs, "sgd").name, run_of(runs, "slbi").name
     assert sparsify(f"prune {older} --layers conv3 --ratios 0.5").code == 0
@@ -347,3 +375,5 @@ def test_a_mask_is_written_that_can_be_trained_under(runs, sparsify, refused):
     assert kept.all(1).sum() == 72
     assert kept.any(1).sum() == 72
     assert sparsify(f"train {QUICK} --opt sgd --mask {path}").code == 0
+    nothing = sparsify("mask --layers conv3 --ratio 1 --device cpu")  # as `prune` measures a ratio of 1
+    assert (nothing.code, "keeps 0 of 120 grains" in nothing.out) == (0, True)

@@ -86,6 +86,23 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(sparsify, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("auto", "mnist is not on the disk: 12 MB would be fetched to {}"),
+        ("cifar10", "cifar10 is not on the disk: 170 MB would be fetched to {}"),
+    ],
+)
+def test_a_dry_run_fetches_nothing_and_plans_without_the_data(data, line, sparsify, tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path / "cache")
+    monkeypatch.setattr("sparsify.data.vision.unreachable", lambda url: pytest.fail(f"{url} is asked"))
+    answer = sparsify(f"study mine.toml --dry-run --set data={data} --set batch_size=2 --device cpu")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines()[0] == line.format(tmp_path / "cache")
+    assert "missing: 5 trainings and 2 sweeps; about " in answer.out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
 def test_a_study_that_is_stopped_goes_on_and_says_what_is_missing_until_nothing_is(
     sparsify, ctrl_c_in_epoch_2, tmp_path
 ):

@@ -27,8 +27,9 @@ from datafiles import RAW_FILES, error_of, files_in
 from torchvision import datasets
 
 from sparsify.data import downloads, registry
+from sparsify.data.dataset import stand_in
 from sparsify.data.places import DataNotFoundError, Roots
-from sparsify.data.registry import load_dataset
+from sparsify.data.registry import DATASETS, load_dataset, to_download
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
@@ -37,12 +38,28 @@ def test_without_files_and_network_the_error_names_the_ways_out(
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     message = error_of(name, roots.download, DataNotFoundError)
-    assert "Connection refused" in message
+    assert "(Connection refused)" in message
     assert all(str(root) in message for root in roots.search)
     assert "--data-dir" in message
     assert "digits needs no network" in message
     assert len(offline) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_would_be_fetched_is_known_and_stood_in_for_without_fetching_it(
+    tmp_path: Path, roots: Roots, offline: list[str]
+) -> None:
+    download = to_download("cifar10", roots.download)
+    assert download == DATASETS["cifar10"].download
+    assert download is not None
+    small = stand_in("cifar10", download, 8)
+    assert (len(small.train), len(small.test), small.shape, len(small.classes)) == (50_000, 10_000, (3, 8, 8), 10)
+    assert small.train.labels.unique().tolist() == list(range(10))
+    assert stand_in("cifar10", download).shape == (3, 32, 32)
+    (roots.download / "cifar-10-batches-py").mkdir()
+    assert to_download("cifar10", roots.download) is None
+    assert to_download("digits") is to_download("folder:any") is None
+    assert offline == []
 
 
 def test_a_name_server_that_hangs_is_given_up_after_the_time_limit(

@@ -57,6 +57,18 @@ def test_the_network_itself_stays_as_it_was() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_where_nothing_is_smaller_a_line_says_what_stays_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    why = "nothing is smaller: no filter or neuron that can go is wholly masked; zeros stay in "
+    single = {"fc1.weight": keeps([1, 0], [0, 1], [1, 1]), "fc2.weight": keeps([1, 1, 0])}
+    for mask, line in (
+        (single, f"{why}fc1.weight (2 of 6), fc2.weight (1 of 3)\n"),
+        ({}, ""),  # nothing is masked
+        ({"fc1.weight": keeps([0, 0], [1, 1], [1, 0]), "fc1.bias": keeps([0, 1, 1])[0]}, ""),  # a neuron goes
+    ):
+        shrink(two_layers(), mask, torch.ones(1, 2))
+        assert capsys.readouterr().out == line
+
+
 @pytest.mark.parametrize(
     "mask",
     [

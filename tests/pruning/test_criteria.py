@@ -307,11 +307,13 @@ class TestTorchPruning:
     ],
 )
 def test_what_needs_a_path_says_so_and_names_the_others(criterion, needs):
+    lacking = ["entry", "entry-norm", "gamma", "taylor"]
+    layer = dataclasses.replace(scored(filters([1, 2]), "filter"), lacking=lambda: lacking)
     with pytest.raises(SparsifyError) as caught:
-        CRITERIA[criterion].score(scored(filters([1, 2]), "filter"))
+        CRITERIA[criterion].score(layer)
     assert str(caught.value) == (
         f"criterion '{criterion}' needs {needs}; this one has none for conv1; choose from: "
-        f"{', '.join(name for name in CRITERIA if name not in ('entry', 'entry-norm', 'gamma'))}"
+        f"{', '.join(name for name in CRITERIA if name not in lacking)}"
     )
 
 

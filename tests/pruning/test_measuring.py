@@ -499,9 +499,9 @@ def test_the_listener_hears_of_every_point():
             {"layers": "conv1,fc3"},
             "unknown layer 'fc3' in mine; did you mean 'fc2'? choose from: conv1, conv2, fc1, fc2",
         ),
-        ({"layers": ["conv1", ""]}, "unknown layer '' in mine"),
-        ({"layers": ""}, "unknown layer '' in mine"),
-        ({"layers": []}, "unknown layer '' in mine"),
+        ({"layers": ["conv1", ""]}, "layers are missing; mine has: conv1, conv2, fc1, fc2"),
+        ({"layers": ""}, "layers are missing; mine has: conv1, conv2, fc1, fc2"),
+        ({"layers": []}, "layers are missing; mine has: conv1, conv2, fc1, fc2"),
         ({"ratios": "0:0.6"}, "ratios '0:0.6' are malformed"),
         ({"ratios": [1.5]}, "ratio 1.5 is outside 0 to 1"),
         ({"ratios": []}, "is no number"),
@@ -654,13 +654,19 @@ def test_make_mask_keeps_everything_at_ratio_0_and_leaves_the_network_alone():
     assert modes(model) == dict.fromkeys(modes(model), True)
 
 
+@pytest.mark.parametrize("criterion", ["entry", "entry-norm", "gamma", "taylor", "obd", "bn-scale"])
+def test_only_criteria_that_lack_nothing_are_offered(criterion: str) -> None:
+    with pytest.raises(SparsifyError, match=r"; choose from: magnitude, l1, random, fpgm, lamp$"):
+        make_mask(Tiny(), torch.zeros(1, 1, 6, 6), layers="conv1", ratio=0.5, criterion=criterion)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"criterion": "l3"}, "unknown criterion 'l3'"),
         ({"grain": "channel"}, "unknown grain 'channel'"),
         ({"layers": "conv9"}, "unknown layer 'conv9'"),
-        ({"layers": []}, "unknown layer ''"),
+        ({"layers": []}, "layers are missing; "),
         ({"ratio": 1.01}, "outside 0 to 1"),
         ({"criterion": "entry"}, "needs the path"),
     ],

@@ -19,7 +19,7 @@ from sparsify.pruning.sweep import Sweep
 from sparsify.pruning.tickets import of_seeds, retrained, tickets
 from sparsify.report.table import percent
 from sparsify.report.tables import tickets_table, tickets_words
-from sparsify.runs import Run
+from sparsify.runs import Run, list_runs
 from sparsify.training.starting import initial_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
@@ -50,8 +50,12 @@ def test_a_ticket_is_the_start_under_the_mask_of_the_end_and_a_random_one_keeps_
         assert ticket.run.config.init is None
     # trained from the same start: after no step at all it would be the start under the mask
     assert start["conv1.weight"].shape == weights["conv1.weight"].shape
+    status = (runs_dir / run.name / "summary.json").stat()
+    later = train(dataclasses.replace(run.config, seed=1, epochs=1), device="cpu", runs_dir=runs_dir)
     again = tickets(run, PointPlan(layers="conv3,fc1", ratio=0.5), Places(runs_dir=runs_dir, device="cpu"))
     assert [ticket.run for ticket in again] == [own.run, random.run]
+    assert [found.name for found in list_runs(runs_dir)][:2] == [later.name, run.name]
+    assert (runs_dir / run.name / "summary.json").stat().st_mtime_ns == status.st_mtime_ns
     with pytest.raises(SparsifyError, match="was trained under a mask itself"):
         tickets(own.run, PointPlan(layers="conv3", ratio=0.5), Places(runs_dir=runs_dir))
 

@@ -11,7 +11,7 @@ import torch
 import torchvision.models
 from torch import nn
 
-from sparsify.data.downloads import FAILURES
+from sparsify.data.downloads import FAILURES, cause_of
 from sparsify.errors import SparsifyError, first_line, shown
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -38,7 +38,7 @@ def load_imagenet(model: nn.Module, name: str) -> str:
     try:
         tensors = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except (*FAILURES, EOFError, pickle.UnpicklingError) as error:
-        why = shown(first_line(error) or type(error).__name__)
+        why = shown(first_line(cause_of(error)))
         if place.is_file():
             raise SparsifyError(f"the ImageNet weights in {place} cannot be read: {why}; delete the file") from error
         raise SparsifyError(
