@@ -28,29 +28,32 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, 
         axis.fill_between(x, mean - deviation, mean + deviation, color=look["color"], alpha=0.18, linewidth=0)
 
 
-def curves_figure(groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str) -> Figure:
+def curves_figure(
+    groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str, styles: Mapping[str, Look] | None = None
+) -> Figure:
     """Loss and accuracy against the epoch. `groups` maps a label to the metrics of its runs, as `Run.metrics`
     gives them.
 
     Training is dashed, the held-out split solid and named behind each label, since it is not that of all groups where
     only some have `val`; a band is one sample standard deviation. More groups than one panel can show have a panel
-    each. Raises SparsifyError without groups.
+    each. `styles` gives the look of each label, else `looks`. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no run to draw")
+    styles = looks(groups) if styles is None else styles
     with mpl.rc_context(RC):
         splits = {label: _held_out(runs[0]) for label, runs in groups.items()}
         drawing, panels = _panels(splits)
         losses, accuracies = panels.values()
-        for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
+        for label, runs in groups.items():
             length = min(map(len, runs))
             epochs = runs[0]["epoch"].to_numpy()[:length]
             held_out = splits[label]
             for axis, what, factor in ((losses[label], "loss", 1), (accuracies[label], "accuracy", 100)):
                 test = factor * _stacked(runs, f"{held_out}_{what}", length)
                 training = factor * _stacked(runs, f"train_{what}", length)
-                band(axis, epochs, test, f"{label}, {held_out}", look, markevery=max(1, length // 10))
-                axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
+                band(axis, epochs, test, f"{label}, {held_out}", styles[label], markevery=max(1, length // 10))
+                axis.plot(epochs, training.mean(0), color=styles[label]["color"], linewidth=0.9, linestyle="--")
         low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
         for axis in dict.fromkeys(accuracies.values()):
             axis.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
