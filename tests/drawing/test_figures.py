@@ -393,6 +393,21 @@ def test_training_curves_of_runs_with_and_without_val_have_their_own_split():
     assert "solid: val or test" in figure.get_suptitle()
 
 
+@pytest.mark.parametrize(("first", "up"), [(0.6, "accuracy (%), axis begins at 70%"), (0.72, "accuracy (%)")])
+@pytest.mark.parametrize("arms", [1, len(COLOURS) + 1])
+def test_an_axis_of_accuracies_that_begins_above_some_says_where(first, up, arms):
+    """Of 80% at the end half of the way to 100% is below it: from 70% on. Many arms have one label for all panels."""
+    rows = [
+        {"epoch": epoch, "train_loss": 1.0, "train_accuracy": accuracy, "test_loss": 1.0, "test_accuracy": accuracy}
+        | {"val_loss": None, "val_accuracy": None}
+        for epoch, accuracy in ((1.0, first), (2.0, 0.8))
+    ]
+    figure = curves_figure({f"arm {n}": [pd.DataFrame(rows)] for n in range(arms)}, title="t")
+    shown = figure.axes[1].get_ylabel() if arms == 1 else figure.subfigs[1].get_supylabel()
+    assert shown == up
+    assert figure.axes[-1].get_ylim()[0] == 70
+
+
 def make_path(entry):
     norms = np.linspace(0, 1, 3)[:, None] * np.ones((1, len(entry) if entry.ndim == 1 else 1))
     return InclusionPath(
