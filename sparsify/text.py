@@ -56,6 +56,17 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def numbers_in_words(numbers: Iterable[int]) -> str:
+    """ "0, 1 and 2", "100 to 109 and 200": of four numbers or more that follow each other only the ends are named."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return listed(text for run in runs for text in ([f"{run[0]} to {run[-1]}"] if len(run) > 3 else map(str, run)))
+
+
 def named(label: str) -> str:
     """A label as it stands in a sentence: in quotation marks if its commas could be taken for the sentence's."""
     return f'"{label}"' if "," in label else label

@@ -68,6 +68,7 @@ def arm(label: str, sweeps: Mapping[int, Sweep], **settings: object) -> ArmResul
     """An arm's sweeps by their seeds; its settings are those of its optimizer."""
     settings.setdefault("opt", label)
     summary = {"held_out": "test", "accuracy": 0.9, "seconds_per_epoch": 1.0, "support": {}}
+    summary |= {"count": IMAGES, "classes": list("0123456789")}
     runs = tuple(
         SimpleNamespace(
             name=f"{label}-s{seed}", config=Config(seed=seed, **settings), status="finished", summary=summary

@@ -9,6 +9,7 @@ from sparsify.text import (
     factor,
     in_markdown,
     minus,
+    numbers_in_words,
     p_in_words,
     p_value,
     percentage,
@@ -90,3 +91,17 @@ def test_a_difference_of_nothing_has_no_sign():
 
 def test_a_label_with_a_comma_is_in_quotation_marks_in_a_sentence() -> None:
     assert arms_in_words(["sgd", "adam, L2", "slbi"]) == 'sgd, "adam, L2" and slbi'
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ([5], "5"),
+        ([0, 1, 2], "0, 1 and 2"),
+        ([0, 1, 2, 3], "0 to 3"),
+        ([7, *range(100, 110), 200, 201], "7, 100 to 109, 200 and 201"),
+        ([4, 3, 2, 1], "4, 3, 2 and 1"),  # in the order in which they are given
+    ],
+)
+def test_numbers_that_follow_each_other_are_not_spelt_out(numbers, words):
+    assert numbers_in_words(numbers) == words

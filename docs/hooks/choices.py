@@ -42,6 +42,9 @@ def choices_page() -> str:
     def fields(spec: Any) -> str:
         return ", ".join(f"`--{name.replace('_', '-')} {value:g}`" for name, value in spec.defaults.items())
 
+    def selection(spec: Any) -> tuple[str, str]:
+        return "yes" if spec.selects else "no", f"`{spec.control}`" if spec.control else "–"
+
     def year(one: Any) -> str:
         return str(one.published or "–")
 
@@ -64,11 +67,8 @@ def choices_page() -> str:
         "## Optimizers",
         "An option that is not listed for an optimizer is refused.",
         table(
-            ["`--opt`", "options and defaults", "selects", "its control"],
-            [
-                (f"`{name}`", fields(one), "yes" if one.selects else "no", f"`{one.control}`" if one.control else "–")
-                for name, one in OPTIMIZERS.items()
-            ],
+            ["`--opt`", "what it is", "options and defaults", "selects", "its control"],
+            [(f"`{name}`", one.description, fields(one), *selection(one)) for name, one in OPTIMIZERS.items()],
         ),
         "### Options of optimizers",
         "`--opt-options NAME=VALUE,NAME=VALUE`.",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sparsify.drawing.panels import panel_title
-from sparsify.drawing.style import GREY, RC, figure, heading, looks, per_row
+from sparsify.drawing.style import GREY, RC, Look, figure, heading, looks, per_row
 from sparsify.errors import SparsifyError
 
 MOST_CLASSES = 30  # more are too many to read
@@ -54,15 +54,22 @@ class ClassDamage:
 
 
 def classes_figure(
-    groups: Mapping[str, ClassDamage], *, classes: Sequence[str], title: str, held_out: str = "test"
+    groups: Mapping[str, ClassDamage],
+    *,
+    classes: Sequence[str],
+    title: str,
+    held_out: str = "test",
+    styles: Mapping[str, Look] | None = None,
 ) -> Figure:
     """One panel a label, one line a class: the accuracy before (ring) and after pruning (dot), means over the runs.
 
     The class that loses most on average stands at the top, and all panels have one scale. Of more than 30 classes the
-    30 that lose most are drawn. Classes without images are left out. Raises SparsifyError without groups.
+    30 that lose most are drawn. Classes without images are left out. `styles` gives the look of each label, else
+    `looks`. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no outcomes to draw")
+    styles = looks(groups) if styles is None else styles
     means = {label: (100 * one.whole.mean(0), 100 * one.pruned.mean(0)) for label, one in groups.items()}
     losses = np.mean([whole - pruned for whole, pruned in means.values()], axis=0)
     order = [place for place in np.argsort(-losses, kind="stable") if np.isfinite(losses[place])][:MOST_CLASSES]
@@ -75,11 +82,11 @@ def classes_figure(
         axes = grid.flatten()
         for axis in axes[len(groups) :]:
             axis.set_axis_off()
-        for axis, (label, look) in zip(axes, looks(groups).items(), strict=False):
+        for axis, label in zip(axes, groups, strict=False):
             whole, pruned = (values[order] for values in means[label])
-            axis.hlines(rows, whole, pruned, color=look["color"], alpha=0.45, linewidth=2)
+            axis.hlines(rows, whole, pruned, color=styles[label]["color"], alpha=0.45, linewidth=2)
             axis.plot(whole, rows, **RING)
-            axis.plot(pruned, rows, **DOT, color=look["color"])
+            axis.plot(pruned, rows, **DOT, color=styles[label]["color"])
             panel_title(axis, f"{label} (n = {len(groups[label].whole)})")
         for place in range(wide):  # below the lowest panel of each column
             lowest = axes[max(range(place, len(groups), wide))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,32 +29,38 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, 
         axis.fill_between(x, mean - deviation, mean + deviation, color=look["color"], alpha=0.18, linewidth=0)
 
 
-def curves_figure(groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str) -> Figure:
+def curves_figure(
+    groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str, styles: Mapping[str, Look] | None = None
+) -> Figure:
     """Loss and accuracy against the epoch. `groups` maps a label to the metrics of its runs, as `Run.metrics`
     gives them.
 
     Training is dashed, the held-out split solid and named behind each label, since it is not that of all groups where
-    only some have `val`; a band is one sample standard deviation. More groups than one panel can show have a panel
-    each. Raises SparsifyError without groups.
+    only some have `val`; a band is one sample standard deviation. The axis of the accuracies begins where the last ones
+    can be told apart, and says so if values lie below. More groups than one panel can show have a panel each. `styles`
+    gives the look of each label, else `looks`. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no run to draw")
+    styles = looks(groups) if styles is None else styles
     with mpl.rc_context(RC):
         splits = {label: _held_out(runs[0]) for label, runs in groups.items()}
-        drawing, panels = _panels(splits)
+        low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
+        bottom = math.floor(max(0, low - max(1.0, 0.5 * (100 - low))))  # the end matters, not the first epochs
+        below = any(_least(run) < bottom for runs in groups.values() for run in runs)
+        drawing, panels = _panels(splits, f"accuracy (%), axis begins at {bottom}%" if below else "accuracy (%)")
         losses, accuracies = panels.values()
-        for (label, runs), look in zip(groups.items(), looks(groups).values(), strict=True):
+        for label, runs in groups.items():
             length = min(map(len, runs))
             epochs = runs[0]["epoch"].to_numpy()[:length]
             held_out = splits[label]
             for axis, what, factor in ((losses[label], "loss", 1), (accuracies[label], "accuracy", 100)):
                 test = factor * _stacked(runs, f"{held_out}_{what}", length)
                 training = factor * _stacked(runs, f"train_{what}", length)
-                band(axis, epochs, test, f"{label}, {held_out}", look, markevery=max(1, length // 10))
-                axis.plot(epochs, training.mean(0), color=look["color"], linewidth=0.9, linestyle="--")
-        low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
+                band(axis, epochs, test, f"{label}, {held_out}", styles[label], markevery=max(1, length // 10))
+                axis.plot(epochs, training.mean(0), color=styles[label]["color"], linewidth=0.9, linestyle="--")
         for axis in dict.fromkeys(accuracies.values()):
-            axis.set_ylim(max(0, low - max(1.0, 0.5 * (100 - low))), 100.05)  # the end matters, not the first epochs
+            axis.set_ylim(bottom, 100.05)
         later = max(_largest(run.iloc[1:] if len(run) > 1 else run) for runs in groups.values() for run in runs)
         for axis in dict.fromkeys(losses.values()):
             log_scale(axis)
@@ -70,9 +77,12 @@ def curves_figure(groups: Mapping[str, Sequence[pd.DataFrame]], *, title: str) -
         return drawing
 
 
-def _panels(splits: Mapping[str, str]) -> tuple[Figure, dict[str, dict[str, Axes]]]:
-    """The figure, and the panels of the losses and of the accuracies, which all labels share where they are few."""
-    blocks = (Block("Loss", "epoch", "cross-entropy"), Block("Accuracy", "epoch", "accuracy (%)"))
+def _panels(splits: Mapping[str, str], accuracy: str) -> tuple[Figure, dict[str, dict[str, Axes]]]:
+    """The figure, and the panels of the losses and of the accuracies, which all labels share where they are few.
+
+    `accuracy` stands at the axis of the accuracies.
+    """
+    blocks = (Block("Loss", "epoch", "cross-entropy"), Block("Accuracy", "epoch", accuracy))
     if crowded(splits):
         titles = {label: f"{label}, {split}" for label, split in splits.items()}
         return small_multiples({block.title: block for block in blocks}, titles)
@@ -91,6 +101,11 @@ def _stacked(runs: Sequence[pd.DataFrame], column: str, length: int) -> np.ndarr
 def _largest(run: pd.DataFrame) -> float:
     """The largest loss of these epochs, training's and held out."""
     return float(run.filter(regex="_loss$").max().max())
+
+
+def _least(run: pd.DataFrame) -> float:
+    """The least accuracy in %, training's and held out."""
+    return 100 * float(run.filter(regex="_accuracy$").min().min())
 
 
 def _held_out(run: pd.DataFrame) -> str:

@@ -32,23 +32,26 @@ class Spread:
     smoothness: np.ndarray
 
 
-def landscape_figure(rows: Mapping[str, Mapping[str, Spread]], *, title: str) -> Figure:
+def landscape_figure(
+    rows: Mapping[str, Mapping[str, Spread]], *, title: str, styles: Mapping[str, Look] | None = None
+) -> Figure:
     """One row of three panels for each way to look: loss, change of the gradient, effective smoothness.
 
     `rows` maps the heading of a row to the spread of each group, a network or an optimizer. Bands reach from the least
-    to the largest loss and change; the smoothness is the largest. Raises SparsifyError if there is nothing to draw.
+    to the largest loss and change; the smoothness is the largest. `styles` gives the look of each group, else `looks`.
+    Raises SparsifyError if there is nothing to draw.
     """
     rows = {name: groups for name, groups in rows.items() if groups}
     if not rows:
         raise SparsifyError("no training recorded its gradients or its landscape; train with --record gradients,loss")
     labels = list(dict.fromkeys(label for groups in rows.values() for label in groups))
-    appearance = looks(labels)
+    styles = looks(labels) if styles is None else styles
     with mpl.rc_context(RC):
         drawing = figure(10.5, 3.1 * len(rows) + 0.6)
         axes = drawing.subplots(len(rows), 3, squeeze=False)
         for (name, groups), (left, middle, right) in zip(rows.items(), axes, strict=True):
             for label, spread in groups.items():
-                look = appearance[label]
+                look = styles[label]
                 _band(left, spread.steps, spread.loss, label, look)
                 _band(middle, spread.steps, spread.change, label, look)
                 steps, (largest,) = _windows(spread.steps, _largest(spread.smoothness)[None])

@@ -26,11 +26,12 @@ from sparsify.text import printable
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-# Okabe & Ito 2008
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-# each as far from all others as it can be, in CIELAB, for normal sight and for the three kinds of dichromats
-FURTHER = ("#8000E0", "#602000", "#E0C080", "#002080", "#608040", "#A00080", "#8060E0", "#400040", "#40E040")
-PALETTE = (*COLOURS, *FURTHER, "#A04000", "#604040", "#FF2050", "#A0D0B0", "#D0C0E0")
+# Okabe & Ito 2008, the orange and the sky blue darker: those of theirs have a contrast of 2.3 to white
+COLOURS = ("#0072B2", "#C08040", "#009E73", "#D55E00", "#CC79A7", "#0080FF", "#000000")
+# of a contrast to white of 3 or more, and each as far from all others as it can be in CIELAB, on white and in the dark,
+# for normal sight and for the three kinds of dichromats
+FURTHER = ("#8000E0", "#804020", "#FF4080", "#8080E0", "#206040", "#E000FF", "#A080C0", "#404040", "#FF2060")
+PALETTE = (*COLOURS, *FURTHER, "#602000", "#606080", "#C02080", "#402080", "#602060")
 """One for each optimizer, whose `colour` is a place in it."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

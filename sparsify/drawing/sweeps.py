@@ -43,6 +43,7 @@ def sweep_figure(
     held_out: str = "test",
     against: str = "ratio",
     measure: str = "accuracy",
+    styles: Mapping[str, Look] | None = None,
 ) -> Figure:
     """Accuracy against the pruned ratio, one panel a set of layers, one line a label (the mean over its sweeps).
 
@@ -54,7 +55,8 @@ def sweep_figure(
     the split of the images, "" if it is not known. `against` is one of AGAINST; points where nothing is left, and the
     saving is infinite, are left out. `measure` is one of the columns of accuracies. Controls are thin and dashed or
     dotted, in the colour of what they control: the means over sweeps and draws. More labels than one panel can
-    show have a panel each. Raises SparsifyError without sweeps, and if one lacks the measure.
+    show have a panel each. `styles` gives the look of each label, else `looks`. Raises SparsifyError without sweeps,
+    and if one lacks the measure.
     """
     if not groups:
         raise SparsifyError("no sweep to draw")
@@ -69,7 +71,7 @@ def sweep_figure(
     order, *others = (name for name in first.criterion.unique() if name != SUPPORT)
     controls = others if measure == "accuracy" else []
     sets = first.layers.unique()
-    styles = looks(groups)
+    styles = looks(groups) if styles is None else styles
     with mpl.rc_context(RC):
         names = {layers: _across(layers, first.scope.iloc[0], against) for layers in sets}
         drawing, panels = _panels(groups, names, f"{held_out} accuracy (%), log scale of the error".lstrip())

@@ -166,16 +166,33 @@ _COUPLING = {
 }
 _ADAFACTOR = {"eps": Setting(default=(2.0**-23, 0.001), least=0)}  # the first is None in torch: float32's own
 
-_TORCH_SGD = torch_optimizer("SGD", _SGD, papers.ROBBINS_1951, papers.SUTSKEVER_2013, colour=0)
+_TORCH_SGD = torch_optimizer(
+    "SGD", "Stochastic gradient descent, with momentum", _SGD, papers.ROBBINS_1951, papers.SUTSKEVER_2013, colour=0
+)
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "sgd": _TORCH_SGD,
-    "sgd-pull": OptimizerSpec(sgd_pull, _SLBI, colour=1, steps_as="sgd", papers=(papers.LOSHCHILOV_2019,)),
+    "sgd-pull": OptimizerSpec(
+        sgd_pull,
+        "The control of slbi: its pull alone, without selection, which is SGD with decoupled weight decay",
+        _SLBI,
+        colour=1,
+        steps_as="sgd",
+        papers=(papers.LOSHCHILOV_2019,),
+    ),
     "slbi": OptimizerSpec(
-        slbi, _SLBI, colour=2, path=_split_path, control="sgd-pull", steps_as="sgd", papers=_DESSILBI
+        slbi,
+        "DessiLBI: SGD whose weights W are pulled towards a sparse copy Γ, in which grains enter along a path",
+        _SLBI,
+        colour=2,
+        path=_split_path,
+        control="sgd-pull",
+        steps_as="sgd",
+        papers=_DESSILBI,
     ),
     "slbi-adam": OptimizerSpec(
         slbi_adam,
+        "DessiLBI with Adam's steps in place of those of SGD",
         _SLBI_ADAM,
         colour=3,
         path=_split_path,
@@ -186,18 +203,34 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     ),
     "adam-pull": OptimizerSpec(
         adam_pull,
+        "The control of slbi-adam: its pull alone, without selection, which is Adam with weight decay",
         _SLBI_ADAM,
         colour=18,
         settings=lambda: _COUPLING,
         steps_as="adam",
         papers=(papers.LOSHCHILOV_2019,),
     ),
-    "random-release": OptimizerSpec(random_release, _SLBI, colour=19, path=_split_path, steps_as="sgd", follows=True),
+    "random-release": OptimizerSpec(
+        random_release,
+        "A control of slbi: frees as many grains from the pull as a run with slbi, at the same steps, but random ones",
+        _SLBI,
+        colour=19,
+        path=_split_path,
+        steps_as="sgd",
+        follows=True,
+    ),
     "linbreg": OptimizerSpec(
-        linbreg, _LINBREG, colour=4, prepare=_thin_out, path=_own_path, papers=(papers.BUNGERT_2022,)
+        linbreg,
+        "Linearised Bregman iterations: sparse at the start; grains enter once their gradients add up to the penalty",
+        _LINBREG,
+        colour=4,
+        prepare=_thin_out,
+        path=_own_path,
+        papers=(papers.BUNGERT_2022,),
     ),
     "adabreg": OptimizerSpec(
         adabreg,
+        "Linearised Bregman iterations on Adam's direction",
         _ADABREG,
         colour=5,
         prepare=_thin_out,
@@ -205,10 +238,17 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         papers=(papers.BUNGERT_2022, papers.KINGMA_2015),
     ),
     "prox-sgd": OptimizerSpec(
-        prox_sgd, _PROX_SGD, colour=6, path=_own_path, steps_as="sgd", papers=(papers.DUCHI_2009,)
+        prox_sgd,
+        "Proximal SGD: the group lasso on filters and the lasso on single weights make grains exactly 0",
+        _PROX_SGD,
+        colour=6,
+        path=_own_path,
+        steps_as="sgd",
+        papers=(papers.DUCHI_2009,),
     ),
     "slimming": OptimizerSpec(
         slimming,
+        "Network slimming: SGD with the lasso on the scales of BatchNorm, by its subgradient",
         _SLIMMING,
         colour=20,
         settings=_TORCH_SGD.settings,
@@ -217,17 +257,80 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         needs_batch_norm=True,
         papers=(papers.LIU_2017,),
     ),
-    "adam": torch_optimizer("Adam", {"lr": 0.001} | _DECAY, papers.KINGMA_2015, colour=7),
-    "adamw": torch_optimizer("AdamW", {"lr": 0.001, "weight_decay": 0.01}, papers.LOSHCHILOV_2019, colour=8),
-    "rmsprop": torch_optimizer("RMSprop", {"lr": 0.01, "momentum": 0.0} | _DECAY, papers.TIELEMAN_2012, colour=9),
-    "adagrad": torch_optimizer("Adagrad", {"lr": 0.01} | _DECAY, papers.DUCHI_2011, colour=10),
-    "adadelta": torch_optimizer("Adadelta", {"lr": 1.0} | _DECAY, papers.ZEILER_2012, colour=11),
-    "adamax": torch_optimizer("Adamax", {"lr": 0.002} | _DECAY, papers.KINGMA_2015, colour=12),
-    "nadam": torch_optimizer("NAdam", {"lr": 0.002} | _DECAY, papers.DOZAT_2016, colour=13),
-    "radam": torch_optimizer("RAdam", {"lr": 0.001} | _DECAY, papers.LIU_2020, colour=14),
-    "adafactor": torch_optimizer("Adafactor", {"lr": 0.01} | _DECAY, papers.SHAZEER_2018, colour=15, own=_ADAFACTOR),
-    "asgd": torch_optimizer("ASGD", {"lr": 0.01} | _DECAY, papers.POLYAK_1992, colour=16),
-    "rprop": torch_optimizer("Rprop", {"lr": 0.01}, papers.RIEDMILLER_1993, colour=17),
+    "adam": torch_optimizer(
+        "Adam",
+        "Steps scaled by running means of the gradients and of their squares",
+        {"lr": 0.001} | _DECAY,
+        papers.KINGMA_2015,
+        colour=7,
+    ),
+    "adamw": torch_optimizer(
+        "AdamW",
+        "Adam with decoupled weight decay",
+        {"lr": 0.001, "weight_decay": 0.01},
+        papers.LOSHCHILOV_2019,
+        colour=8,
+    ),
+    "rmsprop": torch_optimizer(
+        "RMSprop",
+        "Steps divided by the root of a running mean of the squared gradients",
+        {"lr": 0.01, "momentum": 0.0} | _DECAY,
+        papers.TIELEMAN_2012,
+        colour=9,
+    ),
+    "adagrad": torch_optimizer(
+        "Adagrad",
+        "Steps divided by the root of the sum of all squared gradients",
+        {"lr": 0.01} | _DECAY,
+        papers.DUCHI_2011,
+        colour=10,
+    ),
+    "adadelta": torch_optimizer(
+        "Adadelta",
+        "Steps scaled by running means of the squared gradients and of the squared steps",
+        {"lr": 1.0} | _DECAY,
+        papers.ZEILER_2012,
+        colour=11,
+    ),
+    "adamax": torch_optimizer(
+        "Adamax",
+        "Adam with the largest of the recent gradients in place of their mean square",
+        {"lr": 0.002} | _DECAY,
+        papers.KINGMA_2015,
+        colour=12,
+    ),
+    "nadam": torch_optimizer(
+        "NAdam", "Adam with Nesterov's momentum", {"lr": 0.002} | _DECAY, papers.DOZAT_2016, colour=13
+    ),
+    "radam": torch_optimizer(
+        "RAdam",
+        "Adam whose first steps are rectified, while its mean square is of few gradients",
+        {"lr": 0.001} | _DECAY,
+        papers.LIU_2020,
+        colour=14,
+    ),
+    "adafactor": torch_optimizer(
+        "Adafactor",
+        "Adam with a mean square for each row and column in place of one for each weight",
+        {"lr": 0.01} | _DECAY,
+        papers.SHAZEER_2018,
+        colour=15,
+        own=_ADAFACTOR,
+    ),
+    "asgd": torch_optimizer(
+        "ASGD",
+        "SGD with a falling rate, which keeps the mean of the weights beside them",
+        {"lr": 0.01} | _DECAY,
+        papers.POLYAK_1992,
+        colour=16,
+    ),
+    "rprop": torch_optimizer(
+        "Rprop",
+        "Each weight has a step of its own, which grows while its gradient keeps its sign",
+        {"lr": 0.01},
+        papers.RIEDMILLER_1993,
+        colour=17,
+    ),
 }
 """Each of torch.optim is here that takes dense gradients of any network: not SparseAdam, LBFGS, which needs a closure,
 and Muon, which takes weights of two dimensions alone.

@@ -73,19 +73,20 @@ def _fine(options: Options) -> None:
 class OptimizerSpec:
     """How to build one optimizer, and what studies and figures need to know of it.
 
-    `defaults` holds every option that it takes; other options are refused. `colour` is its place in the palette of
-    figures, which it shares with no other optimizer. `prepare` changes the network's initial weights in
-    place. `path` is None unless the optimizer selects; it gives the path time of each step from the learning rates.
-    `control` names the optimizer that takes the same options and does the same without selecting, if there is one.
-    `settings` gives the options that are no field of a Config, `opt_options`; it can import torch. `check` raises
-    SparsifyError for `opt_options` that do not go together, or not with the fields; it is asked where there are any.
-    `steps_as` names the optimizer whose steps it takes but for what it selects or pulls, so that a learning rate which
-    is right for one of the two is right for both. `follows` says whether it takes its path from another run: `release`;
-    `needs_batch_norm` whether it takes networks with BatchNorm alone. `papers` are what it was published as; a control
-    of our own has none.
+    `description` says what it is, for help texts and reports. `defaults` holds every option that it takes; other
+    options are refused. `colour` is its place in the palette of figures, which it shares with no other optimizer.
+    `prepare` changes the network's initial weights in place. `path` is None unless the optimizer selects; it gives the
+    path time of each step from the learning rates. `control` names the optimizer that takes the same options and does
+    the same without selecting, if there is one. `settings` gives the options that are no field of a Config,
+    `opt_options`; it can import torch. `check` raises SparsifyError for `opt_options` that do not go together, or not
+    with the fields; it is asked where there are any. `steps_as` names the optimizer whose steps it takes but for what
+    it selects or pulls, so that a learning rate which is right for one of the two is right for both. `follows` says
+    whether it takes its path from another run: `release`; `needs_batch_norm` whether it takes networks with BatchNorm
+    alone. `papers` are what it was published as; a control of our own has none.
     """
 
     build: Callable[[nn.Module, Options], Optimizer]
+    description: str
     defaults: Mapping[str, float]
     colour: int
     prepare: Callable[[nn.Module, Options], None] = _keep_weights

@@ -26,12 +26,13 @@ SET_HERE = ("params", "foreach", "maximize", "capturable", "differentiable", "fu
 
 def torch_optimizer(
     name: str,
+    description: str,
     defaults: Mapping[str, float],
     *papers: Publication,
     colour: int,
     own: Mapping[str, Setting] | None = None,
 ) -> OptimizerSpec:
-    """Return the entry of torch.optim's class `name`.
+    """Return the entry of torch.optim's class `name`, which is what `description` says.
 
     `defaults` has those of `FIELDS` that the class takes; `papers` are what it was published as. Every other number and
     switch of its signature is one of the `opt_options`, with torch's default; `own` replaces or adds some. Each step is
@@ -73,4 +74,4 @@ def torch_optimizer(
 
         build(nn.Linear(1, 1), options)
 
-    return OptimizerSpec(build, defaults, colour, settings=settings, check=check, papers=papers)
+    return OptimizerSpec(build, description, defaults, colour, settings=settings, check=check, papers=papers)

@@ -15,7 +15,7 @@ from sparsify.report.table import TEXT, Column, Format, Table
 from sparsify.runs import LOST, Run
 from sparsify.study.design import Arm
 from sparsify.study.results import StudyResult, held_out
-from sparsify.text import layers_in_words, listed, percentage, plural, written
+from sparsify.text import layers_in_words, listed, numbers_in_words, percentage, plural, written
 
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _GRAINS = {
@@ -39,7 +39,7 @@ def setup(result: StudyResult) -> list[str]:
     seed = "seed" if len(seeds) == 1 else "seeds"
     sentences = [
         f"{arms} {said('model')} for {_epochs(said('epochs'))} in batches of {said('batch_size')}, with a "
-        f"{said('schedule')} learning rate and {augmented}, {each}{seed} {listed(map(str, seeds))}.",
+        f"{said('schedule')} learning rate and {augmented}, {each}{seed} {numbers_in_words(seeds)}.",
         *unusual_in_words([run.config for run in runs]),
         f"The data are {_alternatives(data_in_words(run) for run in runs)}.",
     ]

@@ -23,7 +23,7 @@ from sparsify.report.pictures import Picture
 from sparsify.report.prose import arms_table, paths_in_words, plan_in_words
 from sparsify.report.studytables import findings_tables, interval_tables, results_tables
 from sparsify.report.table import FACTOR, MEAN, TEXT, Column, Format, Table, estimated, in_percent, to_html
-from sparsify.report.terms import TERMS
+from sparsify.report.terms import TERMS, optimizer_terms
 from sparsify.report.threads import threads_in_words
 from sparsify.runs.records import CONFIG_SUM
 from sparsify.study.contrasts import usual_ratio
@@ -126,7 +126,8 @@ def _reproduce(source: Source) -> Content:
 
 
 def _terms(source: Source) -> Content:
-    return {"terms": TERMS}
+    used = (run.config.opt for arm in source.result.arms for run in arm.runs)
+    return {"terms": [*TERMS, *optimizer_terms(used)]}
 
 
 def _environment(source: Source) -> Content:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from sparsify.optim.registry import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,8 @@ TERMS = (
     ),
 )
 """In the order in which a reader meets them."""
+
+
+def optimizer_terms(names: Iterable[str]) -> list[Term]:
+    """What each of these optimizers is, in the words of its entry in the registry."""
+    return [Term(f"opt-{name}", name, f"{OPTIMIZERS[name].description}.") for name in dict.fromkeys(names)]

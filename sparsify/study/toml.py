@@ -25,6 +25,7 @@ from sparsify.study.grids import arm_label, as_grid, combinations, describe_sett
 from sparsify.study.points import as_list, contrast_of, mask_of, one_ratio, sweeps_of
 from sparsify.study.reading import parse_settings, parse_toml, toml_text
 from sparsify.study.schema import EXPECTED, ArmKeys, ArmTable, MaskTable, SelectKeys, given, read_tables
+from sparsify.text import numbers_in_words
 
 _LONGEST_NAME = 200
 """The characters of a study's name, before its sum: a folder's name has at most 255."""
@@ -131,7 +132,8 @@ def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:
         shown = {key: without_place(key, value) for key, value in changed.items()}
         if "data" in changed:
             shown["data"] = arms[0].configs[0].data_name
-        title += f" ({', '.join(f'{key} {value}' for key, value in shown.items())})"
+        words = shown | ({"seeds": numbers_in_words(seeds)} if "seeds" in shown else {})
+        title += f" ({', '.join(f'{key} {value}' for key, value in words.items())})"
         if "data" in changed and arms[0].configs[0].data.startswith(FOLDER):
             shown["data"] = f"{shown['data']}-{short_sum(arms[0].configs[0].data)}"  # two can have the same name
         for key in ("init", "mask", "release"):

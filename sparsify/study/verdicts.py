@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from scipy.stats import binom
+
+from sparsify.analysis.statistics import CONFIDENCE
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.pruning.measures import MEASURES
 from sparsify.pruning.ratios import SUPPORT, Ratio
 from sparsify.study.contrasts import Affordable, Contrast, control_of
 from sparsify.study.design import Planned
-from sparsify.study.results import Point, StudyResult, accuracies, measured_in, outside
+from sparsify.study.results import ArmResult, Point, StudyResult, accuracies, measured_in, outside
 from sparsify.text import capitalised, layers_in_words, listed, minus, named, p_in_words, percentage, plural, points
 
 _MOST = 10  # what a sentence lists; more are counted
@@ -22,8 +25,9 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
 
     A primary contrast that the study names, or that is of an arm with its control, has a sentence of its own; the
     others share one for each point. Then come the sizes of the supports that were compared, the arm with the highest
-    accuracy at each of these points, planned contrasts that could not be made, arms that could have a control and are
-    compared with none, the exploratory contrasts that hold, what the images are too few for, and what was not tested.
+    accuracy at each of these points, or that none is above chance there, planned contrasts that could not be made, arms
+    that could have a control and are compared with none, the exploratory contrasts that hold, what the images are too
+    few for, and what was not tested.
     """
     controls = {arm.label: control_of(result, arm) for arm in result.arms}
     single: list[Contrast] = []
@@ -203,6 +207,12 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
             where, high = capitalised(point_in_words(here)), f"{100 * means[best]:.2f}%"
             n = len(found[best])
             what, seeds = "mean accuracy" if n > 1 else "accuracy", plural(n, "seed")
+            classes = _at_chance(next(arm for arm in result.arms if arm.label == best), means[best])
+            if classes:
+                chance = f"chance, {100 / classes:.4g}% with {classes} classes"
+                who = "arm" if n > 1 else "network"
+                yield f"{where} no {who} is shown to be above {chance}: the highest {what} is {high} (n = {seeds})"
+                continue
             who, of = (named(best), "") if n > 1 else (f"the network of {named(best)}", "that of ")
             level = [label for label in others if f"{100 * means[label]:.2f}%" == high]
             if level:
@@ -219,6 +229,17 @@ def _best(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
                 told += f" (Holm-adjusted {p_in_words(test.p_adjusted)}, {test.family})"
             next_best = f"{of}{named(second)} with {100 * means[second]:.2f}%"
             yield f"{where} {who} has the highest {what}, {high} (n = {seeds}), before {next_best}; {told}"
+
+
+def _at_chance(arm: ArmResult, accuracy: float) -> int | None:
+    """The number of classes if as many of an arm's images are guessed right by chance in 5% of all cases; else None.
+
+    By chance each is right with probability 1 ÷ classes. A mean over seeds is of the same images.
+    """
+    summary = arm.finished[0].summary
+    classes, images = len(summary["classes"]), summary["count"]
+    by_chance = binom.sf(round(accuracy * images) - 1, images, 1 / classes)
+    return classes if by_chance >= 1 - CONFIDENCE else None
 
 
 def _impossible(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:

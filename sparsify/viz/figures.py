@@ -15,6 +15,7 @@ from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.curves import curves_figure
 from sparsify.drawing.filters import FilterPanel, filters_figure
 from sparsify.drawing.paths import path_figure
+from sparsify.drawing.style import Look
 from sparsify.drawing.sweeps import sweep_figure
 from sparsify.errors import SparsifyError, SparsifyWarning
 from sparsify.nets.layers import Layer, find_layer
@@ -36,18 +37,20 @@ Sweeps = Sweep | Mapping[str, Sweep | Sequence[Sweep]]
 """Sweeps to draw: one, or those of each label; sweeps of one label are drawn as their mean."""
 
 
-def curves(runs: Runs, *, title: str | None = None) -> Figure:
+def curves(runs: Runs, *, title: str | None = None, styles: Mapping[str, Look] | None = None) -> Figure:
     """Draw loss and accuracy against the epoch; training is dashed, the held-out split solid.
 
     Several runs without labels are named by their optimizers. A band is one sample standard deviation over the runs of
-    a label. Raises SparsifyError without runs, and if a file of one is missing or damaged.
+    a label. `styles` gives the look of each label, where several figures are to have the same. Raises SparsifyError
+    without runs, and if a file of one is missing or damaged.
 
     >>> sparsify.viz.curves(run).savefig("curves.png")
     """
     groups = runs_by_label(runs)
     if title is None:
         title = networks([run for found in groups.values() for run in found])
-    return curves_figure({name: [run.metrics for run in found] for name, found in groups.items()}, title=title)
+    metrics = {name: [run.metrics for run in found] for name, found in groups.items()}
+    return curves_figure(metrics, title=title, styles=styles)
 
 
 def sweep(
@@ -57,17 +60,19 @@ def sweep(
     held_out: str = "",
     against: str = "ratio",
     measure: str = "accuracy",
+    styles: Mapping[str, Look] | None = None,
 ) -> Figure:
     """Draw accuracy against the ratio, or against "compression" or "speedup", one panel a set of layers.
 
     Sweeps that are drawn together have one plan. `measure` is one of those in `Sweep.measures`, `held_out` names the
-    split of the images, as in "test". Controls are dashed and dotted. Warns (SparsifyWarning) of sweeps that are
-    `before_units`. Raises SparsifyError without sweeps, for an unknown axis, and if a sweep lacks the measure.
+    split of the images, as in "test". Controls are dashed and dotted. `styles` are as in `curves`. Warns
+    (SparsifyWarning) of sweeps that are `before_units`. Raises SparsifyError without sweeps, for an unknown axis, and
+    if a sweep lacks the measure.
 
     >>> sparsify.viz.sweep({"adabreg": sweep}, title="LeNet on digits", held_out="test").savefig("sweep.png")
     """
     tables = {name: [one.table() for one in found] for name, found in _sweeps_by_label(sweeps).items()}
-    return sweep_figure(tables, title=title, held_out=held_out, against=against, measure=measure)
+    return sweep_figure(tables, title=title, held_out=held_out, against=against, measure=measure, styles=styles)
 
 
 def classes(
@@ -79,11 +84,13 @@ def classes(
     title: str | None = None,
     held_out: str = "test",
     measure: str = "accuracy",
+    styles: Mapping[str, Look] | None = None,
 ) -> Figure:
     """Draw the accuracy on each class before (ring) and after pruning (dot), the class that loses most at the top.
 
     `layers` and `ratio` are a point of the sweeps, which have ratio 0 as well; `names` are those of the classes, as in
-    `run.summary["classes"]`. Raises SparsifyError if a sweep lacks the points, or kept no outcomes of them.
+    `run.summary["classes"]`; `styles` are as in `curves`. Raises SparsifyError if a sweep lacks the points, or kept no
+    outcomes of them.
 
     >>> names = run.summary["classes"]
     >>> sparsify.viz.classes(sweep, layers="conv3,fc1", ratio=0.8, names=names).savefig("classes.png")
@@ -94,7 +101,7 @@ def classes(
     }
     if title is None:
         title = f"Each class, with {percentage(ratio)} of {layers} removed"
-    return classes_figure(groups, classes=names, title=title, held_out=held_out)
+    return classes_figure(groups, classes=names, title=title, held_out=held_out, styles=styles)
 
 
 def filters(runs: Runs, *, layer: str, show: str = "auto", ratio: float | None = None, fold_bn: bool = False) -> Figure:

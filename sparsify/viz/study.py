@@ -17,7 +17,7 @@ from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.filters import filters_figure
 from sparsify.drawing.losses import EVERY
 from sparsify.drawing.paths import path_figure
-from sparsify.drawing.style import save
+from sparsify.drawing.style import Look, looks, save
 from sparsify.files import sanitise
 from sparsify.nets.layers import Layer, layer_names
 from sparsify.pruning.measures import MEASURES
@@ -74,25 +74,26 @@ def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawi
     accuracy against sparsity, compression and speed-up, and each class; "filters" are those of every convolution that
     was swept, and "path" is the inclusion path of every swept layer. "schedules" are the learning rates, and the weight
     decays that change; "predictions" are pictures with the answers of the arm of the highest mean accuracy. These alone
-    need the data, so that they can raise SparsifyError as `subject_of` does.
+    need the data, so that they can raise SparsifyError as `subject_of` does. An arm has one look in all of them.
 
     >>> [drawing.name for drawing in sparsify.viz.study_drawings(result)]
     ['sweep', 'compression', 'speedup', 'classes-1-1']
     """
     draw = result.study.draw
     trained = _trainings(result)
+    styles = looks(dict.fromkeys([*(arm.label for arm in result.arms), *trained]))  # what collapsed comes last
     if trained and "curves" in draw:
-        yield _curves(result, trained)
+        yield _curves(result, trained, styles)
     if "schedules" in draw:
         yield from _schedules(result, trained)
     if "losses" in draw:
-        yield from _losses(result, trained)
+        yield from _losses(result, trained, styles)
     if "landscape" in draw:
-        yield from _landscape(result)
+        yield from _landscape(result, styles)
     arms = [arm for arm in result.arms if arm.finished]
     for number, plan in enumerate(result.study.sweeps if "sweep" in draw else ()):
-        yield from _sweeps(result, number, plan, arms)
-        yield from _classes(result, number, plan, arms)
+        yield from _sweeps(result, number, plan, arms, styles)
+        yield from _classes(result, number, plan, arms, styles)
     if arms and "predictions" in draw:
         yield _predictions(result, arms, places)
     networks = {arm.label: TrainedNetwork(arm.pictured) for arm in arms if arm.pictured}
@@ -117,10 +118,11 @@ def _trainings(result: StudyResult) -> dict[str, list[Run]]:
     return {label: runs for label, runs in found.items() if runs}
 
 
-def _curves(result: StudyResult, groups: Mapping[str, Sequence[Run]]) -> Drawing:
+def _curves(result: StudyResult, groups: Mapping[str, Sequence[Run]], styles: Mapping[str, Look]) -> Drawing:
     images = f"{held_out(result)} images solid, training dashed"
     what = f"Loss and accuracy of {arms_in_words(groups)} against the epoch: {images}."
-    return Drawing("training", "Line chart", "curves", what, curves(groups, title=result.study.title))
+    drawing = curves(groups, title=result.study.title, styles=styles)
+    return Drawing("training", "Line chart", "curves", what, drawing)
 
 
 def _schedules(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterator[Drawing]:
@@ -168,15 +170,16 @@ def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places)
     return Drawing("predictions", "Grid of pictures", "predictions", caption, drawing)
 
 
-def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]]) -> Iterator[Drawing]:
+def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]], styles: Mapping[str, Look]) -> Iterator[Drawing]:
     groups = {label: runs for label, runs in trained.items() if all(has_records(run, "loss") for run in runs)}
     if groups:
         what = f"Training loss of {arms_in_words(groups)} against the step, each point the mean of {EVERY} steps."
-        yield Drawing("training", "Line chart", "losses", what, losses(groups, title=result.study.title))
+        drawing = losses(groups, title=result.study.title, styles=styles)
+        yield Drawing("training", "Line chart", "losses", what, drawing)
 
 
-def _landscape(result: StudyResult) -> Iterator[Drawing]:
-    """Arms that differ in the learning rate only are one group; of each one run is drawn."""
+def _landscape(result: StudyResult, styles: Mapping[str, Look]) -> Iterator[Drawing]:
+    """Arms that differ in the learning rate only are one group, in the look of the first; of each one run is drawn."""
     runs = [arm.pictured for arm in result.arms if arm.pictured]
     lost = [arm.label for arm in result.arms if arm.lost and not arm.finished]
     recorded = [run for run in runs if has_records(run, "loss", "gradients") or has_records(run, "landscape")]
@@ -189,10 +192,15 @@ def _landscape(result: StudyResult) -> Iterator[Drawing]:
     )
     if lost:
         what += f" Not counted, as no run of theirs is a result: {arms_in_words(lost)}."
-    yield Drawing("training", "Line chart", "landscape", what, landscape(bands, title=result.study.title))
+    labels = {arm.pictured.name: arm.label for arm in result.arms if arm.pictured}
+    own = {band: styles[labels[first.name]] for band, (first, *_) in bands.items()}
+    drawing = landscape(bands, title=result.study.title, styles=own)
+    yield Drawing("training", "Line chart", "landscape", what, drawing)
 
 
-def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+def _sweeps(
+    result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult], styles: Mapping[str, Look]
+) -> Iterator[Drawing]:
     split = held_out(result)
     for measure in measured_in(result, number):
         groups = {arm.label: arm.sweeps[number] for arm in arms if measure in measures_of(arm, number)}
@@ -208,12 +216,14 @@ def _sweeps(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[Ar
         ):
             if against != "ratio" and measure != "accuracy":
                 continue
-            drawing = sweep(groups, title=title, held_out=split, against=against, measure=measure)
+            drawing = sweep(groups, title=title, held_out=split, against=against, measure=measure, styles=styles)
             name = stem + MEASURES[measure].suffix + (f"-{number + 1}" if number > 0 else "")
             yield Drawing("sparsity", "Line chart", name, f"{what}{words}, pruned by {plan.name}{how}.{n}", drawing)
 
 
-def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult]) -> Iterator[Drawing]:
+def _classes(
+    result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[ArmResult], styles: Mapping[str, Look]
+) -> Iterator[Drawing]:
     """A figure for each set of layers, measure and list of classes; arms with other classes are in another figure."""
     ratio = max(plan.ratios)
     if 0 not in plan.ratios or ratio == 0:
@@ -230,7 +240,7 @@ def _classes(result: StudyResult, number: int, plan: SweepPlan, arms: Sequence[A
             of = arms_in_words(groups)
             caption = f"Accuracy on each class, of the whole network (ring) and with {what} (dot), of {of}."
             title = f"Each class, with {what}"
-            drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result))
+            drawing = classes_figure(groups, classes=classes, title=title, held_out=held_out(result), styles=styles)
             name = f"classes{MEASURES[measure].suffix}-{number + 1}-{place + 1}"
             if kind > 0:
                 name += f"-{kind + 1}"

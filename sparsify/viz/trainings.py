@@ -13,6 +13,7 @@ from sparsify.config import OPTIONS, Config
 from sparsify.drawing.landscape import landscape_figure
 from sparsify.drawing.losses import losses_figure
 from sparsify.drawing.schedules import schedules_figure
+from sparsify.drawing.style import Look
 from sparsify.errors import SparsifyError
 from sparsify.optim.schedules import decay_factors, learning_rates
 from sparsify.optim.spec import Steps, taken
@@ -61,10 +62,11 @@ def _advance(config: Config) -> float | None:
     return None if config.path_scale is None else float(f"{taken(config.lr) * config.path_scale:.9g}")
 
 
-def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
+def losses(groups: Mapping[str, Sequence[Run]], *, title: str, styles: Mapping[str, Look] | None = None) -> Figure:
     """Draw the training loss of every hundred steps. `groups` maps a label to runs, drawn as their mean.
 
-    Raises SparsifyError without groups, and for a run that did not record its losses.
+    `styles` gives the look of each label, where several figures are to have the same. Raises SparsifyError without
+    groups, and for a run that did not record its losses.
 
     >>> recorded = sparsify.train(sparsify.Config(data="digits", opt="sgd", epochs=1, record="loss"), device="cpu")
     >>> sparsify.viz.losses({"sgd": [recorded]}, title="LeNet on digits").savefig("losses.png")
@@ -73,15 +75,16 @@ def losses(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
         if not has_records(run, "loss"):
             raise SparsifyError(f"{run.name} has no record of its losses; train it with --record loss")
     found = {label: [run.records["loss/loss"].numpy() for run in runs] for label, runs in groups.items()}
-    return losses_figure(found, title=title)
+    return losses_figure(found, title=title, styles=styles)
 
 
-def landscape(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
+def landscape(groups: Mapping[str, Sequence[Run]], *, title: str, styles: Mapping[str, Look] | None = None) -> Figure:
     """Draw how far losses and gradients spread, one band a group: runs that differ in the learning rate only.
 
     The first row is over the runs of a group of several, of those that recorded their losses and gradients; the second
     along the gradient of the first run that recorded its landscape. Where there is neither, what single runs recorded
-    from step to step is drawn. Raises SparsifyError if there is nothing.
+    from step to step is drawn. `styles` gives the look of each group, as in `losses`. Raises SparsifyError if there is
+    nothing.
 
     >>> recorded = sparsify.train(sparsify.Config(data="digits", opt="sgd", epochs=1, record="landscape"), device="cpu")
     >>> sparsify.viz.landscape({"sgd": [recorded]}, title="LeNet on digits").savefig("landscape.png")
@@ -93,7 +96,7 @@ def landscape(groups: Mapping[str, Sequence[Run]], *, title: str) -> Figure:
     rows = {"over the learning rates": across, "along the gradient": along}
     if not (across or along):
         rows = {"from step to step": {label: over_runs(runs) for label, runs in recorded.items() if runs}}
-    return landscape_figure(rows, title=title)
+    return landscape_figure(rows, title=title, styles=styles)
 
 
 def rates(runs: Mapping[str, Run], *, title: str) -> Figure:

@@ -25,6 +25,7 @@ from sparsify.drawing.losses import losses_figure
 from sparsify.drawing.panels import MOST_LINES
 from sparsify.drawing.paths import _simplified, path_figure
 from sparsify.drawing.style import COLOURS, MARKERS, PALETTE, heading, legend_below, looks, save
+from sparsify.drawing.svg import PAPER, contrast, in_the_dark
 from sparsify.drawing.sweeps import sweep_figure
 from sparsify.errors import SparsifyError
 from sparsify.optim.inclusion import InclusionPath
@@ -344,11 +345,20 @@ def lab(colour: str, sight: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-def test_the_colours_of_all_optimizers_can_be_told_apart(sight):
-    colours = [look["color"] for look in looks(OPTIMIZERS).values()]
+@pytest.mark.parametrize("drawn", [str, in_the_dark], ids=["light", "dark"])
+def test_the_colours_of_all_optimizers_can_be_told_apart(sight, drawn):
+    """By 10 in CIELAB, of which about 2 are just seen; markers tell lines apart, too."""
+    colours = [drawn(look["color"]) for look in looks(OPTIMIZERS).values()]
     for one, other in itertools.combinations(colours, 2):
-        assert np.linalg.norm(lab(one, sight) - lab(other, sight)) > 15, (one, other)
-    assert max(lab(colour, sight)[0] for colour in colours) < 85  # none is lost on white
+        assert np.linalg.norm(lab(one, sight) - lab(other, sight)) > 10, (one, other)
+
+
+def test_every_colour_of_a_line_stands_out_from_white_and_from_dark_paper():
+    """Also those of more arms than there are colours, which are darker ones."""
+    colours = {look["color"] for look in looks(f"arm {n}" for n in range(2 * len(PALETTE))).values()}
+    assert len(colours) > len(PALETTE)
+    assert {colour for colour in colours if contrast(colour, "#ffffff") < 3} == set()
+    assert {colour for colour in colours if contrast(in_the_dark(colour), PAPER) < 3} == set()
 
 
 def test_dollars_in_a_title_are_no_formula(tmp_path):
@@ -391,6 +401,21 @@ def test_training_curves_of_runs_with_and_without_val_have_their_own_split():
         assert (lines["a, test (n = 1)"], lines["b, val (n = 1)"]) == ([80], [50])
         assert figure.axes[1].get_ylim()[0] < 50
     assert "solid: val or test" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize(("first", "up"), [(0.6, "accuracy (%), axis begins at 70%"), (0.72, "accuracy (%)")])
+@pytest.mark.parametrize("arms", [1, len(COLOURS) + 1])
+def test_an_axis_of_accuracies_that_begins_above_some_says_where(first, up, arms):
+    """Of 80% at the end half of the way to 100% is below it: from 70% on. Many arms have one label for all panels."""
+    rows = [
+        {"epoch": epoch, "train_loss": 1.0, "train_accuracy": accuracy, "test_loss": 1.0, "test_accuracy": accuracy}
+        | {"val_loss": None, "val_accuracy": None}
+        for epoch, accuracy in ((1.0, first), (2.0, 0.8))
+    ]
+    figure = curves_figure({f"arm {n}": [pd.DataFrame(rows)] for n in range(arms)}, title="t")
+    shown = figure.axes[1].get_ylabel() if arms == 1 else figure.subfigs[1].get_supylabel()
+    assert shown == up
+    assert figure.axes[-1].get_ylim()[0] == 70
 
 
 def make_path(entry):

@@ -209,7 +209,10 @@ def test_every_term_that_the_page_links_to_is_explained(page):
     explained = set(re.findall(r'id="(term-[a-z-]+)"', page))
     linked = set(re.findall(r'href="#(term-[a-z-]+)"', page))
     assert linked <= explained
-    assert len(explained) == len(TERMS)
+    assert len(explained) == len(TERMS) + 2  # sgd and slbi, which the study has
+    for opt in ("sgd", "slbi"):
+        meaning = html.escape(OPTIMIZERS[opt].description, quote=False)
+        assert f'<div id="term-opt-{opt}"><dt>{opt}</dt><dd>{meaning}.</dd></div>' in page
     assert {"term-grain", "term-compression"} <= linked
 
 

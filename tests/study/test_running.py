@@ -437,7 +437,9 @@ def test_settings_change_every_arm_and_make_a_study_of_its_own(tmp_path):
     many = [load_study("quick", [f"seeds={list(range(count))}"]).name for count in (15, 20)]
     assert many[0] != many[1]
     assert all(re.fullmatch(r"quick-seeds-[0-9-]+-[0-9a-f]{8}", name) for name in many)
-    assert changed.title == plain.title + " (epochs 2, seeds [3, 4], schedule linear)"
+    assert changed.title == plain.title + " (epochs 2, seeds 3 and 4, schedule linear)"
+    ten = load_study("quick", [f"seeds={list(range(100, 110))}"])
+    assert ten.title == plain.title + " (seeds 100 to 109)"
     for arm, original in zip(changed.arms, plain.arms, strict=True):
         assert [config.seed for config in arm.configs] == [3, 4]
         for config in arm.configs:

@@ -259,6 +259,22 @@ def test_the_best_that_was_not_tested_or_is_not_alone():
     assert best == f"{HERE} slbi and sgd have the highest mean accuracy, 97.17% (n = 3 seeds)"
 
 
+def test_where_no_network_is_above_chance_none_is_called_the_best():
+    """Of 1,000 images, each right by chance in a tenth of all cases, 116 or more are right in 5.3%, 117 in 4.3%."""
+    pull, other = arm("sgd-pull", falling((10, 900))), arm("sgd", falling((5, 910)))
+    for wrong, said in (
+        (884, f"{HERE} no network is shown to be above chance, 10% with 10 classes: the highest accuracy is 11.60%"),
+        (883, f"{HERE} the network of slbi has the highest accuracy, 11.70%"),
+    ):
+        result = study(pull, other, arm("slbi", falling((5, wrong))))
+        (best,) = [one for one in verdicts(result, contrasts(result)) if "highest" in one]
+        assert best.startswith(f"{said} (n = 1 seed)")
+    result = study(*(arm(opt, falling((10, 900), (10, 900))) for opt in ("sgd-pull", "slbi")))
+    (best,) = [one for one in verdicts(result, contrasts(result)) if "highest" in one]
+    head = f"{HERE} no arm is shown to be above chance, 10% with 10 classes"
+    assert best == f"{head}: the highest mean accuracy is 10.00% (n = 2 seeds)"
+
+
 def test_of_one_seed_no_sentence_is_about_a_method():
     result = study(arm("sgd-pull", falling((10, 30))), arm("slbi", falling((5, 20))), arm("sgd", falling((5, 120))))
     said = verdicts(result, contrasts(result))

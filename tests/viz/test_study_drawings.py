@@ -11,7 +11,10 @@ import torch
 
 from sparsify.config import Config, Places
 from sparsify.data.registry import load_dataset
+from sparsify.drawing.style import looks
 from sparsify.errors import SparsifyError
+from sparsify.pruning.measuring import prune
+from sparsify.pruning.plan import SweepPlan
 from sparsify.pruning.predicting import probabilities
 from sparsify.pruning.subject import subject_of
 from sparsify.study.design import Arm, Study
@@ -95,3 +98,24 @@ def test_the_pictures_are_looked_for_where_the_data_is(result: StudyResult, tmp_
 
 def test_usual_drawings_have_neither(result: StudyResult) -> None:
     assert not {"rates", "decays", "predictions"} & set(drawn(result, "curves"))
+
+
+def test_an_arm_has_one_look_in_all_figures_of_a_study(tmp_path: Path) -> None:
+    """The second of two arms: the first neither recorded anything nor was swept, and is drawn in the curves alone."""
+    data = {"data": "digits", "batch_size": 128, "epochs": 1}
+    configs = {"first": Config(opt="sgd", **data), "second": Config(opt="adam", record="loss,gradients", **data)}
+    runs = {label: train(config, device="cpu", runs_dir=tmp_path) for label, config in configs.items()}
+    plan = SweepPlan(layers=("conv3",), ratios=(0.0, 0.5))
+    swept = prune(runs["second"], plan, device="cpu")
+    arms = (ArmResult("first", (runs["first"],), ((),)), ArmResult("second", (runs["second"],), ((swept,),)))
+    designed = tuple(Arm(label, (config,)) for label, config in configs.items())
+    result = StudyResult(Study("made", "Made", designed, (plan,), swept=(("second",),)), arms, tmp_path)
+    found = drawn(result, "curves", "losses", "landscape", "sweep")
+    first, second = (look["color"] for look in looks(configs).values())
+    colours = {
+        name: {first, second} & {line.get_color() for axis in one.figure.axes for line in axis.lines}
+        for name, one in found.items()
+    }
+    assert colours.pop("curves") == {first, second}
+    assert list(colours) == ["losses", "landscape", "sweep", "compression", "speedup", "classes-1-1"]
+    assert all(one == {second} for one in colours.values())
