@@ -68,8 +68,8 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     A filter or neuron is removed if its weights, its bias and all that goes with them are masked: scale and shift of
     the normalisation behind it, the same channel of layers that are added to it. Other masked elements stay as zeros:
     single weights, and outputs of the network itself. So do filters without which another function would be computed,
-    as by a normalisation across channels, with a warning (SparsifyWarning) that says why. Where single weights alone
-    are masked, so that nothing is smaller, a line that says so is printed.
+    as by a normalisation across channels. A warning (SparsifyWarning) says why these stay, and one says where single
+    weights alone are masked, so that nothing is smaller.
 
     `example` holds normalised inputs with a batch dimension; the network is traced on the first, and the copy is
     checked on all of them. Raises SparsifyError for a mask that does not fit, a network that cannot be traced or
@@ -85,7 +85,11 @@ def shrink(model: nn.Module, mask: Mask | Sequence[Cut], example: Inputs) -> nn.
     zeros = {} if shrinking.removal.outputs else remaining_zeros(structure, shrinking.removal)
     if zeros and not shrinking.removal.kept:
         counts = some(f"{name} ({masked:,} of {total:,})" for name, (masked, total) in zeros.items())
-        print(f"nothing is smaller: no filter or neuron that can go is wholly masked; zeros stay in {counts}")
+        warnings.warn(
+            f"nothing is smaller: no filter or neuron that can go is wholly masked; zeros stay in {counts}",
+            SparsifyWarning,
+            stacklevel=2,
+        )
     return shrinking.network
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -57,18 +58,19 @@ def test_the_network_itself_stays_as_it_was() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_where_nothing_is_smaller_a_line_says_what_stays_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_nothing_is_smaller_a_warning_says_what_stays_and_why() -> None:
     why = "nothing is smaller: no filter or neuron that can go is wholly masked; zeros stay in "
     single = {"fc1.weight": keeps([1, 0], [0, 1], [1, 1]), "fc2.weight": keeps([1, 1, 0])}
-    for mask, line in (
-        (single, f"{why}fc1.weight (2 of 6), fc2.weight (1 of 3)\n"),
-        ({}, ""),  # nothing is masked
-        ({"fc1.weight": keeps([0, 0], [1, 1], [1, 0]), "fc1.bias": keeps([0, 1, 1])[0]}, ""),  # a neuron goes
-    ):
-        shrink(two_layers(), mask, torch.ones(1, 2))
-        assert capsys.readouterr().out == line
+    with pytest.warns(SparsifyWarning) as said:
+        shrink(two_layers(), single, torch.ones(1, 2))
+    assert [str(one.message) for one in said] == [f"{why}fc1.weight (2 of 6), fc2.weight (1 of 3)"]
+    neuron = {"fc1.weight": keeps([0, 0], [1, 1], [1, 0]), "fc1.bias": keeps([0, 1, 1])[0]}
+    with warnings.catch_warnings(action="error"):
+        shrink(two_layers(), {}, torch.ones(1, 2))  # nothing is masked
+        shrink(two_layers(), neuron, torch.ones(1, 2))  # a neuron goes
 
 
+@pytest.mark.filterwarnings("ignore:nothing is smaller")
 @pytest.mark.parametrize(
     "mask",
     [
