@@ -119,8 +119,7 @@ class Config:
     structure: str = dataclasses.field(
         default="grains",
         metadata={
-            "help": "what is selected: grains (filters, weights), bn-scale (BatchNorm's scales for filters), "
-            "bn-scale-only (no single weights, either), kernels"
+            "help": "what is selected: grains (filters, weights), bn-scale (BatchNorm's scales for filters), kernels"
         },
     )
     schedule: str = dataclasses.field(

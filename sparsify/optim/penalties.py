@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsify.devices import permutation
 from sparsify.errors import SparsifyError, unknown
-from sparsify.optim.spec import OF_BATCH_NORM, STRUCTURES
+from sparsify.optim.spec import STRUCTURES
 
 Penalty = Literal["filter", "kernel", "weight"]
 """What a grain is: a filter (or row, or neuron), the kernel of one input channel of a filter, or a single weight."""
@@ -149,11 +149,10 @@ def parameter_groups(
     of one dimension out of the structure and of weight decay; weights of normalisation layers that have two or more
     dimensions (as a LayerNorm's can) form a group with `penalty=None` and no weight decay. With "bn-scale",
     BatchNorm's scales γ are structured in place of the convolutions' filters (Liu et al. 2017): the scale of a filter
-    before BatchNorm does not matter, and a filter whose γ is 0 has no effect. With "bn-scale-only" nothing else is
-    structured, as in that paper: single weights are not, either. With "kernels", the kernels of convolutions are
-    structured in place of their filters, one grain for each input channel of each filter (the groups of Bungert et al.
-    2022), and single weights as with "grains". Where whole filters are then pruned, a filter counts as entered with its
-    first kernel.
+    before BatchNorm does not matter, and a filter whose γ is 0 has no effect. With "kernels", the kernels of
+    convolutions are structured in place of their filters, one grain for each input channel of each filter (the groups
+    of Bungert et al. 2022), and single weights as with "grains". Where whole filters are then pruned, a filter counts
+    as entered with its first kernel.
 
     `leave_out` names modules whose parameters are to have no structure, with all that they contain; their weights decay
     as others do. Two words stand for several, unless a module bears such a name: "embeddings" for every Embedding and
@@ -176,12 +175,12 @@ def parameter_groups(
     names = [leave_out] if isinstance(leave_out, str) else leave_out
     left = {id(p) for name in names for module in _modules(model, name) for p in module.parameters()}
     scales: set[int] = set()
-    if structure in OF_BATCH_NORM:
+    if structure == "bn-scale":
         batch_norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
         if not batch_norms:
-            raise SparsifyError(f"--structure {structure}: the network has no BatchNorm with scales; take grains")
+            raise SparsifyError("--structure bn-scale: the network has no BatchNorm with scales; take grains")
         scales = {id(m.weight) for m in batch_norms} - left
-        left |= {id(p) for p in model.parameters() if p.ndim > (2 if structure == "bn-scale" else 1)}
+        left |= {id(p) for p in model.parameters() if p.ndim > 2}
     plain = {id(p) for p in model.parameters() if p.ndim > 1 and id(p) in left} - norms
     kernels = {id(p) for p in model.parameters() if p.ndim > 2 and structure == "kernels"} - norms - plain
     named = list(model.named_parameters())

@@ -46,10 +46,8 @@ class Options(Protocol):
     def opt_options(self) -> str: ...
 
 
-OF_BATCH_NORM = ("bn-scale", "bn-scale-only")
-STRUCTURES = ("grains", *OF_BATCH_NORM, "kernels")
-"""What the grains are: of convolutions their filters, the scales of BatchNorm behind them, or their kernels, and of
-fully connected layers their single weights, but with "bn-scale-only" none."""
+STRUCTURES = ("grains", "bn-scale", "kernels")
+"""What the grains of convolutions can be: their filters, the scales of BatchNorm behind them, or their kernels."""
 
 COUPLINGS = ("decoupled", "gradient")
 """How SLBIAdam pulls W towards Γ: by a step of its own, or by a term of the gradient, which Adam scales."""
@@ -114,7 +112,7 @@ class OptimizerSpec:
         """Which of STRUCTURES it takes; of those that neither couple nor select the first stands for none."""
         if self.couples:
             return STRUCTURES
-        return tuple(name for name in STRUCTURES if name not in OF_BATCH_NORM) if self.selects else STRUCTURES[:1]
+        return tuple(name for name in STRUCTURES if name != "bn-scale") if self.selects else STRUCTURES[:1]
 
 
 @dataclass(frozen=True)

@@ -90,17 +90,6 @@ def test_scales_of_modules_that_are_left_out_have_no_structure() -> None:
     assert structure(model, structure="bn-scale", leave_out=["3"]) == {"1.weight"}
 
 
-def test_scales_only_are_without_the_weights_of_linear_layers_which_decay() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
-    assert structure(model, structure="bn-scale") == {"1.weight", "3.weight"}
-    assert structure(model, structure="bn-scale-only") == {"1.weight"}
-    groups = parameter_groups(model, weight_decay=0.1, structure="bn-scale-only")
-    assert {name for g in groups if g["weight_decay"] for name in g["param_names"] if name.endswith("weight")} == {
-        "0.weight",
-        "3.weight",
-    }
-
-
 def test_what_is_left_out_is_trained_without_a_pull() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = SLBI(parameter_groups(model, leave_out="output"), lr=0.1, mu=1.0)
