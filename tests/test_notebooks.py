@@ -94,7 +94,7 @@ def test_the_notebook_runs(name: str, kernel: Any, tmp_path: Path) -> None:
             cell.source = cell.source.replace(much, little)
     first = FIRST.format(folder=str(tmp_path))
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first))  # type: ignore[no-untyped-call]
-    client = nbclient.NotebookClient(notebook, km=kernel, timeout=240)
+    client = nbclient.NotebookClient(notebook, km=kernel, timeout=240, coalesce_streams=True)  # whole, however slow
     try:
         client.execute()  # raises CellExecutionError with the cell and its traceback
     finally:

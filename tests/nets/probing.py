@@ -75,11 +75,11 @@ def asked_or_refused(model: nn.Module, example: Example, layers: str, ratio: flo
 def shrunk(model: nn.Module, mask: Mask, example: Example) -> nn.Module | None:
     """The shrunk network, which computes what the masked one does; None if it is refused in one line.
 
-    That something stays as zeros is said in a warning, and is no refusal.
+    That something stays as zeros, or all of it, is said in a warning, and is no refusal.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "some of what is masked stays as zeros", SparsifyWarning)
+            warnings.filterwarnings("ignore", "some of what is masked stays as zeros|nothing is smaller", SparsifyWarning)
             small = shrink(model, mask, example)
     except SparsifyError as error:
         require_one_line(error)
