@@ -35,10 +35,11 @@ def setup(result: StudyResult) -> list[str]:
     arms = f"{_COUNTS[count] if count < len(_COUNTS) else count} arms train" if count > 1 else "One arm trains"
     augmented = "no augmentation" if said("augment") == "none" else f"augmentation {said('augment')}"
     seeds = sorted({run.config.seed for run in runs})
+    net = "" if said.differs("net") or not said("net") else f" ({said('net')})"
     each = "each with " if len(result.arms) > 1 else ""
     seed = "seed" if len(seeds) == 1 else "seeds"
     sentences = [
-        f"{arms} {said('model')} for {_epochs(said('epochs'))} in batches of {said('batch_size')}, with a "
+        f"{arms} {said('model')}{net} for {_epochs(said('epochs'))} in batches of {said('batch_size')}, with a "
         f"{said('schedule')} learning rate and {augmented}, {each}{seed} {numbers_in_words(seeds)}.",
         *unusual_in_words([run.config for run in runs]),
         f"The data are {_alternatives(data_in_words(run) for run in runs)}.",

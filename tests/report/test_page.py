@@ -710,6 +710,15 @@ def test_every_table_is_whole_at_1400_and_the_change_is_seen_at_390(shown):
     assert box["x"] + box["width"] <= shown.viewport_size["width"]
 
 
+def test_options_that_all_networks_share_are_said_beside_the_network(result, monkeypatch):
+    runs = [run for arm in result.arms for run in arm.runs]
+    for run in runs:
+        monkeypatch.setitem(run.__dict__, "config", dataclasses.replace(run.config, net="init=he"))
+    assert setup(result)[0].startswith("Three arms train lenet (init=he) for 1 epoch")
+    monkeypatch.setitem(runs[0].__dict__, "config", dataclasses.replace(runs[0].config, net=""))
+    assert setup(result)[0].startswith("Three arms train lenet for 1 epoch")
+
+
 def test_what_is_not_at_its_default_in_training_is_said(result, monkeypatch):
     every = Config(resize=64, normalise=False, label_smoothing=0.1)
     assert unusual_in_words([every, every]) == [
