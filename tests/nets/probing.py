@@ -79,7 +79,8 @@ def shrunk(model: nn.Module, mask: Mask, example: Example) -> nn.Module | None:
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "some of what is masked stays as zeros|nothing is smaller", SparsifyWarning)
+            said = "some of what is masked stays as zeros|nothing is smaller"
+            warnings.filterwarnings("ignore", said, SparsifyWarning)
             small = shrink(model, mask, example)
     except SparsifyError as error:
         require_one_line(error)
