@@ -111,9 +111,9 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1}, raising=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A real browser, which shows what the package writes."""
+    """A real browser, which shows what the package writes. Its loop ends with the module: others start their own."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
     program = chromium()
     if program is None:
