@@ -94,6 +94,16 @@ def reason_given(error: BaseException) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
+def of_a_file(error: OSError) -> str:
+    """Return what is said of an error by the system, with the file that it is about: a wrong path, a full disk.
+
+    >>> from sparsify.errors import of_a_file
+    >>> of_a_file(FileNotFoundError(2, "No such file or directory", "study.toml"))
+    'study.toml cannot be read or written: No such file or directory'
+    """
+    return f"{error.filename or 'a file'} cannot be read or written: {reason_given(error)}"
+
+
 def one_line(text: str) -> str:
     r"""Return a text as one line that a terminal shows as it stands.
 

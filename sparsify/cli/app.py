@@ -27,7 +27,7 @@ from sparsify.cli.start import offer_completion, start
 from sparsify.cli.stopping import stops_like_ctrl_c
 from sparsify.cli.study import study
 from sparsify.config import HERE, Config, Places
-from sparsify.errors import SparsifyError, SparsifyWarning, quoted, reason_given, see
+from sparsify.errors import SparsifyError, SparsifyWarning, of_a_file, quoted, see
 from sparsify.limits import checked_characters
 from sparsify.pruning.criteria import NAMED
 from sparsify.pruning.plan import PointPlan
@@ -248,7 +248,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         (number,) = stop.args or (signal.SIGINT,)
         return 128 + int(number)
     except OSError as error:  # a wrong path, a lack of rights, a full disk
-        console.fail(f"{error.filename or 'a file'} cannot be read or written: {reason_given(error)}")
+        console.fail(of_a_file(error))
         return 2
     except UnicodeEncodeError as error:  # a file's name, where the system's names are ASCII
         console.fail(f"{quoted(error.object)} cannot be a file's name here, in {error.encoding}; set PYTHONUTF8=1")

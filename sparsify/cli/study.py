@@ -16,6 +16,8 @@ from sparsify.training.display import TrainingDisplay
 
 if TYPE_CHECKING:
     from sparsify.study.design import Study
+    from sparsify.study.planning import Planner
+    from sparsify.study.tasks import Plan
 
 
 def study(
@@ -71,10 +73,8 @@ def study(
     asked = load_study(name or "quick", settings)  # before torch is imported: what is wrong is said at once
     asked = made_small(asked) if smoke else asked
     from sparsify.report.notes import notes
-    from sparsify.report.plantables import plan_line, plan_table
     from sparsify.report.studytables import choice_tables, study_tables
     from sparsify.report.writing import write_study
-    from sparsify.study.estimates import estimate_cost
     from sparsify.study.executors import run_workers
     from sparsify.study.findings import find
     from sparsify.study.leases import claim
@@ -87,9 +87,7 @@ def study(
     planner = Planner(asked, where)
     plan = planner.plan()
     if not plan.done:
-        estimates = estimate_cost(planner, plan)
-        console.show(plan_table(asked, plan, estimates))
-        console.say(plan_line(plan, estimates))
+        _show_plan(planner, plan, asked)
     with TrainingDisplay(plan.trainings, console.out) as display:
         if worker:
             done = work(planner, plan, listener=display, note=console.say)
@@ -121,19 +119,23 @@ def study(
 
 def _foresee(asked: Study, where: Places) -> int:
     from sparsify.data.places import Roots
-    from sparsify.report.plantables import plan_line, plan_table
-    from sparsify.study.estimates import estimate_cost
     from sparsify.study.foreseen import foreseen
 
     planner, fetched = foreseen(asked, where)
     for name, download in fetched.items():
         place = Roots.of(where.data_dir).download
         console.say(f"{name} is not on the disk: {size(download.size)} would be fetched to {place}")
-    plan = planner.plan()
+    _show_plan(planner, planner.plan(), asked)
+    return 0
+
+
+def _show_plan(planner: Planner, plan: Plan, asked: Study) -> None:
+    from sparsify.report.plantables import plan_line, plan_table
+    from sparsify.study.estimates import estimate_cost
+
     estimates = estimate_cost(planner, plan)
     console.show(plan_table(asked, plan, estimates))
     console.say(plan_line(plan, estimates))
-    return 0
 
 
 def _list() -> int:

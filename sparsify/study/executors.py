@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sparsify.config import Places
-from sparsify.errors import SparsifyError, first_line, reason_given, unknown
+from sparsify.errors import SparsifyError, first_line, of_a_file, unknown
 from sparsify.study.design import Study
 from sparsify.study.planning import Planner
 from sparsify.study.stages import Note
@@ -36,7 +36,7 @@ def work_on(study: Study, places: Places, folder: str) -> str:
     except SparsifyError as error:  # of an error only the text is sure to come back from there
         return str(error)
     except OSError as error:
-        return f"{error.filename or 'a file'} cannot be read or written: {reason_given(error)}"
+        return of_a_file(error)
     return ""
 
 
