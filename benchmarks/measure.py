@@ -91,9 +91,9 @@ def table(title: str, rows: list[Times]) -> Table:
     for column in ("median step", "quartiles", "fastest", "n", "speed-up", "quartiles"):
         result.add_column(column, justify="right")
     for row in rows:
-        cells = [_time(row.median_seconds)]
-        cells.append(f"{_time(row.quartile_1_seconds)} to {_time(row.quartile_3_seconds)}")
-        cells += [_time(row.fastest_seconds), str(row.n)]
+        cells = [duration(row.median_seconds)]
+        cells.append(f"{duration(row.quartile_1_seconds)} to {duration(row.quartile_3_seconds)}")
+        cells += [duration(row.fastest_seconds), str(row.n)]
         if row.baseline is not None:
             cells.append(f"{row.speedup_median:.2f}×")
             cells.append(f"{row.speedup_quartile_1:.2f} to {row.speedup_quartile_3:.2f}")
@@ -142,5 +142,6 @@ def _times(arm: Arm, seconds: Mapping[str, np.ndarray]) -> Times:
     return dataclasses.replace(times, speedup_quartile_1=slow, speedup_median=middle, speedup_quartile_3=fast)
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms"
+def duration(seconds: float) -> str:
+    """Three digits of it, in milliseconds below a second."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
