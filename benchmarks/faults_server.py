@@ -20,7 +20,7 @@ from typing import Any
 IMPORTED = (
     "sparsify.cli.app",
     "sparsify.nets.deployment",
-    "sparsify.training.launch",
+    "sparsify.training.many",
     "sparsify.pruning.measuring",
     "sparsify.pruning.shrunk",
     "sparsify.pruning.tickets",

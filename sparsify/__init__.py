@@ -47,7 +47,8 @@ if TYPE_CHECKING:  # type checkers see what `__getattr__` imports
     from sparsify.study.folder import read_study
     from sparsify.study.running import run_study
     from sparsify.study.toml import load_study
-    from sparsify.training.launch import train, train_all
+    from sparsify.training.launch import train
+    from sparsify.training.many import train_all
 
     __version__: str
 
@@ -90,7 +91,7 @@ _EXPORTS = {
     "shrink": "sparsify.nets.shrinking",
     "to_onnx": "sparsify.nets.deployment",
     "train": "sparsify.training.launch",
-    "train_all": "sparsify.training.launch",
+    "train_all": "sparsify.training.many",
     "write_study": "sparsify.report.writing",
 }
 

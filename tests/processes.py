@@ -32,7 +32,7 @@ def forks() -> BaseContext:
     """What starts a process as a fork of one that has imported torch."""
     context = _get_context("forkserver")
     # the first step of an optimizer imports torch._dynamo, which takes as long as torch
-    slow = ["sparsify.training.launch", "sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"]
+    slow = ["sparsify.training.many", "sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"]
     context.set_forkserver_preload(slow)
     with pytest.MonkeyPatch.context() as patch:  # it knows no other places to import from
         here = Path(__file__).parent

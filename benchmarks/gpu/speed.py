@@ -21,7 +21,7 @@ from sparsify.config import Config
 from sparsify.data.augmentation import Augmentation
 from sparsify.data.registry import load_dataset
 from sparsify.training import checkpoint
-from sparsify.training.launch import train_all
+from sparsify.training.many import train_all
 
 VGG = "vgg-a-light" if TINY else "vgg-a"
 

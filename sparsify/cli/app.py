@@ -125,7 +125,7 @@ def _say_sparse(summary: Summary) -> None:
 
 
 def _trained(configs: Sequence[Config], where: Places, display: TrainingDisplay, *, tensorboard: bool) -> list[Run]:
-    from sparsify.training.launch import train_all
+    from sparsify.training.many import train_all
 
     if not tensorboard:
         return train_all(configs, where, listener=display)

@@ -22,7 +22,8 @@ from sparsify.pruning.subject import SAMPLE
 from sparsify.runs import Run, finished_runs
 from sparsify.study.planning import Planner
 from sparsify.study.tasks import Plan, Task
-from sparsify.training.launch import processes_for, time_iteration
+from sparsify.training.launch import time_iteration
+from sparsify.training.many import processes_for
 
 NUMBER = 4
 """The size of a float32, in bytes."""

@@ -14,7 +14,8 @@ from sparsify.study.planning import Planner, made_by, sweep_path
 from sparsify.study.results import ArmResult, StudyResult
 from sparsify.study.stages import Note, TrainingStage, ready
 from sparsify.study.tasks import Plan
-from sparsify.training.launch import train, train_all
+from sparsify.training.launch import train
+from sparsify.training.many import train_all
 from sparsify.training.trainer import Listener
 
 

@@ -16,7 +16,7 @@ from sparsify.runs import Run
 from sparsify.study.planning import Planner, plan_for
 from sparsify.study.tasks import Plan
 from sparsify.sums import Record
-from sparsify.training.launch import train_all
+from sparsify.training.many import train_all
 from sparsify.training.starting import MASK_BEFORE_UNITS
 from sparsify.training.trainer import Listener
 

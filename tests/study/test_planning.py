@@ -40,7 +40,8 @@ from sparsify.study.running import run_study
 from sparsify.study.tasks import Chosen, Trial
 from sparsify.study.toml import built_in_studies, load_study
 from sparsify.text import duration, size
-from sparsify.training.launch import time_iteration, train, train_all
+from sparsify.training.launch import time_iteration, train
+from sparsify.training.many import train_all
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 

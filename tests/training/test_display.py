@@ -20,7 +20,8 @@ from sparsify.pruning.measuring import prune
 from sparsify.pruning.subject import Subject
 from sparsify.training import display
 from sparsify.training.display import TrainingDisplay, shown
-from sparsify.training.launch import train, train_all
+from sparsify.training.launch import train
+from sparsify.training.many import train_all
 from sparsify.training.trainer import Progress
 
 ROW = {

@@ -26,7 +26,8 @@ from sparsify.optim.inclusion import PathRecorder
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.runs import Run
 from sparsify.training.iteration import WARM_UP, Eager, Iteration, Replayed, cuda_graph, stepper
-from sparsify.training.launch import train, train_all
+from sparsify.training.launch import train
+from sparsify.training.many import train_all
 from sparsify.training.starting import initial_model
 from sparsify.training.trainer import Trainer
 

@@ -26,13 +26,8 @@ from sparsify.cli.options import parse_seeds
 from sparsify.config import Config, Places
 from sparsify.data.places import DataNotFoundError
 from sparsify.errors import SparsifyError, SparsifyWarning
-from sparsify.training.launch import (
-    overlap,
-    processes_for,
-    train,
-    train_all,
-    train_side_by_side,
-)
+from sparsify.training.launch import train, train_side_by_side
+from sparsify.training.many import overlap, processes_for, train_all
 from sparsify.training.spawning import without_running_the_script_again
 from sparsify.training.trainer import Progress, Trainer
 
@@ -87,9 +82,9 @@ def test_on_a_gpu_those_that_can_overlap_are_trained_side_by_side(monkeypatch: p
         asked.append(configs)
         return [config.name for config in configs]
 
-    monkeypatch.setattr("sparsify.training.launch.train_side_by_side", side_by_side)
-    monkeypatch.setattr("sparsify.training.launch.resolve_device", lambda _name: torch.device("cuda", 0))
-    monkeypatch.setattr("sparsify.training.launch.overlap", lambda config, _: config.model == "lenet")
+    monkeypatch.setattr("sparsify.training.many.train_side_by_side", side_by_side)
+    monkeypatch.setattr("sparsify.training.many.resolve_device", lambda _name: torch.device("cuda", 0))
+    monkeypatch.setattr("sparsify.training.many.overlap", lambda config, _: config.model == "lenet")
     small = [dataclasses.replace(TINY, seed=seed) for seed in (0, 1)]
     fast = [dataclasses.replace(config, precision="fast") for config in small]
     large = [dataclasses.replace(config, model="vgg-a", data="cifar10") for config in small]
@@ -115,7 +110,7 @@ def colour_folder(tmp_path: Path) -> Path:
 
 def test_a_network_with_dropout_does_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(784, 10))
-    monkeypatch.setattr("sparsify.training.launch.build", lambda *_: net)
+    monkeypatch.setattr("sparsify.training.many.build", lambda *_: net)
     assert not overlap(TINY)
     net[1].p = 0.0
     assert overlap(TINY)
@@ -179,8 +174,8 @@ def test_the_data_that_is_not_named_is_looked_for_once(tmp_path, monkeypatch: py
         raise DataNotFoundError("MNIST is nowhere")
 
     monkeypatch.setattr("sparsify.training.starting.load_dataset", nowhere)
-    monkeypatch.setattr("sparsify.training.launch.processes_for", lambda _count, _device: (1, 1))
-    monkeypatch.setattr("sparsify.training.launch._in_one_process", lambda configs, *_: configs)
+    monkeypatch.setattr("sparsify.training.many.processes_for", lambda _count, _device: (1, 1))
+    monkeypatch.setattr("sparsify.training.many._in_one_process", lambda configs, *_: configs)
     configs = [Config(seed=0), Config(data="digits", seed=1), Config(seed=2)]
     with pytest.warns(SparsifyWarning, match="DIGITS INSTEAD OF MNIST: MNIST is nowhere") as warned:
         found = train_all(configs, device="cpu", runs_dir=tmp_path)
