@@ -39,7 +39,7 @@ from sparsify.training.distributed import ranks
 from sparsify.training.environment import changed_bits, describe_environment
 from sparsify.training.iteration import Iteration, stepper
 from sparsify.training.recording import held, recorders
-from sparsify.training.sparse import sparse_accuracies
+from sparsify.training.selected import sparse_accuracies, support_counts, write_selected
 
 FAST_IS_FLOAT32 = (
     "precision 'fast' is float32 here, which is faster: this device has no units for bfloat16 and would emulate it"
@@ -296,21 +296,10 @@ class Trainer:
         sparse: dict[str, float] = {}
         steps = int(last["step"])
         if self.recorder is not None and self.times is not None:
-            optimizer = self.recorder.optimizer
-            path = self.recorder.path(self.times, steps)
-            path.save(run.path / "path.npz")
-            files.append("path.npz")
-            parameters = {name: p for name, p in self.model.named_parameters() if optimizer.penalty(p)}
-            states = {name: optimizer.state[p] for name, p in parameters.items()}
-            zs = {name: state["z"] for name, state in states.items() if "z" in state}
-            if zs:
-                write_tensors(run.path / "z.safetensors", zs)
-                files.append("z.safetensors")
-            for name, p in parameters.items():
-                inside = optimizer.support(p)
-                support[name] = {"in": int(inside.sum()), "of": inside.numel()}
+            files += write_selected(run, self.model, self.recorder, self.times, steps)
+            support = support_counts(self.model, self.recorder.optimizer)
             if status == "finished":
-                sparse = sparse_accuracies(self.model, optimizer, lambda: self._evaluate().accuracy)
+                sparse = sparse_accuracies(self.model, self.recorder.optimizer, lambda: self._evaluate().accuracy)
         if self.recorders:
             found = {f"{name}/{k}": v for name, one in self.recorders.items() for k, v in one.results(steps).items()}
             write_tensors(run.path / "records.safetensors", found)

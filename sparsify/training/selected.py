@@ -1,16 +1,40 @@
-"""The sparse networks of a training that selects: the weights on the support alone, and Γ as the weights."""
+"""What a training that selects has selected: its files, its support, and the sparse networks that it leads to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sparsify.files import write_tensors
 from sparsify.nets.mask import replaced
 from sparsify.optim.base import SelectingOptimizer
+from sparsify.optim.inclusion import PathRecorder
 from sparsify.optim.penalties import over_grains
 from sparsify.optim.slbi import SplitOptimizer
+from sparsify.runs import Run
+
+
+def write_selected(run: Run, model: nn.Module, recorder: PathRecorder, times: np.ndarray, steps: int) -> list[str]:
+    """Write a run's path and, of a split optimizer, Z; return the names of the files.
+
+    `times` is the path time after each step, of which `steps` are done.
+    """
+    recorder.path(times, steps).save(run.path / "path.npz")
+    states = {name: recorder.optimizer.state[p] for name, p in _structured(model, recorder.optimizer).items()}
+    zs = {name: state["z"] for name, state in states.items() if "z" in state}
+    if not zs:
+        return ["path.npz"]
+    write_tensors(run.path / "z.safetensors", zs)
+    return ["path.npz", "z.safetensors"]
+
+
+def support_counts(model: nn.Module, optimizer: SelectingOptimizer) -> dict[str, dict[str, int]]:
+    """Return of each structured parameter how many of its grains are in the support, and of how many."""
+    inside = {name: optimizer.support(p) for name, p in _structured(model, optimizer).items()}
+    return {name: {"in": int(grains.sum()), "of": grains.numel()} for name, grains in inside.items()}
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsify.nets.mask import replaced
 from sparsify.optim import prox_sgd, slbi
-from sparsify.training.sparse import gamma_weights, support_weights
+from sparsify.training.selected import gamma_weights, support_weights
 
 
 class Tiny(nn.Module):
