@@ -40,7 +40,8 @@ PAGES = {
 class SparsifyError(ValueError):
     """An error that the user can correct. The command line prints it as one line and exits with status 2.
 
-    Its text is one line (`one_line`), whatever the values in it hold. `about` is one of PAGES, if one explains it.
+    Its text is one line (`one_line`), whatever the values in it hold. `about` is one of PAGES, if one explains it. If
+    a name is unknown, `unknown` is what it was to be, such as "run", and the name.
 
     >>> sparsify.Config(opt="sgdd")
     Traceback (most recent call last):
@@ -49,6 +50,7 @@ class SparsifyError(ValueError):
     """
 
     about: str | None = None
+    unknown: tuple[str, object] | None = None
 
     def __init__(self, message: object = "", *, about: str | None = None) -> None:
         super().__init__(one_line(str(message)))
@@ -143,7 +145,9 @@ def unknown(kind: str, value: object, choices: Iterable[str], *, where: str = ""
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
     place = f" in {where}" if where else ""
     message = f"unknown {kind} '{text}'{place}{hint} choose from: {some(names) or '(none)'}"
-    return SparsifyError(message, about=kind if kind in PAGES else None)
+    error = SparsifyError(message, about=kind if kind in PAGES else None)
+    error.unknown = kind, value
+    return error
 
 
 def _cut(text: str) -> str:

@@ -230,14 +230,17 @@ def main(tokens: Sequence[str] | None = None) -> int:
                 offer_completion()
             return int(status)
     except UnusedCliTokensError as error:
-        hint = joined_by_commas(given, error.unused_tokens or [])
+        hint = joined_by_commas(given, error.unused_tokens or [], "is left over")
         console.fail(f"{hint or error} (see: sparsify --help)")
         return 2
     except CycloptsError as error:
         console.fail(f"{error} (see: sparsify --help)")
         return 2
     except SparsifyError as error:
-        console.fail(f"{error}{see(error)}")
+        kind, name = error.unknown or ("", "")
+        # RUN may stand behind a list: of one with spaces in it the last name is taken for RUN
+        hint = joined_by_commas(given, [name], "follows a list") if kind == "run" else ""
+        console.fail(f"{error}{hint and f'; {hint}'}{see(error)}")
         return 2
     except KeyboardInterrupt as stop:
         console.err.quiet = console.out.quiet  # of processes that train together one says it

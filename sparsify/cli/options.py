@@ -146,8 +146,8 @@ _LISTS = ("--layers", "--ratios", "--record", "--seeds", "--compare-criteria")
 """The flags whose value is a list with commas in it."""
 
 
-def joined_by_commas(given: Sequence[str], unused: Sequence[str]) -> str:
-    """Say how a list is written, if one with spaces in it has left these of the given tokens unused; else ""."""
+def joined_by_commas(given: Sequence[str], wrong: Sequence[object], why: str) -> str:
+    """Say how a list is written, if one of the given tokens that are wrong stands behind a list's value; else ""."""
     flag, values = "", list[str]()
     for token in given:
         if token.startswith("--"):
@@ -155,8 +155,8 @@ def joined_by_commas(given: Sequence[str], unused: Sequence[str]) -> str:
             values = [value] if equals else []
             continue
         values.append(token)
-        if token in unused and flag in _LISTS and len(values) > 1:
-            return f"'{shown(token)}' is left over; a list has commas and no spaces, as in {flag} {','.join(values)}"
+        if token in wrong and flag in _LISTS and len(values) > 1:
+            return f"'{shown(token)}' {why}; a list has commas and no spaces, as in {flag} {','.join(values)}"
     return ""
 
 

@@ -328,6 +328,27 @@ def test_a_list_with_spaces_is_refused_with_the_way_to_write_it(line, way, refus
     refused(line, f"is left over; a list has commas and no spaces, as in {way} (see: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "way"),
+    [
+        ("prune --layers conv3 fc1", "--layers conv3,fc1"),
+        ("prune --layers fc1 --ratios=0 0.3", "--ratios 0,0.3"),
+        ("ticket --seeds 3 4", "--seeds 3,4"),
+    ],
+)
+def test_the_last_of_a_list_with_spaces_is_taken_for_the_run_and_the_error_says_how_a_list_is_written(
+    line, way, runs, refused
+):
+    last = line.split()[-1]
+    hint = f"; '{last}' follows a list; a list has commas and no spaces, as in {way}\n"
+    refused(line, f"unknown run '{last}' in runs; ", hint)
+
+
+def test_an_unknown_run_that_follows_no_list_has_no_word_of_lists(runs, refused):
+    assert "a list" not in refused("prune --layers conv3 --criterion l1 fc1", "unknown run 'fc1'").err
+    assert "a list" not in refused("prune fc1 --layers conv3", "unknown run 'fc1'").err
+
+
 def test_what_is_left_over_behind_no_list_is_named(refused):
     refused("prune a b --layers conv3", "Unused Tokens: ['b']")
     refused("prune a --layers conv3 --criterion l1 l2", "Unused Tokens: ['l2']")
