@@ -26,7 +26,7 @@ from sparsify.runs import Run
 from sparsify.runs.images import config_here
 from sparsify.sums import Record
 from sparsify.training.environment import changed_bits
-from sparsify.training.launch import train
+from sparsify.training.launch import train_side_by_side
 from sparsify.training.trainer import Listener
 
 
@@ -95,12 +95,20 @@ def retrained(config: Config, opt: str | None = None, *, rewind: int = 0) -> Con
 
 
 def of_seeds(run: Run, seeds: Sequence[int], places: Places = HERE, *, listener: Listener | None = None) -> list[Run]:
-    """Return the runs with a run's settings and these seeds; those that are missing are trained."""
+    """Return the runs with a run's settings and these seeds; those that are missing are trained.
+
+    In the order of age these come after the run.
+    """
     config = config_here(run.config, places.data_dir)
     return [
-        run if seed == config.seed else train(dataclasses.replace(config, seed=seed), places, listener=listener)
+        run if seed == config.seed else _trained(dataclasses.replace(config, seed=seed), run, places, listener)
         for seed in seeds
     ]
+
+
+def _trained(config: Config, run: Run, places: Places, listener: Listener | None) -> Run:
+    """Return the run of a Config that is trained for the sake of another run."""
+    return train_side_by_side([config], places, listener=listener, after=run)[0]
 
 
 def tickets(
@@ -145,8 +153,7 @@ def tickets(
     results = []
     for mask in masks_of(run, point, places, control=point.criterion != "random"):
         config = dataclasses.replace(again, mask=str(mask.path), mask_from=rewind)
-        trained = train(config, places, listener=listener)
-        trained.come_after(run)  # so that the run that was trained last stays the newest
+        trained = _trained(config, run, places, listener)
         results.append(Ticket(run, mask.criterion, mask.path, trained, mask.kept, mask.total))
     return results
 

@@ -82,12 +82,13 @@ _Placed = dict[tuple[object, ...], Dataset]
 
 
 def train_side_by_side(
-    configs: Sequence[Config], places: Places = HERE, *, listener: Listener | None = None
+    configs: Sequence[Config], places: Places = HERE, *, listener: Listener | None = None, after: Run | None = None
 ) -> list[Run]:
     """Train Configs as `train` does, one iteration of each in turn; on CUDA they overlap, each in its own stream.
 
-    The Configs share a precision, and their networks draw no random numbers (`overlap`). Each result is
-    that of training it alone.
+    The Configs share a precision, and their networks draw no random numbers (`overlap`). Each result is that of
+    training it alone. For the sake of another run, `after`, the newest run stays the newest: what is trained comes
+    after that run in the order of age, and what was finished before keeps its place.
     """
     (precision,) = {config.precision for config in configs}
     where = resolve_device(places.device)
@@ -96,7 +97,8 @@ def train_side_by_side(
     placed: _Placed = {}
     number = f"{len(configs)} trainings at once" if len(configs) > 1 else "the training"
     with enough_memory(number, "take a smaller --batch-size"):
-        runs, prepared = zip(*(_prepare(config, where, places, listener, placed) for config in configs), strict=True)
+        asked = (_prepare(config, where, places, listener, placed, after) for config in configs)
+        runs, prepared = zip(*asked, strict=True)
         starts = [start for start in prepared if start is not None]
         with exactly(precision), generators_kept(where), contextlib.ExitStack() as stack:
             if has_streams(where):
@@ -128,10 +130,11 @@ def _prepare(
     places: Places,
     listener: Listener | None,
     placed: _Placed,
+    after: Run | None,
 ) -> tuple[Run, Start | None]:
     """Return the run of a Config and the function that begins its training, None if it is finished.
 
-    `placed` holds the data sets that are on the device.
+    `placed` holds the data sets that are on the device. `after` is as in `train_side_by_side`.
     """
     config = named_data(config, places.data_dir)
     config, initial = initial_weights(config, places.runs_dir)
@@ -144,7 +147,8 @@ def _prepare(
         images = run.summary.get("images_sha256")
         if images is not None:
             run.require_images(images, load_dataset(config.data, places.data_dir).sha256())
-        run.touch()
+        if after is None:
+            run.touch()
         delete_checkpoint(run.path)  # there is one if the process was killed at the very end
         return run, None
     data = data_of(config, places.data_dir)
@@ -176,6 +180,8 @@ def _prepare(
                     began_with = load_pretrained(config, placed_model)
                 training = Trainer(run, config, placed[kind], placed_model, where, images, mask, entry, began_with)
                 yield from training.steps(listener, share)
+                if after is not None:
+                    run.come_after(after)
 
     return run, start
 

@@ -135,6 +135,26 @@ def test_tickets_of_several_seeds_have_an_interval_and_leave_out_what_collapsed(
     assert table.texts()[2][4] == percent([found[3].run.summary["accuracy"]])
 
 
+def test_tickets_of_several_seeds_leave_the_order_of_runs_as_it_is(run: Run, tmp_path: Path) -> None:
+    """Also that of the runs of other seeds, whether they are older or newer than the run that is named."""
+    places = Places(runs_dir=tmp_path, device="cpu")
+    quick = dataclasses.replace(run.config, epochs=1)
+    older, asked, other, newest = (
+        train(config, places)
+        for config in (
+            dataclasses.replace(quick, seed=1),
+            quick,
+            dataclasses.replace(quick, lr=0.04),
+            dataclasses.replace(quick, seed=2),
+        )
+    )
+    for whole in of_seeds(asked, [0, 1, 2, 3], places):
+        tickets(whole, PointPlan(layers="conv3", ratio=0.5), places)
+    order = [found.name for found in list_runs(tmp_path) if found.config.mask is None]
+    new = dataclasses.replace(quick, seed=3).name
+    assert order == [newest.name, other.name, asked.name, new, older.name]
+
+
 def test_the_words_below_the_table_say_what_differs(run: Run) -> None:
     places = Places(runs_dir=run.path.parent, device="cpu")
     point = PointPlan(layers="conv3,fc1", ratio=0.5)
