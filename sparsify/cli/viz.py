@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,15 +70,20 @@ def curves(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
 
 @app.command
 def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
-    """Accuracy against sparsity: the newest sweep of the first run, beside the same sweep of the others."""
+    """Accuracy against sparsity: the newest sweep of the first run over several ratios, and the same of the others."""
     from sparsify.pruning.sweep import list_sweeps
     from sparsify.viz import figures
 
     chosen = compared_runs(names, runs_dir)
     sweeps = {run: list_sweeps(run.path, run.output(runs_dir)) for run in chosen}
-    first = next((found[0] for found in sweeps.values() if found), None)
-    if first is None:
+    every = [one for found in sweeps.values() for one in found]
+    if not every:
         raise SparsifyError(f"no sweep of {', '.join(run.name for run in chosen)}; make one with: sparsify prune")
+    # what --shrink, or a look at one ratio, measured last is no curve
+    first = next((one for one in every if len({row.ratio for row in one}) > 1), every[0])
+    console.say(f"sweep: {first}")
+    for one in itertools.takewhile(lambda one: one is not first, every):
+        console.say(f"not drawn, of a single ratio: {one}")
     groups: dict[str, Sweep] = {}
     splits: list[str] = []
     for run, found in sweeps.items():

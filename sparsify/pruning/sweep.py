@@ -87,10 +87,13 @@ class Sweep:
         return iter(self.rows)
 
     def __repr__(self) -> str:
+        return f"<Sweep {self}>"
+
+    def __str__(self) -> str:
         sets = " | ".join(layers if layers.count(",") < 4 else layers_in_words(layers) for layers in self.plan.layers)
         ratios = " to ".join(dict.fromkeys(percentage(ratio) for ratio in (self.plan.ratios[0], self.plan.ratios[-1])))
         before = f"; it {BEFORE_UNITS}" if self.before_units else ""
-        return f"<Sweep {self.id}: {self.plan.name}, {ratios} of {sets}, {plural(len(self), 'point')}{before}>"
+        return f"{self.id}: {self.plan.name}, {ratios} of {sets}, {plural(len(self), 'point')}{before}"
 
     def _repr_html_(self) -> str:
         """The points as notebooks show them: means over the draws."""

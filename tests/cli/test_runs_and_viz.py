@@ -129,6 +129,25 @@ def test_viz_sweep_says_which_runs_were_left_out(runs, sparsify):
 
 
 @pytest.mark.usefixtures("no_drawing")
+def test_viz_sweep_draws_the_newest_sweep_that_is_a_curve_and_says_which(runs, sparsify):
+    """Not what --shrink measured since; the newest of all only if none is over several ratios."""
+    folder = run_of(runs, "sgd")
+    sweep = "[0-9a-f]" * 8
+    single = "prune lenet-digits-sgd-s0 --layers conv3 --ratios 0.5"
+    assert sparsify(f"{single} --shrink").code == 0
+    (point,) = (path.stem.removeprefix("sweep-") for path in folder.glob(f"sweep-{sweep}.csv"))
+    assert f"sweep: {point}: magnitude, 50% of conv3, 1 point\n" in sparsify("viz sweep lenet-digits-sgd-s0").out
+    assert sparsify("prune lenet-digits-sgd-s0 --layers conv3 --ratios 0,0.5").code == 0
+    (curve,) = {path.stem.removeprefix("sweep-") for path in folder.glob(f"sweep-{sweep}.csv")} - {point}
+    time.sleep(0.01)
+    assert sparsify(single).code == 0
+    said = sparsify("viz sweep lenet-digits-sgd-s0").out
+    assert said.startswith(f"sweep: {curve}: magnitude, 0% to 50% of conv3, 2 points\n")
+    assert f"not drawn, of a single ratio: {point}: magnitude, 50% of conv3, 1 point\n" in said
+    assert f"sweep-{curve}.png" in said
+
+
+@pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("what", ["curves", "filters", "sweep"])
 def test_two_runs_of_one_name_are_two(what, runs, sparsify, tmp_path, monkeypatch):
     """A run under models/ and one of the same name in runs/ are both drawn, and can be told apart."""
