@@ -107,7 +107,7 @@ def train(
     for name, counts in summary["support"].items():
         console.say(f"  {name.removesuffix('.weight')}: {counts['in']:,} of {counts['of']:,} in the support")
     _say_sparse(summary)
-    console.say(f"next: sparsify prune {run.path} --layers {suggest(run)}")
+    console.say(f"next: sparsify prune {run.path} --layers {suggest(run.config.model, run.model())}")
     return 0
 
 

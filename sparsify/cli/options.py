@@ -61,14 +61,17 @@ def announce(run: Run, subject: Subject, plan: SweepPlan, *, newest: bool) -> No
         console.say(f"coupled, so what goes from one goes from all: {', '.join(group)}")
 
 
-def suggest(run: Run) -> str:
-    """Return a set of layers to prune first; it leaves out the output layer if there are others."""
-    from sparsify.nets.layers import layer_names
+def suggest(name: str, model: nn.Module) -> str:
+    """Return a set of layers to prune first in the network of this name: what studies prune in it, if any do.
 
-    layers = layer_names(run.model())
-    output = list(layers.values())[-1].name
-    inner = [name for name, layer in layers.items() if layer.name != output]
-    return "conv3,fc1" if {"conv3", "fc1"} <= set(inner) else inner[-1] if inner else output
+    Else the layer with the most weights, the first of several, but for the output layer if there are others.
+    """
+    from sparsify.nets.layers import layer_names, prunable_layers
+    from sparsify.nets.registry import network_spec
+
+    output = prunable_layers(model)[-1].name
+    inner = {one: layer.weight.numel() for one, layer in layer_names(model).items() if layer.name != output}
+    return network_spec(name).usual or max(inner, key=lambda one: inner[one], default=output)
 
 
 def another(model: nn.Module, names: str) -> str:

@@ -34,7 +34,8 @@ class NetworkSpec:
 
     `build` takes the images' (channels, height, width), the number of classes, and the value of every one of
     `settings`, the options of this network. `papers` are what it was published as. `weights`
-    loads ImageNet weights into all layers but the last, and is None if there are none.
+    loads ImageNet weights into all layers but the last, and is None if there are none. `usual` are the layers that
+    studies prune together, by their names with commas; "" where there are none.
     """
 
     build: Build
@@ -42,6 +43,7 @@ class NetworkSpec:
     papers: tuple[Publication, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     weights: Load | None = None
+    usual: str = ""
 
     @property
     def publication(self) -> str | None:
@@ -173,12 +175,14 @@ NETS: dict[str, NetworkSpec] = {
         "LeNet-5 with ReLU and max pooling",
         (LECUN_1998,),
         {"activation": _activation("relu", "relu", "tanh"), "init": _init()},
+        usual="conv3,fc1",
     ),
     "convnet": NetworkSpec(
         _convnet(norm_behind_pools=False),
         "after LeNet-5: two convolutions of 64 with 5×5 kernels, unpadded and pooled, and one hidden layer of 1,024",
         (LECUN_1998,),
         _convnet_settings(channels=64, kernel=5, padding="valid", hidden=1024, activation="relu", norm=_norm()),
+        usual="conv2,fc1",
     ),
     "elu-net": NetworkSpec(
         _convnet(norm_behind_pools=True),
@@ -192,25 +196,36 @@ NETS: dict[str, NetworkSpec] = {
             activation="elu",
             norm=_norm(where="each pooling and its activation, and behind fc1"),
         ),
+        usual="conv2,fc1",
     ),
-    "vgg-a": NetworkSpec(_vgg(11), "VGG-11 for 32×32 images", _VGG, _vgg_settings()),
+    "vgg-a": NetworkSpec(_vgg(11), "VGG-11 for 32×32 images", _VGG, _vgg_settings(), usual="conv3,fc1"),
     "vgg-a-bn": NetworkSpec(
         _vgg(11),
         "VGG-11 for 32×32 images, with BatchNorm behind each convolution",
         (*_VGG, IOFFE_2015),
         _vgg_settings(norm="batch"),
+        usual="conv3,fc1",
     ),
     "vgg-a-light": NetworkSpec(
-        _vgg(11), "VGG-11 for 32×32 images, with a quarter of the channels", _VGG, _vgg_settings(width=0.25)
+        _vgg(11),
+        "VGG-11 for 32×32 images, with a quarter of the channels",
+        _VGG,
+        _vgg_settings(width=0.25),
+        usual="conv3,fc1",
     ),
     "vgg-a-dropout": NetworkSpec(
-        _vgg(11), "VGG-11 for 32×32 images, with dropout of a half before fc1 and fc2", _VGG, _vgg_settings(dropout=0.5)
+        _vgg(11),
+        "VGG-11 for 32×32 images, with dropout of a half before fc1 and fc2",
+        _VGG,
+        _vgg_settings(dropout=0.5),
+        usual="conv3,fc1",
     ),
     "vgg16-bn": NetworkSpec(
         _vgg(16),
         "VGG-16 for 32×32 images, with BatchNorm behind each convolution",
         (*_VGG, IOFFE_2015),
         _vgg_settings(norm="batch"),
+        usual="conv3,fc1",
     ),
     "resnet9": NetworkSpec(
         _resnet9,
@@ -222,6 +237,7 @@ NETS: dict[str, NetworkSpec] = {
             "dropout": _dropout(where="before fc1"),
             "init": _init(),
         },
+        usual="conv3,conv5,conv8",
     ),
     "resnet-speed": NetworkSpec(
         _resnet_speed,
@@ -241,6 +257,7 @@ NETS: dict[str, NetworkSpec] = {
                 help="whether outputs in evaluation are means over an image and its mirror image, at twice the cost",
             ),
         },
+        usual="conv7",
     ),
     "resnet18": NetworkSpec(
         _resnet(blocks=(2, 2, 2, 2), channels=64),
@@ -257,6 +274,7 @@ NETS: dict[str, NetworkSpec] = {
         (KRIZHEVSKY_2014,),
         {"norm": _norm(), "dropout": _dropout(0.5, "before fc1 and fc2"), "width": _width()},
         _imagenet("alexnet"),
+        usual="conv3,fc1",
     ),
 }
 

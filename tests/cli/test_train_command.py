@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 from commandline import QUICK, files, run_of
+from torch import nn
 
+from sparsify.cli.options import suggest
 from sparsify.config import OPTIONS
+from sparsify.nets.layers import find_layers
+from sparsify.nets.registry import NETS, network
 from sparsify.optim.registry import OPTIMIZERS
+from sparsify.study.toml import built_in_studies, load_study
 
 TRAIN = {
     "network": ("--model lenett", "'lenett'", "'lenet'"),
@@ -163,6 +169,24 @@ def test_train_prints_plain_lines_and_says_what_comes_next(sparsify, tmp_path):
     assert "n = 360" in answer.out
     assert last.startswith(f"next: sparsify prune runs/{folder.name} --layers ")
     assert sparsify(f"{last.removeprefix('next: sparsify ')} --ratios 0.5").code == 0
+
+
+@pytest.mark.parametrize("name", [name for name, spec in NETS.items() if spec.usual])
+def test_the_layers_that_come_next_are_those_that_studies_prune(name):
+    usual = NETS[name].usual
+    size = 64 if name == "alexnet" else 32
+    model = network(name, (3, size, size), 10)
+    assert ",".join(find_layers(model, usual)) == suggest(name, model) == usual
+    studies = (load_study(study) for study in built_in_studies())
+    pruned = [study for study in studies if name in {arm.configs[0].model for arm in study.arms}]
+    assert not pruned or any(usual in sweep.layers for study in pruned for sweep in study.sweeps)
+
+
+def test_the_layer_that_comes_next_is_else_the_first_of_those_with_the_most_weights_but_never_the_output():
+    assert suggest("resnet20", network("resnet20", (3, 32, 32), 10)) == "stage3.0.conv2"
+    numbered = nn.Sequential(OrderedDict({"0": nn.Linear(4, 9), "1": nn.Linear(9, 9), "fc1": nn.Linear(9, 90)}))
+    assert suggest("torchvision:own", numbered) == "1"
+    assert suggest("torchvision:own", nn.Sequential(nn.Linear(4, 9))) == "0"
 
 
 def test_a_finished_run_is_returned_at_once(runs, sparsify, monkeypatch):
