@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scipy.special import expit, logit
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from sparsify.errors import SparsifyError
@@ -20,9 +21,10 @@ CONFIDENCE = 0.95
 class Estimate:
     """The mean of `n` values, their sample standard deviation, and the confidence interval of the mean.
 
-    `deviation` is None for one value. `low` and `high` are None if the values show no spread: for one value, and if all
-    are equal. Accuracies are counts, so that two seeds often have the same one by chance; an interval without width
-    would claim more than the values show. Tables show a dash instead.
+    `deviation` is None for one value. `low` and `high` are None if the values show no spread: for one value, unless
+    its interval is over images (`estimate_answers`), and if all are equal. Accuracies are counts, so that two seeds
+    often have the same one by chance; an interval without width would claim more than the values show. Tables show a
+    dash instead.
     """
 
     n: int
@@ -77,6 +79,21 @@ def estimate_fraction(values: Sequence[float], confidence: float = CONFIDENCE) -
     middle = float(logit(found.mean))
     half = (found.high - found.mean) / (found.mean * (1 - found.mean))
     return replace(found, low=float(expit(middle - half)), high=float(expit(middle + half)))
+
+
+def estimate_answers(correct: int, count: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Return the accuracy of one network, which answers `correct` of `count` images, with its interval over images.
+
+    The interval is the exact one of a binomial fraction (Clopper & Pearson 1934). It is about this network on other
+    images, and says nothing of other seeds.
+
+    >>> from sparsify.analysis.statistics import estimate_answers
+    >>> found = estimate_answers(9900, 10_000)
+    >>> f"{found.mean:.2%}, from {found.low:.2%} to {found.high:.2%}"
+    '99.00%, from 98.79% to 99.19%'
+    """
+    ends = binomtest(correct, count).proportion_ci(confidence)
+    return Estimate(1, correct / count, None, float(ends.low), float(ends.high))
 
 
 def paired(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:

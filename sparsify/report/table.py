@@ -107,11 +107,11 @@ def estimated(values: Sequence[float]) -> Estimate | None:
     return estimate(values) if values else None
 
 
-def in_percent(fractions: Sequence[float]) -> Estimate | None:
-    """The Estimate of fractions in percent, with the interval of `estimate_fraction`; None of none."""
+def in_percent(fractions: Sequence[float], within: Estimate | None = None) -> Estimate | None:
+    """The Estimate of fractions in percent, with the interval of `within` or of `estimate_fraction`; None of none."""
     if not fractions:
         return None
-    within = estimate_fraction(fractions)
+    within = within or estimate_fraction(fractions)
     low, high = (None if end is None else 100 * end for end in (within.low, within.high))
     return dataclasses.replace(estimate([100 * fraction for fraction in fractions]), low=low, high=high)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sparsify.analysis.agreement import Agreement
 from sparsify.analysis.comparison import Comparison
+from sparsify.analysis.statistics import Estimate, estimate_answers
 from sparsify.config import OPTIONS, Config
 from sparsify.errors import SparsifyError
 from sparsify.nets.deployment import Deployed
@@ -27,6 +28,7 @@ from sparsify.report.table import (
     Format,
     Table,
     in_percent,
+    interval,
     percent,
 )
 from sparsify.runs import LOST, Run
@@ -202,16 +204,14 @@ def deployed_table(rows: Sequence[Deployed], *, title: str) -> Table:
 def tickets_table(tickets: Sequence[Ticket], ratio: float) -> Table:
     """The whole runs beside their tickets: mask, optimizer, seeds, what is kept, and accuracy with its interval.
 
-    One row a kind of mask. A seed without a result is not in the mean, and a column says how many these are.
+    One row a kind of mask. A seed without a result is not in the mean, and a column says how many these are. The
+    interval of one seed is over the images, with a star.
     """
     whole, title, rewind = tickets[0].whole, f"tickets without {percentage(ratio)}", tickets[0].run.config.mask_from
     if rewind:
         title += f", rewound to epoch {rewind}"
-    wholes = list({one.whole.path: one.whole for one in tickets}.values())
-    kinds: dict[str, tuple[object, list[Run]]] = {"none": ("all", wholes)}
-    for one in tickets:
-        kinds.setdefault(one.criterion, (Part(one.kept, one.total), []))[1].append(one.run)
-    several = len(wholes) > 1
+    kept = {one.criterion: Part(one.kept, one.total) for one in tickets}
+    several = len({one.whole.path for one in tickets}) > 1
     lost = [way for way in LOST if several and any(one.run.status == way for one in tickets)]
     columns = [
         Column("mask", TEXT),
@@ -219,20 +219,37 @@ def tickets_table(tickets: Sequence[Ticket], ratio: float) -> Table:
         Column("seeds" if several else "seed", TEXT),
         Column("grains kept", Format(lambda part: f"{part.count:,} of {part.of:,}", key=lambda part: part.count)),
         Column(f"{whole.summary['held_out']} accuracy (%)", MEAN),
-        *([Column("95% interval", INTERVAL)] if several else []),
+        Column("95% interval", _STARRED),
         Column("n"),
         *map(Column, lost),
         *([] if several else [Column("run", TEXT)]),
     ]
     rows = []
-    for name, (part, runs) in kinds.items():
-        values = [run.summary["accuracy"] for run in runs if run.status == "finished"]
+    for name, runs in _by_mask(tickets).items():
+        accuracy = _accuracy(runs)
         seeds = ", ".join(str(run.config.seed) for run in runs)
-        row = [name, runs[0].config.opt, seeds, part, in_percent(values) if values else runs[0].status]
-        row += [in_percent(values)] if several else []
-        row += [len(values), *(sum(run.status == way for run in runs) for way in lost)]
-        rows.append((*row, *([] if several else [runs[0].name])))
+        first = (name, runs[0].config.opt, seeds, kept.get(name, "all"), accuracy or runs[0].status, accuracy)
+        counts = (accuracy.n if accuracy else 0, *(sum(run.status == way for run in runs) for way in lost))
+        rows.append((*first, *counts, *([] if several else [runs[0].name])))
     return Table.of(title, columns, rows, subject=whole.name)
+
+
+def _by_mask(tickets: Sequence[Ticket]) -> dict[str, list[Run]]:
+    """The whole runs, as "none", and those under each kind of mask."""
+    kinds = {"none": list({one.whole.path: one.whole for one in tickets}.values())}
+    for one in tickets:
+        kinds.setdefault(one.criterion, []).append(one.run)
+    return kinds
+
+
+_STARRED = Format(lambda one: interval(one) + ("*" if one.n == 1 else ""), key=INTERVAL.key)
+
+
+def _accuracy(runs: Sequence[Run]) -> Estimate | None:
+    """The accuracy of runs that differ in the seed, in percent; of one that is finished its interval over images."""
+    found = [run.summary for run in runs if run.status == "finished"]
+    answers = [estimate_answers(round(one["accuracy"] * one["count"]), one["count"]) for one in found]
+    return in_percent([one["accuracy"] for one in found], answers[0] if len(found) == 1 else None)
 
 
 def tickets_words(tickets: Sequence[Ticket]) -> str:
@@ -250,6 +267,8 @@ def tickets_words(tickets: Sequence[Ticket]) -> str:
         words += f"; all are trained with {whole.opt}"
     if len({one.whole.path for one in tickets}) > 1:
         words += "; each seed has a whole run and masks of its own, and ± is one sample standard deviation"
+    if any(accuracy is not None and accuracy.n == 1 for accuracy in map(_accuracy, _by_mask(tickets).values())):
+        words += "; *: one seed, so that only images are sampled"
     return words
 
 

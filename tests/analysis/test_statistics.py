@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sparsify.analysis.statistics import Difference, Estimate, estimate, estimate_fraction, holm, paired
+from sparsify.analysis.statistics import (
+    Difference,
+    Estimate,
+    estimate,
+    estimate_answers,
+    estimate_fraction,
+    holm,
+    paired,
+)
 from sparsify.errors import SparsifyError
 
 
@@ -34,6 +42,16 @@ def test_one_value_and_equal_values_have_no_interval():
     assert estimate([0.5]) == Estimate(1, 0.5, None, None, None)
     assert estimate([0.5, 0.5, 0.5]) == Estimate(3, 0.5, 0.0, None, None)
     assert estimate([0.0, 0.0]) == Estimate(2, 0.0, 0.0, None, None)
+
+
+def test_the_answers_of_one_network_have_an_exact_interval_over_images():
+    """Its lower end is the p for which P(X ≥ k) = 2.5%; of 10 right answers of 10 that is p¹⁰ = 2.5%."""
+    found = estimate_answers(10, 10)
+    assert (found.n, found.mean, found.deviation, found.high) == (1, 1.0, None, 1.0)
+    assert found.low == pytest.approx(0.025**0.1)
+    half = estimate_answers(5, 10)
+    assert stats.binom.sf(4, 10, half.low) == pytest.approx(0.025)
+    assert stats.binom.cdf(5, 10, half.high) == pytest.approx(0.025)
 
 
 def test_a_paired_test_looks_at_the_differences_only():

@@ -30,7 +30,7 @@ def test_a_ticket_that_collapses_is_said_and_has_no_accuracy(runs, sparsify, ref
     done = sparsify("ticket --ratio 0.95 --criterion random --opt sgd-pull --device cpu")
     assert done.code == 0
     (row,) = (line.split() for line in done.out.splitlines() if line.split()[:1] == ["random"])
-    assert row[6:8] == ["collapsed", "0"]
+    assert row[6:9] == ["collapsed", "–", "0"]
     assert "collapsed and is no result: " in done.err
     assert "; the pull is too hard for what is left: try a larger --mu" in done.err
     assert "collapsed" in sparsify("runs").out

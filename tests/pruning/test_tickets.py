@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from sparsify import Config, prune, train
 from sparsify.analysis.statistics import estimate_fraction
@@ -133,6 +134,24 @@ def test_tickets_of_several_seeds_have_an_interval_and_leave_out_what_collapsed(
     assert [column.heading for column in table.columns][-2:] == ["n", "collapsed"]
     assert table.texts()[2][-2:] == ["1", "1"]
     assert table.texts()[2][4] == percent([found[3].run.summary["accuracy"]])
+    assert table.texts()[2][5] == over_images(found[3].run)
+
+
+def over_images(run: Run) -> str:
+    """The interval of one network's accuracy, as Clopper and Pearson have it."""
+    count, fraction = run.summary["count"], run.summary["accuracy"]
+    low, high = binomtest(round(fraction * count), count).proportion_ci(0.95)
+    return f"[{100 * low:.2f}, {100 * high:.2f}]*"
+
+
+def test_tickets_of_one_seed_have_an_interval_over_the_images(run: Run) -> None:
+    found = tickets(run, PointPlan(layers="conv3,fc1", ratio=0.5), Places(runs_dir=run.path.parent, device="cpu"))
+    table = tickets_table(found, 0.5)
+    assert [column.heading for column in table.columns][4:] == ["test accuracy (%)", "95% interval", "n", "run"]
+    runs = [run, *(one.run for one in found)]
+    assert [row[4:] for row in table.texts()] == [
+        [percent([one.summary["accuracy"]]), over_images(one), "1", one.name] for one in runs
+    ]
 
 
 def test_tickets_of_several_seeds_leave_the_order_of_runs_as_it_is(run: Run, tmp_path: Path) -> None:
@@ -158,12 +177,15 @@ def test_tickets_of_several_seeds_leave_the_order_of_runs_as_it_is(run: Run, tmp
 def test_the_words_below_the_table_say_what_differs(run: Run) -> None:
     places = Places(runs_dir=run.path.parent, device="cpu")
     point = PointPlan(layers="conv3,fc1", ratio=0.5)
-    assert tickets_words(tickets(run, point, places)) == "the rows differ in the mask; all are trained with sgd"
+    star = "; *: one seed, so that only images are sampled"
+    assert tickets_words(tickets(run, point, places)) == f"the rows differ in the mask; all are trained with sgd{star}"
     words = tickets_words(tickets(run, point, places, opt="adam"))
     assert words == (
         "the rows differ in the mask and in the optimizer: sgd for the whole network, adam (lr 0.001, weight-decay 0) "
-        "for the tickets"
+        f"for the tickets{star}"
     )
+    several = [one for whole in of_seeds(run, [0, 1], places) for one in tickets(whole, point, places)]
+    assert "*" not in tickets_words(several)
 
 
 def test_a_sweep_measures_each_point_before_and_after_training_on(run: Run, tmp_path) -> None:
