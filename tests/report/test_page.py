@@ -7,6 +7,7 @@ import dataclasses
 import html
 import io
 import itertools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -612,6 +613,35 @@ def test_a_browser_shows_every_figure_and_nothing_is_too_wide(shown, drawn):
     )
     assert inside > 0 or not narrow
     assert all(height > 100 for _, _, height in sizes)
+
+
+def test_the_title_does_not_break_within_a_word_that_has_room_in_a_line_and_is_copied_as_it_is(browser):
+    folder = Path(__file__).parent.parent.parent / "models" / "cnn-tuning"
+    tab = browser.new_page()
+    tab.goto((folder / "report.html").as_uri())
+    tab.evaluate("for (const one of document.querySelectorAll('section')) one.remove()")  # the rest takes its time
+    title = json.loads((folder / "study.json").read_text(encoding="utf-8"))["title"]
+    assert {"CIFAR-10:", "folder-cifar10-fifth,"} < set(title.split(" "))
+    lines_of = """() => [...document.querySelectorAll("h1 span")].map((word) => {
+      const range = document.createRange();
+      range.selectNodeContents(word);
+      return range.getClientRects().length;
+    })"""
+    copied = "() => getSelection().selectAllChildren(document.querySelector('h1')) || `${getSelection()}`"
+    broken, titles = {}, set()
+    for width in range(400, 1200, 20):
+        tab.set_viewport_size({"width": width, "height": 600})
+        titles.add(tab.evaluate(copied))
+        lines = tab.evaluate(lines_of)
+        assert len(lines) == 2
+        if max(lines) > 1:
+            broken[width] = lines
+    assert broken == {}
+    assert titles == {title}
+    tab.set_viewport_size({"width": 160, "height": 600})
+    assert max(tab.evaluate(lines_of)) > 1
+    assert tab.evaluate("document.querySelector('h1').scrollWidth <= document.querySelector('h1').clientWidth")
+    tab.close()
 
 
 def test_text_stands_out_in_both_schemes_and_figures_follow_them(shown):
