@@ -37,8 +37,9 @@ def curves_figure(
 
     Training is dashed, the held-out split solid and named behind each label, since it is not that of all groups where
     only some have `val`; a band is one sample standard deviation. The axis of the accuracies begins where the last ones
-    can be told apart, and says so if values lie below. More groups than one panel can show have a panel each. `styles`
-    gives the look of each label, else `looks`. Raises SparsifyError without groups.
+    can be told apart, and that of the losses ends at ten times the largest one after the first epoch; each says so if
+    values lie beyond. More groups than one panel can show have a panel each. `styles` gives the look of each label,
+    else `looks`. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no run to draw")
@@ -48,7 +49,13 @@ def curves_figure(
         low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
         bottom = math.floor(max(0, low - max(1.0, 0.5 * (100 - low))))  # the end matters, not the first epochs
         below = any(_least(run) < bottom for runs in groups.values() for run in runs)
-        drawing, panels = _panels(splits, f"accuracy (%), axis begins at {bottom}%" if below else "accuracy (%)")
+        # so high a loss in the first epoch, of a rate that is too large, would make lines of all others flat
+        later = max(_largest(run.iloc[1:] if len(run) > 1 else run) for runs in groups.values() for run in runs)
+        top = float(f"{10 * later:.2g}")
+        above = any(_largest(run) > top for runs in groups.values() for run in runs)
+        loss = f"cross-entropy, axis ends at {top:g}" if above else "cross-entropy"
+        accuracy = f"accuracy (%), axis begins at {bottom}%" if below else "accuracy (%)"
+        drawing, panels = _panels(splits, loss, accuracy)
         losses, accuracies = panels.values()
         for label, runs in groups.items():
             length = min(map(len, runs))
@@ -61,11 +68,9 @@ def curves_figure(
                 axis.plot(epochs, training.mean(0), color=styles[label]["color"], linewidth=0.9, linestyle="--")
         for axis in dict.fromkeys(accuracies.values()):
             axis.set_ylim(bottom, 100.05)
-        later = max(_largest(run.iloc[1:] if len(run) > 1 else run) for runs in groups.values() for run in runs)
         for axis in dict.fromkeys(losses.values()):
             log_scale(axis)
-            # so high a loss in the first epoch, of a rate that is too large, would make lines of all others flat
-            axis.set_ylim(top=min(axis.get_ylim()[1], 10 * later))
+            axis.set_ylim(top=min(axis.get_ylim()[1], top))
         for axis in dict.fromkeys([*losses.values(), *accuracies.values()]):
             axis.xaxis.set_major_locator(MaxNLocator(4 if crowded(groups) else "auto", integer=True))
         if crowded(groups):
@@ -77,12 +82,12 @@ def curves_figure(
         return drawing
 
 
-def _panels(splits: Mapping[str, str], accuracy: str) -> tuple[Figure, dict[str, dict[str, Axes]]]:
+def _panels(splits: Mapping[str, str], loss: str, accuracy: str) -> tuple[Figure, dict[str, dict[str, Axes]]]:
     """The figure, and the panels of the losses and of the accuracies, which all labels share where they are few.
 
-    `accuracy` stands at the axis of the accuracies.
+    `loss` and `accuracy` stand at their axes.
     """
-    blocks = (Block("Loss", "epoch", "cross-entropy"), Block("Accuracy", "epoch", accuracy))
+    blocks = (Block("Loss", "epoch", loss), Block("Accuracy", "epoch", accuracy))
     if crowded(splits):
         titles = {label: f"{label}, {split}" for label, split in splits.items()}
         return small_multiples({block.title: block for block in blocks}, titles)
