@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import itertools
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -69,18 +69,15 @@ class Look(TypedDict):
 def looks(labels: Iterable[str]) -> dict[str, Look]:
     """Colour and marker of each label. An optimizer has the same ones in every figure; other labels take what is free.
 
-    No two labels share both colour and marker. Where there are fewer colours than labels, a label whose colour is taken
-    has a darker one, which the colour-blind can tell apart, too.
+    No two labels share both colour and marker, and one that is no optimizer's shares its marker only if none is free.
+    Where there are fewer colours than labels, a label whose colour is taken has a darker one, which the colour-blind
+    can tell apart, too.
     """
     labels = list(labels)
-    places = {label: OPTIMIZERS[label].colour for label in labels if label in OPTIMIZERS}
-    count = len(PALETTE)
+    found = {label: _look(OPTIMIZERS[label].colour) for label in labels if label in OPTIMIZERS}  # they come first
     for label in labels:
-        if label not in places:
-            used = {place % count for place in places.values()}
-            free = [place for place in range(count, 2 * count) if place % count not in used]
-            places[label] = free[0] if free else next(i for i in itertools.count() if i not in places.values())
-    found = {label: _look(place) for label, place in places.items()}  # the optimizers first
+        if label not in found:
+            found[label] = _least_taken(list(found.values()))
     taken: set[str] = set()
     for look in found.values():
         if look["color"] in taken:
@@ -91,9 +88,19 @@ def looks(labels: Iterable[str]) -> dict[str, Look]:
 
 
 def _look(place: int) -> Look:
+    """That of an optimizer whose `colour` is this one."""
     round_, colour = divmod(place, len(PALETTE))
     marker = MARKERS[(colour + colour // len(MARKERS) + round_) % len(MARKERS)]
     return {"color": PALETTE[colour], "marker": marker, "markersize": 3.5}
+
+
+def _least_taken(looks: Sequence[Look]) -> Look:
+    """The first colour that the fewest of these have; and with it a marker that fewest have with it, then at all."""
+    colours, markers = (Counter(look[part] for look in looks) for part in ("color", "marker"))
+    pairs = Counter((look["color"], look["marker"]) for look in looks)
+    color = min(PALETTE, key=lambda color: colours[color])
+    marker = min(MARKERS, key=lambda marker: (pairs[color, marker], markers[marker]))
+    return {"color": color, "marker": marker, "markersize": 3.5}
 
 
 class ShownFigure(Figure):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+from collections import Counter
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -324,6 +325,19 @@ def test_an_optimizer_has_one_colour_and_no_two_labels_look_alike():
     assert len({look["color"] for look in several.values()}) == len(OPTIMIZERS) + 2
     many = looks([f"arm {n}" for n in range(len(PALETTE) * len(MARKERS))]).values()
     assert len({(look["color"], look["marker"]) for look in many}) == len(PALETTE) * len(MARKERS)
+
+
+@pytest.mark.parametrize(
+    "optimizers", [[], ["sgd"], ["sgd", "slbi"], ["slbi-adam", "sgd", "linbreg"]], ids=lambda names: " ".join(names)
+)
+def test_labels_that_are_no_optimizers_have_markers_of_their_own_while_there_are_some(optimizers):
+    """Then each marker comes as often as any other, but for once, as long as there are colours."""
+    labels = ["slbi, 5 epochs", *optimizers, *"abcdef"]
+    markers = [look["marker"] for look in looks(labels[: len(MARKERS)]).values()]
+    assert sorted(markers) == sorted(MARKERS)
+    for count in range(len(PALETTE) - len(labels) + 1):
+        often = Counter(look["marker"] for look in looks([*labels, *(f"arm {n}" for n in range(count))]).values())
+        assert max(often.values()) - min(often.values()) <= 1
 
 
 SIGHT = {
