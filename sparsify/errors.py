@@ -138,10 +138,13 @@ def some(names: Iterable[str]) -> str:
 
 
 def unknown(kind: str, value: object, choices: Iterable[str], *, where: str = "") -> SparsifyError:
-    """Return an error that lists the choices and names the nearest one."""
+    """Return an error that lists the choices and names the nearest one: of those that hold the value, if any does."""
     names, text = list(choices), shown(value)
+    nearest: list[str] = []
     # a name that was cut is like none; what is compared with very many names takes seconds
-    nearest = difflib.get_close_matches(text, names, n=1) if len(names) <= 1000 and not text.endswith("…") else []
+    if text and not text.endswith("…") and len(names) <= 1000:
+        holding = [name for name in names if text in name]  # lenet-mnist is meant by "lenet", which is like alexnet
+        nearest = difflib.get_close_matches(text, holding or names, n=1, cutoff=0.0 if holding else 0.6)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
     place = f" in {where}" if where else ""
     message = f"unknown {kind} '{text}'{place}{hint} choose from: {some(names) or '(none)'}"

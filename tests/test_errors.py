@@ -77,6 +77,19 @@ def test_at_most_50_names_are_listed():
     assert "did you mean 'run-1'?" in str(unknown("run", "rum-1", names[:60]))
 
 
+@pytest.mark.parametrize(
+    ("value", "nearest"),
+    [("lenet", "lenet-mnist"), ("mnist", "lenet-mnist"), ("lent", "alexnet"), ("control", "lenet-control")],
+)
+def test_a_name_that_holds_what_was_typed_is_nearer_than_one_that_looks_like_it(value, nearest):
+    studies = ["alexnet", "lenet-control", "lenet-mnist", "quick"]
+    assert f"; did you mean '{nearest}'? " in str(unknown("study", value, studies))
+
+
+def test_nothing_is_near_to_nothing():
+    assert "did you mean" not in str(unknown("study", "", ["alexnet", "quick"]))
+
+
 @given(st.text(st.characters(exclude_categories=()), max_size=300))
 def test_any_text_is_one_line_that_can_be_printed(text):
     for line in (one_line(text), shown(text), quoted(text), str(unknown("word", text, [text]))):

@@ -194,3 +194,8 @@ def test_a_study_that_was_not_run_is_cited_by_its_name_or_its_file(cite: Callabl
 
 def test_what_is_no_study_and_no_run_is_refused_with_the_nearest(cite: Callable[..., str]) -> None:
     assert cite("quikc", code=2).startswith("error: unknown study or run 'quikc'; did you mean 'quick'?")
+
+
+def test_a_networks_name_is_refused_with_a_study_of_it(cite: Callable[..., str]) -> None:
+    """alexnet is a study, too, and looks more like it."""
+    assert cite("lenet", code=2).startswith("error: unknown study or run 'lenet'; did you mean 'lenet-mnist'?")
