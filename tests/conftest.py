@@ -26,6 +26,10 @@ from benchmarks.accessibility import chromium
 from sparsify.training.display import TrainingDisplay
 from sparsify.training.trainer import Progress
 
+# a process that a test starts imports the package that is tested, not the one that is installed, wherever it starts
+PLACES = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, PLACES))
+
 # the same examples every time; no deadline, because the first example of a test pays for the imports
 EXAMPLES = int(os.environ.get("SPARSIFY_TEST_EXAMPLES", "30"))
 settings.register_profile("sparsify", deadline=None, derandomize=True, max_examples=EXAMPLES)

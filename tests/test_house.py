@@ -151,6 +151,13 @@ def test_the_version_is_that_of_the_distribution_and_needs_no_torch():
     assert answer.stdout.split() == [metadata.version("sparsify-study"), "False"]
 
 
+def test_a_process_that_a_test_starts_imports_the_package_that_is_tested(tmp_path):
+    """Wherever it starts, and whatever is installed: what it shows is of this code."""
+    code = "import sparsify; print(sparsify.__file__)"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == sparsify.__file__
+
+
 def test_the_package_says_that_it_has_types():
     assert (PACKAGE / "py.typed").read_bytes() == b""
 
