@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import signal
 import sys
 import warnings
@@ -107,7 +108,9 @@ def train(
     for name, counts in summary["support"].items():
         console.say(f"  {name.removesuffix('.weight')}: {counts['in']:,} of {counts['of']:,} in the support")
     _say_sparse(summary)
-    console.say(f"next: sparsify prune {run.path} --layers {suggest(run.config.model, run.model())}")
+    elsewhere = ["--runs-dir", str(where.runs_dir)] if where.runs_dir != HERE.runs_dir else []
+    following = ["sparsify", "prune", str(run.path), "--layers", suggest(run.config.model, run.model()), *elsewhere]
+    console.say(f"next: {shlex.join(following)}")
     return 0
 
 

@@ -50,6 +50,7 @@ def prune(
     from sparsify.report.tables import beyond_what_was_asked, ledger_tables, sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
+    folder = chosen.output(where.runs_dir)  # before anything is measured
     if not plan.layers:
         raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(names_of(chosen))}")
     if compare_criteria is not None:
@@ -67,7 +68,7 @@ def prune(
         shrinker = PointShrinker(chosen, subject, point, console.say)
     with counting("pruning", begin if shrinker is None else lambda: None, console.out) as listener:
         sweep = measure_points(subject, plan, listener=listener, visit=shrinker)
-    path = sweep.save(chosen.output(where.runs_dir))
+    path = sweep.save(folder)
     plan = sweep.plan
     together = ", its layers together" if plan.scope == "global" else ""
     rounds = f", in {plan.rounds} rounds" if plan.rounds > 1 else ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsify.devices import enough_memory, generator
-from sparsify.errors import SparsifyWarning, unknown
+from sparsify.errors import SparsifyError, SparsifyWarning, unknown
 from sparsify.nets.evaluation import loss_gradients, squared_gradients
 from sparsify.nets.layers import Layer
 from sparsify.nets.mask import lowest, removed_count
@@ -118,12 +118,28 @@ def score(
 
     `gradients` returns the gradients of the training loss by parameter name, and `fisher` the mean squares of those of
     single images; they are called only if the criterion needs them. `gone` marks grains that are 0 already, whose
-    scores mean nothing. Raises SparsifyError for an unknown criterion, and for one that needs something that the
-    subject lacks.
+    scores mean nothing. Raises SparsifyError for an unknown criterion, for one that needs something that the subject
+    lacks, and for scores that are not one number a grain.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
-    return CRITERIA[criterion].score(_scored(subject, unit, draw, gradients, fisher, gone))
+    asked = _scored(subject, unit, draw, gradients, fisher, gone)
+    scores = CRITERIA[criterion].score(asked)
+    _require_one_a_grain(scores, asked, criterion)
+    return scores
+
+
+def _require_one_a_grain(scores: object, asked: Scored, criterion: str) -> None:
+    shape = tuple(asked.weight.shape if asked.grain == "weight" else asked.weight.shape[:1])
+    if not isinstance(scores, Tensor):
+        found = f"are of the type {type(scores).__name__}, not a tensor"
+    elif tuple(scores.shape) != shape:
+        found = f"have the shape {tuple(scores.shape)}, not {shape}"
+    elif torch.isnan(scores[asked.left]).any():
+        found = "are not numbers (NaN)"
+    else:
+        return
+    raise SparsifyError(f"criterion {criterion}: the scores of {asked.name}, one for each {asked.grain}, {found}")
 
 
 def _scored(

@@ -45,8 +45,8 @@ TERMS = (
     Term(
         "p",
         "Holm’s p",
-        "How often differences as large as this would be chance, with allowance for the other comparisons of its "
-        "family: the primary ones, fixed before the study was run, or the exploratory ones.",
+        "How often chance alone would give a difference as large as this if there were none, with allowance for the "
+        "other comparisons of its family: the primary ones, fixed before the study was run, or the exploratory ones.",
     ),
     Term("tau", "Kendall’s τ", "How alike two orders are: 1 for the same, 0 for unrelated, −1 for opposite ones."),
     Term(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparsify.errors import SparsifyError
+from sparsify.errors import SparsifyError, of_a_file
 from sparsify.files import no_link, parse_json, regular, typed, write_bytes
 from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch
 from sparsify.sums import OF_RUN, locked, sha256, unsealed, write_record
@@ -42,7 +42,8 @@ class RunFolder:
     def output(self, runs_dir: Path) -> Path:
         """Return the folder for measurements of this run: its own if it is in `runs_dir`, else `runs_dir/<name>`.
 
-        Raises SparsifyError if it is a symbolic link, and if its own is no longer there, so that it is not made anew.
+        Raises SparsifyError if it is a symbolic link, if its own is no longer there, so that it is not made anew, and
+        if another run has this name in `runs_dir`, whose measurements are others.
 
         >>> run.output(Path("elsewhere"))
         PosixPath('elsewhere/lenet-digits-adabreg-s0-...')
@@ -52,6 +53,11 @@ class RunFolder:
             raise SparsifyError(f"{self.path} was deleted or moved; nothing is written")
         folder = self.path if inside else Path(runs_dir) / self.name
         no_link(folder)
+        if not inside and (folder / "config.json").exists():
+            here = f"--runs-dir {self.path.parent}"
+            raise SparsifyError(
+                f"{folder} is a run of its own; measurements of {self.path} go to another folder: {here}"
+            )
         return folder
 
     @contextlib.contextmanager
@@ -120,7 +126,7 @@ class RunFolder:
         except FileNotFoundError as error:
             raise SparsifyError(f"{self.path / file} is missing; delete the folder and train it again") from error
         except OSError as error:
-            raise self._damaged(file, error.strerror) from error
+            raise SparsifyError(of_a_file(error)) from error
         except SparsifyError as error:
             raise SparsifyError(f"{error}; delete the folder and train it again") from error
 

@@ -21,7 +21,7 @@ _STRINGS = re.compile(
 def toml_text(path: Path) -> str:
     """Return the text of a file. Raises SparsifyError unless it is a file that is not too large, and as `read_text`."""
     at_most(regular(path).stat().st_size, MOST_BYTES, f"bytes in {path}")
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark that says UTF-8
 
 
 def parse_toml(text: str) -> dict[str, Any]:

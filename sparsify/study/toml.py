@@ -69,12 +69,14 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     >>> study.name, [arm.label for arm in study.arms]
     ('tiny', ['sgd'])
     """
-    stem = sanitise(Path(name).name.removesuffix(".toml"))
+    stem = _stem(Path(name).name.removesuffix(".toml"))
     if name in built_in_studies():
         text = (resources.files("sparsify") / "study" / "builtin" / f"{name}.toml").read_text(encoding="utf-8")
     elif name.endswith(".toml"):
         try:
             text = toml_text(Path(checked_text("the study", name)))
+        except UnicodeDecodeError as error:
+            raise SparsifyError(f"{name} is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
         except (OSError, UnicodeError) as error:
             raise SparsifyError(f"{name} cannot be read: {reason_given(error)}") from error
     else:
@@ -88,6 +90,11 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
         raise SparsifyError(f"study {name} is no TOML: {error}", about="study") from error
     except SparsifyError as error:
         raise SparsifyError(f"study {name}: {error}", about=error.about or "study") from error
+
+
+def _stem(name: str) -> str:
+    """The name of a study, which its folder has: of letters that folders' names lose, their sum stands for them."""
+    return sanitise(name) if name.isascii() else f"{sanitise(name)}-{short_sum(name)}"
 
 
 def _parse(name: str, values: dict[str, Any], changed: dict[str, Any]) -> Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import OrderedDict
 from pathlib import Path
 
@@ -187,6 +188,15 @@ def test_the_layer_that_comes_next_is_else_the_first_of_those_with_the_most_weig
     numbered = nn.Sequential(OrderedDict({"0": nn.Linear(4, 9), "1": nn.Linear(9, 9), "fc1": nn.Linear(9, 90)}))
     assert suggest("torchvision:own", numbered) == "1"
     assert suggest("torchvision:own", nn.Sequential(nn.Linear(4, 9))) == "0"
+
+
+def test_what_comes_next_can_be_pasted(runs, sparsify):
+    runs.rename(runs.with_name("my runs"))
+    answer = sparsify(f"train {QUICK} --opt sgd --runs-dir 'my runs'")
+    following = shlex.split(answer.out.splitlines()[-1])
+    assert following[:3] == ["next:", "sparsify", "prune"]
+    assert following[-2:] == ["--runs-dir", "my runs"]
+    assert sparsify(shlex.join([*following[2:], "--ratios", "0.5"])).code == 0
 
 
 def test_a_finished_run_is_returned_at_once(runs, sparsify, monkeypatch):

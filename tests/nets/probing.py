@@ -134,13 +134,15 @@ def arriving(
 
 
 def disturbed(model: nn.Module, given: list[tuple[str, Tensor]], which: Mapping[str, Index], size: float) -> list:
-    """What the layers give, with random numbers of this size where outputs go."""
+    """What the layers give, with random numbers of this size where outputs go: for one size always the same."""
     tensors = []
+    generator = torch.Generator().manual_seed(int(size))
     for name, tensor in given:
         tensor = tensor.clone()
         if f"{name}.weight" in which:
             channels, index = channels_of(model.get_submodule(name), tensor), which[f"{name}.weight"]
-            channels[index] = size * torch.randn_like(channels[index])
+            shape = channels[index].shape
+            channels[index] = size * torch.randn(shape, generator=generator, dtype=channels.dtype)
         tensors.append(tensor)
     return tensors
 

@@ -17,8 +17,9 @@ from sparsify.errors import SparsifyError
 from sparsify.nets.layers import find_layers
 from sparsify.nets.mask import lowest, removed_count
 from sparsify.nets.units import Unit
-from sparsify.pruning.criteria import CRITERIA, PathState
+from sparsify.pruning.criteria import CRITERIA, Criterion, PathState
 from sparsify.pruning.cuts import units_by_name
+from sparsify.pruning.measuring import prune
 from sparsify.pruning.ranking import Ranking, Scorer, path_of, scale_of, score
 from sparsify.pruning.subject import Subject
 
@@ -329,3 +330,21 @@ def test_single_weights_of_layers_that_are_added_are_scored_by_themselves(criter
     assert found.keys() == {"a", "b"}
     assert all(torch.equal(found[name], alone[name][name]) for name in "ab")
     assert found["a"].shape == (3, 1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (lambda layer: layer.norms(layer.weight)[:2], r"have the shape \(2,\), not \(4,\)"),
+        (lambda layer: layer.weight, r"have the shape \(4, 1, 3, 3\), not \(4,\)"),
+        (lambda layer: layer.norms(layer.weight) * math.nan, r"are not numbers \(NaN\)"),
+        (lambda layer: [1.0, 2, 3, 4], "are of the type list, not a tensor"),
+        (lambda layer: None, "are of the type NoneType, not a tensor"),
+    ],
+)
+def test_scores_that_are_not_one_number_a_grain_are_refused(given, found, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CRITERIA, "mine", Criterion(given))
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    data = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(SparsifyError, match=f"criterion mine: the scores of 0, one for each filter, {found}"):
+        prune(model, data=data, layers="0", ratios=[0.5], criterion="mine")

@@ -220,6 +220,16 @@ def test_an_unfinished_run_whose_config_is_not_that_of_its_name_is_damaged(tmp_p
     assert Run(run.path.rename(tmp_path / "mine")).config.epochs == 3
 
 
+def test_measurements_do_not_go_into_another_run_of_the_same_name(run, tmp_path):
+    """Two machines give a run the same name and other weights."""
+    here = Run(tmp_path / "runs" / run.name)
+    assert run.output(tmp_path / "runs") == here.path
+    here.write_begun({}, {})
+    with pytest.raises(SparsifyError, match=r"is a run of its own; measurements of .*: --runs-dir"):
+        run.output(tmp_path / "runs")
+    assert here.output(tmp_path / "runs") == here.path
+
+
 def test_measurements_are_not_written_through_a_link(run, tmp_path):
     """Neither where the run's folder is one, nor where one is in the place of measurements of a run elsewhere."""
     (tmp_path / "runs").mkdir()

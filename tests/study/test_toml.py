@@ -127,6 +127,27 @@ def test_two_studies_have_two_folders(tmp_path: Path):
     assert load_study(str(tmp_path / "quick.toml")).name == "quick-toml"
 
 
+def test_names_that_differ_in_letters_that_folders_lose_are_names_of_two_folders(tmp_path: Path) -> None:
+    text = '[[arms]]\nlabel = "one"\nopt = "sgd"\n[sweep]\nlayers = ["conv3"]\nratios = [0, 0.5]\n'
+    names = ["größe", "gräße", "研究一", "研究二", "größe"]
+    for name in names:
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    found = [load_study(str(tmp_path / f"{name}.toml")).name for name in names]
+    assert len(set(found)) == 4
+    assert found[0] == found[4]
+    assert all(name.isascii() for name in found)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_study_and_other_encodings_are_named(tmp_path: Path) -> None:
+    text = 'title = "größe"\n[[arms]]\nlabel = "one"\nopt = "sgd"\n[sweep]\nlayers = ["conv3"]\nratios = [0, 0.5]\n'
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8-sig")
+    assert load_study(str(path)).title == "größe"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(SparsifyError, match=r"mine\.toml is no UTF-8 text \(byte 11\); save it as UTF-8"):
+        load_study(str(path))
+
+
 def test_what_is_set_is_no_longer_in_a_grid_or_selected(load):
     text = '[grid]\nopt = ["sgd", "slbi"]\nlr = [0.05, 0.1]\n[[arms]]\nlabel = "chosen"\n[arms.select]\nlr = [0.1, 0.2]'
     study = load(text, "lr=0.3")
