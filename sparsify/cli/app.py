@@ -183,7 +183,8 @@ def compare(
     criterion = criterion or "magnitude"
     point = None if layers is None else PointPlan(layers=layers, ratio=ratio, criterion=criterion)
     found = compare_runs(one, other, point, where)
-    console.say(f"A: {one.name}\nB: {other.name}")
+    a, b = (one.path, other.path) if one.name == other.name else (one.name, other.name)
+    console.say(f"A: {a}\nB: {b}")
     console.say(f"they differ in: {', '.join(differing([one, other])) or 'nothing that was asked for'}")
     if layers:
         console.say(f"both with {100 * ratio:g}% of {layers} pruned by {criterion}")

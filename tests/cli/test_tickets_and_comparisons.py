@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 from commandline import QUICK, run_of
@@ -67,6 +68,13 @@ def test_two_runs_are_compared_on_the_same_images(runs, sparsify, refused):
     refused(f"compare {one} {other} --criterion l1", "--criterion l1 has no effect without --layers")
     refused(f"compare {one} {other} --criterion magnitude", "--criterion magnitude has no effect without --layers")
     assert sparsify(f"compare {one} nowhere").code == 2
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(runs, sparsify):
+    run = run_of(runs, "sgd")
+    shutil.copytree(run, runs.with_name("theirs") / run.name)
+    answer = sparsify(f"compare runs/{run.name} theirs/{run.name}")
+    assert answer.out.startswith(f"A: runs/{run.name}\nB: theirs/{run.name}\n")
 
 
 def test_runs_of_other_images_are_not_compared(runs, sparsify, refused):
