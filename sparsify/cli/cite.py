@@ -46,5 +46,5 @@ def _used_by_run(name: str, runs_dir: Path) -> list[Used]:
         ran = [path.parent.name for path in sorted((runs_dir / "studies").glob("*/study.json"))]
         raise unknown("study or run", name, [*dict.fromkeys([*ran, *built_in_studies()]), *runs])
     run = find_run(name, runs_dir)
-    sweeps = list_sweeps(run.path, run.output(runs_dir))
+    sweeps = list_sweeps(*run.measured(runs_dir))
     return used([run.config], [sweep.plan.criterion for sweep in sweeps])

@@ -75,7 +75,7 @@ def sweep(*names: str, runs_dir: RunsDir = Path("runs")) -> int:
     from sparsify.viz import figures
 
     chosen = compared_runs(names, runs_dir)
-    sweeps = {run: list_sweeps(run.path, run.output(runs_dir)) for run in chosen}
+    sweeps = {run: list_sweeps(*run.measured(runs_dir)) for run in chosen}
     every = [one for found in sweeps.values() for one in found]
     if not every:
         raise SparsifyError(f"no sweep of {', '.join(run.name for run in chosen)}; make one with: sparsify prune")

@@ -48,17 +48,31 @@ class RunFolder:
         >>> run.output(Path("elsewhere"))
         PosixPath('elsewhere/lenet-digits-adabreg-s0-...')
         """
-        inside = self.path.resolve().parent == Path(runs_dir).resolve()
-        if inside and not self.path.is_dir():
-            raise SparsifyError(f"{self.path} was deleted or moved; nothing is written")
-        folder = self.path if inside else Path(runs_dir) / self.name
+        folder = self._output(runs_dir)
+        if folder == self.path and not folder.is_dir():
+            raise SparsifyError(f"{folder} was deleted or moved; nothing is written")
         no_link(folder)
-        if not inside and (folder / "config.json").exists():
-            here = f"--runs-dir {self.path.parent}"
-            raise SparsifyError(
-                f"{folder} is a run of its own; measurements of {self.path} go to another folder: {here}"
-            )
+        if self._is_another(folder):
+            beside = f"measurements of {self.path} go elsewhere: --runs-dir {self.path.parent}"
+            raise SparsifyError(f"{folder} is a run of its own; {beside}")
         return folder
+
+    def measured(self, runs_dir: Path) -> list[Path]:
+        """Return the folders that may hold measurements of this run: its own, and that of `output` if there is one.
+
+        >>> run.measured(Path("elsewhere"))
+        [PosixPath('runs/lenet-digits-adabreg-s0-...'), PosixPath('elsewhere/lenet-digits-adabreg-s0-...')]
+        """
+        folder = self._output(runs_dir)
+        return [self.path] if self._is_another(folder) else list(dict.fromkeys([self.path, folder]))
+
+    def _output(self, runs_dir: Path) -> Path:
+        inside = self.path.resolve().parent == Path(runs_dir).resolve()
+        return self.path if inside else Path(runs_dir) / self.name
+
+    def _is_another(self, folder: Path) -> bool:
+        """Whether a folder is that of another run, which has the same name."""
+        return folder != self.path and (folder / "config.json").exists()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -156,7 +156,7 @@ def test_two_runs_of_one_name_are_two(what, runs, sparsify, tmp_path, monkeypatc
     folder = run_of(runs, "sgd")
     shutil.copytree(folder, tmp_path / "models" / folder.name)
     sparsify(f"prune {folder.name} --layers conv3 --ratios 0,0.5")
-    sparsify(f"prune models/{folder.name} --layers conv3 --ratios 0,0.5")
+    sparsify(f"prune models/{folder.name} --layers conv3 --ratios 0,0.5 --runs-dir models")
     shown, save = [], Figure.savefig  # which draws nothing
     monkeypatch.setattr(
         Figure,

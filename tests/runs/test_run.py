@@ -228,6 +228,8 @@ def test_measurements_do_not_go_into_another_run_of_the_same_name(run, tmp_path)
     with pytest.raises(SparsifyError, match=r"is a run of its own; measurements of .*: --runs-dir"):
         run.output(tmp_path / "runs")
     assert here.output(tmp_path / "runs") == here.path
+    assert run.measured(tmp_path / "runs") == run.measured(tmp_path) == [run.path]
+    assert run.measured(tmp_path / "elsewhere") == [run.path, tmp_path / "elsewhere" / run.name]
 
 
 def test_measurements_are_not_written_through_a_link(run, tmp_path):
