@@ -96,6 +96,8 @@ def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawi
         yield from _classes(result, number, plan, arms, styles)
     if arms and "predictions" in draw:
         yield _predictions(result, arms, places)
+    if not {"filters", "path"} & set(draw):
+        return  # what follows is of networks
     networks = {arm.label: TrainedNetwork(arm.pictured) for arm in arms if arm.pictured}
     layers = {label: layer_names(network.model) for label, network in networks.items()}
     names = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
