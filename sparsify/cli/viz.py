@@ -17,7 +17,7 @@ from sparsify.errors import SparsifyError
 from sparsify.files import sanitise, shortened
 from sparsify.optim.registry import OPTIMIZERS
 from sparsify.optim.schedules import SCHEDULES
-from sparsify.text import percentage
+from sparsify.text import layers_in_words, percentage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,7 +174,7 @@ def predictions(
     mask, gone, stem = None, "", "predictions"
     if point is not None:
         mask = subject.structure.remove(cuts_of(subject, point))[0]
-        gone = f", {percentage(point.ratio)} of {point.layers} removed"
+        gone = f", {percentage(point.ratio)} of {layers_in_words(point.layers)} removed"
         stem = f"predictions-{point.layers}-{point.ratio:g}"
     title = f"{called([chosen])}, {chosen.config.opt}{gone}"
     classes = chosen.summary["classes"]

@@ -35,11 +35,11 @@ def curves_figure(
     """Loss and accuracy against the epoch. `groups` maps a label to the metrics of its runs, as `Run.metrics`
     gives them.
 
-    Training is dashed, the held-out split solid and named behind each label, since it is not that of all groups where
-    only some have `val`; a band is one sample standard deviation. The axis of the accuracies begins where the last ones
-    can be told apart, and that of the losses ends at ten times the largest one after the first epoch; each says so if
-    values lie beyond. More groups than one panel can show have a panel each. `styles` gives the look of each label,
-    else `looks`. Raises SparsifyError without groups.
+    Training is dashed, the held-out split solid, and named behind each label where only some groups have `val`; a band
+    is one sample standard deviation. The axis of the accuracies begins where the last ones can be told apart, and that
+    of the losses ends at ten times the largest one after the first epoch; each says so if values lie beyond. More
+    groups than one panel can show have a panel each. `styles` gives the look of each label, else `looks`. Raises
+    SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no run to draw")
@@ -55,7 +55,10 @@ def curves_figure(
         above = any(_largest(run) > top for runs in groups.values() for run in runs)
         loss = f"cross-entropy, axis ends at {top:g}" if above else "cross-entropy"
         accuracy = f"accuracy (%), axis begins at {bottom}%" if below else "accuracy (%)"
-        drawing, panels = _panels(splits, loss, accuracy)
+        differ = len(set(splits.values())) > 1
+        names = {label: f"{label}, {split}" if differ else label for label, split in splits.items()}
+        titles = {label: f"{name} (n = {len(groups[label])})" for label, name in names.items()}
+        drawing, panels = _panels(titles, loss, accuracy)
         losses, accuracies = panels.values()
         for label, runs in groups.items():
             length = min(map(len, runs))
@@ -64,7 +67,7 @@ def curves_figure(
             for axis, what, factor in ((losses[label], "loss", 1), (accuracies[label], "accuracy", 100)):
                 test = factor * _stacked(runs, f"{held_out}_{what}", length)
                 training = factor * _stacked(runs, f"train_{what}", length)
-                band(axis, epochs, test, f"{label}, {held_out}", styles[label], markevery=max(1, length // 10))
+                band(axis, epochs, test, names[label], styles[label], markevery=max(1, length // 10))
                 axis.plot(epochs, training.mean(0), color=styles[label]["color"], linewidth=0.9, linestyle="--")
         for axis in dict.fromkeys(accuracies.values()):
             axis.set_ylim(bottom, 100.05)
@@ -82,20 +85,19 @@ def curves_figure(
         return drawing
 
 
-def _panels(splits: Mapping[str, str], loss: str, accuracy: str) -> tuple[Figure, dict[str, dict[str, Axes]]]:
+def _panels(titles: Mapping[str, str], loss: str, accuracy: str) -> tuple[Figure, dict[str, dict[str, Axes]]]:
     """The figure, and the panels of the losses and of the accuracies, which all labels share where they are few.
 
-    `loss` and `accuracy` stand at their axes.
+    `titles` gives what stands above the panel of a label, `loss` and `accuracy` what stands at their axes.
     """
     blocks = (Block("Loss", "epoch", loss), Block("Accuracy", "epoch", accuracy))
-    if crowded(splits):
-        titles = {label: f"{label}, {split}" for label, split in splits.items()}
+    if crowded(titles):
         return small_multiples({block.title: block for block in blocks}, titles)
     drawing = figure(9.2, 3.8)
     axes = drawing.subplots(1, 2)
     for axis, block in zip(axes, blocks, strict=True):
         axis.set(xlabel=block.across, ylabel=block.up, title=block.title)
-    return drawing, {block.title: dict.fromkeys(splits, axis) for axis, block in zip(axes, blocks, strict=True)}
+    return drawing, {block.title: dict.fromkeys(titles, axis) for axis, block in zip(axes, blocks, strict=True)}
 
 
 def _stacked(runs: Sequence[pd.DataFrame], column: str, length: int) -> np.ndarray:

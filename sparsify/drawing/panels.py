@@ -54,7 +54,7 @@ def small_multiples(
         for axis in axes[-2, len(labels) - (rows - 1) * columns :] if rows > 1 else ():  # the lowest of its column
             axis.xaxis.set_tick_params(labelbottom=True)
         for axis in axes[:, 1:].flat:
-            axis.tick_params(left=False)
+            axis.tick_params(which="both", left=False)
         for axis in axes[:-1].flat:
             axis.tick_params(bottom=bool(axis.xaxis.get_tick_params()["labelbottom"]))
         found[name] = dict(zip(labels, axes.flat, strict=False))

@@ -138,9 +138,8 @@ def _names(layers: str) -> list[str]:
 
 def _across(layers: str, scope: str, against: str) -> str:
     """What stands at the axis of a set of layers: "removed from conv3 and fc1 each (%)"."""
-    names = _names(layers)
-    how = "" if len(names) == 1 else " together" if scope == "global" else " each"
-    return AGAINST[against].format(layers=listed(names) + how)
+    how = "" if "," not in layers else " together" if scope == "global" else " each"
+    return AGAINST[against].format(layers=listed(_names(layers)) + how)
 
 
 def _seeds(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, look: Look, aside: float) -> None:

@@ -28,7 +28,7 @@ from sparsify.pruning.ratios import parse_ratios
 from sparsify.pruning.subject import subject_without_data
 from sparsify.pruning.sweep import Sweep
 from sparsify.runs import Run
-from sparsify.text import percentage
+from sparsify.text import layers_in_words, percentage
 
 Runs = Run | Sequence[Run] | Mapping[str, Run | Sequence[Run]]
 """Runs to draw: one, several, or those of each label; runs of one label are drawn as their mean."""
@@ -100,7 +100,7 @@ def classes(
         for label, found in _sweeps_by_label(sweeps).items()
     }
     if title is None:
-        title = f"Each class, with {percentage(ratio)} of {layers} removed"
+        title = f"Each class, with {percentage(ratio)} of {layers_in_words(layers)} removed"
     return classes_figure(groups, classes=names, title=title, held_out=held_out, styles=styles)
 
 

@@ -20,7 +20,7 @@ from sparsify.pruning.plan import PointOptions, PointPlan
 from sparsify.pruning.predicting import probabilities
 from sparsify.pruning.subject import Subject, subject_without_data
 from sparsify.runs import Run
-from sparsify.text import percentage
+from sparsify.text import layers_in_words, percentage
 from sparsify.viz.figures import networks
 
 
@@ -41,7 +41,7 @@ def net(run: Run, point: PointPlan | None = None, **asked: Unpack[PointOptions])
         return architecture_figure(layers_left(structure, cuts), title=title)
     point = PointPlan.of(point, **asked)
     subject = subject_without_data(run, network.model)
-    title += f": {percentage(point.ratio)} of {point.layers} removed by {point.criterion}"
+    title += f": {percentage(point.ratio)} of {layers_in_words(point.layers)} removed by {point.criterion}"
     return architecture_figure(layers_left(subject.structure, cuts_of(subject, point)), title=title)
 
 

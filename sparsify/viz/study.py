@@ -15,7 +15,7 @@ from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import HERE, Places
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.filters import filters_figure
-from sparsify.drawing.losses import EVERY
+from sparsify.drawing.losses import averaged
 from sparsify.drawing.paths import path_figure
 from sparsify.drawing.style import Look, looks, save
 from sparsify.files import sanitise
@@ -96,6 +96,8 @@ def study_drawings(result: StudyResult, places: Places = HERE) -> Iterator[Drawi
         yield from _classes(result, number, plan, arms, styles)
     if arms and "predictions" in draw:
         yield _predictions(result, arms, places)
+    if not {"filters", "path"} & set(draw):
+        return  # what follows is of networks
     networks = {arm.label: TrainedNetwork(arm.pictured) for arm in arms if arm.pictured}
     layers = {label: layer_names(network.model) for label, network in networks.items()}
     names = dict.fromkeys(",".join(layers for plan in result.study.sweeps for layers in plan.layers).split(","))
@@ -173,7 +175,8 @@ def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places)
 def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]], styles: Mapping[str, Look]) -> Iterator[Drawing]:
     groups = {label: runs for label, runs in trained.items() if all(has_records(run, "loss") for run in runs)}
     if groups:
-        what = f"Training loss of {arms_in_words(groups)} against the step, each point the mean of {EVERY} steps."
+        mean = f"the mean of {averaged(max(run.summary['steps'] for runs in groups.values() for run in runs))} steps"
+        what = f"Training loss of {arms_in_words(groups)} against the step, each point {mean}."
         drawing = losses(groups, title=result.study.title, styles=styles)
         yield Drawing("training", "Line chart", "losses", what, drawing)
 

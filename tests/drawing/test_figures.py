@@ -227,6 +227,9 @@ def test_the_sweep_figure_draws_controls_in_the_colour_of_what_they_control():
     three = [dataclasses.replace(row, layers="conv1,conv3,fc1") for row in sweep((0.9, 0.5)).rows]
     (axis,) = sweep_figure({"sgd": [sweep_of(tuple(three), ()).table()]}, title="t").axes
     assert axis.get_xlabel() == "removed from conv1, conv3 and fc1 each (%)"
+    five = [dataclasses.replace(row, layers="conv1,conv2,conv3,fc1,fc2") for row in sweep((0.9, 0.5)).rows]
+    (axis,) = sweep_figure({"sgd": [sweep_of(tuple(five), ()).table()]}, title="t").axes
+    assert axis.get_xlabel() == "removed from 5 layers each (%)"
 
 
 def test_the_sweep_figure_draws_a_star_for_the_support_of_each_sweep():
@@ -613,7 +616,9 @@ def test_curves_and_losses_of_many_labels_have_a_panel_each():
     labels = [f"arm {n}" for n in range(MOST_LINES + 1)]
     drawing = curves_figure({label: [metrics] for label in labels}, title="t")
     titles = [axis.get_title() for axis in drawing.axes if axis.get_title()]
-    assert titles == 2 * [f"{label}, test" for label in labels]
+    assert titles == 2 * [f"{label} (n\xa0=\xa01)" for label in labels]
+    ticks = [axis.yaxis.get_tick_params(which="minor").get("left") for axis in drawing.axes[: len(labels)]]
+    assert [place for place, shown in enumerate(ticks) if shown is not False] == [0, 4]  # the first of each row
     drawing = losses_figure({label: [np.ones(250)] for label in labels}, title="t")
     assert [axis.get_title() for axis in drawing.axes if axis.get_title()] == [
         f"{label} (n\xa0=\xa01)" for label in labels

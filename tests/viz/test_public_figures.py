@@ -49,11 +49,11 @@ def lines(figure, axis: int) -> dict[str, list[float]]:
 
 def test_runs_without_labels_are_named_by_optimizers_or_else_by_themselves(tmp_path):
     one, other, again = run(tmp_path), run(tmp_path, "slbi", 0.75), run(tmp_path, seed=1)
-    assert lines(viz.curves(one), 1) == {"sgd, test (n = 1)": [50, 50]}
+    assert lines(viz.curves(one), 1) == {"sgd (n = 1)": [50, 50]}
     both = viz.curves([one, other])
-    assert lines(both, 1) == {"sgd, test (n = 1)": [50, 50], "slbi, test (n = 1)": [75, 75]}
+    assert lines(both, 1) == {"sgd (n = 1)": [50, 50], "slbi (n = 1)": [75, 75]}
     assert both.get_suptitle().startswith("lenet on digits ")
-    assert list(lines(viz.curves([one, again]), 1)) == [f"{named.name}, test (n = 1)" for named in (one, again)]
+    assert list(lines(viz.curves([one, again]), 1)) == [f"{named.name} (n = 1)" for named in (one, again)]
 
 
 def test_sweeps_without_labels_are_refused():
@@ -96,7 +96,7 @@ def test_pictures_are_drawn_of_images_in_bytes():
 def test_runs_of_one_label_are_one_line_of_their_mean(tmp_path):
     seeds = [run(tmp_path, accuracy=0.5), run(tmp_path, accuracy=0.75, seed=1)]
     drawn = viz.curves({"mine": seeds, "other": run(tmp_path, "slbi")}, title="title")
-    assert lines(drawn, 1) == {"mine, test (n = 2)": [62.5, 62.5], "other, test (n = 1)": [50, 50]}
+    assert lines(drawn, 1) == {"mine (n = 2)": [62.5, 62.5], "other (n = 1)": [50, 50]}
     assert drawn.get_suptitle().startswith("title")
 
 
