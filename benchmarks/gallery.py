@@ -11,13 +11,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 import sparsify
 from benchmarks.keep import keep_picture
+from sparsify.drawing.style import RC
 
 GALLERY = Path(__file__).parent.parent / "docs" / "assets" / "gallery"
 TITLE = "LeNet on digits"
+DPI = 130  # a page shows a picture as wide as it is, if there is room
 
 
 def figures(runs_dir: Path) -> dict[str, Figure]:
@@ -44,8 +47,10 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as made:
         for name, figure in figures(Path(made)).items():
-            png, _ = sparsify.viz.save(figure, Path(made), name)
-            keep_picture(png, GALLERY / f"{name}.png")
+            png = Path(made) / f"{name}.png"
+            with mpl.rc_context(RC):
+                figure.savefig(png, dpi=DPI)
+            keep_picture(png, GALLERY / png.name)
 
 
 if __name__ == "__main__":
