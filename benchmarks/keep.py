@@ -3,8 +3,10 @@
     python -m benchmarks.keep runs/studies/lenet-mnist models/lenet-mnist --figures sweep,curves
     python -m benchmarks.keep models/lenet-mnist
 
-With one folder, the tables and the words of the report there are written anew; figures stay as they are. With a folder
-in which a study is kept already, that of the same arms with other seeds is added, and all is written and drawn anew:
+With one folder, the tables and the report there are written anew, and every figure is drawn anew for which all is kept:
+not filters, paths and predictions, which need the networks, and where no run is kept, only accuracies against sparsity,
+which table.csv has. With a folder in which a study is kept already, that of the same arms with other seeds is added,
+and all is written and drawn anew:
 
     sparsify study cnn-tuning --set seeds=[1,2]
     python -m benchmarks.keep runs/studies/cnn-tuning-seeds-1-2 models/cnn-tuning --figures sweep,curves
@@ -19,20 +21,35 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+import pandas as pd
 from PIL import Image
 
+from sparsify.drawing.style import looks, save
+from sparsify.drawing.sweeps import sweep_figure
 from sparsify.files import frame_as_csv, write_text
-from sparsify.report.again import PAGE, source_again
-from sparsify.report.page import render
+from sparsify.pruning.measures import MEASURES
+from sparsify.report.again import PAGE, keep_source, source_again
+from sparsify.report.page import AROUND, LARGEST, render
+from sparsify.report.pictures import pictures, within
+from sparsify.report.sections import Source
 from sparsify.report.writing import tables, write_study
 from sparsify.study.answers import FILE as ANSWERS
-from sparsify.study.folder import RUNS, read_study
+from sparsify.study.folder import FILE, RUNS, read_study
 from sparsify.study.results import StudyResult
+from sparsify.viz.study import draw_study
 
 COLOURS = 256
 """Of a picture that is kept: a third of the bytes, and no difference that is seen, in colour scales neither."""
 
-LARGE = ("model.safetensors", "z.safetensors", "path.npz")
+NETWORK, RECORDS = "model.safetensors", "records.safetensors"
+
+OF_NETWORKS = {"filters", "path", "predictions"}
+"""The figures that need networks."""
+
+OF_RECORDS = {"losses", "landscape"}
+"""The figures that need what a training recorded."""
+
+LARGE = (NETWORK, "z.safetensors", "path.npz")
 """What is not kept of a run: its weights, Z and path."""
 
 AGAIN = ("table.csv", ANSWERS)
@@ -48,9 +65,7 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
     folder.mkdir(parents=True)
     for file in sorted(study.iterdir()):
         if file.suffix == ".png" and file.stem in figures:
-            # of all colours, however few pixels have them: not the frequent ones, to which MEDIANCUT keeps
-            colours = Image.open(file).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2)
-            colours.save(folder / file.name, optimize=True)
+            keep_picture(file, folder / file.name)
         elif not file.name.endswith((*AGAIN, *ENDINGS, ".png")) or f'href="{quote(file.name)}"' in page:
             shutil.copy(file, folder)
     for run in (run for arm in result.arms for run in arm.runs):
@@ -58,6 +73,13 @@ def keep(study: Path, folder: Path, figures: list[str]) -> None:
         for file in sorted(run.path.iterdir()):
             if file.name not in LARGE and not file.name.endswith(ENDINGS):
                 shutil.copy(file, folder / RUNS / run.name)
+
+
+def keep_picture(png: Path, kept: Path) -> None:
+    """Write a figure as it is kept, with few colours."""
+    with Image.open(png) as image:
+        # of all colours, however few pixels have them: not the frequent ones, to which MEDIANCUT keeps
+        image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2).save(kept, optimize=True)
 
 
 def add(study: Path, folder: Path, figures: list[str]) -> None:
@@ -96,12 +118,63 @@ def joined(one: StudyResult, other: StudyResult) -> StudyResult:
 
 
 def rewrite(folder: Path) -> None:
-    """Write the findings, table.md and report.html of a study that is kept as today's code finds and words them."""
+    """Write the tables, the report and the figures of a study that is kept as today's code writes and draws them."""
     source = source_again(read_study(folder))
     for name, frame in source.findings.frames().items():
         write_text(folder / f"{name}.csv", frame_as_csv(frame))
     write_text(folder / "table.md", tables(source.result, source.findings))
+    source = redrawn(source)
+    keep_source(source)
     write_text(folder / PAGE, render(source))
+
+
+def redrawn(source: Source) -> Source:
+    """The source of a report with every figure drawn anew for which all is kept, and so those that lie beside it."""
+    result, folder = source.result, source.result.folder
+    with tempfile.TemporaryDirectory() as made:
+        study = dataclasses.replace(result.study, draw=drawable(result))
+        drawn = draw_study(dataclasses.replace(result, study=study, folder=Path(made)))
+        anew = {one.drawn.svg.stem: one for one in pictures(drawn)}
+        before = {one.drawn.svg.stem: one for one in source.pictures}
+        # what cannot be drawn anew comes first: it lies nowhere else
+        found = before | anew
+        kept = [one for name, one in found.items() if name not in anew]
+        room = LARGEST - len(render(dataclasses.replace(source, pictures=within(list(found.values()), 0))).encode())
+        fitting = {one.drawn.svg.stem: one for one in within([*kept, *anew.values()], room, AROUND)}
+        for name in anew:
+            if fitting[name].uri is None:
+                shutil.copy(anew[name].drawn.svg, folder)
+            else:
+                (folder / f"{name}.svg").unlink(missing_ok=True)
+            if (folder / f"{name}.png").exists():
+                keep_picture(anew[name].drawn.png, folder / f"{name}.png")
+    return dataclasses.replace(source, pictures=[fitting[name] for name in found])
+
+
+def drawable(result: StudyResult) -> tuple[str, ...]:
+    """The kinds of the study's figures for which all is there."""
+    networks = all((arm.pictured.path / NETWORK).exists() for arm in result.arms if arm.pictured)
+    records = all((run.path / RECORDS).exists() for arm in result.arms for run in arm.runs if run.config.record)
+    lacking = (set() if networks else OF_NETWORKS) | (set() if records else OF_RECORDS)
+    return tuple(kind for kind in result.study.draw if kind not in lacking)
+
+
+def draw_table(folder: Path) -> None:
+    """Draw the accuracies of a study of which table.csv is kept and no run, in the figures that are there."""
+    points = pd.read_csv(folder / "table.csv")
+    title = (folder / "table.md").read_text(encoding="utf-8").partition("**")[2].partition(": training**")[0]
+    styles = looks(points.arm.unique())
+    for measure, how in MEASURES.items():
+        measured = points[points.groupby("arm")[measure].transform("count") > 0]
+        groups = {
+            str(arm): [one for _, one in rows.groupby("seed")] for arm, rows in measured.groupby("arm", sort=False)
+        }
+        png = folder / f"sweep{how.suffix}.png"
+        if png.exists():
+            words = f"{title}: pruned by {points.criterion[0]}{how.clause}"
+            drawing = sweep_figure(groups, title=words, measure=measure, styles=styles)
+            with tempfile.TemporaryDirectory() as made:
+                keep_picture(save(drawing, Path(made), png.stem)[0], png)
 
 
 def main() -> None:
@@ -111,7 +184,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="where to keep it, or where its other seeds are kept")
     parser.add_argument("--figures", default="sweep", help="names of the figures that are kept as PNG")
     asked = parser.parse_args()
-    if asked.folder is None:
+    if asked.folder is None and not (asked.study / FILE).exists():
+        draw_table(asked.study)
+    elif asked.folder is None:
         rewrite(asked.study)
     elif asked.folder.exists():
         add(asked.study, asked.folder, asked.figures.split(","))

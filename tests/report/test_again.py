@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import re
 import shutil
 import urllib.parse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas
 import pytest
 from largestudy import large_study
+from PIL import Image, ImageChops
 
-from benchmarks.keep import add, joined, keep, rewrite
+from benchmarks.keep import add, draw_table, drawable, joined, keep, rewrite
+from sparsify.drawing import style
 from sparsify.errors import SparsifyError
 from sparsify.files import frame_as_csv
 from sparsify.report.again import FILE, PAGE, source_again
 from sparsify.report.page import render
 from sparsify.report.writing import tables, write_study
 from sparsify.study.folder import RUNS, read_study
+from sparsify.study.results import StudyResult
 from sparsify.study.running import run_study
 from sparsify.study.toml import load_study
+from sparsify.viz.study import Drawn, draw_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.filterwarnings("ignore:the path may be too short")
 MODELS = Path(__file__).parent.parent.parent / "models"
@@ -33,6 +43,7 @@ draw = ["sweep"]
 data = "digits"
 epochs = 1
 batch_size = 64
+record = "loss"
 [[arms]]
 opt = "sgd"
 [[arms]]
@@ -95,6 +106,58 @@ def test_what_is_kept_has_no_network_and_gives_the_same_page(study: Path, kept: 
     assert (kept / "table.md").read_text() == (study / "table.md").read_text()
 
 
+def test_figures_for_which_all_is_kept_are_drawn_anew_and_others_stay(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a figure of a network stands the last one, whose kind the study does not draw."""
+    sections = {one["name"]: one["section"] for one in json.loads((kept / FILE).read_bytes())["figures"]}
+    *_, other = sections
+    assert len(sections) > 3
+    before = {one.drawn.svg.stem: one.uri for one in source_again(read_study(kept)).pictures}
+    picture = (kept / "sweep.png").read_bytes()
+    monkeypatch.setattr(style, "PALETTE", ("#123456", *style.PALETTE[1:]))
+
+    def all_but_one(result: StudyResult) -> list[Drawn]:
+        return [one for one in draw_study(result) if one.svg.stem != other]
+
+    monkeypatch.setattr("benchmarks.keep.draw_study", all_but_one)
+    rewrite(kept)
+    source = source_again(read_study(kept))
+    assert [one.drawn.section for one in source.pictures] == list(sections.values())
+    for one in source.pictures:
+        name = one.drawn.svg.stem
+        assert one.uri is not None
+        assert ("%23123456" in one.uri, one.uri == before[name]) == (name != other, name == other)
+    assert (kept / "sweep.png").read_bytes() != picture
+    assert [file.name for file in kept.glob("*.png")] == ["sweep.png"]
+    assert list(kept.glob("*.svg")) == []
+
+
+def test_what_needs_networks_or_records_is_not_drawn_without_them(study: Path, kept: Path) -> None:
+    def found(folder: Path) -> tuple[str, ...]:
+        result = read_study(folder)
+        every = dataclasses.replace(result.study, draw=("curves", "losses", "sweep", "filters", "path", "predictions"))
+        return drawable(dataclasses.replace(result, study=every))
+
+    assert found(study) == ("curves", "losses", "sweep", "filters", "path", "predictions")
+    assert found(kept) == ("curves", "losses", "sweep")
+    next(kept.rglob("records.safetensors")).unlink()
+    assert found(kept) == ("curves", "sweep")
+
+
+def test_a_study_of_which_only_its_table_is_kept_has_its_accuracies_drawn_anew(study: Path, tmp_path: Path) -> None:
+    for name in ("table.csv", "table.md"):
+        shutil.copy(study / name, tmp_path)
+    draw_table(tmp_path)
+    assert list(tmp_path.glob("*.png")) == []  # it keeps none
+    Image.new("RGB", (1, 1)).save(tmp_path / "sweep.png")
+    draw_table(tmp_path)
+    with Image.open(tmp_path / "sweep.png") as mine, Image.open(study / "sweep.png") as whole:
+        assert mine.size == whole.size
+        difference = ImageChops.difference(mine.convert("RGB"), whole.convert("RGB"))
+        assert max(high for _, high in difference.getextrema()) < 32  # the colours are few
+
+
 def test_what_is_missing_is_named(kept: Path) -> None:
     (kept / FILE).unlink()
     with pytest.raises(SparsifyError, match=rf"small/{FILE} is missing; run the study again"):
@@ -117,6 +180,17 @@ def test_a_report_in_models_is_small_and_says_what_todays_code_says(folder: Path
     for name, frame in source.findings.frames().items():  # as numbers: last digits are the processor's
         written = pandas.read_csv(io.StringIO(frame_as_csv(frame)))
         pandas.testing.assert_frame_equal(pandas.read_csv(folder / f"{name}.csv"), written, rtol=1e-9)
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_paper_cuts_off_no_table_of_a_report_in_models(browser: Browser, folder: Path) -> None:
+    tab = browser.new_page(viewport={"width": 680, "height": 960})  # A4 within its margins
+    tab.emulate_media(media="print")
+    tab.goto((folder / PAGE).as_uri())
+    tab.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    cut = "[...document.querySelectorAll('table')].filter((one) => one.getBoundingClientRect().right > 681)"
+    assert tab.evaluate(f"{cut}.map((one) => one.caption.textContent)") == []
+    tab.close()
 
 
 def test_a_figure_to_which_the_report_links_is_kept(study: Path, tmp_path: Path) -> None:
