@@ -17,6 +17,11 @@ EVERY = 100
 """A point is the mean loss of so many steps, if a training has ten points or more then."""
 
 
+def averaged(steps: int) -> int:
+    """Of how many steps a point is the mean, where the longest training has so many steps."""
+    return EVERY if steps >= 10 * EVERY else EVERY // 10
+
+
 def losses_figure(
     groups: Mapping[str, Sequence[np.ndarray]], *, title: str, styles: Mapping[str, Look] | None = None
 ) -> Figure:
@@ -29,7 +34,7 @@ def losses_figure(
     if not groups:
         raise SparsifyError("no training recorded its losses; train with --record loss")
     styles = looks(groups) if styles is None else styles
-    every = EVERY if max(len(run) for runs in groups.values() for run in runs) >= 10 * EVERY else EVERY // 10
+    every = averaged(max(len(run) for runs in groups.values() for run in runs))
     with mpl.rc_context(RC):
         across, up = "step", f"cross-entropy, mean of {every} steps"
         if crowded(groups):

@@ -15,7 +15,7 @@ from sparsify.analysis.weights import TrainedNetwork
 from sparsify.config import HERE, Places
 from sparsify.drawing.classes import ClassDamage, classes_figure
 from sparsify.drawing.filters import filters_figure
-from sparsify.drawing.losses import EVERY
+from sparsify.drawing.losses import averaged
 from sparsify.drawing.paths import path_figure
 from sparsify.drawing.style import Look, looks, save
 from sparsify.files import sanitise
@@ -175,7 +175,8 @@ def _predictions(result: StudyResult, arms: Sequence[ArmResult], places: Places)
 def _losses(result: StudyResult, trained: Mapping[str, Sequence[Run]], styles: Mapping[str, Look]) -> Iterator[Drawing]:
     groups = {label: runs for label, runs in trained.items() if all(has_records(run, "loss") for run in runs)}
     if groups:
-        what = f"Training loss of {arms_in_words(groups)} against the step, each point the mean of {EVERY} steps."
+        mean = f"the mean of {averaged(max(run.summary['steps'] for runs in groups.values() for run in runs))} steps"
+        what = f"Training loss of {arms_in_words(groups)} against the step, each point {mean}."
         drawing = losses(groups, title=result.study.title, styles=styles)
         yield Drawing("training", "Line chart", "losses", what, drawing)
 

@@ -117,5 +117,7 @@ def test_an_arm_has_one_look_in_all_figures_of_a_study(tmp_path: Path) -> None:
         for name, one in found.items()
     }
     assert colours.pop("curves") == {first, second}
+    assert found["losses"].caption.endswith("each point the mean of 10 steps.")
+    assert found["losses"].figure.axes[0].get_ylabel().endswith("mean of 10 steps")
     assert list(colours) == ["losses", "landscape", "sweep", "compression", "speedup", "classes-1-1"]
     assert all(one == {second} for one in colours.values())
