@@ -50,10 +50,10 @@ def unbroken(text: str) -> str:
     return re.sub(r"\b(Holm['’]s) p\b", rf"\1{NO_BREAK}p", text)
 
 
-def listed(names: Iterable[str]) -> str:
-    """ "a, b and c"."""
+def listed(names: Iterable[str], word: str = "and") -> str:
+    """ "a, b and c"; with another `word` "a, b or c"."""
     *first, last = list(names) or [""]
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def numbers_in_words(numbers: Iterable[int]) -> str:

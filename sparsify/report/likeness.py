@@ -15,7 +15,7 @@ from sparsify.pruning.subject import Subject, subject_without_data
 from sparsify.report.table import TEXT, Column, Format, Table
 from sparsify.runs import Run
 from sparsify.study.results import StudyResult
-from sparsify.text import percentage, thousands
+from sparsify.text import listed, percentage, thousands
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ def _tables_of(found: Sequence[Likeness]) -> list[Table]:
         rows = [
             (label, *(value(ones[pair]) if pair in ones else None for pair in names)) for label, ones in pairs.items()
         ]
-        table = Table.of(f"Agreement on {layers} ({thousands(grains)} grains): {what}", columns, rows).without_empty()
+        of = f"Agreement on {listed(layers.split(','))} ({thousands(grains)} grains)"
+        table = Table.of(f"{of}: {what}", columns, rows).without_empty()
         tables += [table] if len(table.columns) > 1 else []
     return tables

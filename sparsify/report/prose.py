@@ -15,7 +15,7 @@ from sparsify.report.table import TEXT, Column, Format, Table
 from sparsify.runs import LOST, Run
 from sparsify.study.design import Arm
 from sparsify.study.results import StudyResult, held_out
-from sparsify.text import layers_in_words, listed, numbers_in_words, percentage, plural, written
+from sparsify.text import arms_in_words, layers_in_words, listed, named, numbers_in_words, percentage, plural, written
 
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _GRAINS = {
@@ -91,13 +91,15 @@ def data_in_words(run: Run) -> str:
     return f"{data} ({in_words(DATASETS[data])})" if data in DATASETS else data
 
 
-def plan_in_words(plan: SweepPlan) -> str:
-    """How one sweep prunes, as a sentence."""
+def plan_in_words(plan: SweepPlan, labels: Sequence[str] = ()) -> str:
+    """How one sweep prunes, as a sentence. `labels` are the arms that it is of, () all."""
     first, last = percentage(min(plan.ratios)), percentage(max(plan.ratios))
     span = f"at {len(plan.ratios)} ratios from {first} to {last}" if len(plan.ratios) > 1 else f"at {first}"
     how = "together" if plan.scope == "global" else "each"
     sets = (f"{layers_in_words(layers)} ({how})" if "," in layers else layers for layers in plan.layers)
-    text = f"Every finished network is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; removed as one are "
+    of = f" of {arms_in_words(labels)}" if labels else ""
+    text = f"Every finished network{of} is pruned by {plan.name}, {span}, of {', then of '.join(sets)}; "
+    text += f"removed as one are {_GRAINS[plan.grain]}"
     extras = []
     if plan.support:
         extras.append("it is also pruned of all that is outside its support")
@@ -110,7 +112,7 @@ def plan_in_words(plan: SweepPlan) -> str:
         if plan.trained_between:
             extras.append(f"between two rounds it is trained for {more} under the mask, with 0% removed as well")
         extras.append(f"it is measured again after {more} more of training under the mask")
-    return "; ".join([text + _GRAINS[plan.grain], *extras]) + "."
+    return "; ".join([text, *extras]) + "."
 
 
 def paths_in_words(result: StudyResult) -> str:
@@ -142,15 +144,16 @@ def weak_support(accuracies: Mapping[str, tuple[float, float]]) -> list[str]:
     far = {name: both for name, both in accuracies.items() if both[0] - both[1] > FAR}
     if not far:
         return []
-    found = listed(
-        f"{name} has {100 * whole:.2f}% with all weights and {100 * alone:.2f}% with those in its support"
+    found = "; ".join(
+        f"{named(name)} has {100 * whole:.2f}% with all weights and {100 * alone:.2f}% with those in its support"
         for name, (whole, alone) in far.items()
     )
-    return [f"the support is not yet a network: {found}; {STRONGER}"]
+    what = "the support is not yet a network" if len(far) == 1 else "these supports are not yet networks"
+    return [f"{what}: {found}; {STRONGER}"]
 
 
 STRONGER = (
-    "a longer path lets more in: a smaller kappa with as much larger an lr lengthens it and pulls no harder, so do more"
+    "a longer path lets more in: a smaller kappa with as much larger an lr lengthens it and pulls no harder, as do more"
     " epochs; a higher path_scale also pulls harder at what is outside"
 )
 """What brings the support near the whole network."""
@@ -225,7 +228,7 @@ def _epochs(number: str) -> str:
 
 
 def _alternatives(texts: Iterable[str]) -> str:
-    return " or ".join(dict.fromkeys(texts))
+    return listed(dict.fromkeys(texts), "or")
 
 
 def in_words(spec: DatasetSpec | NetworkSpec) -> str:

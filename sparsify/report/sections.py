@@ -80,10 +80,16 @@ def _setup(source: Source) -> Content:
     result = source.result
     arms = arms_table(result)
     return {
-        "plans": [plan_in_words(plan) for plan in result.study.sweeps],
+        "plans": [plan_in_words(plan, _limited_to(result, number)) for number, plan in enumerate(result.study.sweeps)],
         "from_before": [capitalised(sentence) for sentence in from_before(result)],
         "arms": to_html(arms) if len(arms.frame) > 1 else None,
     }
+
+
+def _limited_to(result: StudyResult, sweep: int) -> list[str]:
+    """The arms of a sweep of the study, by their labels; none if it is of all that are shown."""
+    shown, of = [arm.label for arm in result.arms], result.study.arms_of(sweep)
+    return [] if set(shown) <= set(of) else [label for label in shown if label in of]
 
 
 def _differences(source: Source) -> Content | None:

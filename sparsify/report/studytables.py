@@ -40,7 +40,7 @@ from sparsify.study.results import (
     outside,
 )
 from sparsify.study.verdicts import outside_in_words, removed_in_words
-from sparsify.text import MISSING, in_markdown, layers_in_words, p_value, percentage, points
+from sparsify.text import MISSING, in_markdown, layers_in_words, named, p_value, percentage, points
 
 
 def study_tables(result: StudyResult, findings: Findings) -> list[Table]:
@@ -213,7 +213,7 @@ def contrast_tables(result: StudyResult, contrasts: Sequence[Contrast]) -> list[
     ):
         found = [one for one in contrasts if (one.sweep, one.measure, one.compared) == (sweep, measure, compared)]
         references = {one.reference for one in found}
-        against = f" against {found[0].reference}" if len(references) == 1 else ""
+        against = f" against {named(found[0].reference)}" if len(references) == 1 else ""
         accuracy = f"{held_out(result)} accuracy"
         what = f"in the change of {accuracy} from 0%" if compared == "change" else f"of {accuracy}"
         title = f"difference {what}{against}, pruned by {found[0].by}{MEASURES[measure].clause}"
@@ -313,8 +313,8 @@ def choice_tables(result: StudyResult) -> list[Table]:
             away = (in_percent(trial.distances or ()),) if found.of_supports else ()
             rows.append((trial.label, *away, in_percent(trial.accuracies), len(trial.accuracies), verdict))
         held_out = f"a held-out {percentage(found.val)} of the training images"
-        what = f"selected by {found.figure} {'without' if found.of_supports else 'on'} {held_out}"
-        tables.append(Table.of(f"{label}, {what}", columns, rows, subject=result.study.title))
+        what = f"selected by {found.figure}{', trained without' if found.of_supports else ' on'} {held_out}"
+        tables.append(Table.of(f"the settings of {named(label)}, {what}", columns, rows, subject=result.study.title))
     return tables
 
 

@@ -43,10 +43,11 @@ def threads_in_words(result: StudyResult) -> str | None:
     counts = Counter(one["threads"] for one in kinds if one.get("device") == "cpu" and "threads" in one)
     if not counts:
         return None
-    had = listed(
-        f"{count} had {plural(threads, 'thread')}{' each' if count > 1 else ''}"
-        for threads, count in sorted(counts.items())
-    )
+    each = {threads: f"{plural(threads, 'thread')}{' each' if count > 1 else ''}" for threads, count in counts.items()}
+    had = f"Of the trainings on a CPU {listed(f'{counts[threads]} had {each[threads]}' for threads in sorted(counts))}"
+    if len(counts) == 1:
+        (count,) = counts.values()
+        had = f"{f'All {count} trainings' if count > 1 else 'The training'} on a CPU had {listed(each.values())}"
     found = measured()
     whole = found.differences[0]
     worst = max((one for one in found.differences if one.ratio <= LARGEST), key=lambda one: one.largest)
@@ -55,8 +56,8 @@ def threads_in_words(result: StudyResult) -> str | None:
         f"{found.model} on {found.data}, {plural(found.epochs, 'epoch')}, {layers_in_words(found.layers)} by magnitude"
     )
     return (
-        f"Of the trainings on a CPU {had}: their number changes the last bits, and so accuracies, between 1 and 2 "
-        f"threads by up to {whole.largest:.2f} points with nothing removed, {worst.largest:.2f} with up to "
+        f"{had}: their number changes the last bits, and so accuracies, between 1 and 2 threads "
+        f"by up to {whole.largest:.2f} points with nothing removed, {worst.largest:.2f} with up to "
         f"{percentage(LARGEST)} removed, and {last.largest:.2f} with {percentage(last.ratio)} removed ({how}, n = "
         f"{plural(whole.n, 'pair')})."
     )

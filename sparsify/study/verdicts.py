@@ -50,15 +50,18 @@ def verdicts(result: StudyResult, contrasts: Sequence[Contrast], affordable: Seq
         names = {OPTIMIZERS[run.config.opt].control for run in arm.finished} - {None}
         if names and controls[arm.label] is None and not names & _compared_with(result, arm.label):
             alone.setdefault(str(*names), []).append(named(arm.label))
-    found += [
-        f"What the selection adds to {listed(labels)} is not shown: its control, an arm that differs from it in "
-        f"opt = '{control}' alone, is not in the study"
-        for control, labels in alone.items()
-    ]
+    found += [_without_control(labels, control) for control, labels in alone.items()]
     found += _together(one for one in shared if one.family == "exploratory")
     found += _too_few_images(affordable)
     found += _untested(result, contrasts)
     return found
+
+
+def _without_control(labels: Sequence[str], control: str) -> str:
+    missing = f"its control, an arm that differs from it in opt = '{control}' alone, is"
+    if len(labels) > 1:
+        missing = f"their controls, arms that differ from them in opt = '{control}' alone, are"
+    return f"What the selection adds to {listed(labels)} is not shown: {missing} not in the study"
 
 
 def _compared_with(result: StudyResult, label: str) -> set[str]:
@@ -177,10 +180,10 @@ def _clause(one: Contrast) -> str:
     return f"{named(one.arm)} {'loses' if one.compared == 'change' else 'has'} {size} ({p_in_words(one.p_adjusted)})"
 
 
-def _few(texts: Sequence[str]) -> str:
+def _few(texts: Sequence[str], word: str = "and") -> str:
     """The texts as a list, the first ten of them."""
     rest = [f"{len(texts) - _MOST} more"] if len(texts) > _MOST else []
-    return listed([*texts[:_MOST], *rest])
+    return listed([*texts[:_MOST], *rest], word)
 
 
 def _supports(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[str]:
@@ -279,11 +282,11 @@ def _untested(result: StudyResult, contrasts: Sequence[Contrast]) -> Iterator[st
     ratios = sorted({ratio for plan in result.study.sweeps for ratio in plan.ratios if ratio > 0} - tested)
     what = [f"{len(left)} of the {len(pairs)} pairs of arms"] if left else []
     if ratios:
-        what.append(f"what differs with {_few([percentage(ratio) for ratio in ratios])} removed")
+        what.append(f"any pair with {_few([percentage(ratio) for ratio in ratios], 'or')} removed")
     if SUPPORT not in tested and any(plan.support for plan in result.study.sweeps):
-        what.append("what differs with all outside the supports removed")
+        what.append("any pair with all outside the supports removed")
     if what:
-        yield f"Not tested: {listed(what)}"
+        yield f"Not tested: {'; '.join(what)}"
 
 
 def removed_in_words(ratio: Ratio, layers: str) -> str:

@@ -115,7 +115,7 @@ def test_a_study_that_is_stopped_goes_on_and_says_what_is_missing_until_nothing_
     assert "1/5 " in answer.out
     assert "5/5 " in answer.out
     assert "epoch 1/2" not in answer.out
-    assert "Mine: chosen, selected by accuracy" in answer.out
+    assert "Mine: the settings of chosen, selected by accuracy" in answer.out
     folder = tmp_path / "runs" / "studies" / "mine"
     assert {path.name for path in folder.iterdir()} == {
         *("table.md", "table.csv", "selection.csv", "curves.png", "curves.svg", "report.html"),

@@ -314,7 +314,7 @@ def test_arms_that_start_from_others_and_arms_that_select_are_said_to(tmp_path):
     page = write_report(derived, find(derived), draw_study(derived), command=["sparsify"]).read_text(encoding="utf-8")
     text = visible(page)
     assert "arm lr init mask seeds then 0.02 'first' 'first' without 50% of conv3 by magnitude 0 chosen 0" in text
-    assert "Chosen, selected by accuracy on a held-out 20% of the training images" in text
+    assert "The settings of chosen, selected by accuracy on a held-out 20% of the training images" in text
     (stage, then, chosen) = derived.study.arms
     assert f"sparsify mask {stage.configs[0].name} --layers conv3 --ratio 0.5" in text
     for candidate in chosen.choice.candidates:
@@ -452,6 +452,8 @@ def test_the_setup_is_said_in_words(result):
         "random grains and those of the opposite order, as many of each layer."
     )
     assert "by l1, at 2 ratios from 0% to 100%, of conv3; removed" in second
+    of_two = plan_in_words(SweepPlan(layers=("conv3",), ratios=(0.5,)), ["slbi", "sgd, 0.1"])
+    assert of_two.startswith('Every finished network of slbi and "sgd, 0.1" is pruned by magnitude, at 50%, of conv3;')
     often = plan_in_words(SweepPlan(layers=("conv3",), ratios=(0.0, 0.5), finetune_epochs=2, rounds=3))
     assert often.endswith(
         "; between two rounds it is trained for 2 epochs under the mask, with 0% removed as well; it is measured again "

@@ -33,6 +33,12 @@ def test_the_threads_of_the_trainings_are_said_with_what_was_measured(monkeypatc
         "accuracies, between 1 and 2 threads by up to 0.02 points with nothing removed, 0.21 with up to 60% removed, "
         "and 6.40 with 90% removed (lenet on mnist, 2 epochs, conv3 and fc1 by magnitude, n = 4 pairs)."
     )
+    alike = threads_in_words(study(cpu, cpu, {"device": "cuda", "threads": 8}))
+    assert alike is not None
+    assert alike.startswith("All 2 trainings on a CPU had 1 thread each: their number changes the last bits")
+    alone = threads_in_words(study(cpu | {"threads": 2}))
+    assert alone is not None
+    assert alone.startswith("The training on a CPU had 2 threads: their number changes")
     assert threads_in_words(study({"device": "cuda", "threads": 8})) is None
 
 

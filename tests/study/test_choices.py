@@ -148,8 +148,8 @@ def test_the_candidate_is_taken_whose_support_is_nearest_to_that_of_the_other_ar
     away = [statistics.mean(abs(a - b) for a, b in zip(shares(t.runs[0]), theirs, strict=True)) for t in chosen.trials]
     assert [trial.distances for trial in chosen.trials] == [(pytest.approx(one),) for one in away]
     assert chosen.chosen == chosen.trials[away.index(min(away))].label
-    (table,) = (table for table in choice_tables(result) if table.title.startswith("prox-sgd"))
-    assert "how near its support in conv3,fc1 is to that of 'slbi' without a held-out 20%" in table.title
+    (table,) = (table for table in choice_tables(result) if table.title.startswith("the settings of prox-sgd"))
+    assert "how near its support in conv3,fc1 is to that of 'slbi', trained without a held-out 20%" in table.title
     assert "support differs by (points)" in to_markdown(table)
     kept = list(csv.DictReader(io.StringIO(choices_csv(result))))
     assert [float(row["distance"]) for row in kept if row["arm"] == "prox-sgd"] == pytest.approx(away)

@@ -157,7 +157,7 @@ def test_that_supports_were_not_compared_is_said():
     result = of_supports(alone("linbreg", (0.8, 60)), alone("slbi", (0.8, 30)))
     result = dataclasses.replace(result, study=dataclasses.replace(result.study, contrasts=()))
     said = verdicts(result, contrasts(result))
-    assert said[-1] == "Not tested: what differs with all outside the supports removed"
+    assert said[-1] == "Not tested: any pair with all outside the supports removed"
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_every_sentence_of_a_study_without_a_plan():
         f"is shown (Holm-adjusted {p['slbi', 'accuracy']}, exploratory)",
         f"Exploratory: {HERE[0].lower()}{HERE[1:]}, against sgd-pull, slbi has 1.23 points more "
         f"({p['slbi', 'accuracy']}) and sgd has 20.03 points less ({p['sgd', 'accuracy']}); p is Holm-adjusted",
-        "Not tested: 3 of the 6 pairs of arms and what differs with 30% removed",
+        "Not tested: 3 of the 6 pairs of arms; any pair with 30% removed",
     ]
 
 
@@ -325,6 +325,12 @@ def test_an_arm_that_selects_without_a_control_is_said_to_have_none():
     assert alone == [
         'What the selection adds to "slbi, lr 0.1" is not shown: its control, an arm that differs from it in '
         "opt = 'sgd-pull' alone, is not in the study"
+    ]
+    two = study(*(arm(f"slbi {lr:g}", seeds(30), opt="slbi", lr=lr) for lr in (0.1, 0.2)), arm("sgd-pull", seeds(20)))
+    both = [one for one in verdicts(two, contrasts(two)) if one.startswith("What")]
+    assert both == [
+        "What the selection adds to slbi 0.1 and slbi 0.2 is not shown: their controls, arms that differ from them in "
+        "opt = 'sgd-pull' alone, are not in the study"
     ]
     others = study(arm("sgd", seeds(40)), arm("linbreg", seeds(30)), arm("slbi-adam", seeds(30)))
     said = [one for one in verdicts(others, contrasts(others)) if one.startswith("What")]
