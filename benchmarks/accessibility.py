@@ -56,6 +56,7 @@ def check(pages: Sequence[Path], browser: str) -> Iterator[str]:
         started = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for scheme, width in VIEWS:
             page = started.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+            page.set_default_timeout(120_000)  # milliseconds: a busy machine is slow to load a page
             for path in pages:
                 page.goto(path.as_uri())
                 for line in violations(page, axe):
