@@ -50,7 +50,6 @@ def prune(
     from sparsify.report.tables import beyond_what_was_asked, ledger_tables, sweep_tables
 
     chosen = finished_run(run, where.runs_dir)
-    folder = chosen.output(where.runs_dir)  # before anything is measured
     if not plan.layers:
         raise SparsifyError(f"--layers is missing; {chosen.name} has: {', '.join(names_of(chosen))}")
     if compare_criteria is not None:
@@ -59,6 +58,7 @@ def prune(
     if latency and plan.trained_between:
         reason = "it would take the network as it was trained, and what goes depends on the training on"
         raise SparsifyError(f"--latency with --rounds {plan.rounds} and --finetune {plan.finetune_epochs}: {reason}")
+    folder = chosen.output(where.runs_dir)  # before anything is measured
     point = the_point(plan) if shrink else None
     subject = subject_of(chosen, where)
     begin = functools.partial(announce, chosen, subject, plan, newest=run is None)
