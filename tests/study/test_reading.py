@@ -107,7 +107,7 @@ def test_a_setting_that_nobody_would_write_is_refused(setting, message):
         (os.mkfifo, "is a named pipe, not a file"),
         (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
         (Path.mkdir, "is a folder, not a file"),
-        (lambda path: path.write_bytes(b"title = '\xff'"), "cannot be read: 'utf-8' codec"),
+        (lambda path: path.write_bytes(b"title = '\xff'"), r"is no UTF-8 text \(byte 9\); save it as UTF-8"),
         (lambda path: path.symlink_to("nothing"), "is a link to nothing, which is not there"),
     ],
     ids=["fifo", "device", "folder", "bytes", "broken link"],
