@@ -215,6 +215,11 @@ def runs(*, runs_dir: RunsDir = Path("runs")) -> int:
     return 0
 
 
+def _help_of(error: CycloptsError) -> str:
+    """Where the command whose words were wrong is explained."""
+    return f"see: {' '.join(['sparsify', *(error.command_chain or ())])} --help"
+
+
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
@@ -235,10 +240,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
             return int(status)
     except UnusedCliTokensError as error:
         hint = joined_by_commas(given, error.unused_tokens or [], "is left over")
-        console.fail(f"{hint or error} (see: sparsify --help)")
+        console.fail(f"{hint or error} ({_help_of(error)})")
         return 2
     except CycloptsError as error:
-        console.fail(f"{error} (see: sparsify --help)")
+        console.fail(f"{error} ({_help_of(error)})")
         return 2
     except SparsifyError as error:
         kind, name = error.unknown or ("", "")

@@ -12,9 +12,9 @@ from sparsify.study.stages import Note, Stage, TrainingStage, ready
 from sparsify.study.tasks import Plan
 from sparsify.training.trainer import Listener, Progress
 
-WAIT = 1.0
-"""Seconds, at least, between two looks at the disk while others work on all that is ready."""
-
+WAIT, LONGEST = 1.0, 60.0
+"""Seconds between two looks at the disk while others work on all that is ready: at least and, where a look takes long,
+at most."""
 
 SHARE = 0.05
 """Of a worker's time, what looks at the disk may take while it has work to do."""
@@ -52,7 +52,7 @@ def work(
                 break  # what has become ready meanwhile comes first
         count += done
         if not done:
-            time.sleep(max(WAIT, 4 * looked))
+            time.sleep(min(max(WAIT, 4 * looked), LONGEST))
         began = time.monotonic()
         plan = planner.plan()
         looked = time.monotonic() - began

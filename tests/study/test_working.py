@@ -158,6 +158,25 @@ def test_a_worker_looks_again_after_a_stage_that_took_longer_than_looks_may(tmp_
     assert planner.looks == looks
 
 
+@pytest.mark.parametrize(("look", "waits"), [(0.0, [1.0, 1.0]), (5.0, [1.0, 20.0]), (1000.0, [1.0, 60.0])])
+def test_a_worker_with_nothing_to_do_waits_longer_where_a_look_takes_long_and_a_minute_at_most(
+    tmp_path, monkeypatch, look, waits
+):
+    class Planned:
+        places, looks = Places(runs_dir=tmp_path), 0
+
+        def plan(self):
+            self.looks += 1
+            clock[0] += look
+            return SimpleNamespace(done=self.looks == 2)
+
+    clock, slept = [0.0], []
+    monkeypatch.setattr(working, "ready", lambda *_: [])
+    monkeypatch.setattr(working, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=slept.append))
+    assert work(Planned(), SimpleNamespace(done=False)) == 0
+    assert slept == waits
+
+
 def test_what_is_done_is_not_looked_at_again_and_the_runs_are_listed_once(file, alone, monkeypatch):
     planner, asked, listed = _planner(file, file.parent / "alone"), [], []
     there, tasks = planning.sweep_is_there, Plan.tasks.fget
