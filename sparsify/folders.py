@@ -15,6 +15,9 @@ from pathlib import Path
 
 from sparsify.errors import SparsifyError
 
+CONFIG = "config.json"
+"""The file that makes a folder that of a run."""
+
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)\.tmp")
 _SAFE = 24 * 3600.0  # seconds after which no write can still go on, for writers that cannot be asked
 
@@ -103,12 +106,17 @@ def make_folder(folder: Path) -> None:
         where.mkdir(parents=not holders, exist_ok=True)
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run, finished or not: it has a config.json."""
+    return (folder / CONFIG).exists()
+
+
 def run_states(runs_dir: Path) -> dict[str, str]:
     """For the name of each run in a folder, a text that changes when its files do: their times and sizes.
 
     The run that was trained or asked for last is the first, unfinished ones are at the end, by name. The files are
-    config.json, which makes a folder that of a run, and summary.json, or metrics.csv of an unfinished run. Raises
-    SparsifyError for what is no folder, and OSError for one that cannot be read; what is missing has no runs.
+    config.json (`is_run`), and summary.json, or metrics.csv of an unfinished run. Raises SparsifyError for what is no
+    folder, and OSError for one that cannot be read; what is missing has no runs.
     """
     try:
         entries = list(os.scandir(runs_dir))
@@ -118,7 +126,7 @@ def run_states(runs_dir: Path) -> dict[str, str]:
         raise SparsifyError(f"{runs_dir} is not a folder; --runs-dir takes the folder of runs") from error
     found = []
     for entry in entries:
-        config = _state(f"{entry.path}/config.json")
+        config = _state(f"{entry.path}/{CONFIG}")
         if config is not None:
             summary = _state(f"{entry.path}/summary.json")
             rest = _state(f"{entry.path}/metrics.csv") if summary is None else None

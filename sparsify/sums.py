@@ -20,6 +20,7 @@ from typing import Any
 
 from sparsify.errors import SparsifyError, reason_given
 from sparsify.files import no_link, parse_json, regular, write_bytes
+from sparsify.folders import is_run
 
 FORMAT = 2
 """Of records that have their own sum, and those of all files that were written with them."""
@@ -111,7 +112,7 @@ class Record:
 def _record_of(folder: Path) -> Path:
     """Where the record of a folder is, or will be."""
     # another program may have written a summary.json of its own into a folder that is no run
-    names = [OF_RUN, OF_SHRUNK] if (folder / "config.json").exists() else [OF_SHRUNK]
+    names = [OF_RUN, OF_SHRUNK] if is_run(folder) else [OF_SHRUNK]
     return folder / next((name for name in names if os.path.lexists(folder / name)), ELSEWHERE)
 
 

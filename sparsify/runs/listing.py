@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from sparsify.errors import SparsifyError, SparsifyWarning, some, unknown
-from sparsify.folders import run_states
+from sparsify.folders import is_run, run_states
 from sparsify.runs.run import Run
 from sparsify.sums import OF_SHRUNK
 
@@ -48,7 +48,7 @@ def find_run(name: str, runs_dir: Path) -> Run:
     a run goes on naming it when its tickets are begun. Raises SparsifyError if there is no such run, or more than one.
     """
     for path in (Path(name), Path(runs_dir) / name):
-        if name and (path / "config.json").exists():
+        if name and is_run(path):
             return Run(path)
     runs = list_runs(runs_dir)
     found = [run for run in runs if name and run.name.startswith(name)]

@@ -26,6 +26,11 @@ GLOO = pytest.mark.skipif(
 )
 
 
+SHARDS_SOFTSHRINK = pytest.mark.skipif(
+    torch.__version__.startswith("2.10."), reason="torch 2.10 cannot shard softshrink, with which Γ is computed"
+)
+
+
 @in_processes
 @pytest.mark.parametrize(
     "name",
@@ -33,7 +38,7 @@ GLOO = pytest.mark.skipif(
         pytest.param("lightning_module", marks=needs("lightning")),
         pytest.param("hugging_face", marks=needs("transformers", "accelerate")),
         pytest.param("ddp", marks=GLOO),
-        pytest.param("fsdp", marks=GLOO),
+        pytest.param("fsdp", marks=[GLOO, SHARDS_SOFTSHRINK]),
     ],
 )
 def test_a_recipe_runs_and_resumes_bit_exactly(name: str, tmp_path: Path) -> None:
