@@ -102,4 +102,5 @@ def _has_more_than_8_bits(image: Image.Image) -> bool:
     if image.mode.startswith(("I", "F")):
         return True
     tiles = getattr(image, "tile", [])  # how the file has its pixels: "RGB;16B", or of PPM the largest value
-    return any(";16" in str(tile.args) or (tile.codec_name.startswith("ppm") and tile.args[-1] > 255) for tile in tiles)
+    # by their places, as before Pillow 11 they have no names
+    return any(";16" in str(args) or (codec.startswith("ppm") and args[-1] > 255) for codec, _, _, args in tiles)

@@ -93,37 +93,49 @@ class Coupling:
     def _relations(
         self, sets: Sequence[np.ndarray], sources: Sequence[set[Source]], zeros: Callable[[Source], np.ndarray]
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Return which sets of places are broadcast over others, pairs (larger, smaller), and which go together.
+        """Return which sets of places are broadcast over others, pairs (broadcast, other), and which go together.
 
-        Sets that overlap go together: their channels are combined at some places, and reach others, too. So does a set
-        with the smaller ones that it holds, unless it is broadcast over several of a source: multiplied with them, so
-        that they are 0 where the source is (`zeros`), or combined with all that the source reaches in the part.
+        A set is broadcast over several of a source if it is multiplied with them wherever they meet, so that the place
+        is 0 where the source is (`zeros`), or combined with all that the source reaches in the part. Other sets that
+        meet go together, as do two of which each is broadcast over the other: their channels are combined at some
+        places, and may reach others, too.
         """
         at: dict[int, list[int]] = {}
         for number, places in enumerate(sets):
             for place in places.tolist():
                 at.setdefault(place, []).append(number)
-        together: list[tuple[int, int]] = []
-        smaller: dict[int, list[int]] = {}
-        for pair in {pair for numbers in at.values() for pair in itertools.combinations(numbers, 2)}:
-            small, large = sorted(pair, key=lambda number: len(sets[number]))
-            if np.isin(sets[small], sets[large]).all():
-                smaller.setdefault(large, []).append(small)
-            else:
-                together.append(pair)
-        wider: list[tuple[int, int]] = []
-        for large, held in smaller.items():
+        meeting = {pair for numbers in at.values() for pair in itertools.combinations(numbers, 2)}
+        pairs = [sorted(pair, key=lambda number: len(sets[number])) for pair in meeting]
+        crossing = {(small, large) for small, large in pairs if not np.isin(sets[small], sets[large]).all()}
+        met: dict[int, list[int]] = {}  # what a set may be broadcast over: not one that holds it
+        for small, large in pairs:
+            met.setdefault(large, []).append(small)
+            if (small, large) in crossing:
+                met.setdefault(small, []).append(large)
+
+        def is_broadcast(large: int) -> bool:
             of_source: dict[Source, list[int]] = {}
-            for small in held:
-                for source in sources[small]:
-                    of_source.setdefault(source, []).append(small)
-            broad = any(
+            for one in met[large]:
+                for source in sources[one]:
+                    of_source.setdefault(source, []).append(one)
+            return any(
                 self._holds_all(source, sets[large])
-                or zeros(source)[np.concatenate([sets[small] for small in mine])].all()
+                or zeros(source)[np.intersect1d(np.concatenate([sets[one] for one in mine]), sets[large])].all()
                 for source, mine in of_source.items()
                 if len(mine) > 1
             )
-            (wider if broad else together).extend((large, small) for small in held)
+
+        broadcast = {large for large in met if is_broadcast(large)}
+        # what goes together with another is not broadcast over a third: its class would not be that of its channels
+        broadcast -= {one for pair in crossing if len(broadcast.intersection(pair)) != 1 for one in pair}
+        wider, together = [], []
+        for small, large in pairs:
+            if large in broadcast:
+                wider.append((large, small))
+            elif small in broadcast and (small, large) in crossing:
+                wider.append((small, large))
+            else:
+                together.append((small, large))
         return wider, together
 
     def _holds_all(self, source: Source, large: np.ndarray) -> bool:

@@ -97,7 +97,7 @@ class SelectingOptimizer(Optimizer):
         ):
             for group in self.param_groups:
                 self._check({**group, "lr": 0.0})
-            self._checked = now
+            self._checked[:] = now  # in place, as torch 2.10 compiles it
 
     def _check(self, options: dict[str, Any]) -> None:
         """Raise SparsifyError for an option of a param group that is out of range or not available."""

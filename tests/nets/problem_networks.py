@@ -112,6 +112,16 @@ def one_channel_gate() -> nn.Module:
     return Net(run, conv=conv(3, 6), bn=nn.BatchNorm2d(6), gate=conv(6, 1, 1), head=nn.Linear(6, 4))
 
 
+def gate_beside_its_map() -> nn.Module:
+    """f · σ(g(f)) and f itself, side by side: a channel of f meets the gate in one half and is alone in the other."""
+
+    def run(net: Net, x: Tensor) -> Tensor:
+        f = net.conv(x)
+        return net.head(pooled(torch.cat([f * net.gate(f).sigmoid(), f, f], 1)))
+
+    return Net(run, conv=conv(3, 6), gate=conv(6, 1, 1), head=nn.Linear(18, 4))
+
+
 def squeeze_and_excite() -> nn.Module:
     def run(net: Net, x: Tensor) -> Tensor:
         f = net.bn(net.conv(x)).relu()
@@ -307,6 +317,7 @@ SLICED = {**rows([1, 5], "conv"), **rows([1], "bn")}
 PROBLEMS = {
     "one-channel-gate": Problem(one_channel_gate, IMAGE, "conv", rows([2], "conv", "bn"), 1 / 6, shrinks=True),
     "one-channel-gate-itself": Problem(one_channel_gate, IMAGE, "gate", rows([0], "gate"), 1, mixed=True),
+    "gate-beside-its-map": Problem(gate_beside_its_map, IMAGE, "conv", rows([2], "conv"), 1 / 6, shrinks=True),
     "squeeze-excite-map": Problem(squeeze_and_excite, IMAGE, "conv", EXCITED, 1 / 8, shrinks=True),
     "squeeze-excite-excite": Problem(squeeze_and_excite, IMAGE, "excite", EXCITED, 1 / 8, shrinks=True),
     "squeeze-excite-squeeze": Problem(squeeze_and_excite, IMAGE, "squeeze", rows([1], "squeeze"), 1 / 3, shrinks=True),

@@ -179,10 +179,23 @@ class Gram(nn.Module):
         return self.head((y @ y.mT).flatten(1))
 
 
+class Outer(nn.Module):
+    """Each neuron of one layer times each of another: both are broadcast over the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.head = nn.Linear(6, 3), nn.Linear(6, 4), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.one(x)[:, :, None] * self.other(x)[:, None]).flatten(1))
+
+
 def test_a_layer_whose_outputs_can_only_go_all_together_is_refused():
     """A ratio above a half would remove the whole layer."""
     structure = Structure(Gram(), torch.randn(1, 3, 8, 8))
     assert structure.left_out("filter")["conv"] == "its 4 outputs can only go together, all of them as one"
+    structure = Structure(Outer(), torch.randn(2, 6))
+    assert structure.left_out("neuron")["one"] == "its 3 outputs can only go together, all of them as one"
 
 
 def test_the_cost_of_lenet_by_hand():

@@ -56,7 +56,11 @@ ratios = "0,0.5"
 
 
 def words(page: str) -> str:
-    """The page without the day and the version that wrote it."""
+    """The page without the day and the version that wrote it; numbers that tables are sorted by have six digits.
+
+    Their last ones are scipy's, or the processor's.
+    """
+    page = re.sub(r'data-key="([^"]+e-\d+|-?\d*\.\d+)"', lambda key: f'data-key="{float(key[1]):.6g}"', page)
     return re.sub(r"Written by sparsify-study \S+ on \S+\.", "", page)
 
 
