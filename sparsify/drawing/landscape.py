@@ -93,6 +93,8 @@ def _windows(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
     """The means of steps (n,) and values (k, n) over windows of steps of about one length, without what is NaN."""
     known = ~np.isnan(values).any(0)
     steps, values = steps[known], values[:, known]
+    if not len(steps):  # of one step there is no change
+        return steps, values
     parts = np.array_split(np.arange(len(steps)), max(1, min(WINDOWS, len(steps))))
     means = np.stack([values[:, part].mean(1) for part in parts], 1)
     return np.array([steps[part].mean() for part in parts]), means

@@ -144,7 +144,12 @@ def labelled(axis: Axes) -> list[Line2D]:
 
 
 def log_scale(axis: Axes) -> None:
-    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5 of each decade, or of 1 where there are many."""
+    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5 of each decade, or of 1 where there are many.
+
+    Where nothing on it is above 0 it stays as it is.
+    """
+    if not math.isfinite(axis.yaxis.get_minpos()):
+        return
     axis.set_yscale("log")
     low, high = axis.get_ylim()
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
