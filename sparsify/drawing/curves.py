@@ -37,9 +37,9 @@ def curves_figure(
 
     Training is dashed, the held-out split solid, and named behind each label where only some groups have `val`; a band
     is one sample standard deviation. The axis of the accuracies begins where the last ones can be told apart, and that
-    of the losses ends at ten times the largest one after the first epoch; each says so if values lie beyond. More
-    groups than one panel can show have a panel each. `styles` gives the look of each label, else `looks`. Raises
-    SparsifyError without groups.
+    of the losses ends at ten times what half of the runs stay below after their first epoch, and all in their last;
+    each says so if values lie beyond. More groups than one panel can show have a panel each. `styles` gives the look of
+    each label, else `looks`. Raises SparsifyError without groups.
     """
     if not groups:
         raise SparsifyError("no run to draw")
@@ -49,10 +49,11 @@ def curves_figure(
         low = 100 * min(run[f"{splits[label]}_accuracy"].iloc[-1] for label, runs in groups.items() for run in runs)
         bottom = math.floor(max(0, low - max(1.0, 0.5 * (100 - low))))  # the end matters, not the first epochs
         below = any(_least(run) < bottom for runs in groups.values() for run in runs)
-        # so high a loss in the first epoch, of a rate that is too large, would make lines of all others flat
-        later = max(_largest(run.iloc[1:] if len(run) > 1 else run) for runs in groups.values() for run in runs)
-        top = float(f"{10 * later:.2g}")
-        above = any(_largest(run) > top for runs in groups.values() for run in runs)
+        # so high a loss in the first epoch, or of a few runs that diverge, would make lines of all others flat
+        every = [run for runs in groups.values() for run in runs]
+        usual = float(np.median([_largest(run.iloc[1:] if len(run) > 1 else run) for run in every]))
+        top = float(f"{10 * max(usual, *(_largest(run.iloc[-1:]) for run in every)):.2g}")
+        above = any(_largest(run) > top for run in every)
         loss = f"cross-entropy, axis ends at {top:g}" if above else "cross-entropy"
         accuracy = f"accuracy (%), axis begins at {bottom}%" if below else "accuracy (%)"
         differ = len(set(splits.values())) > 1

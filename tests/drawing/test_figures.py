@@ -636,15 +636,20 @@ def test_a_short_training_has_ten_times_as_many_points_of_its_loss():
     assert line.get_ydata().tolist() == [5.5, 15.5, 23]
 
 
-def test_a_loss_of_the_first_epoch_that_is_far_above_all_others_is_cut_and_the_axis_says_where():
+def test_a_loss_that_is_far_above_most_others_is_cut_but_for_the_last_and_the_axis_says_where():
     def metrics(*losses):
         alike = {"val_loss": np.nan, "train_accuracy": 0.5, "test_accuracy": 0.5, "val_accuracy": np.nan}
         return pd.DataFrame([{"epoch": n, "train_loss": a, "test_loss": 1.0, **alike} for n, a in enumerate(losses, 1)])
 
     for first, cut in ((2000.0, True), (15.0, False)):
-        loss = curves_figure({"a": [metrics(1, 1, 1)], "b": [metrics(first, 2, 1)]}, title="t").axes[0]
-        assert bool(loss.get_ylim()[1] < first) is cut
-        assert loss.get_ylim()[1] >= (20 if cut else 15)
-        assert loss.get_ylabel() == ("cross-entropy, axis ends at 20" if cut else "cross-entropy")
+        for losses in ((first, 2, 1), (2, first, 1)):
+            groups = {"a": [metrics(2, 2, 1)], "b": [metrics(*losses)], "c": [metrics(2, 2, 1)]}
+            loss = curves_figure(groups, title="t").axes[0]
+            assert bool(loss.get_ylim()[1] < first) is cut
+            assert loss.get_ylim()[1] >= (20 if cut else 15)
+            assert loss.get_ylabel() == ("cross-entropy, axis ends at 20" if cut else "cross-entropy")
+    diverged = curves_figure({"a": [metrics(1, 1, 1)] * 3, "b": [metrics(1, 1, 2000)]}, title="t").axes[0]
+    assert diverged.get_ylim()[1] >= 2000
+    assert diverged.get_ylabel() == "cross-entropy"
     many = {f"arm {number}": [metrics(2000, 2, 1)] for number in range(len(COLOURS) + 1)}
     assert curves_figure(many, title="t").subfigs[0].get_supylabel() == "cross-entropy, axis ends at 20"
