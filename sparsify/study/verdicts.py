@@ -157,19 +157,19 @@ def _together(contrasts: Iterable[Contrast]) -> Iterator[str]:
             what = "from 0% on and " if change else ""
             rest = f"; nothing is shown for {_few(others)}" if others and first.family == "primary" else ""
             clauses = f"against {named(first.reference)}, {_few([_clause(one) for one in held])}"
-            yield f"{where}, {what}{clauses}; p is Holm-adjusted{rest}{_of_networks(held)}"
+            yield f"{where}, {what}{clauses}; p is Holm-adjusted{rest}{_of_networks(held, ones)}"
         elif first.family == "primary":
             what = "what is lost from 0% on" if change else "accuracy"
             told = f"no difference in {what} can be shown against {named(first.reference)} for {_few(others)}"
-            yield f"{where} {told}{_of_networks(ones)}"
+            yield f"{where} {told}{_of_networks(ones, ones)}"
 
 
-def _of_networks(contrasts: Sequence[Contrast]) -> str:
-    """What ends a sentence on contrasts of which some, or all, are of one seed; "" if none is."""
-    single = [named(one.arm) for one in contrasts if one.seeds == 1]
+def _of_networks(said: Sequence[Contrast], contrasts: Sequence[Contrast]) -> str:
+    """What ends a sentence if some of these that it speaks of, or all of a point, are of one seed; "" if none is."""
+    single = [named(one.arm) for one in said if one.seeds == 1]
     if not single:
         return ""
-    whose = "each" if len(single) == len(contrasts) else f"of {_few(single)}"
+    whose = "each" if all(one.seeds == 1 for one in contrasts) else f"of {_few(single)}"
     return f"; one seed {whose}: that is of these networks, and not of the methods"
 
 

@@ -290,6 +290,10 @@ def test_an_arm_with_one_seed_among_others_is_named():
     first = verdicts(result, contrasts(result))[0]
     assert first.startswith(f"{HERE}, from 0% on and against sgd-pull, sgd loses 20.03 points more (p ")
     assert first.endswith('; one seed of "sgd, once": that is of these networks, and not of the methods')
+    level = arm("level", falling((10, 31), (9, 29)), opt="sgd", lr=0.2)
+    first = verdicts(result := study(ALL[0], level, one), contrasts(result))[0]
+    assert "nothing is shown for level" in first
+    assert first.endswith('; one seed of "sgd, once": that is of these networks, and not of the methods')
 
 
 def test_of_very_many_arms_the_first_ten_are_named():
