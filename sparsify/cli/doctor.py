@@ -14,7 +14,7 @@ from sparsify.cli.options import Where
 from sparsify.config import HERE, Places
 from sparsify.data.places import Roots
 from sparsify.data.registry import DATASETS
-from sparsify.errors import SparsifyError, first_line
+from sparsify.errors import SparsifyError, first_line, of_a_file
 
 _PACKAGE = "sparsify-study"
 _WIDTH = 20
@@ -114,6 +114,10 @@ def _data(where: Places) -> Iterator[tuple[str, str]]:
         if folder is None:
             yield label, "comes with scikit-learn"
             continue
-        found = next((root for root in roots.search if (root / folder).is_dir()), None)
+        try:
+            found = next((root for root in roots.search if (root / folder).is_dir()), None)
+        except OSError as error:  # as of a folder that may not be read
+            yield label, of_a_file(error)
+            continue
         yield label, f"in {found / folder}" if found else f"not found; it is downloaded to {roots.download} when used"
     yield "data are sought in", ", ".join(map(str, roots.search))

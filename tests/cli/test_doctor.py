@@ -61,6 +61,14 @@ def test_data_are_found_in_the_first_folder_that_has_them(
     assert found["data digits"] == "comes with scikit-learn"
 
 
+def test_a_folder_that_cannot_be_looked_at_is_said_and_what_follows_too(sparsify: Sparsify) -> None:
+    answer = sparsify(f"doctor --device cpu --data-dir {'x' * 300}")
+    assert (answer.code, answer.err) == (0, "")
+    found = lines(answer.out)
+    assert found["data mnist"].endswith("/MNIST/raw cannot be read or written: File name too long")
+    assert "extra test" in found
+
+
 def test_the_folders_of_data_sets_are_those_of_torchvision() -> None:
     assert {name: spec.folder for name, spec in DATASETS.items()} == {
         "mnist": f"{datasets.MNIST.__name__}/raw",
