@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import scipy
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +38,7 @@ from sparsify.pruning.subject import subject_of
 from sparsify.pruning.tickets import mask_path
 
 HERE = Path(__file__).parent
+REL = 1e-9 if scipy.__version__.startswith("1.15.") else 1e-12  # an older scipy computes p in another way
 WRITE = os.environ.get("SPARSIFY_WRITE_GOLDEN") == "1"
 TABLES = ("table.md", "table.csv", "cells.csv", "contrasts.csv", "affordable.csv", "selection.csv", "study.json")
 MEASURED = ("correct", "accuracy", "recalibrated_accuracy", "finetuned_accuracy")
@@ -117,12 +119,12 @@ def same(name: str, text: str) -> None:
 
 
 def same_table(name: str, text: str) -> None:
-    """As `same`, but for the last digits of numbers in a CSV file, which differ between processors and scipys."""
+    """As `same`, but for the last digits of numbers in a CSV file: exp and log differ in these between processors."""
     if WRITE or not name.endswith(".csv"):
         same(name, text)
         return
     found, expected = _cells(text), _cells((HERE / name).read_text(encoding="utf-8"))
-    assert found == [[one if isinstance(one, str) else pytest.approx(one, rel=1e-9) for one in row] for row in expected]
+    assert found == [[one if isinstance(one, str) else pytest.approx(one, rel=REL) for one in row] for row in expected]
 
 
 def _cells(text: str) -> list[list[float | str]]:
