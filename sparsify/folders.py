@@ -15,9 +15,6 @@ from pathlib import Path
 
 from sparsify.errors import SparsifyError
 
-CONFIG = "config.json"
-"""The file that makes a folder that of a run."""
-
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)\.tmp")
 _SAFE = 24 * 3600.0  # seconds after which no write can still go on, for writers that cannot be asked
 
@@ -108,7 +105,7 @@ def make_folder(folder: Path) -> None:
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder is that of a run, finished or not: it has a config.json."""
-    return (folder / CONFIG).exists()
+    return (folder / "config.json").exists()
 
 
 def run_states(runs_dir: Path) -> dict[str, str]:
@@ -126,7 +123,7 @@ def run_states(runs_dir: Path) -> dict[str, str]:
         raise SparsifyError(f"{runs_dir} is not a folder; --runs-dir takes the folder of runs") from error
     found = []
     for entry in entries:
-        config = _state(f"{entry.path}/{CONFIG}")
+        config = _state(f"{entry.path}/config.json")
         if config is not None:
             summary = _state(f"{entry.path}/summary.json")
             rest = _state(f"{entry.path}/metrics.csv") if summary is None else None

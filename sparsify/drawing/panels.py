@@ -51,13 +51,13 @@ def small_multiples(
         axes = part.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axis in axes.flat[len(labels) :]:
             axis.set_axis_off()
-        above_none = list(axes[-2, len(labels) - (rows - 1) * columns :]) if rows > 1 else []
-        for axis in above_none:  # the lowest of its column
+        lowest = list(axes[-2, len(labels) - (rows - 1) * columns :]) if rows > 1 else []
+        for axis in lowest:  # of its column, though not of all
             axis.xaxis.set_tick_params(labelbottom=True)
         for axis in axes[:, 1:].flat:
             axis.tick_params(which="both", left=False)
         for axis in axes[:-1].flat:
-            axis.tick_params(bottom=axis in above_none)
+            axis.tick_params(bottom=axis in lowest)
         found[name] = dict(zip(labels, axes.flat, strict=False))
         for label, axis in found[name].items():
             panel_title(axis, titles[label])

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sparsify.errors import SparsifyError, of_a_file
 from sparsify.files import no_link, parse_json, regular, typed, write_bytes
-from sparsify.folders import CONFIG, is_run
+from sparsify.folders import is_run
 from sparsify.runs.records import CONFIG_SUM, METRICS, TRAINED, Epoch
 from sparsify.sums import OF_RUN, locked, sha256, unsealed, write_record
 
@@ -103,7 +103,7 @@ class RunFolder:
         content = as_json(config)
         kept = {} if environment.get("images_sha256") is None else {CONFIG_SUM: sha256(content)}
         self.write_json("environment.json", {**environment, **kept})
-        write_bytes(self.path / CONFIG, content)
+        write_bytes(self.path / "config.json", content)
 
     def write_metrics(self, rows: Sequence[Epoch]) -> None:
         """Write metrics.csv, in one step.
